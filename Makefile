@@ -1,0 +1,63 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help
+help: ## Show this help
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+$(BIN)/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(STAMP): $(BIN)/uv uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+	$(BIN)/uv sync --quiet --frozen --inexact --all-packages --python $(BIN)/python
+	@touch $(STAMP)
+
+.PHONY: install
+install: $(STAMP) ## Create .venv with the llmproxy command in it
+
+.PHONY: run
+run: install ## Run the whole gateway: six services, nats-server, redis-server, PostgreSQL
+	@exec $(BIN)/llmproxy up
+
+.PHONY: lint
+lint: install ## Formatting and lint (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: install ## Static types (mypy --strict)
+	$(BIN)/mypy libs services
+
+.PHONY: imports
+imports: install ## Who may import whom (import-linter)
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: unit
+unit: install ## Unit, architecture and conformance tests, no servers
+	$(BIN)/pytest -q -n 2 tests/unit tests/architecture tests/conformance tests/attacks
+
+.PHONY: check
+check: lint types imports unit ## What every commit passes
+
+.PHONY: integration
+integration: install ## Tests against real nats-server, redis-server and PostgreSQL
+	$(BIN)/pytest -q tests/integration
+
+.PHONY: e2e
+e2e: install ## The running gateway with real client packages
+	$(BIN)/pytest -q tests/e2e
+
+.PHONY: chaos
+chaos: install ## Process kills and rolling restarts under load (several minutes)
+	$(BIN)/pytest -q tests/chaos
+
+.PHONY: bench
+bench: install ## CPU per request, latency and streams, against a bare passthrough in the same run
+	$(BIN)/python tests/bench/run.py
+
+.PHONY: test
+test: check integration e2e ## Everything but chaos and bench

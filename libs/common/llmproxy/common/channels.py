@@ -1,0 +1,123 @@
+"""Every subject in the system, bound to the type that travels on it; the only place where text enters a subject."""
+
+import re
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from llmproxy.common.envelope import Envelope
+from llmproxy.common.frames import Control, Holding, Packet
+from llmproxy.common.outcomes import Outcomes
+from llmproxy.common.records import Announcement, AuditBatch, Event
+
+T = TypeVar("T")
+
+ROOT = "llmproxy.v1"
+PLAIN_TOKEN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def token(text: str) -> str:
+    """One subject token for any text: itself when it is plain, else `=` and base64url, so that it cannot be structure."""
+    if PLAIN_TOKEN.fullmatch(text):
+        return text
+    return "=" + urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+@dataclass(frozen=True)
+class Channel(Generic[T]):
+    """A subject pattern with named places, the type on it, and who reads it."""
+
+    pattern: str
+    type: type[T]
+    purpose: str
+    queue: str = ""  # Instances of one service share these messages.
+    stream: str = ""  # The JetStream stream that keeps them.
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_decoder", msgspec.json.Decoder(self.type))
+
+    def subject(self, **tokens: str) -> str:
+        """The subject to publish on. Every place must be given; what is not a plain token is encoded."""
+        return f"{ROOT}.{PLACEHOLDER.sub(lambda place: token(tokens[place[1]]), self.pattern)}"
+
+    def filter(self, **tokens: str) -> str:
+        """The subject to subscribe to: places not given match anything; a last place left open matches the rest."""
+        subject = PLACEHOLDER.sub(lambda place: token(tokens[place[1]]) if place[1] in tokens else "*", self.pattern)
+        return f"{ROOT}.{subject}"
+
+    def decode(self, payload: bytes) -> T:
+        decoder: msgspec.json.Decoder[T] = self._decoder  # type: ignore[attr-defined]
+        return decoder.decode(payload)
+
+
+REQUEST_INSPECT = Channel("request.inspect", Envelope, "edge → shield: a request to inspect", queue="shield")
+REQUEST_ROUTE = Channel("request.route", Envelope, "shield → router: an inspected request to route", queue="router")
+REQUEST_CALL = Channel(
+    "request.call.{provider}", Envelope, "router or worker → worker: call this provider", queue="provider-workers"
+)
+REPLY = Channel("reply.{instance}.{id}", Packet, "any stage → edge or shield: frames of an answer")
+HOLDING = Channel("holding.{instance}", Holding, "any stage → edge: the requests it holds (alive)")
+BOUNCE = Channel(
+    "bounce.{publisher}.{instance}.{stage}.{id}.{attempt}",
+    Envelope,
+    "nats-server → whoever forwarded: nobody serves the next stage",
+)
+CONTROL: Channel[Control] = Channel("control.{instance}", Control, "edge → the stage that holds a request: cancel")
+OUTCOME = Channel("outcome.{provider}", Outcomes, "worker → routers, audit: how attempts ended", stream="OUTCOME")
+AUDIT = Channel("audit.{tenant}", AuditBatch, "edge, admin → audit: what goes into the ledger", stream="AUDIT")
+
+EVENT_REQUEST_ANSWERED = Channel("event.request.answered", Event, "an answer left", stream="EVENTS")
+EVENT_REQUEST_BLOCKED = Channel("event.request.blocked", Event, "a guard said no", stream="EVENTS")
+EVENT_REQUEST_REFUSED = Channel("event.request.refused", Event, "authentication, limits, bad request", stream="EVENTS")
+EVENT_REQUEST_FAILED = Channel("event.request.failed", Event, "no provider could answer", stream="EVENTS")
+EVENT_REQUEST_CANCELLED = Channel("event.request.cancelled", Event, "the client left", stream="EVENTS")
+EVENT_SEGMENT_MASKED = Channel("event.segment.masked", Event, "something was masked: kinds and counts", stream="EVENTS")
+EVENT_GUARD_FAILED = Channel("event.guard.failed", Event, "a guard raised or timed out", stream="EVENTS")
+EVENT_ATTEMPT_FAILED = Channel("event.attempt.failed", Event, "a provider attempt failed", stream="EVENTS")
+EVENT_CIRCUIT_OPENED = Channel("event.circuit.opened", Event, "an endpoint's circuit opened", stream="EVENTS")
+EVENT_CIRCUIT_CLOSED = Channel("event.circuit.closed", Event, "an endpoint's circuit closed", stream="EVENTS")
+EVENT_CONFIG_APPLIED = Channel("event.config.applied", Event, "an instance runs a new revision", stream="EVENTS")
+EVENT_KEY_CHANGED = Channel("event.key.changed", Event, "a key was created or revoked", stream="EVENTS")
+EVENT_LEDGER_ADVANCED = Channel("event.ledger.advanced", Event, "the ledger's signed head", stream="EVENTS")
+EVENT_INSTANCE_ANNOUNCED = Channel(
+    "event.instance.announced", Announcement, "who runs, how it is, what runs in it", stream="EVENTS"
+)
+
+REQUEST_EVENTS: dict[str, Channel[Event]] = {
+    "answered": EVENT_REQUEST_ANSWERED,
+    "blocked": EVENT_REQUEST_BLOCKED,
+    "refused": EVENT_REQUEST_REFUSED,
+    "failed": EVENT_REQUEST_FAILED,
+    "cancelled": EVENT_REQUEST_CANCELLED,
+}
+
+CHANNELS: tuple[Channel[Any], ...] = (
+    REQUEST_INSPECT,
+    REQUEST_ROUTE,
+    REQUEST_CALL,
+    REPLY,
+    HOLDING,
+    BOUNCE,
+    CONTROL,
+    OUTCOME,
+    AUDIT,
+    *REQUEST_EVENTS.values(),
+    EVENT_SEGMENT_MASKED,
+    EVENT_GUARD_FAILED,
+    EVENT_ATTEMPT_FAILED,
+    EVENT_CIRCUIT_OPENED,
+    EVENT_CIRCUIT_CLOSED,
+    EVENT_CONFIG_APPLIED,
+    EVENT_KEY_CHANGED,
+    EVENT_LEDGER_ADVANCED,
+    EVENT_INSTANCE_ANNOUNCED,
+)
+
+ALL_EVENTS = f"{ROOT}.event.>"
+
+CONFIG_BUCKET = "LLMPROXY_CONFIG"  # key `current` -> config.Snapshot
+KEYS_BUCKET = "LLMPROXY_KEYS"  # key = full SHA-256 (hex) of the API key -> keyring.KeyRecord
+BODIES_BUCKET = "LLMPROXY_BODIES"  # claim check of large bodies

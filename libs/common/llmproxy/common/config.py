@@ -1,0 +1,219 @@
+"""The whole configuration as frozen structs: parsed once, checked with the fix in the message, swapped as one snapshot."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from llmproxy.common import money
+from llmproxy.common.envelope import BODY_BYTES_MAX
+from llmproxy.common.policy import KINDS, Policy
+
+Provider = Literal["openai", "anthropic", "google", "ollama", "demo"]
+PROVIDERS: tuple[Provider, ...] = ("openai", "anthropic", "google", "ollama", "demo")
+Strategy = Literal["failover", "round_robin"]
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message names the place and the fix."""
+
+
+class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One place that serves models. `key` is a reference (`env:NAME` or `file:PATH`); only provider workers resolve it."""
+
+    provider: Provider
+    url: str = ""  # What the vendor documents as the base, with or without its version path; "" is the vendor's own.
+    key: str = ""
+    models: tuple[str, ...] = ()
+    first_byte_ms: int = 120_000
+    idle_ms: int = 60_000
+    connect_ms: int = 5_000
+
+
+class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    endpoint: str
+    model: str = ""  # "" is the name that was asked for.
+
+
+class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A model name of your own, served by several targets."""
+
+    targets: tuple[Target, ...]
+    strategy: Strategy = "failover"
+
+
+class Limit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """None is unlimited."""
+
+    requests_per_minute: int | None = None
+    burst: int | None = None  # Requests at once before the rate applies; default: a tenth of the rate, at least 1.
+    concurrency: int | None = None
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Defaults for every key, client address and tenant; a key's own limits replace `key`."""
+
+    key: Limit = Limit()
+    ip: Limit = Limit()
+    tenant: Limit = Limit()
+    when_redis_fails: Literal["local", "closed"] = "local"
+    redis_timeout_ms: int = 50
+
+
+class Breaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    failures: int = 5  # In a row, within `window_ms`.
+    window_ms: int = 30_000
+    open_ms: int = 10_000  # Then one probe is let through.
+    probe_lease_ms: int = 30_000
+
+
+class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    attempts_max: int = 4
+    breaker: Breaker = Breaker()
+
+
+class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    mode: Literal["strict", "relaxed"] = "strict"
+    spool_bytes_max: int = 64 << 20  # relaxed: what is kept on disk while JetStream is away.
+
+
+class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    max_body_bytes: int = BODY_BYTES_MAX
+    max_depth: int = 64
+    max_in_flight: int = 4_096  # Per edge; above it 503 at once.
+    deadline_ms: int = 600_000
+    grace_ms: int = 3_000  # How long the edge tries again while a stage has no instance.
+    trusted_proxies: tuple[str, ...] = ()  # Addresses or networks whose X-Forwarded-For is believed.
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    gateway: Gateway = Gateway()
+    endpoints: dict[str, Endpoint] = {}
+    groups: dict[str, Group] = {}
+    fallbacks: dict[str, tuple[Target, ...]] = {}  # Model asked for -> what to try when its own endpoints fail.
+    policy: Policy = Policy()
+    limits: Limits = Limits()
+    routing: Routing = Routing()
+    audit: Audit = Audit()
+    prices: dict[str, money.ListedPrice] = {}  # Added to, and before, the shipped ones.
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """What travels in KV: a configuration, its number and its fingerprint."""
+
+    revision: int
+    config: Config
+    source: Literal["file", "environment", "api"] = "file"
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.config)
+
+
+def fingerprint(config: Config) -> str:
+    """SHA-256 of the canonical form, first 16 hex digits."""
+    return hashlib.sha256(msgspec.json.encode(config, order="deterministic")).hexdigest()[:16]
+
+
+def parse(text: str, environment: Mapping[str, str]) -> Config:
+    """YAML to a checked Config. `${NAME}` in a value is replaced from `environment`. Raises ConfigError."""
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"not valid YAML{where}: {getattr(error, 'problem', None) or 'cannot be read'}") from None
+    try:
+        config = msgspec.convert(expand(tree, environment), Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error)) from None
+    check(config)
+    return config
+
+
+def expand(tree: Any, environment: Mapping[str, str]) -> Any:
+    """`${NAME}` in every string of the tree. An unset variable is an error, not an empty string."""
+
+    def value_of(match: re.Match[str]) -> str:
+        if match[1] not in environment:
+            raise ConfigError(f"${{{match[1]}}} is not set; export {match[1]} or remove the reference")
+        return environment[match[1]]
+
+    if isinstance(tree, str):
+        return REFERENCE.sub(value_of, tree)
+    if isinstance(tree, dict):
+        return {name: expand(value, environment) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [expand(value, environment) for value in tree]
+    return tree
+
+
+def check(config: Config) -> None:
+    """What types cannot say. Raises ConfigError with the path and the fix."""
+    for name, endpoint in config.endpoints.items():
+        at = f"endpoints.{name}"
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"{at}: a name is lower-case letters, digits, - and _, at most 63")
+        if endpoint.url and not endpoint.url.startswith(("http://", "https://")):
+            raise ConfigError(f"{at}.url: {endpoint.url!r} must start with http:// or https://")
+        if endpoint.key and not endpoint.key.startswith(("env:", "file:")):
+            raise ConfigError(f"{at}.key: write a reference, env:NAME or file:PATH, not the key itself")
+        if not endpoint.models:
+            raise ConfigError(f"{at}.models: list at least one model, or '*' for any")
+    for name, group in config.groups.items():
+        if not group.targets:
+            raise ConfigError(f"groups.{name}.targets: list at least one target")
+        _check_targets(f"groups.{name}.targets", group.targets, config)
+    for name, targets in config.fallbacks.items():
+        _check_targets(f"fallbacks.{name}", targets, config)
+    for kind in config.policy.kinds:
+        if kind not in KINDS and not kind.startswith("secret."):
+            raise ConfigError(f"policy.kinds.{kind}: unknown kind; one of {', '.join(KINDS)} or secret.<name>")
+    for model, listed in config.prices.items():
+        try:
+            money.price(listed)
+        except ValueError as error:
+            raise ConfigError(f"prices.{model}: {error}") from None
+    for scope in ("key", "ip", "tenant"):
+        _check_limit(f"limits.{scope}", getattr(config.limits, scope))
+
+
+def _check_targets(at: str, targets: tuple[Target, ...], config: Config) -> None:
+    for index, target in enumerate(targets):
+        if target.endpoint not in config.endpoints:
+            known = ", ".join(sorted(config.endpoints)) or "none is configured"
+            raise ConfigError(f"{at}[{index}].endpoint: no endpoint {target.endpoint!r}; known: {known}")
+
+
+def _check_limit(at: str, limit: Limit) -> None:
+    for field in ("requests_per_minute", "burst", "concurrency"):
+        value = getattr(limit, field)
+        if value is not None and value < 1:
+            raise ConfigError(f"{at}.{field}: must be at least 1; leave it out for no limit")
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the configuration file."""
+    document = msgspec.json.schema(Config)
+    document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    document["title"] = "LLMProxy configuration"
+    return document
+
+
+def models(config: Config) -> dict[str, str]:
+    """Every model name a client may ask for -> its provider, in the order configured; '*' is not a name."""
+    names: dict[str, str] = {}
+    for endpoint in config.endpoints.values():
+        for model in endpoint.models:
+            if model != "*":
+                names.setdefault(model, endpoint.provider)
+    for name, group in config.groups.items():
+        names[name] = config.endpoints[group.targets[0].endpoint].provider
+    return names

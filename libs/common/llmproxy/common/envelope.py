@@ -1,0 +1,64 @@
+"""The one shape that crosses the request subjects: whose request it is, until when, and the caller's bytes."""
+
+from typing import Literal
+
+from msgspec import Raw, Struct, json
+
+Api = Literal["chat", "probe"]
+"""Which endpoint was called. `probe` walks the whole path and calls no provider (edge readiness)."""
+
+Dialect = Literal["openai", "anthropic"]
+"""Whose wire format the caller speaks; answers and errors are rendered in it."""
+
+
+class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Nano-dollars per million tokens."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int | None = None
+    cache_write: int | None = None
+
+
+class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One stop of the routing slip: which endpoint to try, as which model, for how long."""
+
+    endpoint: str
+    provider: str
+    model: str
+    price: Price = Price()
+    first_byte_ms: int = 120_000  # Until the provider's first content byte; then the next attempt is tried.
+    idle_ms: int = 60_000  # Between two reads of a stream.
+    probe: bool = False  # The one request let through a half-open circuit.
+
+
+class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str  # UUIDv7.
+    tenant: str
+    key: str = ""  # The key's public id, never the key.
+    principal: str = ""
+    roles: tuple[str, ...] = ()
+    client_ip: str = ""
+    api: Api = "chat"
+    dialect: Dialect = "openai"
+    model: str = ""  # As the caller wrote it.
+    stream: bool = False
+    include_usage: bool = False  # The caller asked for the usage chunk of a stream.
+    max_output_tokens: int | None = None
+    attempt: int = 0  # Counts the edge's publications of this request; frames of older ones are dropped.
+    deadline_ms: int  # Unix time. A stage that receives it late drops it.
+    traceparent: str = ""
+    policy: int = 0  # Revision of the configuration the edge decided under.
+    edge: str  # The instance that holds the client; holders announce themselves to it.
+    reply_to: str  # The instance that receives the frames: the edge, or the shield that sits in the return path.
+    plan: tuple[Attempt, ...] = ()
+    step: int = 0  # Index of the attempt in `plan` to try now.
+    findings: dict[str, int] = {}  # What the guards saw: kind -> count. Never the text.
+    body: Raw = Raw(b"")  # The caller's JSON as it came, or as the shield masked it.
+    body_ref: str = ""  # Claim check, when the body is above INLINE_BYTES_MAX.
+
+
+INLINE_BYTES_MAX = 1 << 20  # Larger bodies go by claim check; NATS' own default limit is 1 MiB for a whole message.
+BODY_BYTES_MAX = 32 << 20
+
+ENCODER, DECODER = json.Encoder(), json.Decoder(Envelope)
