@@ -18,7 +18,7 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimated: bool = False  # The provider gave none (interrupted stream); counted by us.
 
 
-class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="head"):
+class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="frame", tag="head"):
     """The answer begins. Sent once, before any data."""
 
     status: int = 200
@@ -30,7 +30,7 @@ class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="head"):
     findings: dict[str, int] = {}
 
 
-class Data(Struct, frozen=True, omit_defaults=True, tag="data"):
+class Data(Struct, frozen=True, omit_defaults=True, tag_field="frame", tag="data"):
     """One JSON value in the caller's dialect: the whole answer, or one event of a stream. `ref` is its claim check."""
 
     json: Raw = Raw(b"")
@@ -38,7 +38,7 @@ class Data(Struct, frozen=True, omit_defaults=True, tag="data"):
     ref: str = ""
 
 
-class End(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="end"):
+class End(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="frame", tag="end"):
     """The answer is complete."""
 
     usage: Usage = Usage()
@@ -48,7 +48,7 @@ class End(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="end"):
     first_byte_ms: int = 0
 
 
-class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="failure"):
+class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="frame", tag="failure"):
     """The answer cannot come, or cannot go on. `code` is one of `errors.CATALOGUE`."""
 
     code: str
