@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 ROOT = "llmproxy.v1"
 PLAIN_TOKEN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+ADDRESS = re.compile(r"[a-z][a-z-]{0,31}\.[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -24,6 +25,22 @@ def token(text: str) -> str:
     if PLAIN_TOKEN.fullmatch(text):
         return text
     return "=" + urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def address(service: str, instance: str) -> str:
+    """Where an instance is reached: two tokens, so that permissions can name the service."""
+    text = f"{service}.{instance}"
+    if not ADDRESS.fullmatch(text):
+        raise ValueError(f"{text!r} is not an address; an instance is lower-case letters, digits and -")
+    return text
+
+
+def _place(name: str, text: str) -> str:
+    if name != "address" and name != "publisher":
+        return token(text)
+    if not ADDRESS.fullmatch(text):
+        raise ValueError(f"{text!r} is not an address")
+    return text
 
 
 @dataclass(frozen=True)
@@ -41,12 +58,18 @@ class Channel(Generic[T]):
 
     def subject(self, **tokens: str) -> str:
         """The subject to publish on. Every place must be given; what is not a plain token is encoded."""
-        return f"{ROOT}.{PLACEHOLDER.sub(lambda place: token(tokens[place[1]]), self.pattern)}"
+        return f"{ROOT}.{PLACEHOLDER.sub(lambda place: _place(place[1], tokens[place[1]]), self.pattern)}"
 
     def filter(self, **tokens: str) -> str:
-        """The subject to subscribe to: places not given match anything; a last place left open matches the rest."""
-        subject = PLACEHOLDER.sub(lambda place: token(tokens[place[1]]) if place[1] in tokens else "*", self.pattern)
-        return f"{ROOT}.{subject}"
+        """The subject to subscribe to: places not given match anything."""
+
+        def place(match: re.Match[str]) -> str:
+            name = match[1]
+            if name in tokens:
+                return _place(name, tokens[name])
+            return "*.*" if name in ("address", "publisher") else "*"
+
+        return f"{ROOT}.{PLACEHOLDER.sub(place, self.pattern)}"
 
     def decode(self, payload: bytes) -> T:
         decoder: msgspec.json.Decoder[T] = self._decoder  # type: ignore[attr-defined]
@@ -58,14 +81,14 @@ REQUEST_ROUTE = Channel("request.route", Envelope, "shield → router: an inspec
 REQUEST_CALL = Channel(
     "request.call.{provider}", Envelope, "router or worker → worker: call this provider", queue="provider-workers"
 )
-REPLY = Channel("reply.{instance}.{id}", Packet, "any stage → edge or shield: frames of an answer")
-HOLDING = Channel("holding.{instance}", Holding, "any stage → edge: the requests it holds (alive)")
+REPLY = Channel("reply.{address}.{id}", Packet, "any stage → edge or shield: frames of an answer")
+HOLDING = Channel("holding.{address}", Holding, "any stage → edge: the requests it holds (alive)")
 BOUNCE = Channel(
-    "bounce.{publisher}.{instance}.{stage}.{id}.{attempt}",
+    "bounce.{publisher}.{address}.{stage}.{id}.{attempt}",
     Envelope,
     "nats-server → whoever forwarded: nobody serves the next stage",
 )
-CONTROL: Channel[Control] = Channel("control.{instance}", Control, "edge → the stage that holds a request: cancel")
+CONTROL: Channel[Control] = Channel("control.{address}", Control, "edge → the stage that holds a request: cancel")
 OUTCOME = Channel("outcome.{provider}", Outcomes, "worker → routers, audit: how attempts ended", stream="OUTCOME")
 AUDIT = Channel("audit.{tenant}", AuditBatch, "edge, admin → audit: what goes into the ledger", stream="AUDIT")
 

@@ -83,8 +83,7 @@ class Packet(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Holding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Alive: the requests of one edge that this instance holds, batched. `role` tells the return path from the chain."""
 
-    instance: str
-    stage: str
+    address: str  # Where `Cancel` reaches it.
     role: Literal["chain", "return"] = "chain"
     held: list[tuple[str, int]]  # (id, attempt)
 

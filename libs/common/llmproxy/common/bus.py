@@ -1,0 +1,448 @@
+"""The bus: typed channels over a wire, with bounded concurrency, deadlines, heartbeats, cancellation and drain.
+
+Handlers never see NATS. The bus owns what every stage would otherwise do by hand: it decodes, drops what is late, refuses
+what is too much, tells the edge who holds its request, cancels on demand, answers for a handler that failed, and finishes
+what is held before it closes.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+from llmproxy.common import channels, frames
+from llmproxy.common.channels import BOUNCE, CONTROL, HOLDING, REPLY, Channel
+from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
+from llmproxy.common.errors import GatewayError, Unavailable
+from llmproxy.common.frames import Cancel, Failure, Frame, Holding, Packet
+from llmproxy.common.records import Event
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+ANNOUNCE_NEW_S = 0.05  # A new holder is known to the edge within this time (and the next), so that a cancel finds it.
+ALIVE_S = 1.0
+COMMIT_TIMEOUT_S = 2.0
+DRAIN_S = 60.0
+
+log = logging.getLogger(__name__)
+
+Receive = Callable[[bytes, bytes], None]
+"""What a wire calls for each message: subject, payload. Must not block and must not raise."""
+
+
+class Stored(msgspec.Struct, Generic[T], frozen=True):
+    """A message kept by a stream, and its number there."""
+
+    sequence: int
+    message: T
+
+
+class Subscription(Protocol):
+    async def drain(self) -> None:
+        """No more messages from the server; those already received are delivered first."""
+
+
+class Bucket(Protocol):
+    """A versioned key-value bucket."""
+
+    async def get(self, key: str) -> tuple[bytes, int] | None: ...
+    async def put(self, key: str, value: bytes) -> int: ...
+    async def update(self, key: str, value: bytes, revision: int) -> int:
+        """Compare and set (0: must not exist). Raises GatewayError("conflict")."""
+
+    async def delete(self, key: str) -> None: ...
+    async def keys(self) -> list[str]: ...
+    async def watch(self, changed: Callable[[str, bytes | None], None]) -> Subscription:
+        """Calls `changed(key, value or None)`; returns when everything that was there has been delivered."""
+
+
+class Wire(Protocol):
+    """What carries bytes: NATS, or a fake that passes the same conformance suite. Raises Unavailable."""
+
+    @property
+    def connected(self) -> bool: ...
+    def publish(self, subject: str, payload: bytes, reply: str = "") -> None: ...
+    async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> Subscription: ...
+    async def commit(self, subject: str, payload: bytes, message_id: str, timeout_s: float) -> int: ...
+    async def consume(
+        self, stream: str, durable: str, subject: str, handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]]
+    ) -> Subscription: ...
+    async def bucket(self, name: str) -> Bucket: ...
+    async def deposit(self, bucket: str, name: str, payload: bytes) -> None: ...
+    async def withdraw(self, bucket: str, name: str) -> bytes: ...
+    async def provision(self) -> None:
+        """Creates or updates the streams and buckets of `topology`."""
+
+    async def flush(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Answer:
+    """The numbered packets that one stage sends for one attempt."""
+
+    __slots__ = ("_bus", "_envelope", "_seq", "_subject")
+
+    def __init__(self, bus: "Bus", envelope: Envelope) -> None:
+        self._bus, self._envelope, self._seq = bus, envelope, 0
+        self._subject = ""
+
+    @property
+    def begun(self) -> bool:
+        return self._seq > 0
+
+    def send(self, *sent: Frame) -> None:
+        envelope = self._envelope
+        if not self._subject:
+            self._subject = REPLY.subject(address=envelope.reply_to, id=envelope.id)
+        packet = Packet(id=envelope.id, attempt=envelope.attempt, seq=self._seq, frames=list(sent))
+        self._seq += 1
+        self._bus.wire.publish(self._subject, frames.ENCODER.encode(packet))
+
+    def fail(self, error: GatewayError, *, again: bool = False) -> None:
+        failure = error.failure(self._bus.service, again=again)
+        self.send(msgspec.structs.replace(failure, findings=self._envelope.findings))
+
+
+class Hold:
+    """A request that this instance holds, until `release`. The edge hears of it while it lasts."""
+
+    __slots__ = ("_bus", "cancelled", "edge", "key", "role", "task")
+
+    def __init__(self, bus: "Bus", envelope: Envelope, role: Literal["chain", "return"]) -> None:
+        self._bus, self.edge, self.role = bus, envelope.edge, role
+        self.key = (envelope.id, envelope.attempt)
+        self.task: asyncio.Task[None] | None = None
+        self.cancelled: Callable[[], None] | None = None
+
+    def release(self) -> None:
+        self._bus.holds.pop((*self.key, self.role), None)
+
+
+class _Expected:
+    __slots__ = ("attempt", "receive", "seq")
+
+    def __init__(self, attempt: int, receive: Callable[[Sequence[Frame]], None]) -> None:
+        self.attempt, self.receive, self.seq = attempt, receive, 0
+
+
+Handler = Callable[[Envelope, Answer], Coroutine[Any, Any, None] | None]
+"""Handles a request: either at once (returns None) or as a coroutine, which then runs as a bounded, held task."""
+
+
+class Bus:
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        service: str,
+        instance: str,
+        now: Callable[[], float] = time.time,
+        announce_new_s: float = ANNOUNCE_NEW_S,
+        alive_s: float = ALIVE_S,
+    ) -> None:
+        self.wire = wire
+        self.service = service
+        self.instance = instance
+        self.address = channels.address(service, instance)
+        self.holds: dict[tuple[str, int, str], Hold] = {}
+        self.dropped_late = 0
+        self.refused_full = 0
+        self.undecodable = 0
+        self._now = now
+        self._announce_new_s, self._alive_s = announce_new_s, alive_s
+        self._fresh: list[Hold] = []
+        self._expected: dict[str, _Expected] = {}
+        self._serving: list[Subscription] = []
+        self._subscriptions: list[Subscription] = []
+        self._workers: list[asyncio.Task[None]] = []
+        self._ticker: asyncio.Task[None] | None = None
+        self._bounce_prefix = f"{channels.ROOT}.bounce.{self.address}."
+
+    async def start(self) -> None:
+        """Listens for cancels, bounces and replies, and begins to announce what is held."""
+        wire = self.wire
+        self._subscriptions.append(await wire.subscribe(CONTROL.filter(address=self.address), self._on_control))
+        self._subscriptions.append(await wire.subscribe(f"{self._bounce_prefix}>", self._on_bounce))
+        if self.service in ("edge", "shield"):
+            self._subscriptions.append(await wire.subscribe(REPLY.filter(address=self.address), self._on_reply))
+        self._ticker = asyncio.create_task(self._announce())
+
+    # -- sending
+
+    def publish(self, channel: Channel[T], message: T, **tokens: str) -> None:
+        """Sent and forgotten. Raises Unavailable when there is no connection."""
+        self.wire.publish(channel.subject(**tokens), msgspec.json.encode(message))
+
+    def event(
+        self, channel: Channel[Event], *, id: str = "", tenant: str = "", **facts: str | int | bool
+    ) -> None:  # Events never fail a request.
+        event = Event(
+            at_ms=int(self._now() * 1000),
+            service=self.service,
+            instance=self.instance,
+            id=id,
+            tenant=tenant,
+            facts=facts,
+        )
+        try:
+            self.wire.publish(channel.subject(), msgspec.json.encode(event))
+        except Unavailable:
+            return
+
+    def forward(self, channel: Channel[Envelope], envelope: Envelope, **tokens: str) -> None:
+        """To the next stage. If nobody serves it, whoever `reply_to` names gets a Failure with `again` at once.
+
+        NATS tells only the publisher that there are no responders, so the reply subject is ours and says whom to tell.
+        """
+        bounce = f"{self._bounce_prefix}{envelope.reply_to}.{channel.queue}.{envelope.id}.{envelope.attempt}"
+        self.wire.publish(channel.subject(**tokens), msgspec.json.encode(envelope), bounce)
+
+    async def commit(self, channel: Channel[T], message: T, message_id: str, **tokens: str) -> int:
+        """Onto a stream; returns its sequence once JetStream has it. Raises Unavailable."""
+        payload = msgspec.json.encode(message)
+        return await self.wire.commit(channel.subject(**tokens), payload, message_id, COMMIT_TIMEOUT_S)
+
+    def cancel(self, holder: str, envelope_id: str, attempt: int) -> None:
+        self.publish(CONTROL, Cancel(envelope_id, attempt), address=holder)
+
+    # -- receiving
+
+    async def subscribe(self, channel: Channel[T], handle: Callable[[T], None], **tokens: str) -> None:
+        """Every message of a channel, to every instance; a message that does not decode is counted and dropped."""
+
+        def receive(_: bytes, payload: bytes) -> None:
+            try:
+                message = channel.decode(payload)
+            except msgspec.DecodeError:
+                self.undecodable += 1
+                return
+            handle(message)
+
+        self._subscriptions.append(await self.wire.subscribe(channel.filter(**tokens), receive))
+
+    async def serve(self, channel: Channel[Envelope], handle: Handler, *, max_in_flight: int, **tokens: str) -> None:
+        """Shares the channel's requests with the other instances of this service."""
+
+        def receive(_: bytes, payload: bytes) -> None:
+            try:
+                envelope = channel.decode(payload)
+            except msgspec.DecodeError:
+                self.undecodable += 1
+                return
+            if envelope.deadline_ms < self._now() * 1000:
+                self.dropped_late += 1
+                return
+            answer = Answer(self, envelope)
+            if len(self.holds) >= max_in_flight:
+                self.refused_full += 1
+                answer.fail(
+                    GatewayError("server_is_overloaded", f"every {self.service} is busy; retry", retry_after_ms=1000)
+                )
+                return
+            try:
+                work = handle(envelope, answer)
+            except GatewayError as error:
+                answer.fail(error)
+            except Exception as error:  # noqa: BLE001 - a bug must answer its caller; its words may quote a prompt
+                self._report_bug(envelope, error)
+                answer.fail(GatewayError("server_error", f"the {self.service} failed on this request"))
+            else:
+                if work is not None:
+                    self._run(envelope, answer, work)
+
+        self._serving.append(await self.wire.subscribe(channel.filter(**tokens), receive, channel.queue))
+
+    async def consume(
+        self, channel: Channel[T], durable: str, handle: Callable[[list[Stored[T]]], Awaitable[None]]
+    ) -> None:
+        """Batches from a stream, acknowledged when `handle` returns; when it raises Unavailable they come again."""
+
+        async def batch(messages: list[tuple[int, bytes]]) -> None:
+            decoded: list[Stored[T]] = []
+            for sequence, payload in messages:
+                try:
+                    decoded.append(Stored(sequence, channel.decode(payload)))
+                except msgspec.DecodeError:
+                    self.undecodable += 1
+                    log.error("stream %s: message %d does not decode; skipped", channel.stream, sequence)
+            await handle(decoded)
+
+        self._serving.append(await self.wire.consume(channel.stream, durable, channel.filter(), batch))
+
+    def expect(self, envelope: Envelope, receive: Callable[[Sequence[Frame]], None]) -> None:
+        """Frames for this attempt go to `receive`, in order. Older attempts are dropped; a gap arrives as a Failure."""
+        self._expected[envelope.id] = _Expected(envelope.attempt, receive)
+
+    def forget(self, envelope_id: str) -> None:
+        self._expected.pop(envelope_id, None)
+
+    async def ask(self, channel: Channel[A], question: A, answers: Channel[T], id: str, timeout_s: float) -> T:
+        """One question to whoever serves it, one answer. Raises Unavailable when nobody answers in time."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def receive(_: bytes, payload: bytes) -> None:
+            if not future.done():
+                future.set_result(payload)
+
+        subscription = await self.wire.subscribe(answers.filter(address=self.address, id=id), receive)
+        try:
+            self.wire.publish(channel.subject(), msgspec.json.encode(question))
+            return answers.decode(await asyncio.wait_for(future, timeout_s))
+        except TimeoutError:
+            raise Unavailable("stage_unavailable", f"nobody answered {channel.pattern} in {timeout_s:g} s") from None
+        finally:
+            await subscription.drain()
+
+    async def answer_questions(self, channel: Channel[A], handle: Callable[[A], Coroutine[Any, Any, None]]) -> None:
+        """Serves `ask`: `handle` publishes the answer itself. One at a time is enough for the control plane."""
+        queue: asyncio.Queue[A] = asyncio.Queue(maxsize=64)
+
+        def receive(_: bytes, payload: bytes) -> None:
+            try:
+                queue.put_nowait(channel.decode(payload))
+            except msgspec.DecodeError:
+                self.undecodable += 1
+            except asyncio.QueueFull:
+                self.refused_full += 1
+
+        async def work() -> None:
+            while True:
+                question = await queue.get()
+                try:
+                    await handle(question)
+                except GatewayError as error:
+                    log.warning("%s: %s", channel.pattern, error.message)
+
+        self._serving.append(await self.wire.subscribe(channel.filter(), receive, channel.queue))
+        self._workers.append(asyncio.create_task(work()))
+
+    # -- holding
+
+    def hold(self, envelope: Envelope, role: Literal["chain", "return"] = "chain") -> Hold:
+        held = Hold(self, envelope, role)
+        self.holds[(*held.key, role)] = held
+        self._fresh.append(held)
+        return held
+
+    def _run(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
+        held = self.hold(envelope)
+        held.task = asyncio.create_task(self._guarded(envelope, answer, work))
+        held.task.add_done_callback(lambda _: held.release())
+
+    async def _guarded(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except GatewayError as error:
+            answer.fail(error)
+        except Exception as error:  # noqa: BLE001 - as in serve
+            self._report_bug(envelope, error)
+            answer.fail(GatewayError("server_error", f"the {self.service} failed on this request"))
+
+    def _report_bug(self, envelope: Envelope, error: Exception) -> None:
+        trace, where = error.__traceback__, ""
+        while trace is not None:
+            where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+            trace = trace.tb_next
+        log.error("request %s: %s at %s", envelope.id, type(error).__name__, where)
+
+    async def _announce(self) -> None:
+        """New holders soon, all holders every second, one message for each edge."""
+        pending: list[Hold] = []
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(self._announce_new_s)
+            now = time.monotonic()
+            if now - last >= self._alive_s:
+                last = now
+                self._tell(list(self.holds.values()))
+            else:
+                self._tell([held for held in pending if (*held.key, held.role) in self.holds])
+            pending, self._fresh = self._fresh, []
+
+    def _tell(self, held: list[Hold]) -> None:
+        by_edge: dict[tuple[str, Literal["chain", "return"]], list[tuple[str, int]]] = {}
+        for one in held:
+            by_edge.setdefault((one.edge, one.role), []).append(one.key)
+        for (edge, role), keys in by_edge.items():
+            try:
+                self.publish(HOLDING, Holding(address=self.address, role=role, held=keys), address=edge)
+            except Unavailable:
+                return
+
+    def _on_control(self, _: bytes, payload: bytes) -> None:
+        try:
+            cancel = CONTROL.decode(payload)
+        except msgspec.DecodeError:
+            self.undecodable += 1
+            return
+        for role in ("chain", "return"):
+            held = self.holds.get((cancel.id, cancel.attempt, role))
+            if held is None:
+                continue
+            if held.task is not None:
+                held.task.cancel()
+            if held.cancelled is not None:
+                held.cancelled()
+
+    def _on_bounce(self, subject: bytes, _: bytes) -> None:
+        service, instance, stage, id_, attempt = subject[len(self._bounce_prefix) :].decode().split(".")
+        failure = Failure(
+            code="stage_unavailable", message=f"no {stage} is running; start one", stage=stage, again=True
+        )
+        packet = Packet(id=id_, attempt=int(attempt), frames=[failure])
+        self.publish(REPLY, packet, address=f"{service}.{instance}", id=id_)
+
+    def _on_reply(self, _: bytes, payload: bytes) -> None:
+        try:
+            packet = frames.DECODER.decode(payload)
+        except msgspec.DecodeError:
+            self.undecodable += 1
+            return
+        expected = self._expected.get(packet.id)
+        if expected is None or packet.attempt != expected.attempt or packet.seq < expected.seq:
+            return
+        if packet.seq > expected.seq:
+            lost = Failure(code="stage_lost", message="part of the answer was lost inside the gateway; retry")
+            self._expected.pop(packet.id)
+            expected.receive([lost])
+            return
+        expected.seq += 1
+        expected.receive(packet.frames)
+
+    # -- ending
+
+    async def deposit(self, envelope_id: str, payload: bytes) -> str:
+        """Claim check for what is above INLINE_BYTES_MAX; returns its reference."""
+        assert len(payload) > INLINE_BYTES_MAX
+        await self.wire.deposit(channels.BODIES_BUCKET, envelope_id, payload)
+        return envelope_id
+
+    async def withdraw(self, reference: str) -> bytes:
+        return await self.wire.withdraw(channels.BODIES_BUCKET, reference)
+
+    async def leave(self) -> None:
+        """Takes no new work; what was already delivered is still handled."""
+        serving, self._serving = self._serving, []
+        for subscription in serving:
+            await subscription.drain()
+
+    async def drain(self, timeout_s: float = DRAIN_S) -> None:
+        """Leaves, finishes what is held, flushes and closes. What is still held after `timeout_s` is cancelled."""
+        await self.leave()
+        deadline = time.monotonic() + timeout_s
+        while self.holds and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        tasks = [held.task for held in self.holds.values() if held.task is not None]
+        for task in (*tasks, *self._workers):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self.wire.connected:
+            await self.wire.flush()
+        await self.wire.close()

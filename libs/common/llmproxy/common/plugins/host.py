@@ -1,0 +1,133 @@
+"""The plugin host: five rings of steps, each with a priority, a time limit and a policy for its own failure.
+
+Built-in guards and steps are registered here like any plugin, so the list of a ring is the whole truth about what runs.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Iterable
+from enum import IntEnum
+from typing import Generic, Literal, Protocol, TypeVar
+
+from msgspec import Struct
+
+from llmproxy.common.records import StepInfo
+
+C = TypeVar("C", contravariant=True)
+D = TypeVar("D")
+
+log = logging.getLogger(__name__)
+
+
+class Ring(IntEnum):
+    INGRESS = 1  # In the edge, before anything is parsed twice.
+    PRE_FLIGHT = 2  # In the shield, on the way to the provider.
+    ROUTING = 3  # In the router.
+    POST_FLIGHT = 4  # In the shield, on the way back.
+    BACKGROUND = 5  # In the audit service; never in the way.
+
+
+class Pass(Struct, frozen=True):
+    """Nothing to say."""
+
+
+class Modify(Struct, frozen=True):
+    """The step changed its context; later steps see the change."""
+
+
+class Block(Struct, frozen=True):
+    """Refuse the request. `code` is one of errors.CATALOGUE; the message is safe to show."""
+
+    code: str
+    message: str
+    param: str = ""
+    retry_after_ms: int = 0
+
+
+class Respond(Struct, frozen=True):
+    """Answer the request here, with this JSON body in the caller's dialect."""
+
+    body: bytes
+    status: int = 200
+
+
+Result = Pass | Modify | Block | Respond
+PASS, MODIFIED = Pass(), Modify()
+
+
+class Step(Protocol[C]):
+    """One thing that a ring does. `run` is called with the ring's context; it may be a coroutine function."""
+
+    name: str
+    priority: int  # Ascending.
+    timeout_ms: int  # Bounds a coroutine; what is synchronous must be bounded by its input.
+    fail: Literal["closed", "open"]
+
+    def run(self, context: C, /) -> Result | Awaitable[Result]: ...
+
+
+class Pipeline(Generic[D]):
+    """The steps of one ring, in order. A step that fails closed blocks; it is never skipped for having failed before."""
+
+    def __init__(self, ring: Ring, steps: Iterable[Step[D]]) -> None:
+        self.ring = ring
+        self.steps = tuple(sorted(steps, key=lambda step: step.priority))
+        self.failed: dict[str, int] = {}  # Step name -> how often it raised or timed out.
+
+    def describe(self) -> list[StepInfo]:
+        return [
+            StepInfo(
+                name=step.name,
+                ring=int(self.ring),
+                priority=step.priority,
+                timeout_ms=step.timeout_ms,
+                fail=step.fail,
+            )
+            for step in self.steps
+        ]
+
+    def start(self, context: D) -> Result | Awaitable[Result]:
+        """Runs the steps at once as far as they are synchronous; a coroutine for the rest from the first that is not."""
+        for index, step in enumerate(self.steps):
+            try:
+                result = step.run(context)
+            except Exception as error:  # noqa: BLE001 - a step is foreign code; its words may quote the request
+                result = self._failure(step, type(error).__name__)
+            if not isinstance(result, Result):
+                return self._finish(index, result, context)
+            if not isinstance(result, Pass | Modify):
+                return result
+        return PASS
+
+    async def run(self, context: D) -> Result:
+        result = self.start(context)
+        return result if isinstance(result, Result) else await result
+
+    async def _finish(self, index: int, pending: Awaitable[Result], context: D) -> Result:
+        result = await self._bounded(self.steps[index], pending)
+        for step in self.steps[index + 1 :]:
+            if not isinstance(result, Pass | Modify):
+                return result
+            try:
+                outcome = step.run(context)
+            except Exception as error:  # noqa: BLE001 - as above
+                outcome = self._failure(step, type(error).__name__)
+            result = await self._bounded(step, outcome) if inspect.isawaitable(outcome) else outcome
+        return result if not isinstance(result, Modify) else PASS
+
+    async def _bounded(self, step: Step[D], pending: Awaitable[Result]) -> Result:
+        try:
+            async with asyncio.timeout(step.timeout_ms / 1000):
+                return await pending
+        except TimeoutError:
+            return self._failure(step, "timeout")
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failure(step, type(error).__name__)
+
+    def _failure(self, step: Step[D], reason: str) -> Result:
+        self.failed[step.name] = self.failed.get(step.name, 0) + 1
+        log.error("step %s of ring %d failed: %s", step.name, self.ring, reason)
+        if step.fail == "open":
+            return PASS
+        return Block("guard_unavailable", f"the {step.name} check could not be made; retry", retry_after_ms=1000)
