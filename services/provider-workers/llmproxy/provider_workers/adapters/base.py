@@ -1,0 +1,130 @@
+"""What a provider adapter is: two pure translations between the canonical form and one vendor's, and nothing else.
+
+The canonical form is OpenAI's chat completions JSON. An adapter has no client, no clock and no log; credentials are added
+by whoever sends its `HttpRequest`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.frames import Finish, Usage
+
+Credential = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
+"""How the key is presented. `bearer` without a configured key is sent without one (local servers)."""
+
+
+class Capability(StrEnum):
+    """What an adapter can translate. The conformance suite skips, by name, what an adapter does not declare."""
+
+    CHAT = "chat"
+    STREAM = "stream"
+    TOOLS = "tools"
+    PARALLEL_TOOLS = "parallel_tools"
+    TOOL_CHOICE = "tool_choice"
+    IMAGES = "images"
+    IMAGE_URLS = "image_urls"
+    JSON_MODE = "json_mode"
+    JSON_SCHEMA = "json_schema"
+    REASONING = "reasoning"
+    CACHE_USAGE = "cache_usage"
+    CHOICES = "choices"  # n > 1
+    LOGPROBS = "logprobs"
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """Where this attempt goes."""
+
+    model: str  # As the provider knows it.
+    url: str = ""  # The endpoint's base as configured, with or without version path; "" is the vendor's own.
+    stream: bool = False
+
+
+class HttpRequest(Struct, frozen=True, kw_only=True):
+    """What to send, but for the credential."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    dropped: tuple[
+        str, ...
+    ] = ()  # Fields of the request that the vendor has no place for and that do not change the answer.
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """Whose answer it is: what a canonical answer says that a vendor's does not."""
+
+    id: str  # The request's.
+    model: str  # As the caller wrote it.
+    created: int  # Unix seconds.
+    include_usage: bool = False  # Streams: the caller asked for the usage chunk.
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A whole answer. When `failure` is set (an error inside a 200), `json` is empty."""
+
+    json: bytes  # A canonical chat.completion.
+    usage: Usage = Usage()
+    finish: Finish = "stop"
+    failure: GatewayError | None = None
+
+
+class StreamTranslator(Protocol):
+    """One stream's translation: network bytes in, at any split, canonical events out.
+
+    Never raises on what a vendor sends: a malformed or oversized stream sets `failure`, and later bytes are ignored.
+    """
+
+    usage: Usage  # What the vendor said so far; all zero when it said nothing.
+    finish_reason: Finish  # "" until the vendor gave one.
+    complete: bool  # The vendor's terminal marker was seen: the answer is whole.
+    failure: GatewayError | None  # An error inside the stream. What was returned before it is still good.
+    text_chars: (
+        int  # Characters of output delivered so far (text, reasoning, arguments), to estimate an interrupted usage.
+    )
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Complete canonical chat.completion.chunk objects, one JSON text without newlines each; never `[DONE]`."""
+        ...
+
+    def finish(self) -> list[bytes]:
+        """The network stream has ended: what is left. Afterwards `complete` or `failure` tells how it ended."""
+        ...
+
+
+class Adapter(Protocol):
+    """One vendor's wire format."""
+
+    @property
+    def name(self) -> str:
+        """The provider's name, its key in `ADAPTERS`."""
+        ...
+
+    @property
+    def default_url(self) -> str: ...
+
+    @property
+    def credential(self) -> Credential: ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
+    def request(self, body: bytes, target: Target) -> HttpRequest:
+        """The vendor's request for a canonical one. Raises GatewayError naming the field that cannot be expressed."""
+        ...
+
+    def response(self, body: bytes, request: Origin) -> Answer:
+        """The canonical answer for a vendor's 2xx body. An unreadable one is a `failure`, not an exception."""
+        ...
+
+    def events(self, request: Origin) -> StreamTranslator:
+        """A new translator for one stream."""
+        ...
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+        """What a vendor's error answer means. `headers` has lower-case names."""
+        ...
