@@ -1,0 +1,81 @@
+"""Redis with a time budget: a slow server is treated like one that is gone, and is left alone for a moment."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from redis.asyncio import Redis as Client
+from redis.exceptions import NoScriptError, RedisError
+
+from llmproxy.common.errors import Unavailable
+
+TIMEOUT_S = 0.05
+FAILURES_TO_OPEN = 3
+OPEN_S = 1.0
+CONNECTIONS_MAX = 16
+
+Value = bytes | int | None
+
+
+class Script:
+    """A Lua script, called by its hash and loaded again when the server has forgotten it."""
+
+    def __init__(self, redis: "Redis", text: str) -> None:
+        self._redis, self._text, self._sha = redis, text, ""
+
+    async def __call__(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> list[Value]:
+        """The script's reply, which must be an array. Raises Unavailable within the time budget."""
+        reply: list[Value] = await self._redis.guarded(lambda client: self._call(client, keys, arguments))
+        return reply
+
+    async def _call(self, client: "Client[bytes]", keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> object:
+        if not self._sha:
+            self._sha = await client.script_load(self._text)
+        try:
+            return await client.evalsha(self._sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            self._sha = await client.script_load(self._text)
+            return await client.evalsha(self._sha, len(keys), *keys, *arguments)
+
+
+class Redis:
+    """One client of one service. After several failures in a row it refuses at once, and tries again a second later."""
+
+    def __init__(
+        self, url: str, *, timeout_s: float = TIMEOUT_S, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client: Client[bytes] = Client.from_url(
+            url,
+            max_connections=CONNECTIONS_MAX,
+            socket_connect_timeout=timeout_s,
+            decode_responses=False,
+        )
+        self._timeout_s, self._monotonic = timeout_s, monotonic
+        self._failures = 0
+        self._retry_at = 0.0
+
+    @property
+    def available(self) -> bool:
+        return self._failures < FAILURES_TO_OPEN
+
+    def script(self, text: str) -> Script:
+        return Script(self, text)
+
+    async def ping(self) -> None:
+        await self.guarded(lambda client: client.ping())
+
+    async def guarded(self, call: Callable[["Client[bytes]"], object]) -> object:
+        if not self.available and self._monotonic() < self._retry_at:
+            raise Unavailable("limits_unavailable", "Redis does not answer; check that redis-server runs")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reply = await call(self._client)  # type: ignore[misc]
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failures += 1
+            self._retry_at = self._monotonic() + OPEN_S
+            raise Unavailable("limits_unavailable", f"Redis does not answer ({type(error).__name__})") from error
+        self._failures = 0
+        return reply
+
+    async def close(self) -> None:
+        await self._client.aclose()

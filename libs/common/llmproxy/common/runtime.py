@@ -1,0 +1,167 @@
+"""What is the same for every service: settings from the environment, signals, the bus, configuration, probes, drain."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from importlib import metadata
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from llmproxy.common.bus import Bus
+from llmproxy.common.channels import EVENT_INSTANCE_ANNOUNCED
+from llmproxy.common.config_watch import ConfigWatch
+from llmproxy.common.errors import Unavailable
+from llmproxy.common.nats_wire import NatsWire
+from llmproxy.common.probes import Readiness, serve_probes
+from llmproxy.common.records import Announcement, StepInfo
+
+PREFIX = "LLM_PROXY_"
+ANNOUNCE_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Each field is the environment variable LLM_PROXY_<FIELD>. Services add their own."""
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_user: str = ""
+    nats_password: str = ""
+    instance: str = ""  # Unique; default: the service's name and the process id.
+    probes_host: str = "127.0.0.1"
+    probes_port: int = 0  # 0: any free port.
+    drain_s: float = 60.0  # How long what is held may take to finish after SIGTERM.
+    log_level: str = "INFO"
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Context(Generic[S]):
+    """What a service's `run` is given. It wires its handlers, marks itself ready, and waits for `stop`."""
+
+    def __init__(self, service: str, settings: S, bus: Bus, config: ConfigWatch, readiness: Readiness) -> None:
+        self.service, self.settings, self.bus, self.config, self.readiness = service, settings, bus, config, readiness
+        self.stop = asyncio.Event()
+        self.steps: list[StepInfo] = []  # What runs here; shown by the plugin list.
+        self.probes_url = ""
+
+    def ready(self) -> None:
+        self.readiness.block("start", "")
+        self.announce()
+
+    def announce(self) -> None:
+        announcement = Announcement(
+            at_ms=int(time.time() * 1000),
+            service=self.service,
+            instance=self.bus.instance,
+            version=version(),
+            revision=self.config.snapshot.revision,
+            ready=self.readiness.ready and not self.stop.is_set(),
+            in_flight=len(self.bus.holds),
+            probes_url=self.probes_url,
+            steps=self.steps,
+            notes={**self.readiness.notes, **self.readiness.blockers},
+        )
+        try:
+            self.bus.publish(EVENT_INSTANCE_ANNOUNCED, announcement)
+        except Unavailable:
+            return
+
+
+def version() -> str:
+    return metadata.version("llmproxy-common")
+
+
+def read_settings(kind: type[S], environment: Mapping[str, str]) -> S:
+    """Raises ValueError naming the variable."""
+    given = {
+        field: environment[PREFIX + field.upper()]
+        for field in kind.__struct_fields__
+        if PREFIX + field.upper() in environment
+    }
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        field = str(error).rpartition("$.")[2].rstrip("`")
+        raise ValueError(f"{PREFIX}{field.upper()}: {error}") from None
+
+
+def serve(service: str, kind: type[S], run: Callable[[Context[S]], Awaitable[None]]) -> None:
+    """The main of every service. Returns after a clean drain; exits with 2 when the settings are wrong."""
+    try:
+        settings = read_settings(kind, os.environ)
+    except ValueError as error:
+        sys.exit(f"llmproxy {service}: {error}")
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    uvloop.run(_serve(service, settings, run))
+
+
+async def _serve(service: str, settings: S, run: Callable[[Context[S]], Awaitable[None]]) -> None:
+    instance = settings.instance or f"{service}-{os.getpid()}"
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    readiness = Readiness()
+    runner, probes_url = await serve_probes(readiness, settings.probes_host, settings.probes_port)
+    starting = asyncio.create_task(_start(service, instance, settings, readiness))
+    if not await _first(starting, stopping):
+        starting.cancel()
+        await runner.cleanup()
+        return
+    bus, config = starting.result()
+    context = Context(service, settings, bus, config, readiness)
+    context.stop, context.probes_url = stopping, probes_url
+    config.on_change(lambda _: context.announce())
+    announcing = asyncio.create_task(_announce(context))
+    gc.collect()
+    gc.freeze()
+    try:
+        await run(context)
+    finally:
+        stopping.set()
+        readiness.block("stop", "draining")
+        context.announce()
+        announcing.cancel()
+        await bus.drain(settings.drain_s)
+        await runner.cleanup()
+    log.info("%s has drained and stops", instance)
+
+
+async def _start(service: str, instance: str, settings: Settings, readiness: Readiness) -> tuple[Bus, ConfigWatch]:
+    readiness.block("start", f"waiting for NATS at {settings.nats_url}")
+    wire = await NatsWire.connect(
+        settings.nats_url, user=settings.nats_user, password=settings.nats_password, service=service
+    )
+    bus = Bus(wire, service=service, instance=instance)
+    await bus.start()
+    config = ConfigWatch(bus)
+    if service != "admin":  # It publishes the configuration that the others wait for.
+        readiness.block("start", "waiting for a configuration; is admin running?")
+        await config.start()
+    return bus, config
+
+
+async def _first(task: "asyncio.Task[Any]", stopping: asyncio.Event) -> bool:
+    """Whether the task ended before we were told to stop."""
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return task.done()
+
+
+async def _announce(context: Context[Any]) -> None:
+    while True:
+        context.announce()
+        await asyncio.sleep(ANNOUNCE_S)
