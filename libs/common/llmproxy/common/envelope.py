@@ -50,7 +50,9 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str = ""
     policy: int = 0  # Revision of the configuration the edge decided under.
     edge: str  # Address of the instance that holds the client; holders announce themselves to it.
-    reply_to: str  # Address of the instance that receives the frames: the edge, or the shield that sits in the return path.
+    reply_to: (
+        str  # Address of the instance that receives the frames: the edge, or the shield that sits in the return path.
+    )
     plan: tuple[Attempt, ...] = ()
     step: int = 0  # Index of the attempt in `plan` to try now.
     findings: dict[str, int] = {}  # What the guards saw: kind -> count. Never the text.

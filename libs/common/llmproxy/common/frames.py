@@ -58,7 +58,9 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="
     type: str = ""  # Overrides the catalogue's error type.
     retry_after_ms: int = 0
     stage: str = ""  # Who says so.
-    again: bool = False  # The edge may publish the request again (nothing was done): no responders, draining, overloaded.
+    again: bool = (
+        False  # The edge may publish the request again (nothing was done): no responders, draining, overloaded.
+    )
     endpoint: str = ""
     provider: str = ""
     model: str = ""

@@ -28,7 +28,9 @@ class Script:
         reply: list[Value] = await self._redis.guarded(lambda client: self._call(client, keys, arguments))
         return reply
 
-    async def _call(self, client: "Client[bytes]", keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> object:
+    async def _call(
+        self, client: "Client[bytes]", keys: Sequence[str], arguments: Sequence[str | int | bytes]
+    ) -> object:
         if not self._sha:
             self._sha = await client.script_load(self._text)
         try:

@@ -1,0 +1,413 @@
+"""The wire over NATS: nats-py for the connection, JetStream and KV, and a short way through it for the request path.
+
+nats-py hands each message to a queue and a task. For requests and replies, which carry no headers and whose receivers are
+plain functions, this wire takes the message where the parser delivers it: half the CPU per hop (docs/adr/0003).
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription as NatsSubscription
+from nats.js import JetStreamContext, api
+from nats.js.kv import KeyValue
+
+from llmproxy.common.bus import Bucket, Receive, Subscription
+from llmproxy.common.errors import GatewayError, Unavailable
+from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREAMS
+
+CONNECT_TIMEOUT_S = 2
+RECONNECT_WAIT_S = 0.1
+PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
+JETSTREAM_TIMEOUT_S = 2.0
+FETCH_MESSAGES = 256
+FETCH_WAIT_S = 5.0
+ACK_WAIT_S = 30.0
+RETRY_S = 0.2
+CLOSE_TIMEOUT_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class DirectClient(Client):
+    """nats-py, but messages without headers for the subscriptions in `direct` go straight to a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direct: dict[int, Receive] = {}
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        receive = self.direct.get(sid)
+        if receive is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        receive(bytes(subject), data)
+
+    def publish_now(self, subject: str, payload: bytes, reply: str) -> None:
+        """Appends to what the flusher writes next; the subjects come from `channels`, which has checked them."""
+        command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        flushes = self._flush_queue
+        if flushes is not None and flushes.empty():
+            flushes.put_nowait(asyncio.get_running_loop().create_future())
+
+    @property
+    def pending_bytes(self) -> int:
+        return int(self._pending_data_size)
+
+
+class _Subscribed:
+    def __init__(self, client: DirectClient, subscription: NatsSubscription) -> None:
+        self._client, self._subscription = client, subscription
+
+    async def drain(self) -> None:
+        with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
+            await self._subscription.drain()
+        self._client.direct.pop(self._subscription._id, None)
+
+
+class NatsWire:
+    """One connection of one service."""
+
+    def __init__(self, client: DirectClient) -> None:
+        self._client = client
+        self._jetstream: JetStreamContext = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
+        self._watches: list[_Watch] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def connect(cls, url: str, *, user: str = "", password: str = "", service: str = "") -> "NatsWire":  # noqa: S107
+        """Tries for ever: a service that starts before NATS waits for it."""
+        client = DirectClient()
+        wires: list[NatsWire] = []
+
+        async def reconnected() -> None:
+            log.warning("connected to NATS again")
+            for wire in wires:
+                wire._watch_again()
+
+        async def failed(error: Exception) -> None:
+            log.warning("NATS: %s", type(error).__name__)
+
+        while True:
+            try:
+                await client.connect(
+                    url,
+                    name=service,
+                    user=user or None,
+                    password=password or None,
+                    inbox_prefix=f"_INBOX_{service}" if service else "_INBOX",
+                    connect_timeout=CONNECT_TIMEOUT_S,
+                    reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
+                    max_reconnect_attempts=-1,
+                    allow_reconnect=True,
+                    reconnected_cb=reconnected,
+                    error_cb=failed,
+                    ping_interval=20,
+                )
+                break
+            except (OSError, nats.errors.Error, TimeoutError) as error:
+                log.warning("cannot reach NATS at %s (%s); trying again", url, type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+        wire = cls(client)
+        wires.append(wire)
+        return wire
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._client.is_connected)
+
+    def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
+        client = self._client
+        if not client.is_connected or client.pending_bytes > PENDING_BYTES_MAX:
+            raise Unavailable("stage_unavailable", "the gateway's message bus is not connected; retry")
+        client.publish_now(subject, payload, reply)
+
+    async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> Subscription:
+        async def never(_: Any) -> None:
+            raise AssertionError("direct subscriptions are dispatched by the client")
+
+        subscription = await self._client.subscribe(subject, queue=queue, cb=never)
+        self._client.direct[subscription._id] = receive
+        await self.flush()  # The server knows of it when we return.
+        return _Subscribed(self._client, subscription)
+
+    async def commit(self, subject: str, payload: bytes, message_id: str, timeout_s: float) -> int:
+        try:
+            ack = await self._jetstream.publish(
+                subject, payload, timeout=timeout_s, headers={"Nats-Msg-Id": message_id}
+            )
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable("audit_unavailable", f"JetStream did not acknowledge ({type(error).__name__})") from error
+        return int(ack.seq)
+
+    async def consume(
+        self, stream: str, durable: str, subject: str, handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]]
+    ) -> Subscription:
+        consuming = _Consuming(self._jetstream, stream, durable, subject, handle)
+        consuming.task = asyncio.create_task(consuming.run())
+        return consuming
+
+    async def bucket(self, name: str) -> Bucket:
+        return _KvBucket(self, await self._kv(name))
+
+    async def _kv(self, name: str) -> KeyValue:
+        try:
+            return await self._jetstream.key_value(name)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable("stage_unavailable", f"bucket {name} cannot be reached; is admin running?") from error
+
+    async def deposit(self, bucket: str, name: str, payload: bytes) -> None:
+        try:
+            store = await self._jetstream.object_store(bucket)
+            await store.put(name, payload)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable("stage_unavailable", f"the body could not be stored ({type(error).__name__})") from error
+
+    async def withdraw(self, bucket: str, name: str) -> bytes:
+        try:
+            store = await self._jetstream.object_store(bucket)
+            found = await store.get(name)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable("stage_unavailable", f"the body is not there ({type(error).__name__})") from error
+        return found.data or b""
+
+    async def provision(self) -> None:
+        for stream in STREAMS:
+            await self._provision_stream(
+                api.StreamConfig(
+                    name=stream.name,
+                    subjects=list(stream.subjects),
+                    retention=api.RetentionPolicy.WORK_QUEUE if stream.work_queue else api.RetentionPolicy.LIMITS,
+                    discard=api.DiscardPolicy.NEW if stream.work_queue else api.DiscardPolicy.OLD,
+                    max_age=stream.max_age_s,
+                    max_bytes=stream.max_bytes,
+                    storage=api.StorageType.FILE,
+                )
+            )
+        for bucket in BUCKETS:
+            with contextlib.suppress(nats.js.errors.BadRequestError):  # It is there already.
+                await self._jetstream.create_key_value(
+                    bucket=bucket.name, history=bucket.history, max_bytes=bucket.max_bytes, direct=True
+                )
+        with contextlib.suppress(nats.js.errors.BadRequestError):
+            await self._jetstream.create_object_store(
+                OBJECT_BUCKET.name,
+                config=api.ObjectStoreConfig(
+                    bucket=OBJECT_BUCKET.name, ttl=OBJECT_TTL_S, max_bytes=OBJECT_BUCKET.max_bytes
+                ),
+            )
+
+    async def _provision_stream(self, config: api.StreamConfig) -> None:
+        try:
+            await self._jetstream.add_stream(config)
+        except nats.js.errors.BadRequestError:
+            await self._jetstream.update_stream(config)
+
+    async def flush(self) -> None:
+        try:
+            await self._client.flush(timeout=CLOSE_TIMEOUT_S)  # type: ignore[arg-type]
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable("stage_unavailable", f"NATS does not answer ({type(error).__name__})") from error
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
+
+    async def watch(self, watch: "_Watch") -> None:
+        self._watches.append(watch)
+        await watch.start()
+
+    def _watch_again(self) -> None:
+        """After a reconnection a server may have lost our ephemeral consumers: everything is delivered anew."""
+        for watch in self._watches:
+            task = asyncio.create_task(watch.again())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+
+class _Consuming:
+    """A durable pull consumer: batches are acknowledged after they were handled, and come again when they were not."""
+
+    def __init__(
+        self,
+        jetstream: JetStreamContext,
+        stream: str,
+        durable: str,
+        subject: str,
+        handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]],
+    ) -> None:
+        self._jetstream, self._stream, self._durable, self._subject = jetstream, stream, durable, subject
+        self._handle = handle
+        self._stopping = False
+        self._handling = asyncio.Lock()
+        self.task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        while not self._stopping:
+            try:
+                await self._session()
+            except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+                log.warning("consumer %s: %s; trying again", self._durable, type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+
+    async def _session(self) -> None:
+        pull = await self._jetstream.pull_subscribe(
+            self._subject,
+            durable=self._durable,
+            stream=self._stream,
+            config=api.ConsumerConfig(
+                ack_policy=api.AckPolicy.EXPLICIT, ack_wait=ACK_WAIT_S, max_ack_pending=FETCH_MESSAGES
+            ),
+        )
+        while not self._stopping:
+            try:
+                messages = await pull.fetch(FETCH_MESSAGES, timeout=FETCH_WAIT_S)
+            except (TimeoutError, nats.errors.TimeoutError):
+                continue
+            async with self._handling:
+                await self._until_handled([(m.metadata.sequence.stream, m.data) for m in messages])
+                for message in messages:
+                    await message.ack()
+
+    async def _until_handled(self, batch: list[tuple[int, bytes]]) -> None:
+        """In order, whatever it takes: the next batch waits until this one is handled."""
+        while True:
+            try:
+                await self._handle(batch)
+                return
+            except GatewayError as error:
+                log.warning("consumer %s: %s", self._durable, error.message)
+                await asyncio.sleep(RETRY_S)
+
+    async def drain(self) -> None:
+        self._stopping = True
+        async with self._handling:
+            if self.task is not None:
+                self.task.cancel()
+                await asyncio.wait({self.task})
+
+
+class _KvBucket:
+    def __init__(self, wire: NatsWire, kv: KeyValue) -> None:
+        self._wire, self._kv = wire, kv
+
+    async def get(self, key: str) -> tuple[bytes, int] | None:
+        try:
+            entry = await self._kv.get(key)
+        except nats.js.errors.KeyNotFoundError:
+            return None
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise _kv_unavailable(error) from error
+        return (entry.value or b"", int(entry.revision or 0))
+
+    async def put(self, key: str, value: bytes) -> int:
+        try:
+            return int(await self._kv.put(key, value))
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise _kv_unavailable(error) from error
+
+    async def update(self, key: str, value: bytes, revision: int) -> int:
+        try:
+            if revision == 0:
+                return int(await self._kv.create(key, value))
+            return int(await self._kv.update(key, value, last=revision))
+        except (nats.js.errors.KeyWrongLastSequenceError, nats.js.errors.KeyDeletedError) as error:
+            raise GatewayError("conflict", f"{key} was changed by somebody else; read it again") from error
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise _kv_unavailable(error) from error
+
+    async def delete(self, key: str) -> None:
+        try:
+            await self._kv.delete(key)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise _kv_unavailable(error) from error
+
+    async def keys(self) -> list[str]:
+        try:
+            return sorted(await self._kv.keys())
+        except nats.js.errors.NoKeysError:
+            return []
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise _kv_unavailable(error) from error
+
+    async def watch(self, changed: Callable[[str, bytes | None], None]) -> Subscription:
+        watch = _Watch(self._kv, changed)
+        try:
+            await self._wire.watch(watch)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise _kv_unavailable(error) from error
+        return watch
+
+
+def _kv_unavailable(error: BaseException) -> Unavailable:
+    return Unavailable("stage_unavailable", f"JetStream KV does not answer ({type(error).__name__})")
+
+
+class _Watch:
+    """One watcher of a bucket, started anew after every reconnection; keys that went meanwhile are reported as gone."""
+
+    def __init__(self, kv: KeyValue, changed: Callable[[str, bytes | None], None]) -> None:
+        self._kv, self._changed = kv, changed
+        self._watcher: KeyValue.KeyWatcher | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._known: set[str] = set()
+
+    async def start(self) -> None:
+        watcher = await self._kv.watchall()
+        self._watcher = watcher
+        initial: set[str] = set()
+        while True:
+            entry = await watcher.updates(timeout=JETSTREAM_TIMEOUT_S)
+            if entry is None:
+                break
+            self._deliver(entry)
+            initial.add(entry.key)
+        for key in self._known - initial:
+            self._changed(key, None)
+        self._known &= initial
+        self._task = asyncio.create_task(self._follow(watcher))
+
+    async def again(self) -> None:
+        await self._stop()
+        while True:
+            try:
+                await self.start()
+                return
+            except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
+                await asyncio.sleep(RETRY_S)
+
+    async def _follow(self, watcher: "KeyValue.KeyWatcher") -> None:
+        while True:
+            try:
+                entry = await watcher.updates(timeout=None)  # type: ignore[arg-type]
+            except (TimeoutError, nats.errors.TimeoutError):
+                continue
+            if entry is not None:
+                self._deliver(entry)
+
+    def _deliver(self, entry: "KeyValue.Entry") -> None:
+        if entry.operation in ("DEL", "PURGE"):
+            self._known.discard(entry.key)
+            self._changed(entry.key, None)
+        else:
+            self._known.add(entry.key)
+            self._changed(entry.key, entry.value)
+
+    async def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if self._watcher is not None:
+            with contextlib.suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
+                await self._watcher.stop()
+
+    async def drain(self) -> None:
+        await self._stop()

@@ -1,0 +1,35 @@
+"""The streams and buckets that must exist on NATS, as data."""
+
+from msgspec import Struct
+
+from llmproxy.common.channels import BODIES_BUCKET, CONFIG_BUCKET, KEYS_BUCKET, ROOT
+
+DAY_S = 86_400
+
+
+class Stream(Struct, frozen=True, kw_only=True):
+    name: str
+    subjects: tuple[str, ...]
+    work_queue: bool = False  # A message is gone once acknowledged; otherwise it stays until `max_age_s`.
+    max_age_s: int = 0  # 0: for ever.
+    max_bytes: int
+
+
+class BucketSpec(Struct, frozen=True, kw_only=True):
+    name: str
+    history: int = 1
+    max_bytes: int
+
+
+STREAMS = (
+    # Kept until the ledger has it. When full the publisher is refused, which strict mode turns into 503.
+    Stream(name="AUDIT", subjects=(f"{ROOT}.audit.*",), work_queue=True, max_bytes=4 << 30),
+    Stream(name="EVENTS", subjects=(f"{ROOT}.event.>",), max_age_s=DAY_S, max_bytes=1 << 30),
+    Stream(name="OUTCOME", subjects=(f"{ROOT}.outcome.*",), max_age_s=DAY_S, max_bytes=1 << 30),
+)
+BUCKETS = (
+    BucketSpec(name=CONFIG_BUCKET, history=32, max_bytes=64 << 20),
+    BucketSpec(name=KEYS_BUCKET, max_bytes=256 << 20),
+)
+OBJECT_BUCKET = BucketSpec(name=BODIES_BUCKET, max_bytes=2 << 30)
+OBJECT_TTL_S = 900
