@@ -1,0 +1,197 @@
+"""The one folder of a gateway: who runs it, its ports, its secrets, its servers' data, its logs."""
+
+import fcntl
+import os
+import random
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+LOOPBACK = "127.0.0.1"
+# Below Linux's ephemeral range (32768 up): a client that reconnects to a server that is away must not be handed the
+# server's own port as its source port, or it would be connected to itself and the server could not return.
+PORT_FIRST, PORT_LAST = 15_000, 31_999
+PORT_TRIES_MAX = 200
+PASSWORD_BYTES = 24
+
+
+class DataFolderError(Exception):
+    """The folder cannot be used. The message names the folder and the fix."""
+
+
+class AlreadyRunningError(DataFolderError):
+    """Another launcher holds the folder."""
+
+    def __init__(self, path: Path, pid: int) -> None:
+        self.pid = pid
+        who = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"{path} is in use: a gateway runs there ({who}); stop it with `kill {pid or 'PID'}`, "
+            "or choose another --data folder"
+        )
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running gateway tells the other commands."""
+
+    pid: int
+    gateway_url: str
+    admin_url: str
+    started_at_ms: int
+
+
+class DataFolder:
+    """Paths below one root. Folders are made on demand, private to their owner; files with secrets are 0600."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._lock_fd: int | None = None
+
+    def folder(self, *parts: str) -> Path:
+        path = self.root.joinpath(*parts)
+        self._make_root()
+        for depth in range(1, len(parts) + 1):
+            self.root.joinpath(*parts[:depth]).mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    def file(self, *parts: str) -> Path:
+        return self.folder(*parts[:-1]) / parts[-1]
+
+    def exists(self) -> bool:
+        return self.root.is_dir()
+
+    def _make_root(self) -> None:
+        if self.root.is_dir():
+            return
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataFolderError(f"cannot make {self.root}: {error.strerror}; choose another --data folder") from error
+
+    # Who runs here.
+
+    def lock(self) -> None:
+        """Holds the folder until `unlock` or the end of this process, however it ends. Raises AlreadyRunningError."""
+        path = self.file("llmproxy.pid")
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DataFolderError(
+                f"cannot write {path}: {error.strerror}; it belongs to another account, choose another --data folder"
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise AlreadyRunningError(self.root, _pid_in(path)) from None
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        self._lock_fd = fd
+
+    def unlock(self) -> None:
+        if self._lock_fd is not None:
+            os.ftruncate(self._lock_fd, 0)
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def holder(self) -> int | None:
+        """The process that holds the folder (0: it has not said who it is), or None when nobody does."""
+        path = self.root / "llmproxy.pid"
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _pid_in(path)
+        return None
+
+    # What it remembers.
+
+    def ports(self, names: Sequence[str], configured: Mapping[str, int]) -> dict[str, int]:
+        """A port for each name: the configured one (DataFolderError when busy), else the remembered one when it is
+        free, else another free one, which is remembered."""
+        path = self.file("ports.json")
+        remembered = msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.is_file() else {}
+        chosen: dict[str, int] = {}
+        for name in names:
+            if name in configured:
+                if not is_free(configured[name]):
+                    raise DataFolderError(
+                        f"port {configured[name]} for {name} is taken; stop what uses it or choose another"
+                    )
+                chosen[name] = configured[name]
+            elif name in remembered and remembered[name] not in chosen.values() and is_free(remembered[name]):
+                chosen[name] = remembered[name]
+            else:
+                chosen[name] = _free_port(taken=set(chosen.values()))
+        write_private(path, msgspec.json.encode(remembered | chosen))
+        return chosen
+
+    def forget_port(self, name: str) -> None:
+        """Somebody else took it between the choice and its use."""
+        path = self.file("ports.json")
+        remembered = msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.is_file() else {}
+        remembered.pop(name, None)
+        write_private(path, msgspec.json.encode(remembered))
+
+    def secret(self, name: str) -> str:
+        """The secret of this name: generated once, kept in its own 0600 file."""
+        path = self.file("secrets", name)
+        if path.is_file():
+            return path.read_text().strip()
+        value = secrets.token_urlsafe(PASSWORD_BYTES)
+        write_private(path, value.encode())
+        return value
+
+    def admin_token(self) -> str:
+        """What the admin API asks for; where an operator looks for it."""
+        path = self.file("admin.token")
+        if not path.is_file():
+            write_private(path, secrets.token_urlsafe(PASSWORD_BYTES).encode())
+        return path.read_text().strip()
+
+    def write_run_info(self, info: RunInfo) -> None:
+        write_private(self.file("run.json"), msgspec.json.encode(info))
+
+    def run_info(self) -> RunInfo | None:
+        """Where the gateway of this folder listens, or None when none runs."""
+        path = self.root / "run.json"
+        if not path.is_file() or self.holder() is None:
+            return None
+        return msgspec.json.decode(path.read_bytes(), type=RunInfo)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Whole or not at all, and never readable by others, not even for an instant."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+    temporary.replace(path)
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As the servers do: TIME_WAIT is no obstacle.
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port(taken: set[int]) -> int:
+    for _ in range(PORT_TRIES_MAX):
+        port = random.randint(PORT_FIRST, PORT_LAST)  # noqa: S311 - spreads concurrent starts, protects nothing
+        if port not in taken and is_free(port):
+            return port
+    raise DataFolderError(f"no free port between {PORT_FIRST} and {PORT_LAST} on {LOOPBACK}; name ports with --ports")
+
+
+def _pid_in(path: Path) -> int:
+    text = path.read_text().strip()
+    return int(text) if text.isdigit() else 0
