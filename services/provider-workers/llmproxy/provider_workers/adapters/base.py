@@ -1,7 +1,7 @@
 """What a provider adapter is: two pure translations between the canonical form and one vendor's, and nothing else.
 
-The canonical form is OpenAI's chat completions JSON. An adapter has no client, no clock and no log; credentials are added
-by whoever sends its `HttpRequest`.
+The canonical form is OpenAI's chat completions JSON. An adapter has no client, no clock and no log; credentials are
+added by whoever sends its `HttpRequest`.
 """
 
 from collections.abc import Mapping
@@ -92,7 +92,7 @@ class StreamTranslator(Protocol):
         ...
 
     def finish(self) -> list[bytes]:
-        """The network stream has ended: what is left. Afterwards `complete` or `failure` tells how it ended."""
+        """The network stream has ended: what is left. Afterwards exactly one of `complete` and `failure` is set."""
         ...
 
 
