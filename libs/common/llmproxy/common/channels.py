@@ -9,6 +9,7 @@ import msgspec
 
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.frames import Control, Holding, Packet
+from llmproxy.common.ledger_questions import LedgerAnswer, LedgerQuery, LedgerVerify
 from llmproxy.common.outcomes import Outcomes
 from llmproxy.common.records import Announcement, AuditBatch, Event
 
@@ -91,6 +92,13 @@ BOUNCE = Channel(
 CONTROL: Channel[Control] = Channel("control.{address}", Control, "edge → the stage that holds a request: cancel")
 OUTCOME = Channel("outcome.{provider}", Outcomes, "worker → routers, audit: how attempts ended", stream="OUTCOME")
 AUDIT = Channel("audit.{tenant}", AuditBatch, "edge, admin → audit: what goes into the ledger", stream="AUDIT")
+LEDGER_QUERY = Channel("ledger.query", LedgerQuery, "admin → audit: a page of the ledger", queue="audit")
+LEDGER_VERIFY = Channel("ledger.verify", LedgerVerify, "admin → audit: is all of the ledger sound", queue="audit")
+LEDGER_ANSWER: Channel[LedgerAnswer] = Channel(
+    "ledger.answer.{address}.{id}",
+    LedgerAnswer,  # type: ignore[arg-type]  # A union of structs is a type to msgspec.
+    "audit → admin: what it asked",
+)
 
 EVENT_REQUEST_ANSWERED = Channel("event.request.answered", Event, "an answer left", stream="EVENTS")
 EVENT_REQUEST_BLOCKED = Channel("event.request.blocked", Event, "a guard said no", stream="EVENTS")
@@ -127,6 +135,9 @@ CHANNELS: tuple[Channel[Any], ...] = (
     CONTROL,
     OUTCOME,
     AUDIT,
+    LEDGER_QUERY,
+    LEDGER_VERIFY,
+    LEDGER_ANSWER,
     *REQUEST_EVENTS.values(),
     EVENT_SEGMENT_MASKED,
     EVENT_GUARD_FAILED,
