@@ -6,6 +6,7 @@ what is held before it closes.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from llmproxy.common import channels, frames
-from llmproxy.common.channels import BOUNCE, CONTROL, HOLDING, REPLY, Channel
+from llmproxy.common.channels import CONTROL, HOLDING, REPLY, Channel
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.frames import Cancel, Failure, Frame, Holding, Packet
@@ -119,7 +120,9 @@ class Hold:
         self.cancelled: Callable[[], None] | None = None
 
     def release(self) -> None:
-        self._bus.holds.pop((*self.key, self.role), None)
+        holds = self._bus.holds
+        if holds.pop((*self.key, self.role), None) is not None and not holds:
+            self._bus.idle.set()
 
 
 class _Expected:
@@ -149,6 +152,7 @@ class Bus:
         self.instance = instance
         self.address = channels.address(service, instance)
         self.holds: dict[tuple[str, int, str], Hold] = {}
+        self.idle = asyncio.Event()  # Set when the last held request was released; only `drain` waits for it.
         self.dropped_late = 0
         self.refused_full = 0
         self.undecodable = 0
@@ -258,8 +262,10 @@ class Bus:
 
     async def consume(
         self, channel: Channel[T], durable: str, handle: Callable[[list[Stored[T]]], Awaitable[None]]
-    ) -> None:
-        """Batches from a stream, acknowledged when `handle` returns; when it raises Unavailable they come again."""
+    ) -> Subscription:
+        """Batches from a stream, acknowledged when `handle` returns; when it raises Unavailable they come again.
+
+        Ends when the bus leaves, or before that when the subscription is drained."""
 
         async def batch(messages: list[tuple[int, bytes]]) -> None:
             decoded: list[Stored[T]] = []
@@ -271,7 +277,9 @@ class Bus:
                     log.error("stream %s: message %d does not decode; skipped", channel.stream, sequence)
             await handle(decoded)
 
-        self._serving.append(await self.wire.consume(channel.stream, durable, channel.filter(), batch))
+        subscription = await self.wire.consume(channel.stream, durable, channel.filter(), batch)
+        self._serving.append(subscription)
+        return subscription
 
     def expect(self, envelope: Envelope, receive: Callable[[Sequence[Frame]], None]) -> None:
         """Frames for this attempt go to `receive`, in order. Older attempts are dropped; a gap arrives as a Failure."""
@@ -433,9 +441,10 @@ class Bus:
     async def drain(self, timeout_s: float = DRAIN_S) -> None:
         """Leaves, finishes what is held, flushes and closes. What is still held after `timeout_s` is cancelled."""
         await self.leave()
-        deadline = time.monotonic() + timeout_s
-        while self.holds and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        self.idle.clear()
+        if self.holds:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.idle.wait(), timeout_s)
         tasks = [held.task for held in self.holds.values() if held.task is not None]
         for task in (*tasks, *self._workers):
             task.cancel()

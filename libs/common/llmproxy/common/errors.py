@@ -31,6 +31,7 @@ CATALOGUE: dict[str, Kind] = {
     "model_not_found": Kind(404, "invalid_request_error", "not_found_error"),
     "unknown_url": Kind(404, "invalid_request_error", "not_found_error"),
     "method_not_allowed": Kind(405, "invalid_request_error", "invalid_request_error"),
+    "request_timeout": Kind(408, "invalid_request_error", "invalid_request_error", True),
     "conflict": Kind(409, "invalid_request_error", "invalid_request_error"),
     "request_too_large": Kind(413, "invalid_request_error", "request_too_large"),
     "unsupported_media_type": Kind(415, "invalid_request_error", "invalid_request_error"),

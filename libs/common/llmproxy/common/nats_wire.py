@@ -30,6 +30,7 @@ FETCH_WAIT_S = 5.0
 ACK_WAIT_S = 30.0
 RETRY_S = 0.2
 CLOSE_TIMEOUT_S = 2.0
+SETTLE_TIMEOUT_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,30 @@ class DirectClient(Client):
     def pending_bytes(self) -> int:
         return int(self._pending_data_size)
 
+    async def settle(self, timeout_s: float) -> None:
+        """Everything sent so far is written, and the server has read it (nats-py's own flush can overtake the buffer)."""
+        async with asyncio.timeout(timeout_s):
+            written = asyncio.get_running_loop().create_future()
+            assert self._flush_queue is not None
+            await self._flush_queue.put(written)
+            await written
+            await self.flush()
+
+    async def leave(self, subscription: NatsSubscription, timeout_s: float) -> None:
+        """Unsubscribes; every message that the server had sent before is delivered first."""
+        await self._send_unsubscribe(subscription._id)
+        await self.settle(timeout_s)
+        subscription._stop_processing()
+        self._remove_sub(subscription._id)
+
 
 class _Subscribed:
     def __init__(self, client: DirectClient, subscription: NatsSubscription) -> None:
         self._client, self._subscription = client, subscription
 
     async def drain(self) -> None:
-        with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
-            await self._subscription.drain()
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            await self._client.leave(self._subscription, SETTLE_TIMEOUT_S)
         self._client.direct.pop(self._subscription._id, None)
 
 
@@ -82,7 +99,7 @@ class NatsWire:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def connect(cls, url: str, *, user: str = "", password: str = "", service: str = "") -> "NatsWire":  # noqa: S107
+    async def connect(cls, url: str, *, user: str = "", password: str = "", service: str = "") -> "NatsWire":
         """Tries for ever: a service that starts before NATS waits for it."""
         client = DirectClient()
         wires: list[NatsWire] = []
@@ -212,7 +229,7 @@ class NatsWire:
 
     async def flush(self) -> None:
         try:
-            await self._client.flush(timeout=CLOSE_TIMEOUT_S)  # type: ignore[arg-type]
+            await self._client.settle(SETTLE_TIMEOUT_S)
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable("stage_unavailable", f"NATS does not answer ({type(error).__name__})") from error
 
@@ -274,17 +291,19 @@ class _Consuming:
             except (TimeoutError, nats.errors.TimeoutError):
                 continue
             async with self._handling:
-                await self._until_handled([(m.metadata.sequence.stream, m.data) for m in messages])
+                handled = await self._until_handled([(m.metadata.sequence.stream, m.data) for m in messages])
                 for message in messages:
-                    await message.ack()
+                    await (message.ack() if handled else message.nak())
 
-    async def _until_handled(self, batch: list[tuple[int, bytes]]) -> None:
-        """In order, whatever it takes: the next batch waits until this one is handled."""
+    async def _until_handled(self, batch: list[tuple[int, bytes]]) -> bool:
+        """In order, whatever it takes: the next batch waits until this one is handled. False when told to stop before."""
         while True:
             try:
                 await self._handle(batch)
-                return
+                return True
             except GatewayError as error:
+                if self._stopping:
+                    return False
                 log.warning("consumer %s: %s", self._durable, error.message)
                 await asyncio.sleep(RETRY_S)
 
@@ -366,7 +385,7 @@ class _Watch:
         self._watcher = watcher
         initial: set[str] = set()
         while True:
-            entry = await watcher.updates(timeout=JETSTREAM_TIMEOUT_S)
+            entry = await watcher.updates(timeout=JETSTREAM_TIMEOUT_S)  # type: ignore[no-untyped-call]
             if entry is None:
                 break
             self._deliver(entry)
@@ -388,7 +407,7 @@ class _Watch:
     async def _follow(self, watcher: "KeyValue.KeyWatcher") -> None:
         while True:
             try:
-                entry = await watcher.updates(timeout=None)  # type: ignore[arg-type]
+                entry = await watcher.updates(timeout=None)  # type: ignore[no-untyped-call]
             except (TimeoutError, nats.errors.TimeoutError):
                 continue
             if entry is not None:
@@ -407,7 +426,7 @@ class _Watch:
             self._task.cancel()
         if self._watcher is not None:
             with contextlib.suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
-                await self._watcher.stop()
+                await self._watcher.stop()  # type: ignore[no-untyped-call]
 
     async def drain(self) -> None:
         await self._stop()

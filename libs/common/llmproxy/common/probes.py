@@ -31,7 +31,7 @@ class Readiness:
             self.blockers.pop(name, None)
 
     def report(self) -> dict[str, object]:
-        return {"ready": self.ready, **{"blockers": self.blockers, "notes": self.notes}}
+        return {"ready": self.ready, "blockers": self.blockers, "notes": self.notes}
 
 
 async def serve_probes(readiness: Readiness, host: str, port: int) -> tuple[web.AppRunner, str]:

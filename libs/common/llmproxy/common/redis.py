@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from redis.asyncio import Redis as Client
 from redis.exceptions import NoScriptError, RedisError
@@ -25,12 +25,11 @@ class Script:
 
     async def __call__(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> list[Value]:
         """The script's reply, which must be an array. Raises Unavailable within the time budget."""
-        reply: list[Value] = await self._redis.guarded(lambda client: self._call(client, keys, arguments))
+        reply = await self._redis.guarded(lambda client: self._call(client, keys, arguments))
+        assert isinstance(reply, list)
         return reply
 
-    async def _call(
-        self, client: "Client[bytes]", keys: Sequence[str], arguments: Sequence[str | int | bytes]
-    ) -> object:
+    async def _call(self, client: Client, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> object:
         if not self._sha:
             self._sha = await client.script_load(self._text)
         try:
@@ -46,7 +45,7 @@ class Redis:
     def __init__(
         self, url: str, *, timeout_s: float = TIMEOUT_S, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._client: Client[bytes] = Client.from_url(
+        self._client: Client = Client.from_url(
             url,
             max_connections=CONNECTIONS_MAX,
             socket_connect_timeout=timeout_s,
@@ -66,12 +65,12 @@ class Redis:
     async def ping(self) -> None:
         await self.guarded(lambda client: client.ping())
 
-    async def guarded(self, call: Callable[["Client[bytes]"], object]) -> object:
+    async def guarded(self, call: Callable[[Client], Awaitable[object]]) -> object:
         if not self.available and self._monotonic() < self._retry_at:
             raise Unavailable("limits_unavailable", "Redis does not answer; check that redis-server runs")
         try:
             async with asyncio.timeout(self._timeout_s):
-                reply = await call(self._client)  # type: ignore[misc]
+                reply = await call(self._client)
         except (RedisError, OSError, TimeoutError) as error:
             self._failures += 1
             self._retry_at = self._monotonic() + OPEN_S

@@ -1,8 +1,8 @@
 """Every text of a request body, with its place: what guards read, and where what they find is replaced.
 
-The default is to read: an unknown field, an object key or a long number is a segment like a message is, so nothing is a
-hiding place. Two passes keep that cheap. `decode` and `texts` cost microseconds and are enough for a body in which no guard
-sees anything; `segments` is the exact scan that knows paths and spans, for the bodies in which one might.
+The default is to read: an unknown field, an object key or a long number is a segment like a message is, so nothing is
+a hiding place. Two passes keep that cheap. `decode` and `texts` cost microseconds and are enough for a body in which no
+guard sees anything; `segments` is the exact scan that knows paths and spans, for the bodies in which one might.
 """
 
 import re
@@ -125,11 +125,17 @@ def _digits(value: float) -> str:
     return str(value) if isinstance(value, int) or abs(value) >= 1e22 else format(value, ".0f")
 
 
+def _plain_digits(written: str) -> str:
+    """A number without exponent and fraction, however it is written."""
+    return written if written.lstrip("-").isdecimal() else _digits(float(written))
+
+
 def _each_key_once(body: bytes, keys: int) -> bool:
     """True only if the body has as many keys as its tree. False means: count exactly.
 
-    A quote and a colon end a key, or open a string that begins with a colon (which counts one too many, and so leads to the
-    exact count), or stand in a string, where the quote is escaped. The first two lines send away what would count too few.
+    A quote and a colon end a key, or open a string that begins with a colon (which counts one too many, and so leads to
+    the exact count), or stand in a string, where the quote is escaped. The first line sends away what counts too few:
+    a space before the colon, and a key that ends in a backslash.
     """
     if b" :" in body or b"\n:" in body or b"\t:" in body or b"\r:" in body or b'\\\\":' in body:
         return False
@@ -171,7 +177,7 @@ DEFINITIONS = frozenset({"tools", "functions", "response_format"})
 def edit(segment: Segment, start: int, end: int, replacement: str) -> Edit:
     """`segment.text[start:end]` becomes `replacement`, said in places of the undecoded body."""
     if segment.form == "number":  # A number cannot hold text: the whole of it becomes a string.
-        first, last, written = segment.start, segment.start + len(segment.raw or segment.text), dumps(replacement)
+        first, last, written = segment.start, segment.start + len(segment.raw), dumps(replacement)
     else:
         first = segment.start + _undecoded(segment, start)
         last = segment.start + _undecoded(segment, end)
@@ -220,6 +226,7 @@ class _Scan:
 
     def __init__(self, role: Role, max_depth: int, host: Segment | None = None, embedded: int = 0) -> None:
         self.found: list[Segment] = []
+        self.chars_min = TEXT_CHARS_MIN
         self._role, self._max_depth, self._host, self._embedded = role, max_depth, host, embedded
         self._open: list[_Level] = []
 
@@ -240,7 +247,7 @@ class _Scan:
                     if self._awaits_key():
                         self._key(inside, token.start() + 1)
                         continue
-                    if len(inside) >= TEXT_CHARS_MIN:
+                    if len(inside) >= self.chars_min:
                         self._value(inside, token.start() + 1)
                 case _:
                     if len(written) >= NUMBER_CHARS_MIN and not self._is_drawn():
@@ -254,7 +261,9 @@ class _Scan:
         if len(self._open) == self._max_depth:
             where = self._where()
             raise GatewayError(
-                "too_deep", f"{where} is nested deeper than {self._max_depth} levels; flatten it", param=where
+                "too_deep",
+                f"{where or 'the body'} is nested deeper than {self._max_depth} levels; flatten it",
+                param=where,
             )
         self._open.append(level)
 
@@ -264,7 +273,7 @@ class _Scan:
     def _key(self, written: str, start: int) -> None:
         level = self._open[-1]
         assert level.keys is not None
-        if len(written) >= TEXT_CHARS_MIN:
+        if len(written) >= self.chars_min:
             self.found.append(self._segment(written, start, "key"))
         level.at = _unescape(written)
         if level.at in level.keys:
@@ -292,7 +301,7 @@ class _Scan:
 
     def _inner(self, segment: Segment) -> list[Segment] | None:
         """The segments of tool-call arguments, which are a JSON document in a string; None when they are not one."""
-        if self._embedded == EMBEDDED_DEPTH_MAX or not segment.text.lstrip()[:1] in ("{", "["):
+        if self._embedded == EMBEDDED_DEPTH_MAX or segment.text.lstrip()[:1] not in ("{", "["):
             return None
         try:
             msgspec.json.decode(segment.text)
@@ -305,11 +314,11 @@ class _Scan:
         host = self._host
         return Segment(
             role=host.role if host else self._role(path),
-            path=host.path if host else join(path + ["*"] if form == "key" else path),
-            text=_unescape(written),
+            path=host.path if host else join([*path, "*"] if form == "key" else path),
+            text=_unescape(written) if form != "number" else _plain_digits(written),
             form=form,
             start=start,
-            raw=written if "\\" in written else "",
+            raw=written if form == "number" or "\\" in written else "",
             host=host,
         )
 
@@ -318,7 +327,7 @@ class _Scan:
         return self._host is None and len(self._open) == 1 and self._open[0].at in DRAWN_NUMBERS
 
     def _where(self) -> str:
-        return join([level.at for level in self._open if level.at is not None]) or "the body"
+        return join([level.at for level in self._open if level.at is not None])
 
 
 def join(path: Sequence[str | int]) -> str:
@@ -351,9 +360,9 @@ def _explain(body: bytes, max_depth: int) -> NoReturn:
         text = body.decode()
     except UnicodeDecodeError as error:
         text = body.decode(errors="surrogateescape")
-        where = _first(text, LONE_SURROGATE, max_depth) or "the body"
+        where = _first(text, LONE_SURROGATE, max_depth)
         raise GatewayError(
-            "invalid_encoding", f"{where} is not valid UTF-8 (byte {error.start})", param=where
+            "invalid_encoding", f"{where or 'the body'} is not valid UTF-8 (byte {error.start})", param=where
         ) from None
     if ESCAPED_SURROGATE.search(text) and (where := _first(text, LONE_SURROGATE, max_depth)):
         raise GatewayError("invalid_encoding", f"{where} holds half of a surrogate pair", param=where)
@@ -381,6 +390,7 @@ def _first(text: str, pattern: re.Pattern[str], max_depth: int) -> str:
 def _scan_loosely(text: str, max_depth: int) -> list[Segment]:
     """What can be read of a body that is not JSON. Raises GatewayError only for depth."""
     scan = _Scan(lambda _: "unknown", max_depth)
+    scan.chars_min = 1
     try:
         return scan.run(text)
     except GatewayError as error:

@@ -29,7 +29,10 @@ class FakeClock:
 
 
 class FakeBroker:
-    """What NATS is to its clients: subjects, queue groups, streams, buckets. `down` breaks everything, `jetstream_down` half."""
+    """What NATS is to its clients: subjects, queue groups, streams, buckets.
+
+    `down` breaks everything, `jetstream_down` what needs streams.
+    """
 
     def __init__(self) -> None:
         self.subscriptions: list[_FakeSubscription] = []

@@ -1,0 +1,382 @@
+"""What a bus promises, proven over the fake wire and over NATS."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from llmproxy.common.bus import Answer, Bus
+from llmproxy.common.channels import (
+    AUDIT,
+    CONFIG_BUCKET,
+    EVENT_REQUEST_ANSWERED,
+    HOLDING,
+    KEYS_BUCKET,
+    REQUEST_CALL,
+    REQUEST_INSPECT,
+    REQUEST_ROUTE,
+)
+from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
+from llmproxy.common.errors import GatewayError, Unavailable
+from llmproxy.common.frames import Data, End, Failure, Frame, Head
+from llmproxy.common.records import AuditBatch, AuditRecord
+from llmproxy.common.testing import envelope
+from msgspec import Raw
+
+Opened = Callable[[], Any]
+WAIT_S = 5.0
+
+
+def run(scenario: Callable[[Any], Awaitable[None]], opened: Opened) -> None:
+    async def main() -> None:
+        async with opened() as wires, asyncio.timeout(30):
+            await scenario(wires)
+
+    asyncio.run(main())
+
+
+async def started(wires: Any, service: str, **options: Any) -> Bus:
+    bus = Bus(await wires.connect(service), service=service, instance=f"{service}-{uuid.uuid4().hex[:8]}", **options)
+    await bus.start()
+    return bus
+
+
+def request_to(edge: Bus, **fields: Any) -> Envelope:
+    return envelope(id=str(uuid.uuid4()), edge=edge.address, reply_to=edge.address, **fields)
+
+
+class Inbox:
+    """Frames as they arrive."""
+
+    def __init__(self) -> None:
+        self.frames: asyncio.Queue[Frame] = asyncio.Queue()
+
+    def __call__(self, frames: Any) -> None:
+        for frame in frames:
+            self.frames.put_nowait(frame)
+
+    async def next(self) -> Frame:
+        return await asyncio.wait_for(self.frames.get(), WAIT_S)
+
+
+def test_a_request_is_served_and_its_frames_come_back_in_order(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+
+        def handle(sent: Envelope, answer: Answer) -> None:
+            answer.send(Head(provider="p"))
+            answer.send(Data(sent.body), Data(Raw(b"2")))
+            answer.send(End())
+
+        await shield.serve(REQUEST_INSPECT, handle, max_in_flight=10)
+        inbox, sent = Inbox(), request_to(edge)
+        edge.expect(sent, inbox)
+        edge.forward(REQUEST_INSPECT, sent)
+        kinds = [type(await inbox.next()) for _ in range(4)]
+        assert kinds == [Head, Data, Data, End]
+
+    run(scenario, wires)
+
+
+def test_a_stage_without_an_instance_is_known_at_once_however_far_down_the_chain(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+
+        def handle(sent: Envelope, _: Answer) -> None:
+            shield.forward(REQUEST_ROUTE, sent)
+
+        await shield.serve(REQUEST_INSPECT, handle, max_in_flight=10)
+        inbox, sent = Inbox(), request_to(edge, attempt=2)
+        edge.expect(sent, inbox)
+        edge.forward(REQUEST_INSPECT, sent)
+        failure = await inbox.next()
+        assert isinstance(failure, Failure)
+        assert (failure.code, failure.stage, failure.again) == ("stage_unavailable", "router", True)
+
+    run(scenario, wires)
+
+
+def test_each_request_reaches_one_instance_of_a_queue_group(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge = await started(w, "edge")
+        served: list[str] = []
+        for _ in range(2):
+            shield = await started(w, "shield")
+
+            def handle(sent: Envelope, answer: Answer, name: str = shield.instance) -> None:
+                served.append(name)
+                answer.send(End())
+
+            await shield.serve(REQUEST_INSPECT, handle, max_in_flight=100)
+        inbox = Inbox()
+        for _ in range(40):
+            sent = request_to(edge)
+            edge.expect(sent, inbox)
+            edge.forward(REQUEST_INSPECT, sent)
+        for _ in range(40):
+            await inbox.next()
+        assert len(served) == 40
+        assert len(set(served)) == 2
+
+    run(scenario, wires)
+
+
+def test_a_late_request_is_dropped(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+        await shield.serve(REQUEST_INSPECT, lambda _, answer: answer.send(End()), max_in_flight=10)
+        inbox, late, timely = Inbox(), request_to(edge, deadline_ms=1), request_to(edge)
+        for sent in (late, timely):
+            edge.expect(sent, inbox)
+            edge.forward(REQUEST_INSPECT, sent)
+        assert isinstance(await inbox.next(), End)
+        assert inbox.frames.empty()
+        assert shield.dropped_late == 1
+
+    run(scenario, wires)
+
+
+def test_more_than_the_bound_is_refused_at_once(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+        gate = asyncio.Event()
+
+        async def wait(answer: Answer) -> None:
+            await gate.wait()
+            answer.send(End())
+
+        await shield.serve(REQUEST_INSPECT, lambda _, answer: wait(answer), max_in_flight=2)
+        inbox = Inbox()
+        for _ in range(3):
+            sent = request_to(edge)
+            edge.expect(sent, inbox)
+            edge.forward(REQUEST_INSPECT, sent)
+        refused = await inbox.next()
+        assert isinstance(refused, Failure)
+        assert refused.code == "server_is_overloaded"
+        gate.set()
+        assert [type(await inbox.next()) for _ in range(2)] == [End, End]
+
+    run(scenario, wires)
+
+
+def test_a_handler_that_raises_answers_and_its_words_stay_inside(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+
+        def at_once(sent: Envelope, answer: Answer) -> Any:
+            if sent.model == "later":
+                return later()
+            raise RuntimeError("the prompt said hunter2")
+
+        async def later() -> None:
+            await asyncio.sleep(0)
+            raise RuntimeError("the prompt said hunter2")
+
+        await shield.serve(REQUEST_INSPECT, at_once, max_in_flight=10)
+        inbox = Inbox()
+        for model in ("now", "later"):
+            sent = request_to(edge, model=model)
+            edge.expect(sent, inbox)
+            edge.forward(REQUEST_INSPECT, sent)
+            failure = await inbox.next()
+            assert isinstance(failure, Failure)
+            assert failure.code == "server_error"
+            assert "hunter2" not in failure.message
+        assert not shield.holds
+
+    run(scenario, wires)
+
+
+def test_a_held_request_is_announced_to_its_edge_until_it_ends_and_a_cancel_reaches_it(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge = await started(w, "edge")
+        shield = await started(w, "shield", announce_new_s=0.01, alive_s=0.05)
+        announced: asyncio.Queue[Any] = asyncio.Queue()
+        await edge.subscribe(HOLDING, announced.put_nowait, address=edge.address)
+        cancelled = asyncio.Event()
+
+        async def hold() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+        await shield.serve(REQUEST_INSPECT, lambda _, answer: hold(), max_in_flight=10)
+        sent = request_to(edge, attempt=3)
+        edge.expect(sent, Inbox())
+        edge.forward(REQUEST_INSPECT, sent)
+        for _ in range(2):
+            holding = await asyncio.wait_for(announced.get(), WAIT_S)
+            assert holding.held == [(sent.id, 3)]
+        edge.cancel(holding.address, sent.id, 2)  # An older attempt: not this one.
+        edge.cancel(holding.address, sent.id, 3)
+        await asyncio.wait_for(cancelled.wait(), WAIT_S)
+
+    run(scenario, wires)
+
+
+def test_frames_of_an_older_attempt_are_dropped_and_a_gap_is_a_failure(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+        inbox, sent = Inbox(), request_to(edge, attempt=1)
+        edge.expect(sent, inbox)
+        old = Answer(shield, envelope(id=sent.id, reply_to=edge.address, attempt=0))
+        old.send(Head(provider="old"))
+        gap = Answer(shield, sent)
+        gap._seq = 1
+        gap.send(Data(Raw(b"1")))
+        failure = await inbox.next()
+        assert isinstance(failure, Failure)
+        assert failure.code == "stage_lost"
+
+    run(scenario, wires)
+
+
+def test_leaving_finishes_what_is_held_and_sends_new_requests_elsewhere(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, first = await started(w, "edge"), await started(w, "shield")
+        gate, entered = asyncio.Event(), asyncio.Event()
+
+        async def wait(answer: Answer) -> None:
+            entered.set()
+            await gate.wait()
+            answer.send(End(finish="length"))
+
+        await first.serve(REQUEST_INSPECT, lambda _, answer: wait(answer), max_in_flight=10)
+        inbox, held = Inbox(), request_to(edge)
+        edge.expect(held, inbox)
+        edge.forward(REQUEST_INSPECT, held)
+        await asyncio.wait_for(entered.wait(), WAIT_S)
+        second = await started(w, "shield")
+        await second.serve(REQUEST_INSPECT, lambda _, answer: answer.send(End()), max_in_flight=10)
+        draining = asyncio.create_task(first.drain(10))
+        await first.leave()
+        for _ in range(5):
+            sent = request_to(edge)
+            edge.expect(sent, inbox)
+            edge.forward(REQUEST_INSPECT, sent)
+            end = await inbox.next()
+            assert isinstance(end, End)
+            assert end.finish == "stop"
+        gate.set()
+        end = await inbox.next()
+        assert isinstance(end, End)
+        assert end.finish == "length"
+        await draining
+
+    run(scenario, wires)
+
+
+def test_a_provider_name_in_a_subject_reaches_its_workers_only_by_that_name(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        router, edge, workers = (
+            await started(w, "router"),
+            await started(w, "edge"),
+            await started(w, "provider-workers"),
+        )
+        await workers.serve(REQUEST_CALL, lambda _, answer: answer.send(End()), max_in_flight=10, provider="demo")
+        inbox = Inbox()
+        sent = request_to(edge)
+        edge.expect(sent, inbox)
+        router.forward(REQUEST_CALL, sent, provider="demo")
+        assert isinstance(await inbox.next(), End)
+        other = request_to(edge)
+        edge.expect(other, inbox)
+        router.forward(REQUEST_CALL, other, provider="a > b.*")
+        failure = await inbox.next()
+        assert isinstance(failure, Failure)
+        assert failure.code == "stage_unavailable"
+
+    run(scenario, wires)
+
+
+def test_what_is_committed_is_consumed_once_in_order_and_again_only_when_it_was_not_handled(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, audit = await started(w, "edge"), await started(w, "audit")
+        tenant = uuid.uuid4().hex
+        seen: list[str] = []
+        done = asyncio.Event()
+        refusals = 2
+
+        async def handle(batch: Any) -> None:
+            nonlocal refusals
+            if refusals:
+                refusals -= 1
+                raise Unavailable("audit_unavailable", "not now")
+            seen.extend(record.id for stored in batch for record in stored.message.records)
+            if len(seen) >= 10:
+                done.set()
+
+        for number in range(10):
+            record = AuditRecord(id=f"{tenant}-{number}", at_ms=1, verdict="answered")
+            await edge.commit(AUDIT, AuditBatch(edge.instance, [record]), f"{tenant}-{number}", tenant=tenant)
+        await edge.commit(AUDIT, AuditBatch(edge.instance, []), f"{tenant}-9", tenant=tenant)  # The same message id.
+        await audit.consume(AUDIT, "audit", handle)
+        await asyncio.wait_for(done.wait(), 10)
+        assert [one for one in seen if one.startswith(tenant)] == [f"{tenant}-{number}" for number in range(10)]
+        await audit.leave()
+
+    run(scenario, wires)
+
+
+def test_a_bucket_is_compared_and_set_and_watched(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        admin, edge = await started(w, "admin"), await started(w, "edge")
+        bucket = await admin.wire.bucket(KEYS_BUCKET)
+        before, after = uuid.uuid4().hex, uuid.uuid4().hex
+        revision = await bucket.update(before, b"1", 0)
+        with pytest.raises(GatewayError, match="changed by somebody else"):
+            await bucket.update(before, b"2", 0)
+        await bucket.update(before, b"2", revision)
+        changes: asyncio.Queue[tuple[str, bytes | None]] = asyncio.Queue()
+        watched = await edge.wire.bucket(KEYS_BUCKET)
+        await watched.watch(lambda key, value: changes.put_nowait((key, value)))
+        initial = {changes.get_nowait() for _ in range(changes.qsize())}
+        assert (before, b"2") in initial
+        await bucket.put(after, b"3")
+        await bucket.delete(after)
+        assert await asyncio.wait_for(changes.get(), WAIT_S) == (after, b"3")
+        assert await asyncio.wait_for(changes.get(), WAIT_S) == (after, None)
+        assert await bucket.get(after) is None
+        assert before in await bucket.keys()
+
+    run(scenario, wires)
+
+
+def test_a_large_body_goes_by_claim_check(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, workers = await started(w, "edge"), await started(w, "provider-workers")
+        body = bytes(range(256)) * (INLINE_BYTES_MAX // 128)
+        reference = await edge.deposit(str(uuid.uuid4()), body)
+        assert await workers.withdraw(reference) == body
+        with pytest.raises(Unavailable):
+            await workers.withdraw(str(uuid.uuid4()))
+
+    run(scenario, wires)
+
+
+def test_operators_see_events_and_nothing_else(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, operator = await started(w, "edge"), await w.connect("operator")
+        seen: asyncio.Queue[bytes] = asyncio.Queue()
+        await operator.subscribe("llmproxy.v1.event.>", lambda subject, _: seen.put_nowait(subject))
+        edge.event(EVENT_REQUEST_ANSWERED, id="1", tenant="t", tokens=3)
+        assert await asyncio.wait_for(seen.get(), WAIT_S) == b"llmproxy.v1.event.request.answered"
+
+    run(scenario, wires)
+
+
+def test_the_configuration_bucket_can_be_read_by_every_service(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        admin = await w.connect("admin")
+        value = uuid.uuid4().hex.encode()
+        await (await admin.bucket(CONFIG_BUCKET)).put("test", value)
+        for service in ("edge", "shield", "router", "provider-workers", "audit"):
+            wire = await w.connect(service)
+            found: dict[str, bytes | None] = {}
+            await (await wire.bucket(CONFIG_BUCKET)).watch(found.__setitem__)
+            assert found["test"] == value
+
+    run(scenario, wires)
