@@ -35,7 +35,7 @@ async def write(servers: EmbeddedServers, number: int) -> None:
     await database.execute("create table if not exists kept (number int)")
     await database.execute("insert into kept values ($1)", number)
     await database.close()
-    bus = await nats.connect(servers.nats_url("operator"))
+    bus = await nats.connect(servers.nats_url("test"))
     stream = bus.jetstream()
     try:
         await stream.stream_info("KEPT")
@@ -52,26 +52,26 @@ async def read(servers: EmbeddedServers) -> tuple[list[int], int]:
     database = await asyncpg.connect(servers.postgres_dsn)
     rows = [row["number"] for row in await database.fetch("select number from kept order by number")]
     await database.close()
-    bus = await nats.connect(servers.nats_url("operator"))
+    bus = await nats.connect(servers.nats_url("test"))
     messages = (await bus.jetstream().stream_info("KEPT")).state.messages
     await bus.close()
     return rows, messages
 
 
 def test_what_was_written_is_there_after_a_restart_on_the_same_ports(tmp_path: Path) -> None:
-    with EmbeddedServers(tmp_path / "data") as servers:
+    with EmbeddedServers(tmp_path / "data", with_test_user=True) as servers:
         asyncio.run(write(servers, 1))
         before = (servers.nats_address, servers.redis_url, servers.postgres_dsn)
         pids = [process.pid for process in servers.processes.values()]
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    with EmbeddedServers(tmp_path / "data") as servers:
+    with EmbeddedServers(tmp_path / "data", with_test_user=True) as servers:
         assert (servers.nats_address, servers.redis_url, servers.postgres_dsn) == before
         assert asyncio.run(read(servers)) == ([1], 1)
 
 
 def test_everything_killed_recovers_at_the_next_start(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    servers = EmbeddedServers(data)
+    servers = EmbeddedServers(data, with_test_user=True)
     servers.start()
     asyncio.run(write(servers, 1))
     for process in servers.processes.values():
@@ -79,7 +79,7 @@ def test_everything_killed_recovers_at_the_next_start(tmp_path: Path) -> None:
         process.wait()
     assert (data / "postgres" / "data" / "postmaster.pid").is_file()
     servers.data.unlock()
-    with EmbeddedServers(data) as again:
+    with EmbeddedServers(data, with_test_user=True) as again:
         assert asyncio.run(read(again)) == ([1], 1)
         asyncio.run(write(again, 2))
         assert asyncio.run(read(again)) == ([1, 2], 2)
@@ -104,7 +104,7 @@ def test_servers_end_when_their_launcher_is_killed_and_the_folder_is_usable_at_o
     assert len(pids) == 3
     launcher.send_signal(signal.SIGKILL)
     launcher.wait()
-    with EmbeddedServers(data, durable=False) as servers:
+    with EmbeddedServers(data, durable=False, with_test_user=True) as servers:
         assert not any(is_running(pid) for pid in pids), "two servers on one folder ruin it"
         asyncio.run(write(servers, 1))
 
@@ -117,7 +117,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_one_killed_server_comes_back_on_its_port_with_its_data(tmp_path: Path) -> None:
-    with EmbeddedServers(tmp_path / "data", durable=False) as servers:
+    with EmbeddedServers(tmp_path / "data", durable=False, with_test_user=True) as servers:
         asyncio.run(write(servers, 1))
         for name in ("nats", "redis", "postgres"):
             servers.kill(name)
@@ -149,7 +149,7 @@ def test_a_taken_remembered_port_is_replaced_and_a_taken_configured_port_is_an_e
 
 def test_every_file_with_a_secret_is_its_owners_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with EmbeddedServers(data, durable=False) as servers:
+    with EmbeddedServers(data, durable=False, with_test_user=True) as servers:
         secrets = [servers.data.secret(name).encode() for name in ("redis", "postgres-audit", "nats-edge")]
         holding = [
             path
@@ -162,9 +162,30 @@ def test_every_file_with_a_secret_is_its_owners_alone(tmp_path: Path) -> None:
         assert stat.S_IMODE(data.stat().st_mode) & 0o047 == 0, "others may not look into the data folder"
 
 
+def test_a_service_may_publish_what_is_its_own_and_nothing_else(tmp_path: Path) -> None:
+    async def refusals(servers: EmbeddedServers) -> list[str]:
+        said: list[str] = []
+
+        async def note(error: Exception) -> None:
+            said.append(str(error))
+
+        shield = await nats.connect(servers.nats_url("shield"), error_cb=note, inbox_prefix="_INBOX_shield")
+        await shield.publish("llmproxy.v1.request.route", b"{}")
+        await shield.flush()
+        assert said == []
+        await shield.publish("llmproxy.v1.audit.acme", b"{}")
+        await shield.flush()
+        await shield.close()
+        return said
+
+    with EmbeddedServers(tmp_path / "data", durable=False, which=("nats",)) as servers:
+        said = asyncio.run(refusals(servers))
+        assert any("permissions violation" in text.lower() for text in said), said
+
+
 def test_the_programs_are_the_ones_from_the_wheels(tmp_path: Path) -> None:
     environment = Path(sys.prefix).resolve()
-    with EmbeddedServers(tmp_path / "data", durable=False) as servers:
+    with EmbeddedServers(tmp_path / "data", durable=False, with_test_user=True) as servers:
         for process in servers.processes.values():
             assert Path(psutil.Process(process.pid).exe()).is_relative_to(environment)
 

@@ -35,7 +35,8 @@ class EmbeddedServers:
     """Use as `with EmbeddedServers(folder) as servers:`. Only one at a time on a folder (AlreadyRunningError).
 
     `durable=False` is for tests: PostgreSQL does not wait for the disk. Start it from a thread that outlives it
-    (pytest's main thread does): the servers end with the thread that started them.
+    (pytest's main thread does): the servers end with the thread that started them. `with_test_user=True` adds the NATS user
+    `test`, who may publish and subscribe everything; the others have their service's permissions, here as everywhere.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class EmbeddedServers:
         durable: bool = True,
         which: tuple[ServerName, ...] = SERVERS,
         ports: Mapping[str, int] | None = None,
+        with_test_user: bool = False,
     ) -> None:
         self.data = data if isinstance(data, DataFolder) else DataFolder(data)
         self._durable = durable
         self._which = which
         self._configured_ports = dict(ports or {})
+        self._with_test_user = with_test_user
         self._ports: dict[str, int] = {}
         self._servers: dict[ServerName, Server] = {}
         self.processes: dict[ServerName, Process] = {}
@@ -169,7 +172,9 @@ class EmbeddedServers:
         port = self._ports["nats"]
         path = self.data.file("nats", "nats-server.conf")
         passwords = {user: self.nats_password(user) for user in nats.USERS}
-        write_private(path, nats.configuration(port, self.data.folder("nats", "jetstream"), passwords))
+        test_password = self.nats_password(nats.TEST_USER) if self._with_test_user else ""
+        store = self.data.folder("nats", "jetstream")
+        write_private(path, nats.configuration(port, store, passwords, test_password).encode())
         program = Program(
             name="nats",
             argv=(str(nats.binary()), "--config", str(path)),

