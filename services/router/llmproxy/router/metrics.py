@@ -1,0 +1,9 @@
+"""The router's metric names."""
+
+from prometheus_client import Counter, Gauge
+
+REFUSED = Counter("llmproxy_router_refused", "Requests that no endpoint could be planned for", ["code"])
+CIRCUITS_OPEN = Gauge("llmproxy_router_circuits_open", "Endpoints whose circuit is open or half-open")
+CIRCUIT_CHANGES_DROPPED = Counter(
+    "llmproxy_router_circuit_changes_dropped", "Circuit changes not told to Redis because too many were waiting"
+)
