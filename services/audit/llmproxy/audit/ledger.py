@@ -1,0 +1,146 @@
+"""The chain: each entry's hash covers the entry before it, so nothing can be changed without changing all that follows.
+
+    entry_hash = SHA-256( 0x00 ‖ prev_hash (32 bytes) ‖ seq (8 bytes, big-endian) ‖ canonical record )
+
+Everything before the record has a fixed length, so two different entries never give the same input. 0x00 keeps entries apart
+from what else may be hashed one day (RFC 6962 does the same: 0x00 is a leaf, 0x01 a node).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from llmproxy.audit import record as records
+from llmproxy.audit.record import Columns
+
+ENTRY = b"\x00"
+
+
+class Head(NamedTuple):
+    """The newest entry: how many there are, and the hash that covers them all."""
+
+    seq: int
+    hash: bytes
+
+
+GENESIS = Head(0, hashlib.sha256(b"llmproxy ledger v1\n").digest())
+
+
+class Entry(NamedTuple):
+    """One row of the ledger, in the order of its columns."""
+
+    seq: int
+    id: str
+    at_ms: int
+    tenant: str
+    key: str
+    model: str
+    verdict: str
+    record: bytes
+    prev_hash: bytes
+    entry_hash: bytes
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """What a walk over the whole ledger found."""
+
+    ok: bool
+    records: int  # That were checked and are good.
+    problem: str = ""
+    at_seq: int = 0  # Where the problem is.
+    head: str = ""  # Hash of the last good entry, hex.
+
+
+def entry_hash(prev_hash: bytes, seq: int, spelled: bytes) -> bytes:
+    return hashlib.sha256(b"".join((ENTRY, prev_hash, seq.to_bytes(8, "big"), spelled))).digest()
+
+
+def extend(head: Head, spelled: Iterable[tuple[Columns, bytes]]) -> list[Entry]:
+    """The entries for these records, in order, after `head`."""
+    seq, previous = head
+    entries: list[Entry] = []
+    for columns, record in spelled:
+        seq += 1
+        digest = entry_hash(previous, seq, record)
+        entries.append(Entry(seq, *columns, record, previous, digest))
+        previous = digest
+    return entries
+
+
+def head_of(entries: list[Entry], before: Head) -> Head:
+    return Head(entries[-1].seq, entries[-1].entry_hash) if entries else before
+
+
+class Walk:
+    """Follows the ledger entry by entry from the first and compares it with what was signed."""
+
+    def __init__(self, signed: Head | None = None) -> None:
+        self.head = GENESIS
+        self._signed = signed
+
+    def step(self, entry: Entry) -> Verification | None:
+        """None while all is well. Must be given every entry, ordered by sequence."""
+        problem = _problem(self.head, entry) or self._signed_problem(entry)
+        if problem:
+            return self._broken(problem, self.head.seq + 1)
+        self.head = Head(entry.seq, entry.entry_hash)
+        return None
+
+    def finish(self) -> Verification:
+        """The ledger ends here."""
+        signed = self._signed
+        if signed is not None and self.head.seq < signed.seq:
+            return self._broken(
+                f"the ledger ends at entry {self.head.seq}, but {signed.seq} were signed: it was truncated",
+                self.head.seq + 1,
+            )
+        return Verification(ok=True, records=self.head.seq, head=self.head.hash.hex())
+
+    def _signed_problem(self, entry: Entry) -> str:
+        signed = self._signed
+        if signed is None or entry.seq != signed.seq or entry.entry_hash == signed.hash:
+            return ""
+        return f"entry {entry.seq} is not the one that was signed: the ledger was rewritten"
+
+    def _broken(self, problem: str, at_seq: int) -> Verification:
+        return Verification(ok=False, records=self.head.seq, problem=problem, at_seq=at_seq, head=self.head.hash.hex())
+
+
+def check(entries: Iterable[Entry], signed: Head | None = None) -> Verification:
+    """Walks entries that are in memory."""
+    walk = Walk(signed)
+    for entry in entries:
+        broken = walk.step(entry)
+        if broken is not None:
+            return broken
+    return walk.finish()
+
+
+def _problem(head: Head, entry: Entry) -> str:
+    """Why `entry` cannot follow `head`; empty when it does."""
+    expected = head.seq + 1
+    if entry.seq > expected:
+        gap = f"entry {expected} is" if entry.seq == expected + 1 else f"entries {expected} to {entry.seq - 1} are"
+        return f"{gap} missing"
+    if entry.seq < expected:
+        return f"entry {entry.seq} comes after entry {head.seq}: out of order or inserted"
+    if entry.prev_hash != head.hash:
+        return f"entry {entry.seq} does not follow entry {head.seq}: its previous hash is another"
+    if entry.entry_hash != entry_hash(head.hash, entry.seq, entry.record):
+        return f"entry {entry.seq} was changed: its content does not have its hash"
+    return _column_problem(entry)
+
+
+def _column_problem(entry: Entry) -> str:
+    """The columns beside the record are not hashed; they must say what the record says."""
+    try:
+        columns = records.columns(records.parse(entry.record))
+    except msgspec.DecodeError:
+        return f"entry {entry.seq}: its record cannot be read"
+    if columns == entry[1:7]:
+        return ""
+    wrong = [name for name in Columns._fields if getattr(columns, name) != getattr(entry, name)]
+    return f"entry {entry.seq} was changed: {', '.join(wrong)} differs from its record"

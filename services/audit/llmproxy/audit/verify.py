@@ -1,0 +1,43 @@
+"""Proves the ledger: every entry, in order, against its hash, its columns, the entry before it and the signed checkpoint.
+
+Needs read access to the table, the checkpoint and the public key; trusts nothing else, and no running service.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from llmproxy.audit import checkpoint, store
+from llmproxy.audit.checkpoint import CheckpointError
+from llmproxy.audit.ledger import Verification, Walk
+
+PROGRESS_EVERY = 1_000
+
+
+async def verify(
+    dsn: str,
+    checkpoint_path: Path,
+    public_key_path: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """`progress(checked, of)` is called now and then. Memory is flat. Raises Unavailable when Postgres does not answer."""
+    try:
+        public = checkpoint.read_public(public_key_path)
+        # Read before the table: entries are committed first and signed afterwards.
+        signed = checkpoint.read(checkpoint_path, public)
+    except CheckpointError as error:
+        return Verification(ok=False, records=0, problem=str(error))
+    async with store.entries(dsn) as (count, entries):
+        if signed is None and count > 0:
+            return Verification(
+                ok=False, records=0, problem=f"there are {count} entries but no checkpoint at {checkpoint_path}"
+            )
+        walk = Walk(signed)
+        async for entry in entries:
+            broken = walk.step(entry)
+            if broken is not None:
+                return broken
+            if progress is not None and entry.seq % PROGRESS_EVERY == 0:
+                progress(entry.seq, count)
+    if progress is not None:
+        progress(count, count)
+    return walk.finish()

@@ -1,0 +1,170 @@
+"""From the stream to the ledger: one instance at a time, in order, nothing lost, nothing twice.
+
+The instance that holds the lock consumes; the others wait for it. A batch is acknowledged after it was committed, so it comes again
+when anything fails in between, and a record that is there already is skipped.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from llmproxy.audit import checkpoint, metrics
+from llmproxy.audit.checkpoint import CheckpointError, Signer
+from llmproxy.audit.ledger import Head
+from llmproxy.audit.record import columns, spell
+from llmproxy.audit.store import Broken, Writer
+from llmproxy.common.bus import Bus, Stored, Subscription
+from llmproxy.common.channels import AUDIT, EVENT_LEDGER_ADVANCED
+from llmproxy.common.errors import Unavailable
+from llmproxy.common.probes import Readiness
+from llmproxy.common.records import AuditBatch, AuditRecord
+
+DURABLE = "audit"
+RECORDS_PER_INSERT = 250  # Spelling, hashing and encoding this many holds the loop for about 3 ms.
+STANDBY_POLL_S = 0.5
+RECONNECT_S = 0.5
+BROKEN_POLL_S = 5.0
+CHECKPOINT_EVERY_S = 0.2
+PATIENCE_S = 1.0  # How long a batch waits here for Postgres before it is asked for again.
+
+log = logging.getLogger(__name__)
+
+
+class LedgerWriter:
+    """Takes the writer's lock when it is free, and then feeds the ledger until the session ends."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        readiness: Readiness,
+        signer: Signer,
+        folder: Path,
+        connect: Callable[[], Awaitable[Writer]],
+    ) -> None:
+        self._bus, self._readiness, self._signer, self._connect = bus, readiness, signer, connect
+        self._checkpoint = folder / checkpoint.FILE
+        self._writer: Writer | None = None
+        self._active = asyncio.Event()  # Set while there is a writer.
+        self._finishing = False
+        self._consuming: Subscription | None = None
+        self._advanced = asyncio.Event()
+        self._signed = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sign_heads())
+            group.create_task(self._write())
+
+    async def _write(self) -> None:
+        while True:
+            pause_s = RECONNECT_S
+            try:
+                await self._session()
+            except Unavailable as error:
+                log.warning("%s; trying again", error.message)
+                self._readiness.note("ledger", f"{error.message}; records wait in JetStream")
+            except (Broken, CheckpointError) as error:
+                pause_s = BROKEN_POLL_S
+                log.error("%s", error)
+                self._readiness.block("ledger", str(error))
+                await self._stop_consuming()
+            await asyncio.sleep(pause_s)
+
+    async def _session(self) -> None:
+        """One connection to Postgres, from standing by to its loss."""
+        writer = await self._connect()
+        try:
+            await writer.migrate()
+            await self._take_lock(writer)
+            signed = checkpoint.read(self._checkpoint, self._signer.public)
+            await writer.begin(signed)
+            self._signed = 0 if signed is None else signed.seq
+            self._writer = writer
+            self._active.set()
+            self._readiness.note("ledger", "")
+            self._readiness.block("ledger", "")
+            metrics.WRITING.set(1)
+            metrics.SEQUENCE.set(writer.head.seq)
+            log.info("this instance writes the ledger, after entry %d", writer.head.seq)
+            self._advanced.set()
+            if self._consuming is None and not self._finishing:
+                self._consuming = await self._bus.consume(AUDIT, DURABLE, self.receive)
+            await writer.lost.wait()
+            if writer.broken is not None:
+                raise writer.broken
+            raise Unavailable("audit_unavailable", "the connection to Postgres was lost")
+        finally:
+            self._writer = None
+            self._active.clear()
+            metrics.WRITING.set(0)
+            writer.close()
+
+    async def _take_lock(self, writer: Writer) -> None:
+        """While another instance has it, this one must not take messages that the other one should write."""
+        while not await writer.take_lock():
+            self._readiness.note("ledger", "standing by; another instance writes the ledger")
+            await self._stop_consuming()
+            await asyncio.sleep(STANDBY_POLL_S)
+
+    async def _stop_consuming(self) -> None:
+        if self._consuming is not None:
+            consuming, self._consuming = self._consuming, None
+            await consuming.drain()
+
+    async def receive(self, batches: list[Stored[AuditBatch]]) -> None:
+        """Returns when every record is in the ledger. Raises Unavailable; asking again is safe."""
+        records = [record for stored in batches for record in stored.message.records]
+        for start in range(0, len(records), RECORDS_PER_INSERT):
+            await self._append(records[start : start + RECORDS_PER_INSERT])
+
+    async def _append(self, records: list[AuditRecord]) -> None:
+        writer = await self._current()
+        before, duplicates = writer.head.seq, writer.duplicates
+        spelled = [(columns(record), text) for record, text in map(spell, records)]
+        head = await writer.append(spelled)
+        metrics.RECORDS.inc(head.seq - before)
+        metrics.DUPLICATES.inc(writer.duplicates - duplicates)
+        metrics.SEQUENCE.set(head.seq)
+        self._advanced.set()
+
+    async def _current(self) -> Writer:
+        if self._writer is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._active.wait(), PATIENCE_S)
+        if self._writer is None:
+            raise Unavailable("audit_unavailable", "this instance cannot write the ledger now")
+        return self._writer
+
+    async def _sign_heads(self) -> None:
+        """After each batch, at most every CHECKPOINT_EVERY_S."""
+        while True:
+            await self._advanced.wait()
+            self._advanced.clear()
+            writer = self._writer
+            if writer is not None and writer.head.seq > self._signed:
+                await self._sign(writer.head)
+            await asyncio.sleep(CHECKPOINT_EVERY_S)
+
+    async def _sign(self, head: Head) -> None:
+        note, signature = self._signer.sign(head)
+        try:
+            await asyncio.to_thread(checkpoint.write, self._checkpoint, note)
+        except OSError as error:
+            log.error("the checkpoint cannot be written: %s", type(error).__name__)
+            self._readiness.note("checkpoint", f"cannot be written: {type(error).__name__}")
+            self._advanced.set()
+            return
+        self._readiness.note("checkpoint", "")
+        self._signed = head.seq
+        metrics.SIGNED.set(head.seq)
+        self._bus.event(EVENT_LEDGER_ADVANCED, seq=head.seq, head=head.hash.hex(), signature=signature)
+
+    async def finish(self) -> None:
+        """Writes and signs what was delivered, and takes no more."""
+        self._finishing = True
+        await self._stop_consuming()
+        if self._writer is not None and self._writer.head.seq > self._signed:
+            await self._sign(self._writer.head)
