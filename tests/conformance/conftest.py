@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from llmproxy.common.bus import Wire
 from llmproxy.common.nats_wire import NatsWire
 from llmproxy.common.permissions import PERMISSIONS, authorization

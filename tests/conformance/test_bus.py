@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec import Raw
+
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import (
     AUDIT,
@@ -22,7 +24,6 @@ from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.frames import Data, End, Failure, Frame, Head
 from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.common.testing import envelope
-from msgspec import Raw
 
 Opened = Callable[[], Any]
 WAIT_S = 5.0
