@@ -68,6 +68,7 @@ class Message(Struct, frozen=True, kw_only=True):
     reasoning_content: str | None = None
     thinking_blocks: list[Raw] | None = None
     function_call: Function | None = None
+    extra_content: Raw = ABSENT
     audio: Raw = ABSENT
 
 

@@ -12,7 +12,7 @@ RETRY_AFTER_MAX_MS = 3_600_000  # A vendor that asks for more has a quota, not a
 
 # Vendors say this in words only; the phrases are those of OpenAI, Anthropic, Google, vLLM, Ollama, Together, Mistral.
 CONTEXT = re.compile(
-    r"context[ _](?:length|window|size)|maximum context|max(?:imum)?[ _]?(?:model[ _])?(?:len|sequence length)"
+    r"context[ _](?:length|window|size|limit)|maximum context|max(?:imum)?[ _]?(?:model[ _])?(?:len|sequence length)"
     r"|prompt is too long|input token count.{0,40}exceeds|input is too long|too many tokens|reduce the length",
     re.IGNORECASE,
 )

@@ -1,9 +1,13 @@
 """The support matrix: one adapter per wire format, by provider name. A new provider is one file and one line here."""
 
+from llmproxy.provider_workers.adapters.anthropic import Anthropic
 from llmproxy.provider_workers.adapters.base import Adapter
 from llmproxy.provider_workers.adapters.demo import Demo
+from llmproxy.provider_workers.adapters.google import Google
+from llmproxy.provider_workers.adapters.ollama import Ollama
 from llmproxy.provider_workers.adapters.openai import OpenAI
 
-ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in (OpenAI(),)}
+ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in (OpenAI(), Anthropic(), Google(), Ollama())}
 
 DEMO = Demo()
+"""Not among them: it calls nobody. `answer` and `chunks` take the place of a call."""

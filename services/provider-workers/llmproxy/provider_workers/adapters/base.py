@@ -79,13 +79,30 @@ class StreamTranslator(Protocol):
     Never raises on what a vendor sends: a malformed or oversized stream sets `failure`, and later bytes are ignored.
     """
 
-    usage: Usage  # What the vendor said so far; all zero when it said nothing.
-    finish_reason: Finish  # "" until the vendor gave one.
-    complete: bool  # The vendor's terminal marker was seen: the answer is whole.
-    failure: GatewayError | None  # An error inside the stream. What was returned before it is still good.
-    text_chars: (
-        int  # Characters of output delivered so far (text, reasoning, arguments), to estimate an interrupted usage.
-    )
+    @property
+    def usage(self) -> Usage:
+        """What the vendor said so far; all zero when it said nothing."""
+        ...
+
+    @property
+    def finish_reason(self) -> Finish:
+        """Empty until the vendor gave one."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """The answer is whole: the vendor's terminal marker was seen, or the stream ended after its finish reason."""
+        ...
+
+    @property
+    def failure(self) -> GatewayError | None:
+        """An error inside the stream. What was returned before it is still good."""
+        ...
+
+    @property
+    def text_chars(self) -> int:
+        """Of output, delivered so far (text, reasoning, arguments): to estimate an interrupted usage."""
+        ...
 
     def feed(self, data: bytes) -> list[bytes]:
         """Complete canonical chat.completion.chunk objects, one JSON text without newlines each; never `[DONE]`."""

@@ -72,7 +72,7 @@ class Demo:
             content=plan.text or None if plan.calls else plan.text, tool_calls=plan.calls or msgspec.UNSET
         )
         choices = [ChoiceOut(index=index, message=message, finish_reason=plan.finish) for index in range(chat.n or 1)]
-        return completion(origin, choices, plan.usage, plan.finish, FINGERPRINT)
+        return completion(_named(origin), choices, plan.usage, plan.finish, FINGERPRINT)
 
     def chunks(self, body: bytes, origin: Origin) -> Iterator[bytes]:
         """The same answer as canonical chunks. Raises GatewayError before the first one, if at all."""
@@ -112,7 +112,7 @@ def prepare(body: bytes, origin: Origin) -> tuple[Chat, Plan]:
 
 
 def _stream(plan: Plan, origin: Origin, choices: range) -> Iterator[bytes]:
-    chunks = Chunks(origin, FINGERPRINT)
+    chunks = Chunks(_named(origin), FINGERPRINT)
     for index in choices:
         yield from chunks.start(index)
         for piece in PIECE.findall(plan.text):
@@ -124,6 +124,11 @@ def _stream(plan: Plan, origin: Origin, choices: range) -> Iterator[bytes]:
                 yield chunks.call(ToolCallOut(index=number, function=FunctionOut(arguments=piece)), index)
         yield chunks.end(plan.finish, index)
     yield from chunks.total(plan.usage)
+
+
+def _named(origin: Origin) -> Origin:
+    """A demo answer says so, whatever the model was called."""
+    return origin if "demo" in origin.model else msgspec.structs.replace(origin, model="demo")
 
 
 def _text(chat: Chat) -> str:
@@ -168,9 +173,7 @@ def _wanted(tools: list[FunctionTool], named: str, said: str, is_answered: bool)
     if named:
         found = [tool for tool in tools if tool.name == named]
         if not found:
-            raise GatewayError(
-                "invalid_value", "'tool_choice' names a tool that is not in 'tools'", param="tool_choice"
-            )
+            raise invalid("tool_choice", "names a tool that is not in 'tools'")
         return found
     if is_answered:
         return []

@@ -1,0 +1,393 @@
+"""Ollama's own chat API. https://github.com/ollama/ollama/blob/main/docs/api.md#generate-a-chat-completion
+
+Native rather than Ollama's OpenAI layer, because only here thinking, JSON schemas and all options have a place.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.frames import Finish, Usage
+from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target
+from llmproxy.provider_workers.canonical import (
+    ENCODER,
+    Chat,
+    ChoiceOut,
+    Chunks,
+    FunctionOut,
+    Message,
+    MessageOut,
+    ToolCallOut,
+    broken,
+    calls,
+    completion,
+    data_url,
+    decode_vendor,
+    failed,
+    finish_of,
+    functions,
+    given,
+    image_url,
+    invalid,
+    parts,
+    printable,
+    read,
+    text,
+    tool_choice,
+    unsupported,
+)
+from llmproxy.provider_workers.sse import JsonLines
+from llmproxy.provider_workers.vendor_errors import vendor_error
+
+VENDOR = "Ollama"
+
+READS = frozenset(
+    {
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "stop",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "reasoning_effort",
+    }
+)
+
+FINISH_REASONS: dict[str, Finish] = {"stop": "stop", "length": "length"}
+
+HEADERS = (("content-type", "application/json"),)
+
+# A level is for models that have levels; models that can only think or not take any level for yes.
+THINK: dict[str, bool | str] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
+
+
+class WireFunction(Struct, frozen=True):
+    name: str
+    arguments: Raw = Raw(b"{}")
+
+
+class WireCall(Struct, frozen=True):
+    function: WireFunction
+    id: str = ""
+
+
+class WireMessage(Struct, frozen=True):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[WireCall] | None = None
+
+
+class Reply(Struct, frozen=True):
+    """A whole answer, or one line of a stream."""
+
+    message: WireMessage | None = None
+    done: bool = False
+    done_reason: str | None = None
+    prompt_eval_count: int | None = None
+    eval_count: int | None = None
+    error: str | None = None
+
+
+class ErrorBody(Struct, frozen=True):
+    error: str = ""
+
+
+REPLY = msgspec.json.Decoder(Reply)
+ERROR = msgspec.json.Decoder(ErrorBody)
+
+
+class Ollama:
+    name = "ollama"
+    default_url = "http://localhost:11434"
+    credential: Credential = "bearer"  # Only Ollama's cloud wants one; without a key none is sent.
+    capabilities = frozenset(Capability) - {
+        Capability.TOOL_CHOICE,
+        Capability.IMAGE_URLS,
+        Capability.CACHE_USAGE,
+        Capability.CHOICES,
+        Capability.LOGPROBS,
+    }
+
+    def request(self, body: bytes, target: Target) -> HttpRequest:
+        chat, dropped = read(body, vendor=VENDOR, reads=READS)
+        return HttpRequest(
+            method="POST",
+            url=chat_url(target.url or self.default_url),
+            headers=HEADERS,
+            body=ENCODER.encode(translate(chat, target, dropped)),
+            dropped=tuple(dropped),
+        )
+
+    def response(self, body: bytes, request: Origin) -> Answer:
+        try:
+            reply = decode_vendor(REPLY, body, VENDOR)
+        except GatewayError as error:
+            return failed(error)
+        if reply.error is not None:
+            return failed(vendor_error(VENDOR, 500, {}, message=reply.error))
+        if reply.message is None:
+            return failed(GatewayError("provider_bad_answer", f"{VENDOR} sent an answer without a message"))
+        said = reply.message
+        called = [call_of(call, f"call_{request.id}_{i}") for i, call in enumerate(said.tool_calls or [])]
+        message = MessageOut(
+            content=said.content or (None if called else ""),
+            reasoning_content=said.thinking or UNSET,
+            tool_calls=called or UNSET,
+        )
+        finish = finish_of_reply(reply, bool(called))
+        return completion(request, [ChoiceOut(message=message, finish_reason=finish)], usage_of(reply), finish)
+
+    def events(self, request: Origin) -> "Stream":
+        return Stream(request)
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+        try:
+            message = ERROR.decode(body).error
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            message = ""
+        return vendor_error(VENDOR, status, headers, message=message)
+
+
+@lru_cache(maxsize=256)
+def chat_url(base: str) -> str:
+    """Whether the base names the native API, the OpenAI layer or neither, the native one is called."""
+    at = urlsplit(base)
+    path = at.path.rstrip("/")
+    if not path.endswith("/api/chat"):
+        path = path.removesuffix("/v1").removesuffix("/api") + "/api/chat"
+    return urlunsplit((at.scheme, at.netloc, path, at.query, ""))
+
+
+# --- Requests ---------------------------------------------------------------------------------------------------------
+
+
+def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:
+    request: dict[str, Any] = {"model": target.model, "messages": conversation(chat, dropped), "stream": target.stream}
+    if tools := tools_of(chat):
+        request["tools"] = tools
+    if (form := answer_format(chat)) is not None:
+        request["format"] = form
+    if options := options_of(chat):
+        request["options"] = options
+    if chat.reasoning_effort is not None:
+        if chat.reasoning_effort not in THINK:
+            raise invalid("reasoning_effort", f"must be one of {', '.join(THINK)}")
+        request["think"] = THINK[chat.reasoning_effort]
+    return request
+
+
+def options_of(chat: Chat) -> dict[str, Any]:
+    said = {
+        "num_predict": chat.output_tokens_max,
+        "temperature": chat.temperature,
+        "top_p": chat.top_p,
+        "top_k": chat.top_k,
+        "seed": chat.seed,
+        "presence_penalty": chat.presence_penalty,
+        "frequency_penalty": chat.frequency_penalty,
+        "stop": chat.stops or None,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def answer_format(chat: Chat) -> Any:
+    form = chat.response_format
+    if form is None or form.type == "text":
+        return None
+    if form.type == "json_object":
+        return "json"
+    if form.type == "json_schema" and form.json_schema is not None and form.json_schema.schema is not None:
+        return form.json_schema.schema
+    raise unsupported(VENDOR, "response_format.type")
+
+
+def tools_of(chat: Chat) -> list[dict[str, Any]]:
+    """The model decides whether to call one; only `none` can be had, by offering none."""
+    choice = tool_choice(chat, VENDOR)
+    if choice is not None and choice.mode == "none":
+        return []
+    if choice is not None and choice.mode != "auto":
+        raise unsupported(VENDOR, "tool_choice", f"{VENDOR} cannot be made to call a tool")
+    found = []
+    for function in functions(chat, VENDOR):
+        made: dict[str, Any] = {"name": function.name}
+        if function.description:
+            made["description"] = function.description
+        made["parameters"] = function.parameters if given(function.parameters) else {"type": "object", "properties": {}}
+        found.append({"type": "function", "function": made})
+    return found
+
+
+def conversation(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
+    names: dict[str, str] = {}  # Tool call id -> function name: a result names its function here.
+    found = []
+    for index, message in enumerate(chat.messages):
+        if message.name is not None and message.role != "tool":
+            dropped.append(f"messages[{index}].name")
+        match message.role:
+            case "system" | "developer":
+                found.append({"role": "system", "content": text(message, index, VENDOR)})
+            case "user":
+                found.append(user_message(message, index))
+            case "assistant":
+                found.append(assistant_message(message, index, names, dropped))
+            case "tool":
+                found.append(tool_message(message, index, names))
+            case _:
+                raise unsupported(VENDOR, f"messages[{index}].role")
+    if not found:
+        raise invalid("messages", "must not be empty")
+    return found
+
+
+def user_message(message: Message, index: int) -> dict[str, Any]:
+    said, images = [], []
+    for number, part in enumerate(parts(message)):
+        at = f"messages[{index}].content[{number}]"
+        match part.type:
+            case "text":
+                said.append(part.text or "")
+            case "image_url":
+                found = data_url(image_url(part), f"{at}.image_url.url")
+                if found is None:
+                    raise unsupported(VENDOR, f"{at}.image_url.url", f"{VENDOR} fetches no images; send a data: URL")
+                images.append(found[1])
+            case _:
+                kind = printable(part.type, 40)
+                raise unsupported(VENDOR, f"{at}.type", f"{VENDOR} has no equivalent of '{kind}'")
+    made: dict[str, Any] = {"role": "user", "content": "\n".join(said)}
+    return {**made, "images": images} if images else made
+
+
+def assistant_message(message: Message, index: int, names: dict[str, str], dropped: list[str]) -> dict[str, Any]:
+    if given(message.audio):
+        raise unsupported(VENDOR, f"messages[{index}].audio")
+    if message.thinking_blocks:
+        dropped.append(f"messages[{index}].thinking_blocks")  # Another vendor's signatures.
+    made: dict[str, Any] = {"role": "assistant", "content": text(message, index, VENDOR) or message.refusal or ""}
+    if message.reasoning_content:
+        made["thinking"] = message.reasoning_content
+    called = []
+    for call, function, arguments in calls(message, index, VENDOR):
+        names[call.id] = function.name
+        called.append({"function": {"name": function.name, "arguments": arguments}})
+    return {**made, "tool_calls": called} if called else made
+
+
+def tool_message(message: Message, index: int, names: dict[str, str]) -> dict[str, Any]:
+    name = names.get(message.tool_call_id or "") or message.name
+    if not name:
+        raise invalid(f"messages[{index}].tool_call_id", "must be the id of a tool call earlier in 'messages'")
+    return {"role": "tool", "content": text(message, index, VENDOR), "tool_name": name}
+
+
+# --- Answers ----------------------------------------------------------------------------------------------------------
+
+
+def call_of(call: WireCall, id: str, index: int | None = None) -> ToolCallOut:
+    return ToolCallOut(
+        index=UNSET if index is None else index,
+        id=call.id or id,
+        type="function",
+        function=FunctionOut(name=call.function.name, arguments=bytes(call.function.arguments).decode()),
+    )
+
+
+def finish_of_reply(reply: Reply, has_called: bool) -> Finish:
+    """Ollama says `stop` when it calls a tool, too; `load` and `unload` answer requests that are not chats."""
+    finish = finish_of(FINISH_REASONS, reply.done_reason or "")
+    return "tool_calls" if has_called and finish == "stop" else finish
+
+
+def usage_of(reply: Reply) -> Usage:
+    """`prompt_eval_count` may be absent when the whole prompt was cached."""
+    return Usage(input=reply.prompt_eval_count or 0, output=reply.eval_count or 0)
+
+
+class Stream:
+    """One JSON object per line; the last has `done`."""
+
+    __slots__ = ("_called", "_chunks", "_id", "_parser", "complete", "failure", "finish_reason", "usage")
+
+    def __init__(self, origin: Origin) -> None:
+        self._parser = JsonLines()
+        self._chunks = Chunks(origin)
+        self._id = origin.id
+        self._called = 0
+        self.usage = Usage()
+        self.finish_reason: Finish = ""
+        self.complete = False
+        self.failure: GatewayError | None = None
+
+    @property
+    def text_chars(self) -> int:
+        return self._chunks.text_chars
+
+    def feed(self, data: bytes) -> list[bytes]:
+        out: list[bytes] = []
+        if self.failure is None:
+            try:
+                for line in self._parser.feed(data):
+                    self._take(line, out)
+            except GatewayError as error:
+                self.failure = error
+        return out
+
+    def finish(self) -> list[bytes]:
+        out: list[bytes] = []
+        if self.failure is not None or self.complete:
+            return out
+        try:
+            for line in self._parser.finish():
+                self._take(line, out)
+        except GatewayError:
+            self.failure = broken(VENDOR)  # The rest was half a line.
+            return out
+        if not self.complete and self.failure is None:
+            self.failure = broken(VENDOR)
+        return out
+
+    def _take(self, line: bytes, out: list[bytes]) -> None:
+        if self.complete or self.failure is not None:
+            return
+        reply = decode_vendor(REPLY, line, VENDOR)
+        if reply.error is not None:
+            self.failure = vendor_error(VENDOR, 500, {}, message=reply.error)
+            return
+        out.extend(self._chunks.start())
+        if reply.message is not None:
+            self._message(reply.message, out)
+        if reply.done:
+            self.usage = usage_of(reply)
+            self.finish_reason = finish_of_reply(reply, self._called > 0)
+            out.append(self._chunks.end(self.finish_reason))
+            out.extend(self._chunks.total(self.usage))
+            self.complete = True
+
+    def _message(self, message: WireMessage, out: list[bytes]) -> None:
+        if message.thinking:
+            out.append(self._chunks.reasoning(message.thinking))
+        if message.content:
+            out.append(self._chunks.text(message.content))
+        for call in message.tool_calls or []:
+            out.append(self._chunks.call(call_of(call, f"call_{self._id}_{self._called}", self._called)))
+            self._called += 1
