@@ -75,6 +75,8 @@ class DataFolder:
 
     def lock(self) -> None:
         """Holds the folder until `unlock` or the end of this process, however it ends. Raises AlreadyRunningError."""
+        if self._lock_fd is not None:
+            return
         path = self.file("llmproxy.pid")
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -111,11 +113,14 @@ class DataFolder:
 
     # What it remembers.
 
+    def free_port(self) -> int:
+        """A free one that nothing remembers."""
+        return _free_port(taken=set())
+
     def ports(self, names: Sequence[str], configured: Mapping[str, int]) -> dict[str, int]:
         """A port for each name: the configured one (DataFolderError when busy), else the remembered one when it is
         free, else another free one, which is remembered."""
-        path = self.file("ports.json")
-        remembered = msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.is_file() else {}
+        path, remembered = self.file("ports.json"), self.remembered_ports()
         chosen: dict[str, int] = {}
         for name in names:
             if name in configured:
@@ -131,12 +136,9 @@ class DataFolder:
         write_private(path, msgspec.json.encode(remembered | chosen))
         return chosen
 
-    def forget_port(self, name: str) -> None:
-        """Somebody else took it between the choice and its use."""
-        path = self.file("ports.json")
-        remembered = msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.is_file() else {}
-        remembered.pop(name, None)
-        write_private(path, msgspec.json.encode(remembered))
+    def remembered_ports(self) -> dict[str, int]:
+        path = self.root / "ports.json"
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.is_file() else {}
 
     def secret(self, name: str) -> str:
         """The secret of this name: generated once, kept in its own 0600 file."""

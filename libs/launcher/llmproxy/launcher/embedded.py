@@ -102,6 +102,11 @@ class EmbeddedServers:
             self.stop()
             raise
 
+    def attach(self) -> Self:
+        """For the addresses of servers that another process runs on this folder; starts nothing."""
+        self._ports = self.data.remembered_ports()
+        return self
+
     def launch(self, name: ServerName) -> Process:
         """Starts one, without waiting; also how a supervisor replaces one that died."""
         if name == "postgres":
@@ -114,7 +119,7 @@ class EmbeddedServers:
     def stop(self) -> None:
         """All at once, PostgreSQL with a checkpoint. Gives the folder free."""
         for name, process in self.processes.items():
-            processes.ask_to_stop(process, self._servers[name].program)
+            processes.ask_to_stop(process, self._servers[name].program.stop_signal)
         for name, process in self.processes.items():
             processes.end(process, grace_s=STOP_GRACE_S)
             self.data.file("run", f"{name}.pid").unlink(missing_ok=True)
@@ -127,7 +132,7 @@ class EmbeddedServers:
 
     def restart(self, name: ServerName) -> None:
         """After `kill`, or in place of a living one: same port, same data. Returns when it serves."""
-        processes.ask_to_stop(self.processes[name], self._servers[name].program)
+        processes.ask_to_stop(self.processes[name], self.program(name).stop_signal)
         processes.end(self.processes[name], grace_s=STOP_GRACE_S)
         self.launch(name)
         self._wait_ready()

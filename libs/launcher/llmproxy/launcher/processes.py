@@ -90,9 +90,9 @@ def run(program: Program, *, text: str = "", timeout_s: float) -> None:
         )
 
 
-def ask_to_stop(process: Process, program: Program) -> None:
+def ask_to_stop(process: Process, stop_signal: signal.Signals) -> None:
     if process.poll() is None:
-        process.send_signal(program.stop_signal)
+        process.send_signal(stop_signal)
 
 
 def end(process: Process, *, grace_s: float) -> bool:

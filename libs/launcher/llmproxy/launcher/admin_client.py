@@ -1,0 +1,84 @@
+"""The admin API as the command line uses it."""
+
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+import msgspec
+
+TIMEOUT_S = 10.0
+ANSWER_BYTES_MAX = 16 << 20
+
+
+class AdminError(Exception):
+    """Admin could not be asked, or said no. The message names the fix."""
+
+
+class UnreachableError(AdminError):
+    """Nobody answers there, or it is not this gateway's admin."""
+
+
+class RefusedError(AdminError):
+    """It answered, with an error of its own."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status, self.code = status, code
+        super().__init__(message)
+
+
+class AdminClient:
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+
+    def status(self) -> dict[str, Any]:
+        return self.ask("GET", "/api/v1/status")
+
+    def list_keys(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask("GET", "/api/v1/keys").get("keys", [])
+        return found
+
+    def create_key(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        return self.ask("POST", "/api/v1/keys", wanted)
+
+    def revoke_key(self, key_id: str) -> None:
+        self.ask("DELETE", f"/api/v1/keys/{urllib.parse.quote(key_id, safe='')}")
+
+    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """The answer's JSON object ({} when it has no body). Raises UnreachableError, RefusedError."""
+        request = urllib.request.Request(  # noqa: S310 - the operator's own URL
+            self.url + path,
+            data=None if body is None else msgspec.json.encode(body),
+            method=method,
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=TIMEOUT_S) as answer:
+                return _object(answer.read(ANSWER_BYTES_MAX))
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error.code, error.read(ANSWER_BYTES_MAX)) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise UnreachableError(
+                f"no gateway answers at {self.url} ({reason}); start one with `llmproxy up`, "
+                "or say where it is with LLM_PROXY_ADMIN_URL or --data"
+            ) from None
+
+    def _refusal(self, status: int, answer: bytes) -> AdminError:
+        error = _object(answer).get("error", {})
+        if status in (401, 403):
+            return UnreachableError(
+                f"{self.url} refuses the admin token; set LLM_PROXY_ADMIN_TOKEN, or --data to the gateway's data folder"
+            )
+        return RefusedError(status, str(error.get("code", "")), str(error.get("message", f"status {status}")))
+
+
+def _object(answer: bytes) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(answer) if answer else {}
+    except msgspec.DecodeError:
+        body = {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,39 @@
+"""What `llmproxy up` prints when everything is ready."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import json
+
+from llmproxy.common.config import Config, models
+
+MODELS_SHOWN_MAX = 6
+ANY_MODEL = "MODEL"
+
+
+def lines(*, gateway_url: str, admin_url: str, data: Path, config: Config, key: str, keys_exist: bool) -> Iterator[str]:
+    names = list(models(config))
+    more = f" and {len(names) - MODELS_SHOWN_MAX} more" if len(names) > MODELS_SHOWN_MAX else ""
+    yield ""
+    yield f"  Gateway   {gateway_url}/v1"
+    yield f"  Admin     {admin_url}   token in {data / 'admin.token'}"
+    yield f"  Models    {', '.join(names[:MODELS_SHOWN_MAX]) or 'any'}{more}"
+    if key:
+        yield f"  API key   {key}   (shown once; only its hash is stored)"
+    elif keys_exist:
+        yield "  API key   there are keys already; make another with `llmproxy keys create --name NAME`"
+    else:
+        yield "  API key   admin did not answer; make one with `llmproxy keys create --name NAME`"
+    yield ""
+    yield "  " + curl(gateway_url, names[0] if names else ANY_MODEL, key or "$LLM_PROXY_KEY")
+    yield ""
+    yield "  Ctrl-C finishes what is under way and stops everything."
+
+
+def curl(gateway_url: str, model: str, key: str) -> str:
+    body = json.encode({"model": model, "messages": [{"role": "user", "content": "Hello"}]}).decode()
+    quoted = body.replace("'", "'\\''")
+    return (
+        f'curl {gateway_url}/v1/chat/completions -H "Authorization: Bearer {key}" '
+        f"-H 'Content-Type: application/json' -d '{quoted}'"
+    )

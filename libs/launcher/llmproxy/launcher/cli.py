@@ -1,0 +1,109 @@
+"""The command line: what there is to ask for, and how it is spelled."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llmproxy.common.config import ConfigError
+from llmproxy.launcher import exits, gateway
+from llmproxy.launcher.commands import audit, config, keys, status
+from llmproxy.launcher.data_folder import LOOPBACK, AlreadyRunningError, DataFolderError
+from llmproxy.launcher.embedded import SERVERS
+from llmproxy.launcher.environment import SERVICES
+from llmproxy.launcher.options import Assignments, data_option
+
+INSTANCES_MAX = 64
+PORT = click.IntRange(0, 65_535)
+
+
+@click.group(epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """LLMProxy: a security gateway for large language models.
+
+    Start with `llmproxy up`; it needs no configuration and prints a URL, an API key and a curl line.
+    """
+
+
+@cli.command(epilog=exits.EPILOG)
+@click.option(
+    "--config", "config_file", type=click.Path(dir_okay=False, path_type=Path), envvar="LLM_PROXY_CONFIG_FILE",
+    help="YAML file. It is read again when it changes (or on SIGHUP). Default: made from the environment.",
+)  # fmt: skip
+@click.option("--port", type=PORT, default=8090, show_default=True, envvar="LLM_PROXY_PORT", help="Of the gateway.")
+@click.option("--host", default=LOOPBACK, show_default=True, envvar="LLM_PROXY_HOST", help="Address of the gateway.")
+@click.option(
+    "--admin-port", type=PORT, default=8091, show_default=True, envvar="LLM_PROXY_ADMIN_PORT", help="Of the admin API."
+)
+@click.option(
+    "--admin-host", default=LOOPBACK, show_default=True, envvar="LLM_PROXY_ADMIN_HOST", help="Address of the admin API."
+)
+@data_option
+@click.option(
+    "--scale", type=Assignments(SERVICES, 1, INSTANCES_MAX), default="", metavar="SERVICE=N,…",
+    help="How many of a service run, as in shield=2,edge=2.",
+)  # fmt: skip
+@click.option(
+    "--ports", type=Assignments(SERVERS, 1, 65_535), default="", metavar="SERVER=PORT,…",
+    help="Ports of nats, redis and postgres. Default: free ones, the same at every start.",
+)  # fmt: skip
+@click.option("--verbose", is_flag=True, help="Show the services' logs here too.")
+def up(**options: Any) -> None:
+    """Run the whole gateway: six services, nats-server, redis-server and PostgreSQL.
+
+    Everything is kept in one data folder; a second start finds it again. Ctrl-C (or SIGTERM) finishes what is under way and
+    stops everything; a second Ctrl-C hurries. SIGUSR1 restarts every service, one after another, without failing a request.
+
+    \b
+    Without --config, endpoints come from the environment:
+      OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY (or GOOGLE_API_KEY)
+      LLM_PROXY_ENDPOINT_<NAME>_URL, _PROVIDER, _MODELS (comma-separated), _KEY
+      Ollama (OLLAMA_HOST, or port 11434), vLLM (8000) and LM Studio (1234) when they answer;
+      LLM_PROXY_LOCAL_DISCOVERY=0 does not ask them
+    and with none of them, a `demo` endpoint answers.
+
+    \b
+    Other variables:
+      LLM_PROXY_API_KEYS     keys to accept, comma-separated
+      LLM_PROXY_ADMIN_TOKEN  what the admin API asks for; default: made once, in <data>/admin.token
+      LLM_PROXY_DRAIN_S      how long requests may take to finish when stopping; default 60
+      LLM_PROXY_LOG_LEVEL    default INFO
+    """
+    run_gateway(gateway.Options(**options), os.environ)
+
+
+def run_gateway(options: gateway.Options, environment: Mapping[str, str]) -> None:
+    try:
+        gateway.Gateway(options, environment, say).run()
+    except ConfigError as error:
+        raise exits.Failure(str(error), exits.CONFIGURATION) from error
+    except AlreadyRunningError as error:
+        raise exits.Failure(str(error), exits.ALREADY_RUNNING) from error
+    except (gateway.CannotStartError, DataFolderError) as error:
+        raise exits.Failure(str(error), exits.CANNOT_START) from error
+
+
+def say(line: str) -> None:
+    """A line for the operator; a closed terminal must not stop the gateway."""
+    try:
+        click.echo(line)
+        sys.stdout.flush()
+    except (BrokenPipeError, ValueError):
+        return
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    from importlib import metadata
+
+    click.echo(f"llmproxy {metadata.version('llmproxy-launcher')}")
+
+
+cli.add_command(config.config)
+cli.add_command(keys.keys)
+cli.add_command(status.status)
+cli.add_command(audit.audit)

@@ -1,0 +1,55 @@
+"""`llmproxy config`: check, show and describe the configuration."""
+
+import os
+from pathlib import Path
+
+import click
+from msgspec import json
+
+from llmproxy.common import config as configuration
+from llmproxy.common.config import Config, ConfigError
+from llmproxy.launcher import exits, gateway
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def config() -> None:
+    """Check, show and describe the configuration."""
+
+
+@config.command()
+@click.argument("file", type=FILE, required=False)
+def check(file: Path | None) -> None:
+    """Say whether FILE (or, without it, the environment) is a configuration that can be used.
+
+    Key references are checked for form, not for being set: the machine that checks need not hold the keys.
+    """
+    found = load(file)
+    names = configuration.models(found)
+    where = str(file) if file else "the environment"
+    click.echo(
+        f"{where} is valid: {len(found.endpoints)} endpoint{'s' * (len(found.endpoints) != 1)}, "
+        f"{len(names)} model{'s' * (len(names) != 1)}, fingerprint {configuration.fingerprint(found)}"
+    )
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration file."""
+    click.echo(json.format(json.encode(configuration.schema()), indent=2))
+
+
+@config.command()
+@click.argument("file", type=FILE, required=False)
+def show(file: Path | None) -> None:
+    """Print the configuration that `llmproxy up` would use, as YAML: with references, never with keys."""
+    click.echo(gateway.to_yaml(load(file)), nl=False)
+
+
+def load(file: Path | None) -> Config:
+    try:
+        return gateway.load_config(file, os.environ)
+    except ConfigError as error:
+        where = f"{file}: " if file else ""
+        raise exits.Failure(where + str(error).removeprefix(where), exits.CONFIGURATION) from error

@@ -1,0 +1,70 @@
+"""`llmproxy status`: what runs, and how it is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import json
+from rich.console import Console
+from rich.table import Table
+
+from llmproxy.launcher import exits
+from llmproxy.launcher.options import ask_admin, data_option
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print admin's answer.")
+@data_option
+def status(data: Path, as_json: bool) -> None:
+    """Show services, instances, readiness and endpoints. Exit code 1 when something is not ready."""
+    answer = ask_admin(data, lambda admin: admin.status())
+    if as_json:
+        click.echo(json.format(json.encode(answer), indent=2))
+    else:
+        console = Console(width=None if Console().is_terminal else 200)
+        for table in (instances(answer), endpoints(answer)):
+            if table.row_count:
+                console.print(table)
+    if not is_ready(answer):
+        raise click.exceptions.Exit(exits.NOT_SO)
+
+
+def is_ready(answer: Mapping[str, Any]) -> bool:
+    if "ready" in answer:
+        return bool(answer["ready"])
+    return all(bool(instance.get("ready", True)) for instance in _listed(answer.get("instances")))
+
+
+def instances(answer: Mapping[str, Any]) -> Table:
+    table = Table("service", "instance", "ready", "in flight", "revision", "notes", box=None)
+    for instance in _listed(answer.get("instances")):
+        notes = instance.get("notes") or {}
+        table.add_row(
+            str(instance.get("service", "")),
+            str(instance.get("instance", "")),
+            "yes" if instance.get("ready", True) else "no",
+            str(instance.get("in_flight", 0)),
+            str(instance.get("revision", "-")),
+            "; ".join(f"{name}: {text}" for name, text in notes.items()),
+        )
+    return table
+
+
+def endpoints(answer: Mapping[str, Any]) -> Table:
+    table = Table("endpoint", "provider", "circuit", "models", box=None)
+    for endpoint in _listed(answer.get("endpoints")):
+        table.add_row(
+            str(endpoint.get("name", "")),
+            str(endpoint.get("provider", "")),
+            str(endpoint.get("circuit", "-")),
+            ", ".join(endpoint.get("models") or ()),
+        )
+    return table
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    """A list of objects, or an object of objects by name."""
+    if isinstance(value, dict):
+        return [{"name": name, **entry} for name, entry in value.items() if isinstance(entry, dict)]
+    return [entry for entry in value or () if isinstance(entry, dict)]

@@ -1,0 +1,210 @@
+"""The configuration of a gateway that was given none: made from environment variables and from model servers nearby."""
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from llmproxy.common.config import PROVIDERS, Config, ConfigError, Endpoint, Provider, check
+
+ENDPOINT_VARIABLE = re.compile(r"LLM_PROXY_ENDPOINT_(\w+)_(URL|PROVIDER|MODELS|KEY)")
+LOCAL_DISCOVERY = "LLM_PROXY_LOCAL_DISCOVERY"  # `0` or `false`: do not ask local ports.
+PROBE_TIMEOUT_S = 0.3
+ANSWER_BYTES_MAX = 1 << 20
+MODELS_MAX = 200  # Of one local server.
+ANY_MODEL = ("*",)
+
+
+class Vendor(Struct, frozen=True, kw_only=True):
+    """A provider that is recognised by its key variable. The models are today's; LLM_PROXY_ENDPOINT_* names others."""
+
+    host: str
+    key_variables: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+VENDORS: dict[Provider, Vendor] = {
+    "openai": Vendor(
+        host="api.openai.com",
+        key_variables=("OPENAI_API_KEY",),
+        models=(
+            *("gpt-4o-mini", "gpt-4o", "gpt-4.1-mini", "gpt-4.1", "gpt-4.1-nano"),
+            *("gpt-5-mini", "gpt-5", "gpt-5-nano", "o3", "o4-mini"),
+        ),
+    ),
+    "anthropic": Vendor(
+        host="api.anthropic.com",
+        key_variables=("ANTHROPIC_API_KEY",),
+        models=("claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5"),
+    ),
+    "google": Vendor(
+        host="generativelanguage.googleapis.com",
+        key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        models=("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.5-flash-lite", "gemini-2.0-flash"),
+    ),
+}
+KEY_VARIABLES = tuple(name for vendor in VENDORS.values() for name in vendor.key_variables)
+
+OLLAMA_PORT = 11434
+DEMO = Endpoint(provider="demo", models=("demo",))
+
+
+class LocalServer(Struct, frozen=True, kw_only=True):
+    """A model server that answered on this machine."""
+
+    name: str
+    provider: Provider
+    url: str
+    models: tuple[str, ...]
+
+
+def config(environment: Mapping[str, str], local: Sequence[LocalServer]) -> Config:
+    """Named endpoints first, then vendors whose key is set, then local servers; `demo` when there is nothing else.
+
+    Keys become references, never values. Raises ConfigError with the variable and the fix.
+    """
+    endpoints = _named(environment)
+    for provider in VENDORS:
+        if _key_variable(provider, environment):
+            endpoints.setdefault(provider, _vendor(provider, environment))
+    for server in local:
+        if server.models:
+            endpoints.setdefault(server.name, _local(server))
+    found = Config(endpoints=endpoints or {"demo": DEMO})
+    check(found)
+    return found
+
+
+def _named(environment: Mapping[str, str]) -> dict[str, Endpoint]:
+    """The endpoints of LLM_PROXY_ENDPOINT_<NAME>_URL, _PROVIDER, _MODELS and _KEY."""
+    given: dict[str, dict[str, str]] = {}
+    for variable in sorted(environment):
+        match = ENDPOINT_VARIABLE.fullmatch(variable)
+        if match and environment[variable].strip():
+            given.setdefault(match[1].lower(), {})[match[2]] = environment[variable].strip()
+    return {name: _named_endpoint(name, fields, environment) for name, fields in given.items()}
+
+
+def _named_endpoint(name: str, fields: Mapping[str, str], environment: Mapping[str, str]) -> Endpoint:
+    prefix = f"LLM_PROXY_ENDPOINT_{name.upper()}"
+    url = fields.get("URL", "")
+    if url and not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{prefix}_URL: must start with http:// or https://")
+    provider = fields.get("PROVIDER", "").lower() or provider_of(url, name)
+    if provider not in PROVIDERS:
+        raise ConfigError(f"{prefix}_PROVIDER: {provider!r} is unknown; one of {', '.join(PROVIDERS)}")
+    vendor = VENDORS.get(provider)
+    at_vendor = vendor is not None and (not url or urlsplit(url).hostname == vendor.host)
+    # A vendor's key goes to the vendor's own host and to no other, unless it is named for this endpoint.
+    own_key = f"env:{prefix}_KEY" if "KEY" in fields else ""
+    vendor_key = _key_variable(provider, environment) if at_vendor else ""
+    models = tuple(model.strip() for model in fields.get("MODELS", "").split(",") if model.strip())
+    return Endpoint(
+        provider=provider,
+        url=url,
+        key=own_key or (f"env:{vendor_key}" if vendor_key else ""),
+        models=models or (vendor.models if vendor is not None and at_vendor else _default_models(provider)),
+    )
+
+
+def provider_of(url: str, name: str) -> Provider:
+    """From the host of the URL, else from the endpoint's name; an unknown server is taken to speak OpenAI's format."""
+    parts = urlsplit(url)
+    for provider, vendor in VENDORS.items():
+        if parts.hostname == vendor.host:
+            return provider
+    if "ollama" in (parts.hostname or "") or (parts.port == OLLAMA_PORT and not parts.path.rstrip("/").endswith("/v1")):
+        return "ollama"
+    return next((provider for provider in PROVIDERS if provider == name), "openai")
+
+
+def _default_models(provider: Provider) -> tuple[str, ...]:
+    return DEMO.models if provider == "demo" else ANY_MODEL
+
+
+def _vendor(name: Provider, environment: Mapping[str, str]) -> Endpoint:
+    return Endpoint(provider=name, key=f"env:{_key_variable(name, environment)}", models=VENDORS[name].models)
+
+
+def _key_variable(provider: Provider, environment: Mapping[str, str]) -> str:
+    """The vendor's variable that is set, or ""."""
+    vendor = VENDORS.get(provider)
+    names = vendor.key_variables if vendor else ()
+    return next((name for name in names if environment.get(name, "").strip()), "")
+
+
+def _local(server: LocalServer) -> Endpoint:
+    return Endpoint(provider=server.provider, url=server.url, models=server.models)
+
+
+# What runs nearby.
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    name: str
+    provider: Provider
+    url: str
+    path: str
+
+
+def candidates(environment: Mapping[str, str]) -> list[Candidate]:
+    if environment.get(LOCAL_DISCOVERY, "").lower() in ("0", "false", "no", "off"):
+        return []
+    return [
+        Candidate(
+            name="ollama", provider="ollama", url=ollama_url(environment.get("OLLAMA_HOST", "")), path="/api/tags"
+        ),
+        Candidate(name="vllm", provider="openai", url="http://127.0.0.1:8000", path="/v1/models"),
+        Candidate(name="lmstudio", provider="openai", url="http://127.0.0.1:1234", path="/v1/models"),
+    ]
+
+
+def ollama_url(host: str) -> str:
+    """OLLAMA_HOST as Ollama reads it: host, host:port or URL; 0.0.0.0 is what a server binds, not where to call."""
+    text = host.strip().rstrip("/")
+    if "://" not in text:
+        text = f"http://{text or '127.0.0.1'}"
+    parts = urlsplit(text)
+    name = parts.hostname or "127.0.0.1"
+    name = "127.0.0.1" if name in ("0.0.0.0", "::") else name  # noqa: S104 - compared, not bound
+    name = f"[{name}]" if ":" in name else name
+    port = parts.port or (443 if parts.scheme == "https" else OLLAMA_PORT)
+    return f"{parts.scheme}://{name}:{port}"
+
+
+def probe(environment: Mapping[str, str]) -> list[LocalServer]:
+    """Asks all candidates at once; who does not answer within PROBE_TIMEOUT_S is not there."""
+    asked = candidates(environment)
+    if not asked:
+        return []
+    with ThreadPoolExecutor(len(asked)) as pool:
+        return [server for server in pool.map(_ask, asked) if server is not None and server.models]
+
+
+def _ask(candidate: Candidate) -> LocalServer | None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Nearby, so never through a proxy.
+    try:
+        with opener.open(candidate.url + candidate.path, timeout=PROBE_TIMEOUT_S) as answer:
+            models = models_in(answer.read(ANSWER_BYTES_MAX))
+    except (OSError, ValueError, urllib.error.URLError):
+        return None
+    return LocalServer(name=candidate.name, provider=candidate.provider, url=candidate.url, models=models)
+
+
+def models_in(answer: bytes) -> tuple[str, ...]:
+    """The names in Ollama's `{"models": [{"name"}]}` or OpenAI's `{"data": [{"id"}]}`; none in anything else."""
+    try:
+        body: Any = msgspec.json.decode(answer)
+    except msgspec.DecodeError:
+        return ()
+    entries = (body.get("models") or body.get("data") or []) if isinstance(body, dict) else []
+    if not isinstance(entries, list):
+        return ()
+    names = [entry.get("name") or entry.get("id") for entry in entries if isinstance(entry, dict)]
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))[:MODELS_MAX]

@@ -1,0 +1,60 @@
+"""Who is told what: the environment of each service as data. What is not listed for a service, it does not get."""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from llmproxy.common.config import Config
+from llmproxy.launcher.detect import ENDPOINT_VARIABLE, KEY_VARIABLES
+
+Service = Literal["admin", "audit", "provider-workers", "router", "shield", "edge"]
+SERVICES: tuple[Service, ...] = ("audit", "admin", "provider-workers", "router", "shield", "edge")
+"""In the order in which they start; they stop the other way round, so that nobody loses the stage behind it."""
+
+PREFIX = "LLM_PROXY_"
+COMMON = ("NATS_URL", "NATS_USER", "NATS_PASSWORD", "INSTANCE", "PROBES_HOST", "PROBES_PORT", "DRAIN_S", "LOG_LEVEL")
+OWN: dict[Service, tuple[str, ...]] = {
+    "edge": ("REDIS_URL", "LISTEN_FD", "DATA_DIR"),
+    "shield": ("MASK_SECRET",),
+    "router": ("REDIS_URL",),
+    "provider-workers": (),  # And the provider keys: see `provider_keys`.
+    "audit": ("POSTGRES_DSN", "DATA_DIR"),
+    "admin": ("ADMIN_TOKEN", "API_KEYS", "CONFIG", "CONFIG_SOURCE", "LISTEN_FD"),
+}
+# What any program may need from its surroundings and nobody keeps secret.
+SURROUNDINGS = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH")
+# How to reach providers; a proxy's URL may carry a password.
+OUTBOUND = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+REFERENCE = re.compile(r"env:(\w+)")
+
+
+def service_environment(
+    service: Service, values: Mapping[str, str], outside: Mapping[str, str], config: Config
+) -> dict[str, str]:
+    """All that the service's process is given. `values` holds settings by name, without the prefix; `outside` is the
+    launcher's own environment, of which provider keys go to the provider workers and to nobody else."""
+    allowed = (*COMMON, *OWN[service])
+    given = {name: outside[name] for name in SURROUNDINGS if name in outside}
+    given |= {PREFIX + name: values[name] for name in allowed if name in values}
+    if service == "provider-workers":
+        given |= _outbound(outside) | provider_keys(outside, config)
+    return given
+
+
+def provider_keys(outside: Mapping[str, str], config: Config) -> dict[str, str]:
+    """Every variable that is, or that an endpoint says is, a provider's key."""
+    names = {*KEY_VARIABLES, *referenced(config)}
+    names |= {name for name in outside if (match := ENDPOINT_VARIABLE.fullmatch(name)) and match[2] == "KEY"}
+    return {name: outside[name] for name in sorted(names) if name in outside}
+
+
+def referenced(config: Config) -> set[str]:
+    """The variables that endpoints name as `env:NAME`."""
+    matches = (REFERENCE.fullmatch(endpoint.key) for endpoint in config.endpoints.values())
+    return {match[1] for match in matches if match}
+
+
+def _outbound(outside: Mapping[str, str]) -> dict[str, str]:
+    return {
+        spelling: outside[spelling] for name in OUTBOUND for spelling in (name, name.lower()) if spelling in outside
+    }

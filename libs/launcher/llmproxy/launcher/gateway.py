@@ -1,0 +1,409 @@
+"""`llmproxy up`: the servers, the six services under a supervisor, and what is printed about them."""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+import yaml
+
+from llmproxy.common import config as configuration
+from llmproxy.common.config import Config, ConfigError
+from llmproxy.launcher import announcement, detect, logs, processes
+from llmproxy.launcher.admin_client import AdminClient, AdminError
+from llmproxy.launcher.data_folder import LOOPBACK, DataFolder, RunInfo, write_private
+from llmproxy.launcher.embedded import SERVERS, EmbeddedServers, ServerName
+from llmproxy.launcher.environment import SERVICES, Service, referenced, service_environment
+from llmproxy.launcher.processes import Process, Program
+from llmproxy.launcher.supervisor import Child, Supervisor
+
+TICK_S = 0.05
+HOUSEKEEPING_S = 1.0
+READY_TIMEOUT_S = 30.0  # Then it is said which service is not ready; the supervisor goes on trying.
+READY_POLL_S = 0.1
+HTTP_TIMEOUT_S = 5.0
+PROBE_TIMEOUT_S = 0.3
+BACKLOG = 1024  # Connections that wait while an edge restarts.
+DRAIN_S = 60.0  # LLM_PROXY_DRAIN_S: how long what is held may take to finish.
+DRAIN_MARGIN_S = 5.0
+LOG_TAIL_LINES = 12
+TOKEN_LENGTH_MIN = 16
+OVERLAPPING: frozenset[Service] = frozenset({"edge", "shield", "router", "provider-workers"})
+"""On the path of requests: in a restart the new instance serves before the old one leaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    config_file: Path | None = None
+    data: Path = Path(".data")
+    host: str = LOOPBACK
+    port: int = 8090
+    admin_host: str = LOOPBACK
+    admin_port: int = 8091
+    scale: Mapping[str, int] = field(default_factory=dict)
+    ports: Mapping[str, int] = field(default_factory=dict)
+    verbose: bool = False
+
+
+class CannotStartError(Exception):
+    """The message names what is in the way and the fix."""
+
+
+def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
+    """The file's, or what the environment and the neighbourhood say. Raises ConfigError."""
+    if file is None:
+        return detect.config(environment, detect.probe(environment))
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
+    return configuration.parse(text, environment)
+
+
+def check_references(config: Config, environment: Mapping[str, str]) -> None:
+    """An endpoint whose key is not there would fail at its first request; say so now. Raises ConfigError."""
+    for name, endpoint in config.endpoints.items():
+        for variable in referenced(Config(endpoints={name: endpoint})):
+            if not environment.get(variable):
+                raise ConfigError(f"endpoints.{name}.key: {variable} is not set; export it or remove the endpoint")
+
+
+def to_yaml(config: Config) -> str:
+    return yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
+
+
+def listen(host: str, port: int, option: str) -> socket.socket:
+    """Bound here and handed to the services, so that the port answers however often they restart."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise CannotStartError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with {option}"
+        ) from error
+    listener.listen(BACKLOG)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{host}:{port}"
+
+
+def check_exposure(options: Options, environment: Mapping[str, str]) -> None:
+    """Off this machine, every credential that opens the gateway must be one that cannot be guessed."""
+    given = (
+        {"LLM_PROXY_ADMIN_TOKEN": [environment.get("LLM_PROXY_ADMIN_TOKEN")]} if _exposed(options.admin_host) else {}
+    )
+    if _exposed(options.host):
+        given["LLM_PROXY_API_KEYS"] = [
+            key.strip() or None for key in environment.get("LLM_PROXY_API_KEYS", "").split(",")
+        ]
+    for variable, values in given.items():
+        if any(value is not None and len(value) < TOKEN_LENGTH_MIN for value in values):
+            raise ConfigError(
+                f"{variable}: too short to listen on a non-loopback address; "
+                f"use at least {TOKEN_LENGTH_MIN} characters, or --host {LOOPBACK}"
+            )
+
+
+def _exposed(host: str) -> bool:
+    return not (host in ("localhost", "::1") or host.startswith("127."))
+
+
+class Gateway:
+    """One run of everything. `run` returns when it has stopped."""
+
+    def __init__(self, options: Options, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+        self.options, self.environment, self._say = options, environment, say
+        self.data = DataFolder(options.data)
+        self.config = Config()
+        self._stop_signals = 0
+        self._roll_asked = self._reload_asked = False
+        self._wake = threading.Event()
+        self._probes: dict[str, str] = {}  # Child -> the probes URL of its newest instance.
+        self._ready = threading.Event()
+
+    def run(self) -> None:
+        """Raises ConfigError, CannotStartError, DataFolderError (AlreadyRunningError)."""
+        check_exposure(self.options, self.environment)
+        self.data.lock()
+        try:
+            self.config = load_config(self.options.config_file, self.environment)
+            check_references(self.config, self.environment)
+            with self._listeners(), self._signals():
+                self._run()
+        finally:
+            self.data.unlock()
+
+    def _run(self) -> None:
+        write_private(self._config_path, to_yaml(self.config).encode())
+        self.servers = EmbeddedServers(self.data, ports=self.options.ports)
+        follower = logs.Follower(self.data.folder("logs")) if self.options.verbose else None
+        self.servers.start()
+        try:
+            self.children = {service: self._children(service) for service in SERVICES}
+            self.supervisor = Supervisor([*self._server_children(), *self._services()], self._say)
+            self.data.write_run_info(
+                RunInfo(
+                    pid=os.getpid(),
+                    gateway_url=url_of(self._gateway_listener),
+                    admin_url=url_of(self._admin_listener),
+                    started_at_ms=int(time.time() * 1000),
+                )
+            )
+            announcing = threading.Thread(target=self._announce, name="announce", daemon=True)
+            announcing.start()
+            self._supervise(follower)
+            self._stop_services()
+        finally:
+            self.servers.stop()
+            self.data.file("run.json").unlink(missing_ok=True)
+        self._say("everything has stopped")
+
+    # The loop.
+
+    def _supervise(self, follower: logs.Follower | None) -> None:
+        housekeeping_at = 0.0
+        while not self._stop_signals:
+            now = time.monotonic()
+            self.supervisor.tick(now)
+            if self._roll_asked:
+                self._roll_asked = False
+                self._say("restarting every service, one after another")
+                self.supervisor.roll(self._services())
+            if now >= housekeeping_at:
+                housekeeping_at = now + HOUSEKEEPING_S
+                logs.rotate(self.data.folder("logs"))
+                self._reload_when_changed()
+            if follower is not None:
+                for line in follower.new_lines():
+                    self._say(line)
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+
+    def _stop_services(self) -> None:
+        self._say("stopping: finishing what is held (Ctrl-C again to hurry)")
+        grace_s = float(self.environment.get("LLM_PROXY_DRAIN_S") or DRAIN_S) + DRAIN_MARGIN_S
+        order = [self.children[service] for service in reversed(SERVICES)]
+        killed = self.supervisor.stop(order, grace_s=grace_s, hurry=lambda: self._stop_signals > 1)
+        for path in self.data.folder("run").glob("*-*.pid"):
+            path.unlink()
+        if killed:
+            self._say(f"killed, because they had not finished: {', '.join(killed)}")
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stop_signals += 1
+            self._wake.set()
+
+        def reload(number: int, frame: FrameType | None) -> None:
+            self._reload_asked = True
+
+        def roll(number: int, frame: FrameType | None) -> None:
+            self._roll_asked = True
+            self._wake.set()
+
+        handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload, signal.SIGUSR1: roll}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _listeners(self) -> Iterator[None]:
+        with (
+            listen(self.options.host, self.options.port, "--port") as self._gateway_listener,
+            listen(self.options.admin_host, self.options.admin_port, "--admin-port") as self._admin_listener,
+        ):
+            yield
+
+    # Configuration.
+
+    @property
+    def _config_path(self) -> Path:
+        return self.data.file("config.effective.yaml")
+
+    def _reload_when_changed(self) -> None:
+        """On SIGHUP or when the file was written. A file that does not check out changes nothing."""
+        file = self.options.config_file
+        asked, self._reload_asked = self._reload_asked, False
+        if file is None:
+            return
+        with contextlib.suppress(OSError):
+            written = file.stat().st_mtime_ns
+            asked = asked or written != getattr(self, "_config_written", written)
+            self._config_written = written
+        if not asked:
+            return
+        try:
+            config = load_config(file, self.environment)
+            check_references(config, self.environment)
+        except ConfigError as error:
+            self._say(f"{file} was not applied: {error}")
+            return
+        if config == self.config:
+            return
+        new_keys = referenced(config) - referenced(self.config)
+        self.config = config
+        write_private(self._config_path, to_yaml(config).encode())
+        self._say(f"{file} was read again, {configuration.fingerprint(config)}")
+        if new_keys:
+            self.supervisor.roll(self.children["provider-workers"])  # They hold keys from their start.
+
+    # Children.
+
+    def _services(self) -> list[Child]:
+        return [child for service in SERVICES for child in self.children[service]]
+
+    def _server_children(self) -> list[Child]:
+        return [self._server_child(name) for name in SERVERS]
+
+    def _server_child(self, name: ServerName) -> Child:
+        child = Child(
+            name=name,
+            launch=lambda: self.servers.launch(name),
+            ask_to_stop=lambda process: processes.ask_to_stop(process, self.servers.program(name).stop_signal),
+        )
+        child.process, child.started_at = self.servers.processes[name], time.monotonic()
+        return child
+
+    def _children(self, service: Service) -> list[Child]:
+        return [self._child(service, slot) for slot in range(1, self.options.scale.get(service, 1) + 1)]
+
+    def _child(self, service: Service, slot: int) -> Child:
+        name = f"{service}-{slot}"
+
+        def launch() -> Process:
+            process = processes.start(self._program(service, name))
+            processes.remember(process, self.data.file("run", f"{name}.pid"))
+            return process
+
+        return Child(
+            name=name,
+            launch=launch,
+            ask_to_stop=lambda process: processes.ask_to_stop(process, signal.SIGTERM),
+            is_ready=lambda: probe(self._probes[name] + "/readyz")[0],
+            overlaps=service in OVERLAPPING,
+        )
+
+    def _program(self, service: Service, name: str) -> Program:
+        """A new instance each time: what was meant for the one before must not reach its successor."""
+        listener = {"edge": self._gateway_listener, "admin": self._admin_listener}.get(service)
+        port = self.data.free_port()
+        self._probes[name] = f"http://{LOOPBACK}:{port}"
+        values = self._values() | {
+            "NATS_USER": service,
+            "NATS_PASSWORD": self.servers.nats_password(service),
+            "INSTANCE": f"{name}-{secrets.token_hex(2)}",
+            "PROBES_PORT": str(port),
+        }
+        if listener is not None:
+            values["LISTEN_FD"] = str(listener.fileno())
+        return Program(
+            name=name,
+            argv=(sys.executable, "-m", f"llmproxy.{service.replace('-', '_')}"),
+            environment=service_environment(service, values, self.environment, self.config),
+            log=self.data.file("logs", f"{name}.log"),
+            keep_fds=() if listener is None else (listener.fileno(),),
+        )
+
+    def _values(self) -> dict[str, str]:
+        """Settings by name; which service gets which is `environment.OWN`'s to say."""
+        outside = {
+            name: self.environment[variable]
+            for name in ("API_KEYS", "DRAIN_S", "LOG_LEVEL")
+            if (variable := f"LLM_PROXY_{name}") in self.environment
+        }
+        source = "file" if self.options.config_file else "environment"
+        return outside | {
+            "NATS_URL": self.servers.nats_address,
+            "REDIS_URL": self.servers.redis_url,
+            "POSTGRES_DSN": self.servers.postgres_dsn,
+            "DATA_DIR": str(self.data.root),
+            "MASK_SECRET": self.environment.get("LLM_PROXY_MASK_SECRET") or self.data.secret("mask"),
+            "ADMIN_TOKEN": self.admin_token,
+            "CONFIG": str(self._config_path),
+            "CONFIG_SOURCE": self.environment.get("LLM_PROXY_CONFIG_SOURCE") or source,
+        }
+
+    @property
+    def admin_token(self) -> str:
+        return self.environment.get("LLM_PROXY_ADMIN_TOKEN") or self.data.admin_token()
+
+    # What is printed.
+
+    def _announce(self) -> None:
+        """In a thread of its own: it waits for answers, and nothing may wait for it."""
+        url, admin_url = url_of(self._gateway_listener), url_of(self._admin_listener)
+        if not self._wait_ready(url):
+            return
+        key, exists = first_key(AdminClient(admin_url, self.admin_token), self.environment)
+        for line in announcement.lines(
+            gateway_url=url, admin_url=admin_url, data=self.data.root, config=self.config, key=key, keys_exist=exists
+        ):
+            self._say(line)
+        self._ready.set()
+
+    def _wait_ready(self, url: str) -> bool:
+        complain_at = time.monotonic() + READY_TIMEOUT_S
+        while not self._stop_signals:
+            if probe(url + "/readyz", HTTP_TIMEOUT_S)[0]:
+                return True
+            if time.monotonic() > complain_at:
+                complain_at = time.monotonic() + READY_TIMEOUT_S
+                self._complain()
+            time.sleep(READY_POLL_S)
+        return False
+
+    def _complain(self) -> None:
+        self._say(f"not ready after {READY_TIMEOUT_S:.0f} s:")
+        for child in self._services():
+            ready, answer = probe(self._probes.get(child.name, "") + "/readyz")
+            if not ready:
+                log = self.data.file("logs", f"{child.name}.log")
+                self._say(f"  {child.name}: {answer or 'does not answer'}; the end of {log}:")
+                for line in logs.tail(log, LOG_TAIL_LINES):
+                    self._say(f"    {line}")
+
+
+def probe(url: str, timeout_s: float = PROBE_TIMEOUT_S) -> tuple[bool, str]:
+    """Whether it answers 200, and what it answers when not."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout_s) as answer:
+            return answer.status == 200, ""
+    except urllib.request.HTTPError as error:
+        with error:
+            return False, error.read(500).decode(errors="replace").strip()
+    except (OSError, ValueError):
+        return False, ""
+
+
+def first_key(admin: AdminClient, environment: Mapping[str, str]) -> tuple[str, bool]:
+    """A new key when there is none yet, and whether there were any before; ("", False) when admin cannot say."""
+    if environment.get("LLM_PROXY_API_KEYS", "").strip(" ,"):
+        return "", True
+    try:
+        if any(not key.get("revoked_at_ms") for key in admin.list_keys()):
+            return "", True
+        return admin.create_key({"name": "first key"})["key"], False
+    except AdminError:
+        return "", False
