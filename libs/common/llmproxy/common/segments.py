@@ -6,7 +6,8 @@ guard sees anything; `segments` is the exact scan that knows paths and spans, fo
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from json import dumps, loads
 from typing import Any, Literal, NoReturn
 
@@ -49,14 +50,6 @@ class Segment(Struct, frozen=True, kw_only=True):
     start: int = 0  # Of the undecoded text, in the document that holds it (the body, or the text of `host`).
     raw: str = ""  # The undecoded text when that differs from `text`.
     host: "Segment | None" = None  # The string in which this document is embedded.
-
-
-class Edit(Struct, frozen=True, order=True):
-    """A replacement in the undecoded body."""
-
-    start: int
-    end: int
-    replacement: str
 
 
 Role = Callable[[Sequence[str | int]], str]
@@ -145,9 +138,9 @@ def _each_key_once(body: bytes, keys: int) -> bool:
 # -- the exact pass
 
 
-def segments(text: str, tree: Any, max_depth: int = DEPTH_MAX) -> list[Segment]:
-    """Every segment of a body that `decode` has accepted, documents in tool-call arguments included, in order."""
-    return _Scan(roles(tree), max_depth).run(text)
+def segments(text: str, tree: Any, max_depth: int = DEPTH_MAX, *, embedded: bool = True) -> list[Segment]:
+    """Every segment of a body that `decode` has accepted, in order; those inside tool-call arguments, if `embedded`."""
+    return _Scan(roles(tree), max_depth, embedded=0 if embedded else EMBEDDED_DEPTH_MAX).run(text)
 
 
 def roles(tree: Any) -> Role:
@@ -174,41 +167,60 @@ MESSAGE_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "
 DEFINITIONS = frozenset({"tools", "functions", "response_format"})
 
 
-def edit(segment: Segment, start: int, end: int, replacement: str) -> Edit:
-    """`segment.text[start:end]` becomes `replacement`, said in places of the undecoded body."""
-    if segment.form == "number":  # A number cannot hold text: the whole of it becomes a string.
-        first, last, written = segment.start, segment.start + len(segment.raw), dumps(replacement)
-    else:
-        first = segment.start + _undecoded(segment, start)
-        last = segment.start + _undecoded(segment, end)
-        written = dumps(replacement, ensure_ascii=False)[1:-1]
-    if segment.host is None:
-        return Edit(first, last, written)
-    return edit(segment.host, first, last, written)
+class Rewrite:
+    """Replacements in the segments of one body; whatever lies between them stays as it is written, to the byte."""
+
+    __slots__ = ("_edits", "_escapes")
+
+    def __init__(self) -> None:
+        self._edits: list[tuple[int, int, str]] = []
+        self._escapes: dict[int, tuple[list[int], list[int]]] = {}  # Of a segment, by identity.
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._edits
+
+    def replace(self, segment: Segment, start: int, end: int, replacement: str) -> None:
+        """`segment.text[start:end]` becomes `replacement`. Replacements must not overlap."""
+        if segment.form == "number":  # A number cannot hold text: the whole of it becomes a string.
+            first, last, written = segment.start, segment.start + len(segment.raw), dumps(replacement)
+        else:
+            first, last = self._written_at(segment, start), self._written_at(segment, end)
+            written = dumps(replacement, ensure_ascii=False)[1:-1]
+        if segment.host is None:
+            self._edits.append((first, last, written))
+        else:
+            self.replace(segment.host, first, last, written)
+
+    def apply(self, text: str) -> str:
+        parts: list[str] = []
+        at = 0
+        for first, last, written in sorted(self._edits):
+            assert first >= at, "replacements overlap"
+            parts += (text[at:first], written)
+            at = last
+        parts.append(text[at:])
+        return "".join(parts)
+
+    def _written_at(self, segment: Segment, offset: int) -> int:
+        """Where the decoded character at `offset` is written: every escape before it is longer than its character."""
+        if not segment.raw:
+            return segment.start + offset
+        known = self._escapes.get(id(segment))
+        if known is None:
+            known = self._escapes[id(segment)] = _escapes(segment.raw)
+        places, extras = known
+        return segment.start + offset + extras[bisect_left(places, offset)]
 
 
-def splice(text: str, edits: Iterable[Edit]) -> str:
-    """The text with every edit made; whatever lies between them is untouched. Edits must not overlap."""
-    parts: list[str] = []
-    at = 0
-    for one in sorted(edits):
-        assert one.start >= at, "edits overlap"
-        parts += (text[at : one.start], one.replacement)
-        at = one.end
-    parts.append(text[at:])
-    return "".join(parts)
-
-
-def _undecoded(segment: Segment, offset: int) -> int:
-    """Where the decoded character at `offset` is written."""
-    if not segment.raw:
-        return offset
-    extra = 0  # Undecoded characters beyond the decoded ones, so far.
-    for escape in ESCAPE.finditer(segment.raw):
-        if escape.start() - extra >= offset:
-            break
-        extra += len(escape[0]) - 1
-    return offset + extra
+def _escapes(raw: str) -> tuple[list[int], list[int]]:
+    """The decoded places of the escapes, and how many characters longer the first n of them are than what they mean."""
+    places: list[int] = []
+    extras = [0]
+    for escape in ESCAPE.finditer(raw):
+        places.append(escape.start() - extras[-1])
+        extras.append(extras[-1] + len(escape[0]) - 1)
+    return places, extras
 
 
 class _Level:

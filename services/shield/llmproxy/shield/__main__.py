@@ -1,0 +1,57 @@
+"""The shield: inspects and masks every request before a provider sees it, and unmasks every answer on its way back."""
+
+import logging
+import secrets
+import time
+
+from llmproxy.common import runtime
+from llmproxy.common.channels import REQUEST_INSPECT
+from llmproxy.shield import postflight, preflight
+from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.inspect import Inspect
+from llmproxy.shield.offload import Offload
+
+log = logging.getLogger(__name__)
+
+
+class Settings(runtime.Settings, frozen=True, kw_only=True):
+    max_in_flight: int = 2_048  # Requests held at once, most of them answers being unmasked.
+    mask_secret: str = ""  # Keys the placeholders; the same on every shield, or prompt caches miss.
+    shield_processes: int = 1  # That examine large bodies.
+
+
+async def run(context: runtime.Context[Settings]) -> None:
+    settings, bus = context.settings, context.bus
+    before, after = preflight.pipeline(GUARDS), postflight.pipeline()
+    offload = Offload(settings.shield_processes)
+    offload.warm()
+    inspect = Inspect(
+        bus,
+        context.config,
+        preflight=before,
+        postflight=after,
+        offload=offload,
+        mask_secret=_secret(settings),
+        clock=time.monotonic,
+        now=time.time,
+    )
+    context.steps = [*before.describe(), *after.describe()]
+    await bus.serve(REQUEST_INSPECT, inspect, max_in_flight=settings.max_in_flight)
+    context.ready()
+    await context.stop.wait()
+    # The processes are not closed here: draining comes after, and needs them. They end with the interpreter.
+
+
+def _secret(settings: Settings) -> bytes:
+    if settings.mask_secret:
+        return settings.mask_secret.encode()
+    log.warning("LLM_PROXY_MASK_SECRET is not set: placeholders change with every start, and prompt caches miss")
+    return secrets.token_bytes(32)
+
+
+def main() -> None:
+    runtime.serve("shield", Settings, run)
+
+
+if __name__ == "__main__":
+    main()

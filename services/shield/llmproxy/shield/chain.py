@@ -1,0 +1,126 @@
+"""A chain of guards is a guard: views, verdicts, policy and overlaps in one place, and it fails closed."""
+
+import logging
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct, structs
+
+from llmproxy.common.policy import SECRET, Action, Policy
+from llmproxy.common.segments import Segment
+from llmproxy.shield import normalise
+from llmproxy.shield.guards.base import Guard
+from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict
+
+UNAVAILABLE = Block(code="guard_unavailable")
+
+log = logging.getLogger(__name__)
+
+
+class Late(Exception):
+    """The time for this request's guards is over."""
+
+
+class Budget(Struct, frozen=True):
+    """Until when the guards of one request may work. What is synchronous is bounded between two calls."""
+
+    ends_at: float
+    clock: Callable[[], float]
+
+    def check(self) -> None:
+        if self.clock() > self.ends_at:
+            raise Late
+
+
+class Chain:
+    """Runs guards over one segment and says what the policy makes of what they found."""
+
+    def __init__(self, guards: Sequence[Guard], policy: Policy, budget: Budget | None = None) -> None:
+        self.guards, self.policy, self.budget = tuple(guards), policy, budget
+        self.name = "+".join(guard.name for guard in guards)
+
+    def may_hold(self, text: str) -> bool:
+        """As of any guard: a view that differs must be looked at closely, because only it shows what is there."""
+        try:
+            return not normalise.is_plain(text) or any(guard.may_hold(text) for guard in self.guards)
+        except Exception as error:  # noqa: BLE001 - `inspect` will fail closed; the error's words may quote the text
+            log.error("guard chain %s: %s", self.name, type(error).__name__)
+            return True
+
+    def inspect(self, segment: Segment) -> Verdict:
+        try:
+            findings = self._look(segment)
+        except Exception as error:  # noqa: BLE001 - a guard that fails, fails closed; its words may quote the text
+            log.error("guard chain %s: %s", self.name, type(error).__name__)
+            return UNAVAILABLE
+        return decide(findings, self.policy) if isinstance(findings, list) else findings
+
+    def _look(self, segment: Segment) -> list[Finding] | Block:
+        """What every guard sees in the text, and in its plain view where that differs; spans are those of the text."""
+        view = None if normalise.is_plain(segment.text) else normalise.view(segment.text)
+        findings: list[Finding] = []
+        for guard in self.guards:
+            if self.budget is not None:
+                self.budget.check()
+            verdict = guard.inspect(segment)
+            if isinstance(verdict, Block):
+                return verdict
+            if not isinstance(verdict, Allow):
+                findings += verdict.findings
+            if view is not None:
+                verdict = guard.inspect(structs.replace(segment, text=view.text))
+                if isinstance(verdict, Block):
+                    return verdict
+                if not isinstance(verdict, Allow):
+                    findings += (_in_text(finding, view) for finding in verdict.findings)
+        if self.budget is not None:
+            self.budget.check()
+        return findings
+
+
+def _in_text(finding: Finding, view: normalise.View) -> Finding:
+    start, end = view.span(finding.start, finding.end)
+    return structs.replace(finding, start=start, end=end)
+
+
+def action(kind: str, policy: Policy) -> Action:
+    """The exact kind's action, else that of all secrets, else mask."""
+    if kind not in policy.kinds and kind.startswith(f"{SECRET}."):
+        kind = SECRET
+    return policy.action(kind)
+
+
+def decide(findings: Sequence[Finding], policy: Policy) -> Verdict:
+    """The policy's verdict on what was found, overlaps resolved. One kind to block blocks."""
+    known = [
+        structs.replace(finding, action=does)
+        for finding in findings
+        if (does := action(finding.kind, policy)) != "allow"
+    ]
+    if not known:
+        return ALLOW
+    blocked = tuple(finding for finding in known if finding.action == "block")
+    if blocked:
+        return Block(blocked)
+    kept = tuple(apart(known))
+    return Mask(kept) if any(finding.action != "flag" for finding in kept) else Flag(kept)
+
+
+def apart(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings that do not overlap, in order of place: the longest wins, then the guard that comes first.
+
+    What is only flagged never keeps what is to be masked from being masked.
+    """
+    ranked = sorted(
+        enumerate(findings), key=lambda ranked: (ranked[1].action == "flag", ranked[1].start - ranked[1].end, ranked[0])
+    )
+    kept: list[Finding] = []
+    for _, finding in ranked:
+        at = bisect_left(kept, finding.start, key=_start)
+        if (at == 0 or kept[at - 1].end <= finding.start) and (at == len(kept) or finding.end <= kept[at].start):
+            kept.insert(at, finding)
+    return kept
+
+
+def _start(finding: Finding) -> int:
+    return finding.start

@@ -1,0 +1,62 @@
+"""One body in, what to do with it out: pure, so that it runs in the loop for small bodies and in a process for large ones."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline
+from llmproxy.common.policy import Policy
+from llmproxy.shield.preflight import Inspection
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """All that the examination of a body depends on."""
+
+    body: bytes
+    policy: Policy
+    key: bytes  # The tenant's, for placeholders.
+    max_depth: int
+
+
+class Examined(Struct, frozen=True, kw_only=True):
+    """The body may go on: as it is (`masked` is None) or as `masked`."""
+
+    masked: bytes | None = None
+    originals: dict[str, str] = {}  # Placeholder -> what comes back in its place.
+    findings: dict[str, int] = {}  # Kind -> count.
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """The body may not go on. A value rather than an exception, because it also crosses a process boundary."""
+
+    code: str
+    message: str
+    param: str = ""
+    retry_after_ms: int = 0
+    findings: dict[str, int] = {}
+
+    def error(self) -> GatewayError:
+        return GatewayError(self.code, self.message, param=self.param, retry_after_ms=self.retry_after_ms)
+
+
+def examine(order: Order, ring: Pipeline[Inspection], clock: Callable[[], float]) -> Examined | Refused:
+    try:
+        inspection = Inspection(order.body, policy=order.policy, key=order.key, max_depth=order.max_depth, clock=clock)
+    except GatewayError as error:
+        return Refused(code=error.code, message=error.message, param=error.param)
+    match ring.start(inspection):
+        case Block() as block:
+            return Refused(
+                code=block.code,
+                message=block.message,
+                param=block.param,
+                retry_after_ms=block.retry_after_ms,
+                findings=inspection.counts(),
+            )
+        case Pass() | Modify():
+            return Examined(
+                masked=inspection.masked, originals=inspection.vault.originals, findings=inspection.counts()
+            )
+        case _:
+            raise AssertionError("the steps of this ring are synchronous and do not answer")

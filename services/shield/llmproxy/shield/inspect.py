@@ -1,0 +1,217 @@
+"""Handles requests to inspect: examines the body, forwards it masked, and stays in the way back of what it masked."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from msgspec import Raw, structs
+
+from llmproxy.common.bus import Answer, Bus, Hold
+from llmproxy.common.channels import EVENT_GUARD_FAILED, EVENT_SEGMENT_MASKED, REQUEST_ROUTE
+from llmproxy.common.config import Config
+from llmproxy.common.config_watch import ConfigWatch
+from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.frames import Data, End, Failure, Frame, Head
+from llmproxy.common.plugins.host import Pipeline
+from llmproxy.shield.examine import Examined, Order, Refused, examine
+from llmproxy.shield.offload import INLINE_BYTES_MAX as LOOP_BYTES_MAX
+from llmproxy.shield.offload import Offload
+from llmproxy.shield.postflight import Passage
+from llmproxy.shield.preflight import Inspection
+from llmproxy.shield.restore import Stream, Whole
+from llmproxy.shield.vault import tenant_key
+
+TENANT_KEYS_MAX = 4_096  # Derived keys kept; a tenant beyond them costs one HMAC more for each request.
+
+
+class Inspect:
+    """The handler of `request.inspect`. `sessions` are the answers that this instance must unmask, by request id."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        config: ConfigWatch,
+        *,
+        preflight: Pipeline[Inspection],
+        postflight: Pipeline[Passage],
+        offload: Offload,
+        mask_secret: bytes,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        self.sessions: dict[str, Session] = {}
+        self._bus, self._config = bus, config
+        self._preflight, self._postflight, self._offload = preflight, postflight, offload
+        self._mask_secret, self._clock, self._now = mask_secret, clock, now
+        self._tenant_keys: dict[str, bytes] = {}
+
+    def __call__(self, envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | None:
+        """At once for a small body; a coroutine for one that is large or lies elsewhere."""
+        if envelope.api == "probe":
+            self._bus.forward(REQUEST_ROUTE, envelope)
+            return None
+        body = bytes(envelope.body)
+        if envelope.body_ref or len(body) > LOOP_BYTES_MAX:
+            return self._large(envelope, answer, body)
+        order = self._order(envelope, body, self._config.config)
+        examined = examine(order, self._preflight, self._clock)
+        self._proceed(envelope, answer, examined, body_ref="")
+        return None
+
+    async def _large(self, envelope: Envelope, answer: Answer, body: bytes) -> None:
+        config = self._config.config  # Of the moment the request came; a change applies to the next one.
+        if envelope.body_ref:
+            body = await self._bus.withdraw(envelope.body_ref)
+        examined = await self._offload.examine(self._order(envelope, body, config))
+        body_ref = envelope.body_ref
+        if isinstance(examined, Examined) and examined.masked is not None:
+            body_ref = ""
+            if len(examined.masked) > INLINE_BYTES_MAX:
+                # A name of its own: another attempt of this request may still read the original.
+                body_ref = await self._bus.deposit(f"{envelope.id}.{envelope.attempt}.masked", examined.masked)
+                examined = structs.replace(examined, masked=b"null")
+        self._proceed(envelope, answer, examined, body_ref=body_ref)
+
+    def _order(self, envelope: Envelope, body: bytes, config: Config) -> Order:
+        return Order(
+            body=body, policy=config.policy, key=self._key_of(envelope.tenant), max_depth=config.gateway.max_depth
+        )
+
+    def _key_of(self, tenant: str) -> bytes:
+        key = self._tenant_keys.get(tenant)
+        if key is None:
+            if len(self._tenant_keys) >= TENANT_KEYS_MAX:
+                self._tenant_keys.clear()
+            key = self._tenant_keys[tenant] = tenant_key(self._mask_secret, tenant)
+        return key
+
+    def _proceed(self, envelope: Envelope, answer: Answer, examined: Examined | Refused, *, body_ref: str) -> None:
+        findings = _sum(envelope.findings, examined.findings)
+        if isinstance(examined, Refused):
+            self._refuse(envelope, answer, examined, findings)
+            return
+        if examined.masked is None:
+            onward = structs.replace(envelope, findings=findings) if examined.findings else envelope
+            self._bus.forward(REQUEST_ROUTE, onward)
+            return
+        self._bus.event(EVENT_SEGMENT_MASKED, id=envelope.id, tenant=envelope.tenant, **examined.findings)
+        masked = structs.replace(envelope, body=Raw(examined.masked), body_ref=body_ref, findings=findings)
+        if not examined.originals:  # All redacted: nothing comes back.
+            self._bus.forward(REQUEST_ROUTE, masked)
+            return
+        session = self._open(envelope, answer, examined.originals, findings)
+        try:
+            self._bus.forward(REQUEST_ROUTE, structs.replace(masked, reply_to=self._bus.address))
+        except BaseException:
+            session.close()
+            raise
+
+    def _refuse(self, envelope: Envelope, answer: Answer, refused: Refused, findings: dict[str, int]) -> None:
+        if refused.code == "guard_unavailable":
+            self._bus.event(EVENT_GUARD_FAILED, id=envelope.id, tenant=envelope.tenant, reason=refused.message)
+        answer.send(structs.replace(refused.error().failure(self._bus.service), findings=findings))
+
+    def _open(
+        self, envelope: Envelope, answer: Answer, originals: Mapping[str, str], findings: dict[str, int]
+    ) -> "Session":
+        earlier = self.sessions.get(envelope.id)
+        if earlier is not None:  # The edge has published the request again: nobody reads the older attempt's frames.
+            earlier.close()
+        restorer = Stream(originals) if envelope.stream else Whole(originals)
+        session = Session(self, envelope, answer, Passage(restorer), findings)
+        self.sessions[envelope.id] = session
+        return session
+
+
+class Session:
+    """One answer on its way back through this instance, until it ends, fails, is cancelled or is too late."""
+
+    def __init__(
+        self, inspect: Inspect, envelope: Envelope, answer: Answer, passage: Passage, findings: dict[str, int]
+    ) -> None:
+        self._inspect, self._bus, self._envelope, self._answer = inspect, inspect._bus, envelope, answer
+        self._passage, self._findings = passage, findings
+        self._late: list[Frame] = []  # Frames behind a large answer that is being fetched.
+        self._fetching: asyncio.Task[None] | None = None
+        self._closed = False
+        self._hold: Hold = self._bus.hold(envelope, role="return")
+        self._hold.cancelled = self.close
+        self._bus.expect(envelope, self.receive)
+        remaining_s = envelope.deadline_ms / 1000 - inspect._now()
+        self._expiry = asyncio.get_running_loop().call_later(max(0.0, remaining_s), self.close)
+
+    def close(self) -> None:
+        """Forgets the originals."""
+        if self._closed:
+            return
+        self._closed = True
+        self._expiry.cancel()
+        self._hold.release()
+        self._bus.forget(self._envelope.id)
+        if self._inspect.sessions.get(self._envelope.id) is self:
+            del self._inspect.sessions[self._envelope.id]
+        if self._fetching is not None:
+            self._fetching.cancel()
+
+    def receive(self, frames: Sequence[Frame]) -> None:
+        """Called by the bus, in order."""
+        if self._fetching is not None:
+            self._late += frames
+            return
+        sent: list[Frame] = []
+        for position, frame in enumerate(frames):
+            if isinstance(frame, Data) and frame.ref:
+                self._late += frames[position + 1 :]
+                self._fetching = asyncio.create_task(self._fetch(frame))
+                break
+            sent += self._restore(frame)
+            if isinstance(sent[-1], End | Failure):
+                self.close()
+                break
+        if sent:
+            self._answer.send(*sent)
+
+    def _restore(self, frame: Frame) -> list[Frame]:
+        match frame:
+            case Data():
+                return self._data(bytes(frame.json), frame.event)
+            case End():
+                return [*self._data(b"", ""), frame]
+            case Failure():
+                held = self._data(b"", "") if self._answer.begun else []
+                return [*held, frame if frame.findings else structs.replace(frame, findings=self._findings)]
+            case Head():
+                return [frame if frame.findings else structs.replace(frame, findings=self._findings)]
+
+    def _data(self, event: bytes, name: str) -> list[Frame]:
+        """One event through ring 4; `b""` is the end of the answer. A step that fails ends the answer with its refusal."""
+        refusal = self._passage.through(self._inspect._postflight, event)
+        if refusal is not None:
+            return [refusal.failure(self._bus.service)]
+        return [Data(Raw(one), name) for one in self._passage.events]
+
+    async def _fetch(self, frame: Data) -> None:
+        """A large answer: withdrawn, unmasked off the loop, deposited again."""
+        try:
+            answer = await self._bus.withdraw(frame.ref)
+            restored = await asyncio.to_thread(self._data, answer, frame.event)
+            self._answer.send(*[await self._parked(one) for one in restored])
+        except GatewayError as error:
+            self._answer.fail(error)
+            self.close()
+            return
+        self._fetching = None
+        late, self._late = self._late, []
+        if late:
+            self.receive(late)
+
+    async def _parked(self, frame: Frame) -> Frame:
+        if isinstance(frame, Data) and len(bytes(frame.json)) > INLINE_BYTES_MAX:
+            name = f"{self._envelope.id}.{self._envelope.attempt}.restored"
+            return Data(ref=await self._bus.deposit(name, bytes(frame.json)), event=frame.event)
+        return frame
+
+
+def _sum(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {kind: some.get(kind, 0) + more.get(kind, 0) for kind in (*some, *more)}

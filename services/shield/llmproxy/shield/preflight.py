@@ -1,0 +1,120 @@
+"""Ring 2: each guard looks at the request, then what they found is masked. Built-in guards are steps like any plugin."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+from llmproxy.common import segments
+from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring
+from llmproxy.common.policy import Policy
+from llmproxy.common.segments import Rewrite, Segment
+from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart
+from llmproxy.shield.guards.base import Guard
+from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
+from llmproxy.shield.verdict import Allow, Finding
+from llmproxy.shield.verdict import Block as Refuse
+
+FIRST_PRIORITY, MASK_PRIORITY = 10, 90
+
+
+class Inspection:
+    """One body on its way through the ring. What no step asks for is never computed."""
+
+    def __init__(self, body: bytes, *, policy: Policy, key: bytes, max_depth: int, clock: Callable[[], float]) -> None:
+        self.body, self.policy, self.max_depth = body, policy, max_depth
+        self.budget = Budget(clock() + policy.guard_timeout_ms / 1000, clock)
+        self.tree: Any = segments.decode(body, max_depth)
+        self.said = "\n".join(segments.texts(self.tree, body, max_depth))
+        self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
+        self.vault = Vault(key, lambda: self.quoted)
+        self.masked: bytes | None = None
+
+    @cached_property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        return segments.segments(self.text, self.tree, self.max_depth)
+
+    @cached_property
+    def quoted(self) -> frozenset[str]:
+        """What looks like a placeholder in the caller's own words."""
+        said = self.said
+        if "\\u" in said:  # Tool-call arguments are a document in a string, and may spell it with escapes.
+            said += "\n".join(segment.text for segment in self.segments if segment.host)
+        return frozenset(PLACEHOLDER.findall(said))
+
+    def counts(self) -> dict[str, int]:
+        """Kind -> how many."""
+        counts: dict[str, int] = {}
+        for findings in self.seen.values():
+            for finding in findings:
+                counts[finding.kind] = counts.get(finding.kind, 0) + 1
+        return counts
+
+
+class Look:
+    """The step of one guard."""
+
+    fail: Literal["closed", "open"] = "closed"
+
+    def __init__(self, guard: Guard, priority: int) -> None:
+        self.guard, self.priority = guard, priority
+        self.name = guard.name
+        self.timeout_ms = Policy().guard_timeout_ms  # What applies to a request is its policy's.
+
+    def run(self, inspection: Inspection) -> Result:
+        chain = Chain((self.guard,), inspection.policy, inspection.budget)
+        if not chain.may_hold(inspection.said):
+            return PASS
+        for index, segment in enumerate(inspection.segments):
+            match chain.inspect(segment):
+                case Allow():
+                    continue
+                case Refuse() as refusal:
+                    return self._refuse(refusal, segment, inspection, index)
+                case seen:
+                    inspection.seen.setdefault(index, []).extend(seen.findings)
+        return PASS
+
+    def _refuse(self, refusal: Refuse, segment: Segment, inspection: Inspection, index: int) -> Block:
+        if refusal.code == UNAVAILABLE.code:
+            return Block(refusal.code, f"the {self.name} guard could not check the request; retry", retry_after_ms=1000)
+        inspection.seen.setdefault(index, []).extend(refusal.findings)
+        kinds = ", ".join(sorted({finding.kind for finding in refusal.findings})) or self.name
+        return Block(refusal.code, f"{segment.path} holds what the policy blocks: {kinds}; remove it", segment.path)
+
+
+class Masking:
+    """The step that takes out what the steps before it found."""
+
+    name = "mask"
+    priority = MASK_PRIORITY
+    timeout_ms = Policy().guard_timeout_ms
+    fail: Literal["closed", "open"] = "closed"
+
+    def run(self, inspection: Inspection) -> Result:
+        rewrite = Rewrite()
+        for index, findings in inspection.seen.items():
+            segment = inspection.segments[index]
+            inspection.seen[index] = kept = apart(findings)
+            for finding in kept:
+                self._take_out(finding, segment, inspection.vault, rewrite)
+        if rewrite.is_empty:
+            return PASS
+        inspection.masked = rewrite.apply(inspection.text).encode()
+        return MODIFIED
+
+    def _take_out(self, finding: Finding, segment: Segment, vault: Vault, rewrite: Rewrite) -> None:
+        value = segment.text[finding.start : finding.end]
+        match finding.action:
+            case "mask":
+                rewrite.replace(segment, finding.start, finding.end, vault.mask(finding.kind, value))
+            case "redact":
+                rewrite.replace(segment, finding.start, finding.end, redacted(finding.kind))
+
+
+def pipeline(guards: Sequence[Guard]) -> Pipeline[Inspection]:
+    looks = [Look(guard, FIRST_PRIORITY + index) for index, guard in enumerate(guards)]
+    return Pipeline(Ring.PRE_FLIGHT, [*looks, Masking()])

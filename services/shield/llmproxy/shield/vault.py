@@ -1,0 +1,78 @@
+"""The mask map of one request: placeholders out, originals back, and nothing that this request did not mask.
+
+A placeholder is deterministic for a tenant and a value, so that the same conversation masks to the same bytes and the
+provider's prompt cache still hits; it tells nothing about the value, and another tenant's is another one.
+"""
+
+import hmac
+import re
+from collections.abc import Callable, Container, Mapping
+
+from llmproxy.common.errors import GatewayError
+
+DIGEST_DIGITS = 16  # 64 bits: two values of a tenant do not meet, and a model still copies it faithfully.
+VALUES_MAX = 20_000  # Of one request. Above it the request is refused, because it cannot be masked within bounds.
+SALTS_MAX = 16
+
+PLACEHOLDER = re.compile(r"\[[A-Z_]{1,32}_[0-9a-f]{16}\]")
+"""Upper case, digits and one pair of brackets: copied verbatim by models, safe in JSON and Markdown alike."""
+
+PLACEHOLDER_CHARS_MAX = 1 + 32 + 1 + DIGEST_DIGITS + 1
+
+
+def tenant_key(secret: bytes, tenant: str) -> bytes:
+    """The key of one tenant's placeholders."""
+    return hmac.digest(secret, b"llmproxy mask\0" + tenant.encode(), "sha256")
+
+
+def label(kind: str) -> str:
+    """`secret.github` and `secret.aws` are both SECRET: the name of the vendor is nobody's business either."""
+    return kind.partition(".")[0].upper()[:32]
+
+
+def redacted(kind: str) -> str:
+    """What stands for something that does not come back."""
+    return f"[{label(kind)}_REDACTED]"
+
+
+class Vault:
+    """Masks the values of one request. `quoted` gives what looks like a placeholder in the caller's own words."""
+
+    __slots__ = ("_key", "_placeholders", "_quoted", "originals")
+
+    def __init__(self, key: bytes, quoted: Callable[[], Container[str]]) -> None:
+        self._key, self._quoted = key, quoted
+        self._placeholders: dict[tuple[str, str], str] = {}
+        self.originals: dict[str, str] = {}
+
+    def mask(self, kind: str, value: str) -> str:
+        """The placeholder of a value. Raises GatewayError when there are too many."""
+        known = self._placeholders.get((label(kind), value))
+        if known is not None:
+            return known
+        if len(self.originals) >= VALUES_MAX:
+            raise GatewayError("content_blocked", f"more than {VALUES_MAX} values to mask in one request; split it")
+        placeholder = self._choose(kind, value)
+        self._placeholders[label(kind), value] = placeholder
+        self.originals[placeholder] = value
+        return placeholder
+
+    def _choose(self, kind: str, value: str) -> str:
+        """The first of the value's placeholders that the caller has not written himself and that is not taken.
+
+        If he wrote the usual one, his must come back as he wrote it, and ours as the value: so ours is another.
+        """
+        for salt in range(SALTS_MAX):
+            message = f"{label(kind)}\0{salt}\0".encode() + value.encode("utf-8", "surrogatepass")
+            digest = hmac.digest(self._key, message, "sha256").hex()[:DIGEST_DIGITS]
+            placeholder = f"[{label(kind)}_{digest}]"
+            if placeholder not in self._quoted() and placeholder not in self.originals:
+                return placeholder
+        raise GatewayError("content_blocked", "the request quotes too many placeholders of its own values")
+
+
+def unmask(text: str, originals: Mapping[str, str]) -> str:
+    """The text with this request's placeholders replaced; any other text that looks like one stays as it is."""
+    if "[" not in text:
+        return text
+    return PLACEHOLDER.sub(lambda match: originals.get(match[0], match[0]), text)
