@@ -8,8 +8,8 @@ from collections import Counter
 import psutil
 import pytest
 from chaos.conftest import Started
-from chaos.load import Connection, Result, SlowProvider, serving
 from gateway import Gateway, wait_for
+from traffic import Connection, Result, SlowProvider, serving
 
 CONCURRENT = 200
 KILLS = 3

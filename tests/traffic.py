@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ class SlowProvider:
     """Speaks OpenAI's format: answers after `delay_s`, or streams `chunks` that many seconds apart."""
 
     def __init__(self) -> None:
+        self.status = 200  # Anything else is answered as an error.
+        self.headers: dict[str, str] = {}
         self.delay_s = 0.3
         self.chunks = 20
         self.interval_s = 0.05
@@ -30,6 +33,9 @@ class SlowProvider:
         self.asked += 1
         self.open += 1
         try:
+            if self.status != 200:
+                error = {"error": {"message": "no", "type": "server_error", "param": None, "code": None}}
+                return web.json_response(error, status=self.status, headers=self.headers)
             if json.loads(body).get("stream"):
                 return await self._stream(request)
             await asyncio.sleep(self.delay_s)
@@ -119,10 +125,7 @@ class Connection:
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes, local_port: int
     ) -> Result:
-        writer.write(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
-            b"Authorization: Bearer " + self._key.encode() + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
+        self._send(writer, body)
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         status = int(head[0].split(" ")[1])
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
@@ -130,6 +133,12 @@ class Connection:
         if headers.get("connection", "").lower() == "close":
             self.close()
         return Result(status, headers.get("x-request-id", ""), answer, local_port)
+
+    def _send(self, writer: asyncio.StreamWriter, body: bytes) -> None:
+        writer.write(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+            b"Authorization: Bearer " + self._key.encode() + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
 
     async def _body(self, reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
         if headers.get("transfer-encoding") != "chunked":
@@ -140,7 +149,44 @@ class Connection:
         await reader.readexactly(2)
         return b"".join(parts)
 
+    async def begin(self, body: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Sends a request and leaves its answer unread, for clients that are slow or go away."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1024)
+        self._reader, self._writer = reader, writer
+        self._send(writer, body)
+        return reader, writer
+
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None
+
+
+class Background:
+    """A provider served from a thread of its own, for tests that are not asynchronous."""
+
+    def __init__(self, provider: SlowProvider, port: int) -> None:
+        self._provider, self._port = provider, port
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> SlowProvider:
+        self._thread.start()
+        assert self._up.wait(10)
+        return self._provider
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        async def main() -> None:
+            async with serving(self._provider, self._port):
+                self._up.set()
+                await self._stop.wait()
+
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(main())
+        self._loop.close()
