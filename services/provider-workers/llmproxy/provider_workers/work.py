@@ -1,0 +1,465 @@
+"""One request at the providers: call, translate, stream; and before the first content byte, try the next of the plan.
+
+Nothing has left for the caller until there is content, so everything before it can be tried again elsewhere. After it
+the provider is never changed: what goes wrong then is said, with what was used so far.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from random import random
+from typing import Any
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from llmproxy.common import money
+from llmproxy.common.bus import Answer, Bus
+from llmproxy.common.channels import EVENT_ATTEMPT_FAILED, REQUEST_CALL
+from llmproxy.common.config import Config
+from llmproxy.common.envelope import INLINE_BYTES_MAX, Attempt, Envelope
+from llmproxy.common.errors import CATALOGUE, GatewayError
+from llmproxy.common.frames import Data, End, Finish, Frame, Head, Usage
+from llmproxy.common.outcomes import Outcome
+from llmproxy.common.retry import backoff_ms
+from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
+from llmproxy.provider_workers.adapters.base import Origin, StreamTranslator, Target
+from llmproxy.provider_workers.credentials import Credentials
+from llmproxy.provider_workers.settlement import Settlement
+from llmproxy.provider_workers.transport import Destination, Reply, Transport, Watch
+
+HELD_BACK_MAX = 64  # Chunks without content (a role) that wait for the first one with it.
+PACKET_BYTES_MAX = INLINE_BYTES_MAX
+RETRY_AFTER_MS_MAX = 1_000  # What a provider asks for is waited for up to this long; a caller should not wait longer.
+TRAILER_S = 0.1  # After the last event: how long the connection may take to become reusable.
+HEADERS_MAX = 24
+HEADER_CHARS_MAX = 256
+REEXPOSED = frozenset({"x-request-id", "request-id", "openai-processing-ms", "retry-after"})
+REEXPOSED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+
+CHARS_PER_TOKEN = 4
+TOKENS_PER_IMAGE = 1_000
+DATA_URL = re.compile(rb"data:[a-zA-Z0-9/.+-]{0,64};base64,[A-Za-z0-9+/=_-]*")
+
+# The caller's fault at this provider, perhaps not at another: it cannot express it, or does not have the model.
+ELSEWHERE = frozenset({"unsupported_parameter", "model_not_found"})
+FINAL = frozenset({"provider_rejected", "deadline_exceeded"})
+
+
+def goes_on(error: GatewayError) -> bool:
+    """Whether another attempt may do better."""
+    if error.code in ELSEWHERE:
+        return True
+    return CATALOGUE[error.code].blame in ("provider", "gateway") and error.code not in FINAL
+
+
+def counts(error: GatewayError) -> bool:
+    """Whether it says something about the endpoint."""
+    return CATALOGUE[error.code].blame == "provider" and error.code not in FINAL
+
+
+def pause_ms(failed: Attempt, following: Attempt, retry_after_ms: int, tried: int, random: float) -> int:
+    """Before the next attempt: jitter always; the provider's own wish if it is asked again, and only if it is short."""
+    wish_ms = retry_after_ms if failed.endpoint == following.endpoint and retry_after_ms <= RETRY_AFTER_MS_MAX else 0
+    return max(wish_ms, backoff_ms(tried, random=random))
+
+
+def estimate(body: bytes, text_chars: int) -> Usage:
+    """For an answer that came without a count, or broke off."""
+    characters, images = len(body), 0
+    for image in DATA_URL.finditer(body):
+        characters -= image.end() - image.start()
+        images += 1
+    tokens = -(-characters // CHARS_PER_TOKEN) + images * TOKENS_PER_IMAGE
+    return Usage(input=tokens, output=-(-text_chars // CHARS_PER_TOKEN), estimated=True)
+
+
+def reexposed(headers: Mapping[str, str]) -> dict[str, str]:
+    """What of the provider's headers a caller may see."""
+    shown: dict[str, str] = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if (lower in REEXPOSED or lower.startswith(REEXPOSED_PREFIXES)) and len(value) <= HEADER_CHARS_MAX:
+            shown[lower] = value
+            if len(shown) == HEADERS_MAX:
+                break
+    return shown
+
+
+class Work:
+    """The handler of REQUEST_CALL."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        transport: Transport,
+        settlement: Settlement,
+        credentials: Credentials,
+        *,
+        providers: frozenset[str],
+        demo_chunk_ms: int = 0,
+        random: Callable[[], float] = random,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.bus, self.transport, self.settlement = bus, transport, settlement
+        self.providers, self.demo_chunk_ms = providers, demo_chunk_ms
+        self.random, self.now = random, now
+        self._credentials = credentials
+        self._destinations: dict[str, Destination] = {}
+
+    def configure(self, config: Config) -> None:
+        self._destinations = {
+            name: Destination(name, endpoint, ADAPTERS[endpoint.provider], self._credentials)
+            for name, endpoint in config.endpoints.items()
+            if endpoint.provider in self.providers and endpoint.provider in ADAPTERS
+        }
+
+    def __call__(self, envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | None:
+        if envelope.api == "probe":
+            answer.send(Head(), End())
+            return None
+        return self._serve(envelope, answer)
+
+    def destination(self, attempt: Attempt) -> Destination:
+        found = self._destinations.get(attempt.endpoint)
+        if found is None or found.adapter.name != attempt.provider:
+            raise GatewayError(
+                "no_endpoint_available", f"endpoint '{attempt.endpoint}' has left the configuration; try again"
+            )
+        return found
+
+    async def _serve(self, envelope: Envelope, answer: Answer) -> None:
+        if not envelope.plan[envelope.step :]:
+            raise GatewayError("no_endpoint_available", "the request came without a plan")
+        held = self.bus.holds.get((envelope.id, envelope.attempt, "chain"))
+        body = await self.bus.withdraw(envelope.body_ref) if envelope.body_ref else bytes(envelope.body)
+        tried = 0
+        while True:
+            call = Call(self, envelope, body, answer)
+            if held is not None:
+                held.cancelled = call.abandon
+            error = await call.run()
+            if error is None:
+                return
+            following = next(iter(envelope.plan[envelope.step + 1 :]), None)
+            if following is None or not goes_on(error):
+                call.fail(error)
+                return
+            pause = pause_ms(call.attempt, following, error.retry_after_ms, tried, self.random())
+            if self.now() * 1000 + pause >= envelope.deadline_ms:
+                call.fail(error)
+                return
+            await call.rest(pause)
+            envelope, tried = replace(envelope, step=envelope.step + 1), tried + 1
+            if following.provider not in self.providers:
+                self.bus.forward(REQUEST_CALL, envelope, provider=following.provider)
+                return
+
+
+class Call:
+    """One attempt at one endpoint."""
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_chars",
+        "_envelope",
+        "_first_at",
+        "_has_ended",
+        "_has_sent",
+        "_is_abandoned",
+        "_parts",
+        "_started",
+        "_usage",
+        "_work",
+        "attempt",
+    )
+
+    def __init__(self, work: Work, envelope: Envelope, body: bytes, answer: Answer) -> None:
+        self._work, self._envelope, self._body, self._answer = work, envelope, body, answer
+        self.attempt = envelope.plan[envelope.step]
+        self._started = time.monotonic()
+        self._first_at = 0.0
+        self._has_sent = False  # From then on the provider counts tokens.
+        self._has_ended = False
+        self._is_abandoned = False  # By the caller; a worker that is told to stop cancels too.
+        self._usage = Usage()  # What the provider said so far.
+        self._chars = 0  # Delivered, for what it did not say.
+        self._parts = 0
+
+    async def run(self) -> GatewayError | None:
+        """None when the answer has ended, well or not; an error while nothing has left for the caller."""
+        envelope, attempt = self._envelope, self.attempt
+        left_s = envelope.deadline_ms / 1000 - self._work.now()
+        watch = Watch(attempt.first_byte_ms / 1000, asyncio.get_running_loop().time() + left_s)
+        try:
+            with watch:
+                await (self._demo() if attempt.provider == DEMO.name else self._call(watch))
+        except TimeoutError:
+            return self._failed(_late(attempt, watch))
+        except GatewayError as error:
+            return self._failed(error)
+        except asyncio.CancelledError:
+            if not self._has_ended:
+                self._settle(ok=False, code="client_closed_request", counts=False)
+                self._stop()
+            raise
+        return None
+
+    async def rest(self, ms: int) -> None:
+        """Between this attempt and the next one."""
+        try:
+            await asyncio.sleep(ms / 1000)
+        except asyncio.CancelledError:
+            self._stop()
+            raise
+
+    def abandon(self) -> None:
+        """The caller has left."""
+        self._is_abandoned = True
+
+    def fail(self, error: GatewayError, *, again: bool = False) -> None:
+        """The answer cannot come, or cannot go on."""
+        attempt, usage = self.attempt, self._used() if self._answer.begun else Usage()
+        self._answer.send(
+            replace(
+                error.failure(self._work.bus.service, again=again),
+                endpoint=attempt.endpoint,
+                provider=attempt.provider,
+                model=attempt.model,
+                retries=self._envelope.step,
+                usage=usage,
+                cost=money.cost(usage, attempt.price),
+                findings=self._envelope.findings,
+            )
+        )
+
+    # -- calling
+
+    async def _call(self, watch: Watch) -> None:
+        work, envelope, attempt = self._work, self._envelope, self.attempt
+        destination = work.destination(attempt)
+        target = Target(model=attempt.model, url=destination.endpoint.url, stream=envelope.stream)
+        request = destination.adapter.request(self._body, target)
+        self._has_sent = True
+        reply = await work.transport.call(destination, request, envelope.traceparent)
+        try:
+            if not 200 <= reply.status < 300:
+                raise destination.adapter.error(reply.status, _lower(reply.headers), await reply.read_error())
+            if envelope.stream:
+                await self._stream(reply, destination.adapter.events(self._origin()), watch)
+            else:
+                await self._whole(reply, destination, watch)
+        finally:
+            reply.close()
+
+    async def _whole(self, reply: Reply, destination: Destination, watch: Watch) -> None:
+        self._arrived()
+        watch.extend(self.attempt.idle_ms / 1000)
+        result = destination.adapter.response(await reply.read_all(), self._origin())
+        if result.failure is not None:
+            raise result.failure
+        self._usage, self._chars = result.usage, len(result.json)
+        self._end(result.finish, self._head(reply.headers), await self._data(result.json))
+
+    async def _stream(self, reply: Reply, translator: StreamTranslator, watch: Watch) -> None:
+        """What one read brings leaves in one packet. Chunks without content (a role) wait, so that a failure can be retried."""
+        idle_s = self.attempt.idle_ms / 1000
+        begin: tuple[Frame, ...] = (self._head(reply.headers),)
+        held: list[bytes] = []
+        is_over = False
+        while not is_over:
+            data = await reply.read()
+            chunks = translator.feed(data) if data else translator.finish()
+            failure = translator.failure
+            is_over = translator.complete or failure is not None
+            if begin:
+                held += chunks
+                if not (translator.text_chars or translator.finish_reason or translator.complete or _is_full(held)):
+                    if failure is not None:
+                        raise failure
+                    continue
+                self._arrived()
+                chunks = held
+            self._usage, self._chars = translator.usage, translator.text_chars
+            frames = await self._packed(begin, chunks)
+            begin = ()
+            if failure is not None:
+                if frames:
+                    self._answer.send(*frames)
+                raise failure
+            if is_over:
+                self._end(translator.finish_reason or "stop", *frames)
+            elif frames:
+                self._answer.send(*frames)
+            watch.extend(TRAILER_S if is_over else idle_s)
+        await _drain(reply)
+
+    async def _demo(self) -> None:
+        """Streams at its own small pace; there is nothing to wait for."""
+        origin, pause_s = self._origin(), self._work.demo_chunk_ms / 1000
+        begin: tuple[Frame, ...] = (self._head({}),)
+        if not self._envelope.stream:
+            result = DEMO.answer(self._body, origin)
+            self._arrived()
+            self._usage = result.usage
+            self._end(result.finish, *begin, await self._data(result.json))
+            return
+        chunks = list(DEMO.chunks(self._body, origin))
+        usage, finish = DEMO.usage(self._body, origin)
+        self._arrived()
+        for sent, chunk in enumerate(chunks, 1):
+            self._usage = replace(usage, output=usage.output * sent // len(chunks))
+            self._answer.send(*begin, *await self._packed((), [chunk]))
+            begin = ()
+            await asyncio.sleep(pause_s)
+        self._usage = usage
+        self._end(finish, *begin)
+
+    # -- sending
+
+    def _head(self, headers: Mapping[str, str]) -> Head:
+        attempt = self.attempt
+        return Head(
+            endpoint=attempt.endpoint,
+            provider=attempt.provider,
+            model=attempt.model,
+            retries=self._envelope.step,
+            headers=reexposed(headers),
+            findings=self._envelope.findings,
+        )
+
+    async def _packed(self, begin: tuple[Frame, ...], chunks: list[bytes]) -> list[Frame]:
+        """What fits into one packet, to be sent; more than that leaves at once, in several."""
+        if sum(map(len, chunks)) <= PACKET_BYTES_MAX:
+            return [*begin, *[Data(Raw(chunk)) for chunk in chunks]]
+        if begin:
+            self._answer.send(*begin)
+        for chunk in chunks:
+            self._answer.send(await self._data(chunk))
+        return []
+
+    async def _data(self, json: bytes) -> Data:
+        if len(json) <= INLINE_BYTES_MAX:
+            return Data(Raw(json))
+        self._parts += 1
+        envelope = self._envelope
+        return Data(ref=await self._work.bus.deposit(f"{envelope.id}-{envelope.attempt}-answer-{self._parts}", json))
+
+    def _end(self, finish: Finish, *frames: Frame) -> None:
+        self._has_ended = True
+        usage = self._used()
+        end = End(
+            usage=usage,
+            cost=money.cost(usage, self.attempt.price),
+            finish=finish,
+            provider_ms=_ms_since(self._started),
+            first_byte_ms=self._first_byte_ms(),
+        )
+        self._answer.send(*frames, end)
+        self._settle(ok=True)
+
+    def _stop(self) -> None:
+        """The caller gets what was used so far; a caller who still waits gets an error instead of half an answer."""
+        if not self._is_abandoned:
+            lost = GatewayError("stage_lost", "the worker that held this request was stopped; retry")
+            self.fail(lost, again=not self._answer.begun)
+            return
+        usage = self._used()
+        begin = () if self._answer.begun else (self._head({}),)
+        cost = money.cost(usage, self.attempt.price)
+        ms = _ms_since(self._started)
+        end = End(usage=usage, cost=cost, finish="cancelled", provider_ms=ms, first_byte_ms=self._first_byte_ms())
+        self._answer.send(*begin, end)
+
+    # -- accounting
+
+    def _arrived(self) -> None:
+        self._first_at = time.monotonic()
+
+    def _first_byte_ms(self) -> int:
+        return int((self._first_at - self._started) * 1000) if self._first_at else 0
+
+    def _used(self) -> Usage:
+        """What the provider said; where it said nothing, or was interrupted before its last word, our estimate."""
+        said = self._usage
+        if not self._has_sent or (self._has_ended and (said.input or said.output)):
+            return said
+        guess = estimate(self._body, self._chars)
+        return replace(said, input=said.input or guess.input, output=max(said.output, guess.output), estimated=True)
+
+    def _failed(self, error: GatewayError) -> GatewayError | None:
+        if self._has_ended:
+            return None  # Whatever happened to the connection afterwards.
+        bus, envelope, attempt = self._work.bus, self._envelope, self.attempt
+        self._settle(ok=False, code=error.code, counts=counts(error), retry_after_ms=error.retry_after_ms)
+        bus.event(
+            EVENT_ATTEMPT_FAILED,
+            id=envelope.id,
+            tenant=envelope.tenant,
+            endpoint=attempt.endpoint,
+            provider=attempt.provider,
+            code=error.code,
+        )
+        if not self._answer.begun:
+            return error
+        self.fail(error)
+        return None
+
+    def _settle(self, *, ok: bool, code: str = "", counts: bool = True, retry_after_ms: int = 0) -> None:
+        envelope, attempt = self._envelope, self.attempt
+        usage = self._used() if ok or self._answer.begun or code == "client_closed_request" else Usage()
+        self._work.settlement.add(
+            Outcome(
+                id=envelope.id,
+                tenant=envelope.tenant,
+                endpoint=attempt.endpoint,
+                provider=attempt.provider,
+                model=attempt.model,
+                ok=ok,
+                code=code,
+                counts=counts,
+                probe=attempt.probe,
+                retry_after_ms=retry_after_ms,
+                first_byte_ms=self._first_byte_ms(),
+                total_ms=_ms_since(self._started),
+                input_tokens=usage.input,
+                output_tokens=usage.output,
+                cost=money.cost(usage, attempt.price),
+            )
+        )
+
+    def _origin(self) -> Origin:
+        envelope = self._envelope
+        return Origin(
+            id=envelope.id,
+            model=envelope.model,
+            created=int(self._work.now()),
+            include_usage=envelope.include_usage,
+        )
+
+
+async def _drain(reply: Reply) -> None:
+    """Reads the rest of a finished stream (the chunked body's own end), so that its connection can be used again."""
+    while not reply.is_finished:
+        if not await reply.read():
+            return
+
+
+def _is_full(held: list[bytes]) -> bool:
+    return len(held) > HELD_BACK_MAX or sum(map(len, held)) > PACKET_BYTES_MAX
+
+
+def _late(attempt: Attempt, watch: Watch) -> GatewayError:
+    if watch.is_past_deadline:
+        return GatewayError("deadline_exceeded", "the request's deadline passed before its answer was complete")
+    return GatewayError("provider_timeout", f"endpoint '{attempt.endpoint}' did not answer in time")
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _ms_since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)
