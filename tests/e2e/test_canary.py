@@ -1,0 +1,179 @@
+"""One secret goes every way through the gateway; afterwards it is in no log, event, row, bucket, metric or error."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import openai
+import pytest
+from gateway import Gateway, free_port, wait_for
+from openai import OpenAI
+from traffic import Background, SlowProvider
+
+from llmproxy.common.channels import ALL_EVENTS
+
+CANARY = "canary-5e1f0d7c9b"
+EMAIL = f"{CANARY}@example.org"
+GATEWAY_KEY = f"gateway-{CANARY}"
+PROVIDER_KEY = f"provider-{CANARY}"
+WRONG_KEY = f"wrong-{CANARY}"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[tuple[SlowProvider, int]]:
+    port = free_port()
+    with Background(SlowProvider(), port) as provider:
+        provider.delay_s = provider.interval_s = 0.01
+        yield provider, port
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, upstream: tuple[SlowProvider, int]) -> Iterator[Gateway]:
+    config = {
+        "endpoints": {
+            "slow": {
+                "provider": "openai",
+                "url": f"http://127.0.0.1:{upstream[1]}/v1",
+                "models": ["slow"],
+                "key": "env:CANARY_PROVIDER_KEY",
+            },
+            "dead": {
+                "provider": "anthropic",
+                "url": "http://127.0.0.1:9",
+                "models": ["dead"],
+                "key": "env:CANARY_PROVIDER_KEY",
+            },
+        },
+        "policy": {"kinds": {"us_ssn": "block"}},
+    }
+    environment = {"CANARY_PROVIDER_KEY": PROVIDER_KEY, "LLM_PROXY_API_KEYS": GATEWAY_KEY}
+    running = Gateway(tmp_path_factory.mktemp("canary"), config, environment=environment)
+    running.key = GATEWAY_KEY
+    with running:
+        yield running
+
+
+def provoke(gateway: Gateway, provider: SlowProvider) -> list[str]:
+    """Every kind of outcome, with the canary in the prompt; returns what the caller was told in errors."""
+    client = OpenAI(api_key=gateway.key, base_url=gateway.base_url, max_retries=0)
+    prompt: list[Any] = [{"role": "user", "content": f"{CANARY} says: write to {EMAIL}"}]
+    errors: list[str] = []
+
+    def attempt(**changes: Any) -> None:
+        try:
+            answer = client.chat.completions.create(**{"model": "slow", "messages": prompt, **changes})
+            if changes.get("stream"):
+                list(answer)
+        except openai.OpenAIError as error:
+            errors.append(str(getattr(error, "body", "")) + str(error))
+
+    attempt()
+    attempt(stream=True)
+    attempt(model=f"no-{CANARY}"[:12])
+    attempt(model="dead")
+    attempt(messages=[{"role": "user", "content": f"{CANARY} has the number 536-22-8745"}])
+    attempt(temperature={CANARY: CANARY})
+    for status in (400, 401, 429, 500):
+        provider.status = status
+        attempt()
+        attempt(stream=True)
+    provider.status = 200
+    for body in (b"{", f'{{"model":"slow","messages":"{CANARY}"}}'.encode(), f'["{CANARY}"]'.encode()):
+        errors.append(json.dumps(raw(gateway, body)))
+    errors.append(json.dumps(gateway.post("/v1/chat/completions", {}, key=WRONG_KEY)[1]))
+    stream = client.chat.completions.create(model="slow", messages=prompt, stream=True)
+    next(iter(stream))
+    stream.close()
+    return errors
+
+
+def raw(gateway: Gateway, body: bytes) -> Any:
+    import urllib.error
+    import urllib.request
+
+    request = urllib.request.Request(
+        f"{gateway.base_url}/chat/completions",
+        data=body,
+        headers={"Authorization": f"Bearer {gateway.key}", "Content-Type": "application/json"},
+    )
+    with contextlib.suppress(urllib.error.HTTPError):
+        urllib.request.urlopen(request, timeout=10)
+        raise AssertionError("a bad body was accepted")
+    try:
+        urllib.request.urlopen(request, timeout=10)
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+
+
+class Tail:
+    """What an operator sees on the bus while the gateway works."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.seen: list[bytes] = []
+
+    async def __aenter__(self) -> "Tail":
+        port = json.loads((self._gateway.data / "ports.json").read_text())["nats"]
+        password = (self._gateway.data / "secrets" / "nats-operator").read_text().strip()
+        self._connection = await nats.connect(f"nats://127.0.0.1:{port}", user="operator", password=password)
+
+        async def note(message: Any) -> None:
+            self.seen.append(message.data)
+
+        await self._connection.subscribe(ALL_EVENTS, cb=note)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connection.close()
+
+
+def test_the_canary_is_found_nowhere(gateway: Gateway, upstream: tuple[SlowProvider, int]) -> None:
+    async def scenario() -> tuple[list[str], list[bytes]]:
+        async with Tail(gateway) as tail:
+            errors = await asyncio.to_thread(provoke, gateway, upstream[0])
+            await asyncio.to_thread(
+                wait_for, lambda: "cancelled" in {one["verdict"] for one in gateway.records(100)}, "the last record"
+            )
+            return errors, tail.seen
+
+    errors, events = asyncio.run(scenario())
+    assert len(errors) >= 12
+    assert any(b"request.blocked" in event or b"us_ssn" in event for event in events)
+    shown = {
+        "errors": "\n".join(errors),
+        "events": b"\n".join(events).decode(),
+        "audit": json.dumps(gateway.records(1000)),
+        "status": json.dumps(gateway.get("/api/v1/status", admin=True)[1]),
+        "config": json.dumps(gateway.get("/api/v1/config", admin=True)[1]),
+        "keys": json.dumps(gateway.get("/api/v1/keys", admin=True)[1]),
+        "metrics": str(gateway.get("/metrics", admin=True)[1]),
+        "printed": gateway.printed(),
+    }
+    for place, text in shown.items():
+        assert text
+        assert CANARY not in text, place
+    assert {"answered", "blocked", "refused", "failed", "cancelled"} <= {
+        one["verdict"] for one in gateway.records(1000)
+    }
+
+
+def test_the_canary_is_in_no_file_of_the_data_folder(gateway: Gateway, upstream: tuple[SlowProvider, int]) -> None:
+    """Logs, the ledger's tables, JetStream's files, Redis: everything that was written."""
+    provoke(gateway, upstream[0])
+    searched = 0
+    for path in gateway.data.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            searched += 1
+            assert CANARY.encode() not in _read(path), path
+    assert searched > 50
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, PermissionError):
+        return b""

@@ -1,0 +1,150 @@
+"""A masked e-mail, key and card never reach the provider and come back as they were, however the stream is cut."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from gateway import Gateway, free_port
+from openai import OpenAI
+from traffic import Background, SlowProvider, completion, event
+
+EMAIL = "ann.lee@example.org"
+API_KEY = "sk-proj-" + "Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0Pa" * 2
+CARD = "4111 1111 1111 1111"
+ORIGINALS = (EMAIL, API_KEY, CARD)
+PROMPT = f'Write "{EMAIL}" and {API_KEY}; pay with {CARD}.'
+
+
+class Echo(SlowProvider):
+    """Says back what it was told: as text, or as the arguments of a tool call; streamed, cut at `cuts`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cuts: tuple[int, ...] = ()
+        self.as_tool = False
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self.bodies.append(body)
+        asked = json.loads(body)
+        said = asked["messages"][-1]["content"]
+        text = json.dumps({"note": said}) if self.as_tool else said
+        if not asked.get("stream"):
+            return web.json_response(self._whole(text))
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        edges = (0, *self.cuts, len(text))
+        for start, end in zip(edges, edges[1:], strict=False):
+            await answer.write(event(self._delta(text[start:end], first=start == 0)))
+        await answer.write(event({}, "tool_calls" if self.as_tool else "stop") + b"data: [DONE]\n\n")
+        return answer
+
+    def _whole(self, text: str) -> dict[str, Any]:
+        whole: dict[str, Any] = completion(text)
+        if self.as_tool:
+            call = {"id": "call_1", "type": "function", "function": {"name": "note", "arguments": text}}
+            whole["choices"][0]["message"] = {"role": "assistant", "content": None, "tool_calls": [call]}
+            whole["choices"][0]["finish_reason"] = "tool_calls"
+        return whole
+
+    def _delta(self, piece: str, *, first: bool) -> dict[str, Any]:
+        if not self.as_tool:
+            return {"content": piece}
+        call: dict[str, Any] = {"index": 0, "function": {"arguments": piece}}
+        if first:
+            call |= {"id": "call_1", "type": "function"}
+            call["function"]["name"] = "note"
+        return {"tool_calls": [call]}
+
+
+@pytest.fixture(scope="module")
+def echo_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, echo_port: int) -> Iterator[Gateway]:
+    endpoint = {"provider": "openai", "url": f"http://127.0.0.1:{echo_port}/v1", "models": ["echo"]}
+    with Gateway(tmp_path_factory.mktemp("masking"), {"endpoints": {"echo": endpoint}}) as running:
+        yield running
+
+
+@pytest.fixture
+def echo(echo_port: int) -> Iterator[Echo]:
+    provider = Echo()
+    with Background(provider, echo_port):
+        yield provider
+    for body in provider.bodies:
+        for original in ORIGINALS:
+            assert original.encode() not in body
+            assert original.replace(" ", "").encode() not in body
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[OpenAI]:
+    with OpenAI(api_key=gateway.key, base_url=gateway.base_url, max_retries=0) as connected:
+        yield connected
+
+
+def ask(client: OpenAI) -> tuple[str, str]:
+    """(text, tool arguments) of the whole answer."""
+    message = (
+        client.chat.completions.create(model="echo", messages=[{"role": "user", "content": PROMPT}]).choices[0].message
+    )
+    call: Any = message.tool_calls[0] if message.tool_calls else None
+    return message.content or "", call.function.arguments if call else ""
+
+
+def stream(client: OpenAI) -> tuple[str, str]:
+    text = arguments = ""
+    for chunk in client.chat.completions.create(
+        model="echo", messages=[{"role": "user", "content": PROMPT}], stream=True
+    ):
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            for call in choice.delta.tool_calls or ():
+                arguments += (call.function.arguments if call.function else "") or ""
+    return text, arguments
+
+
+def masked_length(echo: Echo, client: OpenAI) -> int:
+    """How long the text is that the provider sends back."""
+    ask(client)
+    said = json.loads(echo.bodies[-1])["messages"][-1]["content"]
+    return len(json.dumps({"note": said}) if echo.as_tool else said)
+
+
+def test_the_whole_answer_is_unmasked(echo: Echo, client: OpenAI) -> None:
+    assert ask(client) == (PROMPT, "")
+
+
+def test_tool_arguments_are_unmasked_and_still_json(echo: Echo, client: OpenAI) -> None:
+    echo.as_tool = True
+    assert json.loads(ask(client)[1]) == {"note": PROMPT}
+
+
+@pytest.mark.parametrize("as_tool", [False, True], ids=["text", "tool arguments"])
+def test_every_cut_of_the_stream_gives_the_same(echo: Echo, client: OpenAI, as_tool: bool) -> None:
+    echo.as_tool = as_tool
+    length = masked_length(echo, client)
+    assert length > 50
+    for cut in range(1, length):
+        echo.cuts = (cut,)
+        text, arguments = stream(client)
+        assert (json.loads(arguments) == {"note": PROMPT}) if as_tool else (text == PROMPT), f"cut at {cut}"
+
+
+@pytest.mark.parametrize("as_tool", [False, True], ids=["text", "tool arguments"])
+def test_one_character_at_a_time_gives_the_same(echo: Echo, client: OpenAI, as_tool: bool) -> None:
+    echo.as_tool = as_tool
+    echo.cuts = tuple(range(1, masked_length(echo, client)))
+    text, arguments = stream(client)
+    assert (json.loads(arguments) == {"note": PROMPT}) if as_tool else (text == PROMPT)
+
+
+def test_the_same_value_gets_the_same_placeholder_so_that_prompt_caches_hit(echo: Echo, client: OpenAI) -> None:
+    ask(client)
+    ask(client)
+    assert echo.bodies[0] == echo.bodies[1]
