@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ class Echo(SlowProvider):
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         edges = (0, *self.cuts, len(text))
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             await answer.write(event(self._delta(text[start:end], first=start == 0)))
         await answer.write(event({}, "tool_calls" if self.as_tool else "stop") + b"data: [DONE]\n\n")
         return answer

@@ -217,7 +217,10 @@ class NatsWire:
             await self._jetstream.create_object_store(
                 OBJECT_BUCKET.name,
                 config=api.ObjectStoreConfig(
-                    bucket=OBJECT_BUCKET.name, ttl=OBJECT_TTL_S, max_bytes=OBJECT_BUCKET.max_bytes
+                    bucket=OBJECT_BUCKET.name,
+                    ttl=OBJECT_TTL_S,
+                    max_bytes=OBJECT_BUCKET.max_bytes,
+                    storage=api.StorageType.MEMORY,  # Prompts: never on a disk.
                 ),
             )
 
