@@ -30,17 +30,17 @@ def token(text: str) -> str:
 
 def address(service: str, instance: str) -> str:
     """Where an instance is reached: two tokens, so that permissions can name the service."""
-    text = f"{service}.{instance}"
-    if not ADDRESS.fullmatch(text):
-        raise ValueError(f"{text!r} is not an address; an instance is lower-case letters, digits and -")
-    return text
+    joined = f"{service}.{instance}"
+    if not ADDRESS.fullmatch(joined):
+        raise ValueError(f"{joined!r} is not an address; an instance is lower-case letters, digits and -")
+    return joined
 
 
 def _place(name: str, text: str) -> str:
     if name != "address" and name != "publisher":
         return token(text)
     if not ADDRESS.fullmatch(text):
-        raise ValueError(f"{text!r} is not an address")
+        raise ValueError(f"place {name!r} was not given an address; channels.address makes one")
     return text
 
 

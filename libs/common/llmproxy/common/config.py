@@ -142,9 +142,10 @@ def expand(tree: Any, environment: Mapping[str, str]) -> Any:
     """`${NAME}` in every string of the tree. An unset variable is an error, not an empty string."""
 
     def value_of(match: re.Match[str]) -> str:
-        if match[1] not in environment:
-            raise ConfigError(f"${{{match[1]}}} is not set; export {match[1]} or remove the reference")
-        return environment[match[1]]
+        name = match[1]
+        if name not in environment:
+            raise ConfigError(f"${{{name}}} is not set; export {name} or remove the reference")
+        return environment[name]
 
     if isinstance(tree, str):
         return REFERENCE.sub(value_of, tree)
