@@ -55,6 +55,11 @@ class Options:
     verbose: bool = False
 
 
+def service_argv(service: Service) -> tuple[str, ...]:
+    """By this name an operator finds it in `ps`."""
+    return (sys.executable, "-m", f"llmproxy.{service.replace('-', '_')}")
+
+
 class CannotStartError(Exception):
     """The message names what is in the way and the fix."""
 
@@ -128,15 +133,20 @@ def _exposed(host: str) -> bool:
 class Gateway:
     """One run of everything. `run` returns when it has stopped."""
 
-    def __init__(self, options: Options, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
-        self.options, self.environment, self._say = options, environment, say
+    def __init__(
+        self,
+        options: Options,
+        environment: Mapping[str, str],
+        say: Callable[[str], None],
+        argv_of: Callable[[Service], tuple[str, ...]] = service_argv,
+    ) -> None:
+        self.options, self.environment, self._say, self._argv_of = options, environment, say, argv_of
         self.data = DataFolder(options.data)
         self.config = Config()
         self._stop_signals = 0
         self._roll_asked = self._reload_asked = False
         self._wake = threading.Event()
         self._probes: dict[str, str] = {}  # Child -> the probes URL of its newest instance.
-        self._ready = threading.Event()
 
     def run(self) -> None:
         """Raises ConfigError, CannotStartError, DataFolderError (AlreadyRunningError)."""
@@ -319,7 +329,7 @@ class Gateway:
             values["LISTEN_FD"] = str(listener.fileno())
         return Program(
             name=name,
-            argv=(sys.executable, "-m", f"llmproxy.{service.replace('-', '_')}"),
+            argv=self._argv_of(service),
             environment=service_environment(service, values, self.environment, self.config),
             log=self.data.file("logs", f"{name}.log"),
             keep_fds=() if listener is None else (listener.fileno(),),
@@ -360,7 +370,6 @@ class Gateway:
             gateway_url=url, admin_url=admin_url, data=self.data.root, config=self.config, key=key, keys_exist=exists
         ):
             self._say(line)
-        self._ready.set()
 
     def _wait_ready(self, url: str) -> bool:
         complain_at = time.monotonic() + READY_TIMEOUT_S

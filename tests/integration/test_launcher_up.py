@@ -1,0 +1,300 @@
+"""`llmproxy up` with stand-in services: each is told only its own, is replaced when it dies, and nothing is left behind."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+# Runs the launcher with stand-ins for the six services.
+LAUNCHER = """
+import os, sys
+from pathlib import Path
+from llmproxy.launcher import cli, gateway
+stand_in, options = sys.argv[1], sys.argv[2:]
+original = gateway.Gateway
+class Gateway(original):
+    def __init__(self, options, environment, say):
+        super().__init__(options, environment, say, argv_of=lambda service: (sys.executable, stand_in, service))
+gateway.Gateway = Gateway
+cli.cli(options, prog_name="llmproxy")
+"""
+
+# A service that serves /readyz, answers as admin does, and writes down what it was told.
+STAND_IN = """
+import http.server, json, os, pathlib, signal, socket, sys, threading, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+service = sys.argv[1]
+told = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / (os.environ["LLM_PROXY_INSTANCE"] + ".told")
+told.write_text(json.dumps(dict(os.environ)))
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer({"keys": [], "pid": os.getpid(), "ready": True})
+    def do_POST(self):
+        self.answer({"key": "llmp-made-for-you", "record": {}})
+    def answer(self, body):
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+    def log_message(self, *ignored):
+        pass
+
+servers = []
+
+def serve(listener):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket, server.daemon_threads = listener, False
+    servers.append(server)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+
+probes = socket.create_server(("127.0.0.1", int(os.environ["LLM_PROXY_PROBES_PORT"])))
+serve(probes)
+if "LLM_PROXY_LISTEN_FD" in os.environ:
+    serve(socket.socket(fileno=int(os.environ["LLM_PROXY_LISTEN_FD"])))
+print(service, "serves", flush=True)
+signal.sigwait({signal.SIGTERM})
+print(service, "leaves at", time.monotonic_ns(), flush=True)
+for server in servers:
+    server.shutdown()
+    server.server_close()
+os._exit(0)
+"""
+
+PROVIDER_KEY = "sk-canary-0123456789abcdef"
+
+
+class Running:
+    def __init__(self, process: "subprocess.Popen[bytes]", output: Path, told: Path, port: int, data: Path) -> None:
+        self.process, self.output, self._told, self.port, self.data = process, output, told, port, data
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def told(self, service: str) -> dict[str, str]:
+        """What the newest instance of the service was told."""
+        found = max(self._told.glob(f"{service}-*.told"), key=lambda path: path.stat().st_mtime_ns)
+        environment: dict[str, str] = json.loads(found.read_text())
+        return environment
+
+    def services(self) -> dict[str, psutil.Process]:
+        return {argv[2]: child for child, argv in self._stand_ins()}
+
+    def pids(self) -> set[int]:
+        return {child.pid for child, _ in self._stand_ins()}
+
+    def _stand_ins(self) -> Iterator[tuple[psutil.Process, list[str]]]:
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # Also: a zombie.
+                argv = child.cmdline()
+                if len(argv) == 3 and "stand_in" in argv[1]:
+                    yield child, argv
+
+    def wait_until_said(self, text: str, timeout_s: float = 30) -> None:
+        wait(lambda: text in self.said() or self.process.poll() is not None, timeout_s)
+        assert text in self.said(), self.said()
+
+
+def wait(condition, timeout_s: float = 30) -> bool:  # type: ignore[no-untyped-def]
+    end_at = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end_at:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def up(folder: Path, *options: str) -> Iterator[Running]:
+    stand_in, told, output = folder / "stand_in.py", folder / "told", folder / "output"
+    stand_in.write_text(STAND_IN)
+    told.mkdir(exist_ok=True)
+    port = free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME")},
+        "TMPDIR": str(told),
+        "OPENAI_API_KEY": PROVIDER_KEY,
+        "LLM_PROXY_LOCAL_DISCOVERY": "0",
+    }
+    argv = ["up", "--data", str(folder / "data"), "--port", str(port), "--admin-port", str(free_port()), *options]
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER, str(stand_in), *argv],
+            env=environment,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    running = Running(process, output, told, port, folder / "data")
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def test_up_prints_url_key_and_curl_and_leaves_no_process(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait_until_said("curl ")
+        said = running.said()
+        assert f"http://127.0.0.1:{running.port}/v1" in said
+        assert "llmp-made-for-you" in said
+        assert '"model":"gpt-4o-mini"' in said
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        assert len(running.services()) == 6
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(30) == 0
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+    assert not (tmp_path / "data" / "run.json").exists()
+    left_at = {
+        log.stem: int(line.split()[-1])
+        for log in (tmp_path / "data" / "logs").glob("*-1.log")
+        for line in log.read_text().splitlines()
+        if "leaves at" in line
+    }
+    assert sorted(left_at, key=lambda name: left_at[name]) == [
+        *("edge-1", "shield-1", "router-1", "provider-workers-1", "admin-1", "audit-1"),
+    ]
+
+
+def test_each_service_is_told_its_own_and_nothing_of_the_others(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait_until_said("curl ")
+        told = {
+            service: running.told(service)
+            for service in ("edge", "shield", "router", "provider-workers", "audit", "admin")
+        }
+    holders = {service for service, environment in told.items() if PROVIDER_KEY in environment.values()}
+    assert holders == {"provider-workers"}
+    assert {s for s in told if "LLM_PROXY_POSTGRES_DSN" in told[s]} == {"audit"}
+    assert {s for s in told if "LLM_PROXY_REDIS_URL" in told[s]} == {"edge", "router"}
+    assert {s for s in told if "LLM_PROXY_ADMIN_TOKEN" in told[s]} == {"admin"}
+    assert {s for s in told if "LLM_PROXY_MASK_SECRET" in told[s]} == {"shield"}
+    assert len({environment["LLM_PROXY_NATS_PASSWORD"] for environment in told.values()}) == len(told)
+    assert "OPENAI_API_KEY" in Path(told["admin"]["LLM_PROXY_CONFIG"]).read_text()
+    assert PROVIDER_KEY not in Path(told["admin"]["LLM_PROXY_CONFIG"]).read_text()
+
+
+def test_a_killed_service_is_replaced_within_a_second_and_the_port_never_refuses(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait_until_said("curl ")
+        before = running.services()
+        before["edge"].kill()
+        before["shield"].kill()
+        killed_at = time.monotonic()
+        with socket.create_connection(("127.0.0.1", running.port), timeout=1):
+            pass
+        gone = {before["edge"].pid, before["shield"].pid}
+        assert wait(lambda: len(running.services()) == 6 and not gone & running.pids(), 10)
+        assert time.monotonic() - killed_at < 1
+        with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/readyz", timeout=10) as answer:
+            assert answer.status == 200
+        assert "edge-1 ended (signal 9" in running.said() or "restart" not in running.said()
+
+
+def test_a_killed_server_is_replaced(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait_until_said("curl ")
+        pid = int((running.data / "run" / "nats.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        assert wait(lambda: int((running.data / "run" / "nats.pid").read_text().split()[0] or pid) != pid, 5)
+
+
+def test_nothing_is_left_when_the_launcher_is_killed(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait_until_said("curl ")
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        running.process.kill()
+        assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
+def test_a_rolling_restart_replaces_every_instance_and_fails_no_request(tmp_path: Path) -> None:
+    with up(tmp_path, "--scale", "edge=2") as running:
+        running.wait_until_said("curl ")
+        before = running.pids()
+        assert len(before) == 7
+        running.process.send_signal(signal.SIGUSR1)
+        while "edge-2 was restarted" not in running.said():
+            assert running.process.poll() is None
+            with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/readyz", timeout=5) as answer:
+                assert answer.status == 200
+        after = running.pids()
+        assert len(after) == 7
+        assert not before & after
+
+
+def test_a_second_up_on_the_folder_exits_with_its_own_code_and_names_the_process(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait_until_said("curl ")
+        second = subprocess.run(
+            [sys.executable, "-m", "llmproxy.launcher", "up", "--data", str(running.data), "--port", "0"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert second.returncode == 5
+        assert f"process {running.process.pid}" in second.stderr
+
+
+def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        attempt = subprocess.run(
+            [sys.executable, "-m", "llmproxy.launcher", "up", "--data", str(tmp_path / "data"), "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert attempt.returncode == 6
+    assert f"127.0.0.1:{port}" in attempt.stderr
+    assert "--port" in attempt.stderr
+
+
+def test_a_changed_config_file_is_applied_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("endpoints: {one: {provider: demo, models: [one]}}")
+    with up(tmp_path, "--config", str(file)) as running:
+        running.wait_until_said("curl ")
+        effective = running.data / "config.effective.yaml"
+        assert "one" in effective.read_text()
+        file.write_text("endpoints: {two: {provider: nobody, models: [two]}}")
+        running.wait_until_said("was not applied")
+        assert "one" in effective.read_text()
+        file.write_text("endpoints: {two: {provider: demo, models: [two]}}")
+        running.wait_until_said("was read again")
+        assert "two" in effective.read_text()
+        assert running.told("admin")["LLM_PROXY_CONFIG_SOURCE"] == "file"
+
+
+@pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE"])
+def test_a_key_that_is_not_there_is_named_before_anything_starts(tmp_path: Path, reference: str) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(f"endpoints: {{one: {{provider: openai, models: [one], key: '{reference}'}}}}")
+    with up(tmp_path, "--config", str(file)) as running:
+        assert running.process.wait(30) == 3
+        assert "endpoints.one.key: NOT_SET_ANYWHERE is not set" in running.said()
