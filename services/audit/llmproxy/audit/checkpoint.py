@@ -53,7 +53,7 @@ def read_vkey(text: str) -> Ed25519PublicKey:
     """Raises ValueError."""
     name, _, rest = text.strip().partition("+")
     key_hash, _, encoded = rest.partition("+")
-    raw = base64.b64decode(encoded, validate=True)
+    raw = _decode(encoded)
     if name != KEY_NAME or raw[:1] != ED25519:
         raise ValueError("not an Ed25519 key of this ledger")
     public = Ed25519PublicKey.from_public_bytes(raw[1:])
@@ -64,11 +64,11 @@ def read_vkey(text: str) -> Ed25519PublicKey:
 
 def read_note(note: str, public: Ed25519PublicKey) -> Head:
     """The head that was signed. Raises ValueError when the note is malformed or the signature is not this key's."""
-    text, separator, signatures = note.partition("\n\n")
-    lines = signatures.splitlines()
-    if not separator or len(lines) != 1 or not lines[0].startswith(f"{MARK}{KEY_NAME} "):
+    text, separator, line = note.partition("\n\n")
+    prefix = f"{MARK}{KEY_NAME} "
+    if not separator or not line.startswith(prefix) or not line.endswith("\n"):
         raise ValueError("it is not a signed note of this ledger")
-    signature = base64.b64decode(lines[0].removeprefix(f"{MARK}{KEY_NAME} "), validate=True)
+    signature = _decode(line[len(prefix) : -1])
     if signature[:4] != _key_hash(public):
         raise ValueError("it was signed with another key")
     try:
@@ -87,7 +87,15 @@ def _head(text: str) -> Head:
     size, _, encoded = rest.partition("\n")
     if origin != ORIGIN or not (size.isascii() and size.isdigit()):
         raise ValueError("its text is not a checkpoint of this ledger")
-    return Head(int(size), base64.b64decode(encoded, validate=True))
+    return Head(int(size), _decode(encoded))
+
+
+def _decode(encoded: str) -> bytes:
+    """One spelling only: Python's decoder alone ignores the unused bits at the end."""
+    raw = base64.b64decode(encoded, validate=True)
+    if base64.b64encode(raw).decode() != encoded:
+        raise ValueError("it has base64 that is not canonical")
+    return raw
 
 
 def _key_hash(public: Ed25519PublicKey) -> bytes:

@@ -6,7 +6,7 @@ Everything Postgres can do wrong arrives as `Unavailable`, except what only tamp
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -22,6 +22,7 @@ PACKAGE = "llmproxy.audit"
 WRITER_LOCK = 0x11A9_0002
 CONNECT_TIMEOUT_S = 3.0
 COMMAND_TIMEOUT_S = 15.0
+LOOK_EVERY_S = 0.5
 QUERY_TIMEOUT_MS = 5_000
 READERS_MAX = 2
 PAGE_LIMIT_MAX = 1_000
@@ -30,6 +31,8 @@ WALK_ROWS = 256  # Per fetch: memory stays flat, and the loop is held for less t
 
 # A server that cannot reach its writer any more frees the lock within ten seconds.
 KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "4"}
+# What is signed must not be lost by a crash of the server, whatever the server's own default is.
+WRITING = {**KEEPALIVE, "synchronous_commit": "on"}
 # Every filter of a page may be absent, so a plan made without their values is a bad one.
 READING = {
     "default_transaction_read_only": "on",
@@ -44,10 +47,19 @@ class Broken(Exception):
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Postgres' own words may quote a row; only the kind of error goes on."""
+    """Postgres' own words may quote a row; only the kind of error goes on.
+
+    InternalClientError is what asyncpg raises when the server was killed between two of its own steps.
+    """
     try:
         yield
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    ) as error:
         raise Unavailable("audit_unavailable", f"Postgres does not answer: {type(error).__name__}") from None
 
 
@@ -68,7 +80,7 @@ class Writer:
         """Raises Unavailable."""
         with _translated():
             connection = await asyncpg.connect(
-                dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, server_settings=KEEPALIVE
+                dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, server_settings=WRITING
             )
         return cls(connection)
 
@@ -130,6 +142,12 @@ class Writer:
     async def _known(self, fresh: Sequence[tuple[Columns, bytes]]) -> set[str]:
         rows = await self._connection.fetch(self._queries["known_ids"], [columns.id for columns, _ in fresh])
         return {row[0] for row in rows}
+
+    async def ended(self) -> None:
+        """Returns when the session is over. Looks, too: asyncpg does not always say so when a server is killed."""
+        while not self.lost.is_set() and not self._connection.is_closed():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.lost.wait(), LOOK_EVERY_S)
 
     def close(self) -> None:
         """At once: the server ends the session and frees the lock."""

@@ -92,7 +92,7 @@ class LedgerWriter:
             self._advanced.set()
             if self._consuming is None and not self._finishing:
                 self._consuming = await self._bus.consume(AUDIT, DURABLE, self.receive)
-            await writer.lost.wait()
+            await writer.ended()
             if writer.broken is not None:
                 raise writer.broken
             raise Unavailable("audit_unavailable", "the connection to Postgres was lost")

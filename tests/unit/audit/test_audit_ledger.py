@@ -1,0 +1,138 @@
+"""The chain: any change of any stored byte of any entry is seen, and so is every entry that is missing, moved or added."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmproxy.audit.ledger import GENESIS, Entry, Head, check, entry_hash, extend, head_of
+from llmproxy.audit.record import canonical, columns
+from llmproxy.common.records import AuditRecord
+
+
+def records(count: int, model: str = "gpt-4o") -> list[AuditRecord]:
+    return [
+        AuditRecord(id=f"id-{n}", at_ms=1_732_000_000_000 + n, verdict="answered", tenant="acme", key="k", model=model)
+        for n in range(1, count + 1)
+    ]
+
+
+def chain(count: int, model: str = "gpt-4o") -> list[Entry]:
+    return extend(GENESIS, [(columns(record), canonical(record)) for record in records(count, model)])
+
+
+ENTRIES = chain(8)
+HEAD = head_of(ENTRIES, GENESIS)
+
+
+def test_a_good_ledger_is_good() -> None:
+    found = check(ENTRIES, HEAD)
+    assert (found.ok, found.records, found.head) == (True, 8, HEAD.hash.hex())
+
+
+def test_an_empty_ledger_is_good() -> None:
+    assert check([]).ok
+
+
+def test_the_hash_of_an_entry_is_the_published_one() -> None:
+    assert GENESIS.hash.hex() == "55ab9e278556476246eea3a436511b3b02baf7374111ec03299fd5be51e4cd71"
+    assert (
+        entry_hash(GENESIS.hash, 1, b"{}").hex() == "701a9f3f084eaba47ca27784d58b24a3ffce5ba762726ceb0a141ca81c0067d5"
+    )
+
+
+def test_extending_in_parts_gives_the_same_chain() -> None:
+    pairs = [(columns(record), canonical(record)) for record in records(8)]
+    first = extend(GENESIS, pairs[:3])
+    assert first + extend(head_of(first, GENESIS), pairs[3:]) == ENTRIES
+
+
+def changed(entry: Entry, field: str, position: int, bit: int) -> Entry:
+    """One bit of one byte of one field is another."""
+    value: Any = getattr(entry, field)
+    if isinstance(value, int):
+        return entry._replace(**{field: value ^ (1 << (position % 62))})
+    if isinstance(value, bytes):
+        flipped = bytearray(value)
+        flipped[position % len(value)] ^= 1 << bit
+        return entry._replace(**{field: bytes(flipped)})
+    flipped = bytearray(value.encode())
+    flipped[position % len(flipped)] ^= 1 << (bit % 7)
+    return entry._replace(**{field: flipped.decode("utf-8", "replace")})
+
+
+@given(
+    index=st.integers(0, len(ENTRIES) - 1),
+    field=st.sampled_from(Entry._fields),
+    position=st.integers(0, 1000),
+    bit=st.integers(0, 7),
+)
+def test_any_change_of_any_byte_of_any_field_is_seen(index: int, field: str, position: int, bit: int) -> None:
+    entries = list(ENTRIES)
+    entries[index] = changed(entries[index], field, position, bit)
+    found = check(sorted(entries, key=lambda entry: entry.seq), HEAD)
+    assert not found.ok
+    assert found.problem
+    assert found.at_seq in (index + 1, index + 2) or field == "seq"
+
+
+@given(st.integers(0, len(ENTRIES) - 1), st.integers(1, len(ENTRIES)))
+def test_missing_entries_are_named(start: int, count: int) -> None:
+    entries = ENTRIES[:start] + ENTRIES[start + count :]
+    found = check(entries, HEAD)
+    assert not found.ok
+    assert found.at_seq == start + 1
+    assert found.records == start
+
+
+@given(st.permutations(ENTRIES))
+def test_any_other_order_is_seen(entries: list[Entry]) -> None:
+    assert check(entries, HEAD).ok is (entries == ENTRIES)
+
+
+@given(st.permutations(range(len(ENTRIES))))
+def test_contents_that_changed_places_are_seen(order: list[int]) -> None:
+    """The sequence numbers stay; what stands under them is another entry's."""
+    entries = [ENTRIES[source]._replace(seq=n + 1) for n, source in enumerate(order)]
+    assert check(entries, HEAD).ok is (entries == ENTRIES)
+
+
+def test_an_inserted_entry_is_seen() -> None:
+    forged = extend(Head(3, ENTRIES[2].entry_hash), [(ENTRIES[0][1:7], b"{}")])  # type: ignore[list-item]
+    assert not check([*ENTRIES[:3], *forged, *ENTRIES[3:]], HEAD).ok
+
+
+def test_a_truncated_ledger_is_seen_by_what_was_signed() -> None:
+    assert check(ENTRIES[:5]).ok
+    found = check(ENTRIES[:5], HEAD)
+    assert (found.ok, found.at_seq) == (False, 6)
+    assert "8 were signed: it was truncated" in found.problem
+
+
+def test_a_ledger_rewritten_from_the_start_with_a_good_chain_is_seen_by_what_was_signed() -> None:
+    forged = chain(8, model="another")
+    assert check(forged).ok
+    found = check(forged, HEAD)
+    assert (found.ok, found.at_seq) == (False, 8)
+    assert "rewritten" in found.problem
+
+
+def test_entries_after_the_checkpoint_are_fine() -> None:
+    assert check(ENTRIES, Head(5, ENTRIES[4].entry_hash)).ok
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("tenant", "other"), ("key", "other"), ("model", "other"), ("verdict", "blocked"), ("at_ms", 7), ("id", "other")],
+)
+def test_a_column_that_says_something_else_than_the_record_is_named(field: str, value: object) -> None:
+    entries = list(ENTRIES)
+    entries[3] = entries[3]._replace(**{field: value})
+    found = check(entries, HEAD)
+    assert found.problem == f"entry 4 was changed: {field} differs from its record"
+
+
+def test_a_record_that_cannot_be_read_is_named() -> None:
+    entries = extend(GENESIS, [(columns(records(1)[0]), b"not json")])
+    assert check(entries).problem == "entry 1: its record cannot be read"
