@@ -12,7 +12,7 @@ SERVICES: tuple[Service, ...] = ("audit", "admin", "provider-workers", "router",
 """In the order in which they start; they stop the other way round, so that nobody loses the stage behind it."""
 
 PREFIX = "LLM_PROXY_"
-COMMON = ("NATS_URL", "NATS_USER", "NATS_PASSWORD", "INSTANCE", "PROBES_HOST", "PROBES_PORT", "DRAIN_S", "LOG_LEVEL")
+COMMON = ("NATS_URL", "NATS_USER", "NATS_PASSWORD", "INSTANCE", "PROBES_HOST", "PROBES_PORT")
 OWN: dict[Service, tuple[str, ...]] = {
     "edge": ("REDIS_URL", "LISTEN_FD", "DATA_DIR"),
     "shield": ("MASK_SECRET",),
@@ -20,6 +20,16 @@ OWN: dict[Service, tuple[str, ...]] = {
     "provider-workers": (),  # And the provider keys: see `provider_keys`.
     "audit": ("POSTGRES_DSN", "DATA_DIR"),
     "admin": ("ADMIN_TOKEN", "API_KEYS", "CONFIG", "CONFIG_SOURCE", "LISTEN_FD"),
+}
+# What an operator may set for all services, and for one: passed on as it is.
+COMMON_TUNABLE = ("DRAIN_S", "LOG_LEVEL")
+TUNABLE: dict[Service, tuple[str, ...]] = {
+    "edge": (),
+    "shield": ("MAX_IN_FLIGHT", "SHIELD_PROCESSES"),
+    "router": (),
+    "provider-workers": ("WORKER_PROVIDERS", "DEMO_CHUNK_MS"),
+    "audit": (),
+    "admin": (),
 }
 # What any program may need from its surroundings and nobody keeps secret.
 SURROUNDINGS = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH")
@@ -33,9 +43,10 @@ def service_environment(
 ) -> dict[str, str]:
     """All that the service's process is given. `values` holds settings by name, without the prefix; `outside` is the
     launcher's own environment, of which provider keys go to the provider workers and to nobody else."""
-    allowed = (*COMMON, *OWN[service])
     given = {name: outside[name] for name in SURROUNDINGS if name in outside}
-    given |= {PREFIX + name: values[name] for name in allowed if name in values}
+    tuned = (PREFIX + name for name in (*COMMON_TUNABLE, *TUNABLE[service]))
+    given |= {variable: outside[variable] for variable in tuned if variable in outside}
+    given |= {PREFIX + name: values[name] for name in (*COMMON, *OWN[service]) if name in values}
     if service == "provider-workers":
         given |= _outbound(outside) | provider_keys(outside, config)
     return given

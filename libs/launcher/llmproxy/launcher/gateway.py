@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-import msgspec
-import yaml
-
 from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
-from llmproxy.launcher import announcement, detect, logs, processes
+from llmproxy.launcher import announcement, logs, processes
 from llmproxy.launcher.admin_client import AdminClient, AdminError
+from llmproxy.launcher.configuration import EFFECTIVE_FILE, check_references, load_config, to_yaml
 from llmproxy.launcher.data_folder import LOOPBACK, DataFolder, RunInfo, write_private
 from llmproxy.launcher.embedded import SERVERS, EmbeddedServers, ServerName
 from llmproxy.launcher.environment import SERVICES, Service, referenced, service_environment
@@ -62,29 +60,6 @@ def service_argv(service: Service) -> tuple[str, ...]:
 
 class CannotStartError(Exception):
     """The message names what is in the way and the fix."""
-
-
-def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
-    """The file's, or what the environment and the neighbourhood say. Raises ConfigError."""
-    if file is None:
-        return detect.config(environment, detect.probe(environment))
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
-    return configuration.parse(text, environment)
-
-
-def check_references(config: Config, environment: Mapping[str, str]) -> None:
-    """An endpoint whose key is not there would fail at its first request; say so now. Raises ConfigError."""
-    for name, endpoint in config.endpoints.items():
-        for variable in referenced(Config(endpoints={name: endpoint})):
-            if not environment.get(variable):
-                raise ConfigError(f"endpoints.{name}.key: {variable} is not set; export it or remove the endpoint")
-
-
-def to_yaml(config: Config) -> str:
-    return yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:
@@ -249,7 +224,7 @@ class Gateway:
 
     @property
     def _config_path(self) -> Path:
-        return self.data.file("config.effective.yaml")
+        return self.data.file(EFFECTIVE_FILE)
 
     def _reload_when_changed(self) -> None:
         """On SIGHUP or when the file was written. A file that does not check out changes nothing."""
@@ -337,13 +312,9 @@ class Gateway:
 
     def _values(self) -> dict[str, str]:
         """Settings by name; which service gets which is `environment.OWN`'s to say."""
-        outside = {
-            name: self.environment[variable]
-            for name in ("API_KEYS", "DRAIN_S", "LOG_LEVEL")
-            if (variable := f"LLM_PROXY_{name}") in self.environment
-        }
         source = "file" if self.options.config_file else "environment"
-        return outside | {
+        keys = self.environment.get("LLM_PROXY_API_KEYS")
+        return ({"API_KEYS": keys} if keys else {}) | {
             "NATS_URL": self.servers.nats_address,
             "REDIS_URL": self.servers.redis_url,
             "POSTGRES_DSN": self.servers.postgres_dsn,

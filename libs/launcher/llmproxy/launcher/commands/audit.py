@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from msgspec import json, to_builtins
 
+from llmproxy.common.errors import GatewayError
 from llmproxy.launcher import exits
 from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataFolderError
 from llmproxy.launcher.embedded import EmbeddedServers
@@ -46,8 +47,8 @@ def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, 
     with _database(folder, dsn) as address:
         try:
             result = asyncio.run(verify_ledger(address, checkpoint, public_key))
-        except OSError as error:
-            raise exits.Failure(f"the ledger's database does not answer: {error}", exits.UNREACHABLE) from error
+        except (GatewayError, OSError) as error:
+            raise exits.Failure(f"the ledger cannot be read: {error}", exits.UNREACHABLE) from error
     if as_json:
         click.echo(json.format(json.encode(to_builtins(result)), indent=2))
     elif result.ok:

@@ -8,7 +8,10 @@ from msgspec import json
 
 from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
-from llmproxy.launcher import exits, gateway
+from llmproxy.launcher import exits
+from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, to_yaml
+from llmproxy.launcher.data_folder import DataFolder
+from llmproxy.launcher.options import data_option
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -42,14 +45,22 @@ def schema() -> None:
 
 @config.command()
 @click.argument("file", type=FILE, required=False)
-def show(file: Path | None) -> None:
-    """Print the configuration that `llmproxy up` would use, as YAML: with references, never with keys."""
-    click.echo(gateway.to_yaml(load(file)), nl=False)
+@data_option
+def show(file: Path | None, data: Path) -> None:
+    """Print the configuration as YAML: with references, never with keys.
+
+    FILE's; without it, the one that a gateway on the data folder was started with, or else the one that `llmproxy up` would
+    make from the environment.
+    """
+    effective = data / EFFECTIVE_FILE
+    if file is None and effective.is_file() and DataFolder(data).run_info() is not None:
+        file = effective
+    click.echo(to_yaml(load(file)), nl=False)
 
 
 def load(file: Path | None) -> Config:
     try:
-        return gateway.load_config(file, os.environ)
+        return load_config(file, os.environ)
     except ConfigError as error:
         where = f"{file}: " if file else ""
         raise exits.Failure(where + str(error).removeprefix(where), exits.CONFIGURATION) from error

@@ -1,0 +1,37 @@
+"""Where a run's configuration comes from, and the file in which the launcher hands it to admin."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from llmproxy.common import config as configuration
+from llmproxy.common.config import Config, ConfigError
+from llmproxy.launcher import detect
+from llmproxy.launcher.environment import referenced
+
+EFFECTIVE_FILE = "config.effective.yaml"  # In the data folder: `${NAME}` replaced, keys still references.
+
+
+def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
+    """The file's, or what the environment and the neighbourhood say. Raises ConfigError."""
+    if file is None:
+        return detect.config(environment, detect.probe(environment))
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
+    return configuration.parse(text, environment)
+
+
+def check_references(config: Config, environment: Mapping[str, str]) -> None:
+    """An endpoint whose key is not there would fail at its first request; say so now. Raises ConfigError."""
+    for name, endpoint in config.endpoints.items():
+        for variable in referenced(Config(endpoints={name: endpoint})):
+            if not environment.get(variable):
+                raise ConfigError(f"endpoints.{name}.key: {variable} is not set; export it or remove the endpoint")
+
+
+def to_yaml(config: Config) -> str:
+    return yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
