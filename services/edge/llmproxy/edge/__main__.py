@@ -1,0 +1,124 @@
+"""The edge: the only public listener. Authenticates, limits, validates, publishes, and answers in the caller's dialect."""
+
+import asyncio
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from llmproxy.common import runtime
+from llmproxy.common.errors import Unavailable
+from llmproxy.common.redis import Redis
+from llmproxy.common.runtime import Context
+from llmproxy.edge import metrics
+from llmproxy.edge.app import Edge
+from llmproxy.edge.exchange import Exchanges
+from llmproxy.edge.identity import Keys
+from llmproxy.edge.ids import RANDOM_BYTES, uuid7
+from llmproxy.edge.ingress import Settled, ring
+from llmproxy.edge.journal import Journal
+from llmproxy.edge.limits import RENEW_S, Limiter, script
+from llmproxy.edge.readiness import PathProbe
+from llmproxy.edge.server import BACKLOG, LINGER_S, Server, listening_socket
+from llmproxy.edge.spool import Spool
+
+KEYS_RETRY_S = 0.2
+
+
+class Settings(runtime.Settings, frozen=True, kw_only=True):
+    listen_fd: int = -1  # A listening socket inherited from the supervisor; then host and port are not used.
+    host: str = "127.0.0.1"  # Any address is safe: there is no way to serve without API keys.
+    port: int = 8090
+    redis_url: str = "redis://127.0.0.1:6379"
+    spool_dir: str = ""  # Audit records wait here while JetStream is away. Default: in the system's temporary folder.
+    edges: int = 1  # How many edges share the limits; each takes its part when Redis is away.
+    linger_s: float = LINGER_S
+
+
+async def run(context: Context[Settings]) -> None:
+    settings, bus, readiness = context.settings, context.bus, context.readiness
+    readiness.block("start", "waiting for the API keys; is admin running?")
+    settled, keys = Settled(), Keys()
+    context.config.on_change(settled.swap)
+    if not await watch_keys(keys, context):
+        return
+    redis = Redis(settings.redis_url)
+
+    def degraded(reason: str) -> None:
+        mode = settled.config.limits.when_redis_fails
+        readiness.note("redis", f"{reason}; limits are {mode}" if reason else "")
+        metrics.LIMITS_DEGRADED.set(1 if reason else 0)
+
+    limiter = Limiter(redis.script(script()), monotonic=time.monotonic, edges=settings.edges, degraded=degraded)
+    exchanges = Exchanges(bus, random=random.random, grace_ms=lambda: settled.config.gateway.grace_ms)
+    journal = open_journal(context, settled)
+    pipeline = ring(keys, limiter, settled)
+    probe = PathProbe(
+        bus,
+        exchanges,
+        readiness,
+        keys_loaded=lambda: keys.loaded,
+        audit_trouble=lambda: journal.trouble,
+        new_id=lambda: uuid7(int(time.time() * 1000), os.urandom(RANDOM_BYTES)),
+    )
+    edge = Edge(
+        bus,
+        settled,
+        pipeline,
+        limiter=limiter,
+        exchanges=exchanges,
+        journal=journal,
+        probe=probe,
+        readiness=readiness,
+        version=runtime.version(),
+        random=lambda: os.urandom(RANDOM_BYTES),
+    )
+    server = Server(edge.handle, edge.malformed)
+    await exchanges.start()
+    journal.start()
+    renewing = asyncio.create_task(renew(limiter))
+    context.steps = pipeline.describe()
+    listener = await asyncio.get_running_loop().create_server(
+        server, sock=listening_socket(settings.listen_fd, settings.host, settings.port), backlog=BACKLOG
+    )
+    context.ready()
+    try:
+        await context.stop.wait()
+    finally:
+        edge.draining = True
+        listener.close()
+        await server.drain(lambda: edge.in_flight, settings.linger_s, settings.drain_s)
+        await exchanges.close()
+        await journal.close()
+        renewing.cancel()
+        await limiter.close()
+        await redis.close()
+
+
+async def watch_keys(keys: Keys, context: Context[Settings]) -> bool:
+    """Whether the keys are here; False when we were told to stop before."""
+    while not context.stop.is_set():
+        try:
+            await keys.watch(context.bus)
+            return True
+        except Unavailable:
+            await asyncio.sleep(KEYS_RETRY_S)
+    return False
+
+
+def open_journal(context: Context[Settings], settled: Settled) -> Journal:
+    boot = os.urandom(4).hex()
+    folder = Path(context.settings.spool_dir or Path(tempfile.gettempdir()) / f"llmproxy-edge-{os.getuid()}")
+    spool = Spool(folder, f"{context.bus.instance}-{boot}", settled.config.audit.spool_bytes_max)
+    return Journal(context.bus, spool, boot=boot, mode=lambda: settled.config.audit.mode)
+
+
+async def renew(limiter: Limiter) -> None:
+    while True:
+        await asyncio.sleep(RENEW_S)
+        await limiter.renew()
+
+
+if __name__ == "__main__":
+    runtime.serve("edge", Settings, run)

@@ -1,0 +1,352 @@
+"""One request at the edge, from its first line to its audit record."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Raw
+
+from llmproxy.common.bus import Bus
+from llmproxy.common.dialects.rendering import RENDERINGS, Rendering, status_of
+from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.frames import Data, Failure, Head
+from llmproxy.common.plugins.host import Block, Pipeline, Respond, Result
+from llmproxy.common.probes import Readiness
+from llmproxy.edge import metrics
+from llmproxy.edge.exchange import Exchange, Exchanges
+from llmproxy.edge.ids import uuid7
+from llmproxy.edge.ingress import Ingress, Settled
+from llmproxy.edge.journal import Journal
+from llmproxy.edge.limits import Limiter
+from llmproxy.edge.outcome import LEFT, Outcome, record, refusal
+from llmproxy.edge.readiness import PathProbe
+from llmproxy.edge.replies import (
+    Dates,
+    Reply,
+    Sent,
+    StreamSink,
+    dollars,
+    findings_header,
+    provider_headers,
+    quota_headers,
+)
+from llmproxy.edge.routes import models
+from llmproxy.edge.routes.table import Action, Route, match
+from llmproxy.edge.server import Request
+from llmproxy.edge.trace import parent
+
+OVERLOADED = Failure(
+    code="server_is_overloaded", message="the gateway is at gateway.max_in_flight; retry", retry_after_ms=1_000
+)
+BUG = Failure(code="server_error", message="the gateway failed on this request", stage="edge")
+NO_MODEL = Failure(
+    code="model_not_found", message="The model does not exist or you do not have access to it.", param="model"
+)
+EMPTY_ANSWER = Failure(code="provider_bad_answer", message="the provider's answer was empty", stage="edge")
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+BODY_UNREAD = frozenset({"request_too_large", "unsupported_media_type", "request_timeout", "server_is_overloaded"})
+"""Errors said before the body was read: the rest of it is not worth reading, so the connection ends with them."""
+
+
+class Edge:
+    def __init__(
+        self,
+        bus: Bus,
+        settled: Settled,
+        pipeline: Pipeline[Ingress],
+        *,
+        limiter: Limiter,
+        exchanges: Exchanges,
+        journal: Journal,
+        probe: PathProbe,
+        readiness: Readiness,
+        version: str,
+        random: Callable[[], bytes],
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus, self._settled, self._pipeline = bus, settled, pipeline
+        self._limiter, self._exchanges, self._journal = limiter, exchanges, journal
+        self._probe, self._readiness, self._version = probe, readiness, version
+        self._random, self._wall, self._monotonic = random, wall, monotonic
+        self._dates = Dates()
+        self.in_flight = 0
+        self.draining = False
+
+    def _is_draining(self) -> bool:
+        return self.draining
+
+    # -- HTTP
+
+    async def handle(self, request: Request) -> Sent:
+        now = self._wall()
+        reply = Reply(
+            request.protocol,
+            self._dates.at(now),
+            uuid7(int(now * 1000), self._random()),
+            http10=request.http10,
+            head_only=request.method == "HEAD",
+            close=request.wants_close,
+            ending=self._is_draining,
+        )
+        request["reply"] = reply
+        route, model_id = match(request.path_sent)
+        if route.public:
+            return await self._public(route, request.method, reply)
+        context = Ingress(
+            id=reply.request_id,
+            started=self._monotonic(),
+            now_ms=int(now * 1000),
+            method=request.method,
+            route=route,
+            model_id=model_id,
+            headers=request.headers,
+            content=request.payload,
+            ip=self._settled.client_ip(request.remote or "", request.headers),
+            continue_=lambda: reply.informational(CONTINUE),
+        )
+        return await self._private(context, reply)
+
+    def malformed(self, request: Request, status: int) -> Sent:
+        """What is not HTTP, and our own bugs. Says nothing of what was sent."""
+        now = self._wall()
+        begun = request.get("reply")
+        if isinstance(begun, Reply) and begun.started:
+            return Sent(False)
+        reply = Reply(
+            request.protocol,
+            self._dates.at(now),
+            begun.request_id if isinstance(begun, Reply) else uuid7(int(now * 1000), self._random()),
+            http10=False,
+            head_only=False,
+            close=True,
+            ending=self._is_draining,
+        )
+        failure = Failure(code="invalid_value", message="the request is not valid HTTP", status=status)
+        return reply.error(failure if status < 500 else BUG, RENDERINGS["openai"])
+
+    async def _public(self, route: Route, method: str, reply: Reply) -> Sent:
+        if method not in route.methods:
+            failure = Failure(code="method_not_allowed", message=f"use {route.allow} on {route.name}")
+            return reply.error(failure, RENDERINGS["openai"], f"allow: {route.allow}\r\n")
+        match route.action:
+            case Action.LIVEZ:
+                return reply.whole(200, b'{"status":"ok"}')
+            case Action.READYZ:
+                await self._probe.check()
+                ready = self._readiness.ready and not self.draining
+                return reply.whole(200 if ready else 503, msgspec.json.encode(self._readiness.report()))
+            case Action.HEALTH:
+                return reply.whole(200, self._health())
+            case _:
+                snapshot = self._settled.snapshot
+                version = {
+                    "version": self._version,
+                    "revision": snapshot.revision,
+                    "fingerprint": self._settled.fingerprint,
+                }
+                return reply.whole(200, msgspec.json.encode(version))
+
+    def _health(self) -> bytes:
+        components = {name: {"status": "down", "reason": text} for name, text in self._readiness.blockers.items()}
+        components |= {name: {"status": "degraded", "reason": text} for name, text in self._readiness.notes.items()}
+        status = "down" if self._readiness.blockers else "degraded" if components else "ok"
+        health = {"status": status, "version": self._version, "components": components, "in_flight": self.in_flight}
+        return msgspec.json.encode(health)
+
+    # -- what needs a key
+
+    async def _private(self, context: Ingress, reply: Reply) -> Sent:
+        if self.in_flight >= self._settled.config.gateway.max_in_flight:
+            context.is_flood = True
+            return await self._refuse(context, reply, OVERLOADED)
+        self.in_flight += 1
+        metrics.IN_FLIGHT.inc()
+        try:
+            result = self._pipeline.start(context)
+            if not isinstance(result, Result):
+                result = await result
+            sent = await self._act(context, reply, result)
+            reply.abort_unless_read()
+            return sent
+        except asyncio.CancelledError:
+            if not context.concluded:
+                self._write(context, Outcome(failure=LEFT, status=status_of(LEFT), cancelled=True))
+            raise
+        finally:
+            self.in_flight -= 1
+            metrics.IN_FLIGHT.dec()
+            if context.leased:
+                self._limiter.release(context.id)
+            if not context.concluded:  # A bug of ours is an outcome too.
+                self._write(context, refusal(BUG))
+
+    async def _act(self, context: Ingress, reply: Reply, result: Result) -> Sent:
+        if isinstance(result, Block):
+            failure = Failure(
+                code=result.code, message=result.message, param=result.param, retry_after_ms=result.retry_after_ms
+            )
+            return await self._refuse(context, reply, failure)
+        if isinstance(result, Respond):
+            return await self._respond(context, reply, result.body, result.status)
+        if context.route.action is Action.CHAT:
+            return await self._chat(context, reply)
+        assert context.record is not None
+        if context.route.action is Action.MODELS:
+            return await self._respond(context, reply, models.listing(self._settled.models, context.record), 200)
+        found = models.one(self._settled.models, context.record, context.model_id)
+        if found is None:
+            return await self._refuse(context, reply, NO_MODEL)
+        return await self._respond(context, reply, found, 200)
+
+    async def _respond(self, context: Ingress, reply: Reply, body: bytes, status: int) -> Sent:
+        withheld = await self._commit(context, Outcome(status=status))
+        if withheld is not None:
+            return reply.error(withheld, self._rendering(context), self._headers(context))
+        return reply.whole(status, body, self._headers(context))
+
+    async def _refuse(self, context: Ingress, reply: Reply, failure: Failure, exchange: Exchange | None = None) -> Sent:
+        outcome = refusal(failure) if exchange is None else self._outcome(exchange, status_of(failure))
+        said = await self._commit(context, outcome) or failure
+        headers = self._headers(context) + findings_header(outcome.findings)
+        if exchange is not None:
+            headers += f"x-llmproxy-attempts: {exchange.publications}\r\n"
+        if failure.code == "method_not_allowed":
+            headers += f"allow: {context.route.allow}\r\n"
+        reply.close = reply.close or failure.code in BODY_UNREAD
+        return reply.error(said, self._rendering(context), headers)
+
+    # -- chat
+
+    async def _chat(self, context: Ingress, reply: Reply) -> Sent:
+        assert context.chat is not None
+        rendering = self._rendering(context)
+        try:
+            envelope = await self._envelope(context)
+        except GatewayError as error:
+            return await self._refuse(context, reply, error.failure("edge"))
+        sink = StreamSink(reply, rendering, lambda: self._headers(context)) if context.chat.stream else None
+        exchange = self._exchanges.open(envelope, sink)
+        try:
+            await exchange.done
+        except asyncio.CancelledError:
+            context.concluded = True
+            self._exchanges.abandon(exchange, lambda settled: self._write_cancelled(context, settled))
+            raise
+        if exchange.failure is not None and not exchange.begun:
+            return await self._refuse(context, reply, exchange.failure, exchange)
+        if sink is None:
+            return await self._whole(context, reply, exchange)
+        if not exchange.begun:  # Complete without a single event.
+            sink.begin(exchange.head or Head(), exchange.publications)
+        return await self._end_stream(context, reply, exchange, rendering)
+
+    async def _whole(self, context: Ingress, reply: Reply, exchange: Exchange) -> Sent:
+        end = exchange.end
+        assert end is not None
+        if not exchange.data:
+            exchange.failure = EMPTY_ANSWER
+            return await self._refuse(context, reply, EMPTY_ANSWER, exchange)
+        withheld = await self._commit(context, self._outcome(exchange, 200))
+        if withheld is not None:
+            return reply.error(withheld, self._rendering(context), self._headers(context))
+        overhead_ms = max(0.0, (self._monotonic() - context.started) * 1000 - end.provider_ms)
+        metrics.OVERHEAD.observe(overhead_ms / 1000)
+        headers = (
+            self._headers(context)
+            + provider_headers(exchange.head or Head(), exchange.publications)
+            + f"x-llmproxy-cost-usd: {dollars(end.cost)}\r\nx-llmproxy-overhead-ms: {overhead_ms:.1f}\r\n"
+        )
+        return reply.whole(200, answer_bytes(exchange.data), headers)
+
+    async def _end_stream(self, context: Ingress, reply: Reply, exchange: Exchange, rendering: Rendering) -> Sent:
+        """The last word waits for the record: `[DONE]` says that the answer is whole and audited."""
+        withheld = await self._commit(context, self._outcome(exchange, 200))
+        failure = exchange.failure or withheld
+        if failure is None:
+            return reply.end_stream(rendering.done)
+        return reply.end_stream(rendering.error_event(failure, context.id), broken=True)
+
+    async def _envelope(self, context: Ingress) -> Envelope:
+        """Raises Unavailable when a large body cannot be deposited."""
+        record, chat, body = context.record, context.chat, context.body
+        assert record is not None
+        assert chat is not None
+        reference = await self._bus.deposit(context.id, body) if len(body) > INLINE_BYTES_MAX else ""
+        return Envelope(
+            id=context.id,
+            tenant=record.tenant,
+            key=record.id,
+            principal=record.principal,
+            roles=record.roles,
+            client_ip=context.ip,
+            dialect=context.route.dialect,
+            model=chat.model,
+            stream=bool(chat.stream),
+            include_usage=chat.include_usage,
+            max_output_tokens=chat.max_output_tokens,
+            deadline_ms=context.now_ms + self._settled.config.gateway.deadline_ms,
+            traceparent=parent(context.headers.get("traceparent", "")),
+            policy=self._settled.snapshot.revision,
+            edge=self._bus.address,
+            reply_to=self._bus.address,
+            body=Raw(b"null") if reference else Raw(body),
+            body_ref=reference,
+        )
+
+    # -- the record
+
+    async def _commit(self, context: Ingress, outcome: Outcome) -> Failure | None:
+        """Writes the record; what to say instead of the answer when in strict mode it could not be committed."""
+        acknowledged = self._write(context, outcome)
+        if acknowledged is None or context.is_flood:
+            return None
+        try:
+            await acknowledged
+        except GatewayError as error:
+            return error.failure("edge")
+        return None
+
+    def _write(self, context: Ingress, outcome: Outcome) -> "asyncio.Future[None] | None":
+        context.concluded = True
+        latency_ms = int((self._monotonic() - context.started) * 1000)
+        written = record(context, outcome, self._settled, instance=self._bus.instance, latency_ms=latency_ms)
+        metrics.count_request(written.route, written.verdict, written.code)
+        return self._journal.write(written)
+
+    def _write_cancelled(self, context: Ingress, exchange: Exchange) -> None:
+        outcome = self._outcome(exchange, status_of(LEFT))
+        self._write(context, msgspec.structs.replace(outcome, failure=left(exchange.failure), cancelled=True))
+
+    def _outcome(self, exchange: Exchange, status: int) -> Outcome:
+        first_ms = (exchange.first_data_at - exchange.opened_at) * 1000 if exchange.first_data_at else 0
+        return Outcome(
+            status=status,
+            failure=exchange.failure,
+            head=exchange.head,
+            end=exchange.end,
+            publications=exchange.publications,
+            first_byte_ms=int(first_ms),
+        )
+
+    def _rendering(self, context: Ingress) -> Rendering:
+        return RENDERINGS[context.route.dialect]
+
+    def _headers(self, context: Ingress) -> str:
+        processing_ms = int((self._monotonic() - context.started) * 1000)
+        return (
+            f"openai-processing-ms: {processing_ms}\r\nx-llmproxy-policy: {self._settled.snapshot.revision}\r\n"
+            + quota_headers(context.quota)
+        )
+
+
+def answer_bytes(data: list[Data]) -> bytes:
+    """An answer that is not streamed is one JSON value."""
+    return bytes(data[0].json)
+
+
+def left(failure: Failure | None) -> Failure:
+    """That the client left is the reason, whatever else happened then; what was used up is kept."""
+    return LEFT if failure is None else msgspec.structs.replace(failure, code=LEFT.code, status=0, type="")

@@ -1,0 +1,131 @@
+"""Who is calling: the API keys that exist, the key that was presented, and the address that it came from."""
+
+import hmac
+import logging
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+import msgspec
+
+from llmproxy.common import keyring
+from llmproxy.common.bus import Bus
+from llmproxy.common.channels import KEYS_BUCKET
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.keyring import KeyRecord
+
+KEY_CHARACTERS_MAX = 512  # A longer one is not hashed.
+FORWARDED_MAX = 32  # Hops of X-Forwarded-For that are read, from the right.
+NO_KEY = (
+    "You didn't provide an API key. Send it in the Authorization header, as in `Authorization: Bearer <your key>`, "
+    "or in `x-api-key`."
+)
+WRONG_KEY = "Incorrect API key provided. Ask whoever runs this gateway for a key."
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+log = logging.getLogger(__name__)
+
+
+class Keys:
+    """Every key record, by the full hash of its key. Watched, so a revocation counts at once and costs no look-up."""
+
+    def __init__(self) -> None:
+        self.loaded = False
+        self._records: dict[str, KeyRecord] = {}
+        self._decoder = msgspec.json.Decoder(KeyRecord)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    async def watch(self, bus: Bus) -> None:
+        """Returns when every key is here. Raises GatewayError."""
+        bucket = await bus.wire.bucket(KEYS_BUCKET)
+        await bucket.watch(self.change)
+        self.loaded = True
+
+    def change(self, digest: str, value: bytes | None) -> None:
+        if value is None:
+            self._records.pop(digest, None)
+            return
+        try:
+            record = self._decoder.decode(value)
+        except msgspec.DecodeError:
+            # Fails closed: a record that we cannot read may be a revocation.
+            self._records.pop(digest, None)
+            log.error("a key record does not decode; that key is refused")
+            return
+        self._records[digest] = record
+
+    def authenticate(self, presented: Iterable[str], now_ms: int) -> KeyRecord:
+        """The record of the one key presented. Raises GatewayError that never quotes the key."""
+        distinct = set(presented)
+        if not distinct:
+            raise GatewayError("invalid_api_key", NO_KEY)
+        if len(distinct) > 1:
+            raise GatewayError("invalid_api_key", "The request carries two different API keys; send one.")
+        key = distinct.pop()
+        if not key or len(key) > KEY_CHARACTERS_MAX or not key.isascii() or not keyring.is_well_formed(key):
+            raise GatewayError("invalid_api_key", WRONG_KEY)
+        digest = keyring.hash_key(key)
+        record = self._records.get(digest)
+        if record is None or not hmac.compare_digest(record.hash, digest):
+            raise GatewayError("invalid_api_key", WRONG_KEY)
+        if record.revoked_at_ms is not None and record.revoked_at_ms <= now_ms:
+            raise GatewayError(
+                "invalid_api_key", "This API key was revoked. Ask whoever runs this gateway for a new one."
+            )
+        if record.expires_at_ms is not None and record.expires_at_ms <= now_ms:
+            raise GatewayError(
+                "expired_api_key", "This API key has expired. Ask whoever runs this gateway for a new one."
+            )
+        return record
+
+
+def presented_keys(authorization: Iterable[str], x_api_key: Iterable[str], api_key: Iterable[str]) -> list[str]:
+    """Every key in a request's headers, each header possibly repeated. A header that is there but no key is an empty one."""
+    return [*map(_bearer, authorization), *map(str.strip, x_api_key), *map(str.strip, api_key)]
+
+
+def _bearer(value: str) -> str:
+    scheme, _, credentials = value.strip().partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else ""
+
+
+def may_use(record: KeyRecord, model: str) -> bool:
+    return not record.models or model in record.models
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """`gateway.trusted_proxies`, parsed; what cannot be parsed trusts nobody."""
+    parsed: list[Network] = []
+    for text in texts:
+        try:
+            parsed.append(ip_network(text, strict=False))
+        except ValueError:
+            log.error("gateway.trusted_proxies: %r is not an address or a network; ignored", text)
+    return tuple(parsed)
+
+
+def client_ip(peer: str, forwarded: Iterable[str], trusted: tuple[Network, ...]) -> str:
+    """The rightmost address of X-Forwarded-For that no trusted proxy owns, if the peer is a trusted proxy; else the peer."""
+    if not trusted:
+        return peer
+    current = _address(peer)
+    for hop in reversed(",".join(forwarded).split(",")[-FORWARDED_MAX:]):
+        if current is None or not any(current in network for network in trusted):
+            break
+        claimed = _address(hop.strip())
+        if claimed is None:
+            break
+        current = claimed
+    return str(current) if current is not None else peer
+
+
+def _address(text: str) -> Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped if mapped is not None else address

@@ -1,0 +1,280 @@
+"""Ring 1: what a request passes at the edge before it is published. Authentication, limits, its body, its model."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Literal, Protocol
+
+from llmproxy.common.config import Config, Limit, Snapshot, models
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.keyring import KeyRecord
+from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
+from llmproxy.edge import metrics
+from llmproxy.edge.body import ChatBody, check_media_type, parse_chat
+from llmproxy.edge.identity import Keys, Network, client_ip, may_use, networks, presented_keys
+from llmproxy.edge.limits import UNLIMITED, Dimension, Limiter, LocalLimits, Quota, dimensions
+from llmproxy.edge.routes.table import Action, Route
+
+BODY_IDLE_S = 10.0  # Between two reads of a body,
+BODY_TOTAL_S = 120.0  # and for all of it: a slower client is cut off.
+GUESSES = Limit(requests_per_minute=60, burst=20)  # Failed authentications of one address; then 429.
+STEP_MS = 1_000
+
+
+class Content(Protocol):
+    """A request body on its way: aiohttp's StreamReader."""
+
+    async def readany(self) -> bytes: ...
+    def read_nowait(self, n: int = -1) -> bytes: ...
+    def is_eof(self) -> bool: ...
+    def at_eof(self) -> bool: ...
+
+
+class Headers(Protocol):
+    """Case-insensitive, with repetitions: multidict."""
+
+    def get(self, key: str, /, default: str) -> str: ...
+    def getall(self, key: str, default: tuple[()]) -> Iterable[str]: ...
+
+
+class Ingress:
+    """One request at the edge: what came, and what the steps found out about it."""
+
+    __slots__ = (
+        "body",
+        "chat",
+        "concluded",
+        "content",
+        "continue_",
+        "headers",
+        "id",
+        "ip",
+        "is_flood",
+        "leased",
+        "method",
+        "model_id",
+        "now_ms",
+        "quota",
+        "record",
+        "route",
+        "started",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        started: float,
+        now_ms: int,
+        method: str,
+        route: Route,
+        model_id: str,
+        headers: Headers,
+        content: Content,
+        ip: str,
+        continue_: Callable[[], None],
+    ) -> None:
+        self.id, self.started, self.now_ms = id, started, now_ms
+        self.method, self.route, self.model_id = method, route, model_id
+        self.headers, self.content, self.ip, self.continue_ = headers, content, ip, continue_
+        self.record: KeyRecord | None = None
+        self.quota: Quota = UNLIMITED
+        self.leased = False
+        self.body = b""
+        self.chat: ChatBody | None = None
+        self.is_flood = False  # Answered without waiting for its record, or the wait would be the attack.
+        self.concluded = False  # Its record is written.
+
+
+class Settled:
+    """What of the configuration every request asks, worked out once per revision."""
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot(revision=0, config=Config())
+        self.models: dict[str, str] = {}
+        self.any_model = False
+        self.trusted: tuple[Network, ...] = ()
+        self.fingerprint = ""
+
+    def swap(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.models = models(snapshot.config)
+        self.any_model = any("*" in endpoint.models for endpoint in snapshot.config.endpoints.values())
+        self.fingerprint = snapshot.fingerprint
+        self.trusted = networks(snapshot.config.gateway.trusted_proxies)
+
+    @property
+    def config(self) -> Config:
+        return self.snapshot.config
+
+    def serves(self, model: str) -> bool:
+        return model in self.models or self.any_model
+
+    def client_ip(self, peer: str, headers: Headers) -> str:
+        return client_ip(peer, headers.getall("X-Forwarded-For", ()), self.trusted) if self.trusted else peer
+
+
+def block(error: GatewayError) -> Block:
+    return Block(error.code, error.message, error.param, error.retry_after_ms)
+
+
+class Authentication:
+    name, priority, timeout_ms = "authentication", 10, STEP_MS
+    fail: Literal["closed", "open"] = "closed"
+
+    def __init__(self, keys: Keys, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._keys = keys
+        self._guesses = LocalLimits(monotonic)
+
+    def run(self, context: Ingress) -> Result:
+        headers = context.headers
+        presented = presented_keys(
+            headers.getall("Authorization", ()), headers.getall("x-api-key", ()), headers.getall("api-key", ())
+        )
+        try:
+            context.record = self._keys.authenticate(presented, context.now_ms)
+        except GatewayError as error:
+            metrics.AUTH_FAILURES.labels(error.code).inc()
+            return self._refuse(context, error)
+        return MODIFIED
+
+    def _refuse(self, context: Ingress, error: GatewayError) -> Block:
+        """Guesses are counted per address; good keys from the same address are not touched by it."""
+        guesses = self._guesses.acquire("", [Dimension("ip", context.ip, GUESSES)])
+        if guesses.allowed:
+            return block(error)
+        context.is_flood = True
+        message = "too many requests without a good API key from this address; wait and check the key"
+        return Block("rate_limit_exceeded", message, retry_after_ms=guesses.retry_after_ms)
+
+
+class KnownRoute:
+    """After authentication: somebody without a key learns nothing about which paths exist."""
+
+    name, priority, timeout_ms = "route", 20, STEP_MS
+    fail: Literal["closed", "open"] = "closed"
+
+    def run(self, context: Ingress) -> Result:
+        route = context.route
+        if route.action is Action.UNKNOWN:
+            return Block("unknown_url", "Unknown request URL. Please check the URL for typos.")
+        if context.method not in route.methods:
+            return Block("method_not_allowed", f"this method is not allowed on {route.name}; use {route.allow}")
+        return PASS
+
+
+class RateLimits:
+    """Before the body: who is over a limit cannot make us read 32 MiB."""
+
+    name, priority, timeout_ms = "limits", 30, STEP_MS
+    fail: Literal["closed", "open"] = "closed"
+
+    def __init__(self, limiter: Limiter, settled: Settled) -> None:
+        self._limiter, self._settled = limiter, settled
+
+    def run(self, context: Ingress) -> Result | Awaitable[Result]:
+        assert context.record is not None
+        wanted = dimensions(self._settled.config.limits, context.record, context.ip)
+        return self._acquire(context, wanted) if wanted else PASS
+
+    async def _acquire(self, context: Ingress, wanted: list[Dimension]) -> Result:
+        context.leased = True  # Before asking: what is granted to somebody who has left must be given back too.
+        try:
+            quota = await self._limiter.acquire(context.id, wanted, self._settled.config.limits.when_redis_fails)
+        except GatewayError as error:
+            message = "the limits cannot be checked, and limits.when_redis_fails is closed; retry"
+            return Block("limits_unavailable", message, retry_after_ms=error.retry_after_ms or 1000)
+        context.quota = quota
+        if quota.allowed:
+            return MODIFIED
+        metrics.LIMITED.labels(quota.scope or "", quota.kind).inc()
+        if quota.kind == "concurrency":
+            message = f"the limit of {quota.limit} requests at once for this {quota.scope} is reached; retry"
+            return Block("concurrency_limit_exceeded", message, retry_after_ms=quota.retry_after_ms)
+        message = f"the limit of {quota.limit} requests per minute for this {quota.scope} is reached; retry"
+        return Block("rate_limit_exceeded", message, retry_after_ms=max(1, quota.retry_after_ms))
+
+
+class Body:
+    """Reads a chat's body, at most so much of it and at most so long."""
+
+    name, priority, timeout_ms = "body", 40, int(BODY_TOTAL_S * 1000) + STEP_MS
+    fail: Literal["closed", "open"] = "closed"
+
+    def __init__(self, settled: Settled, idle_s: float = BODY_IDLE_S, total_s: float = BODY_TOTAL_S) -> None:
+        self._settled, self._idle_s, self._total_s = settled, idle_s, total_s
+
+    def run(self, context: Ingress) -> Result | Awaitable[Result]:
+        if context.route.action is not Action.CHAT:
+            return PASS
+        headers, content = context.headers, context.content
+        try:
+            check_media_type(headers.get("Content-Type", ""), headers.get("Content-Encoding", ""))
+        except GatewayError as error:
+            return block(error)
+        limit = self._settled.config.gateway.max_body_bytes
+        length = headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > limit:
+            return self._too_large(limit)
+        if content.is_eof():  # All of it is here already, as small bodies are.
+            context.body = content.read_nowait()
+            return self._too_large(limit) if len(context.body) > limit else MODIFIED
+        if headers.get("Expect", "").lower() == "100-continue":
+            context.continue_()
+        return self._read(context, limit)
+
+    async def _read(self, context: Ingress, limit: int) -> Result:
+        content = context.content
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._total_s):
+                while not content.at_eof():
+                    async with asyncio.timeout(self._idle_s):
+                        part = await content.readany()
+                    size += len(part)
+                    if size > limit:
+                        return self._too_large(limit)
+                    parts.append(part)
+        except TimeoutError:
+            return Block("request_timeout", "the body did not arrive in time; send it faster")
+        context.body = b"".join(parts)
+        return MODIFIED
+
+    def _too_large(self, limit: int) -> Block:
+        return Block("request_too_large", f"the body is larger than {limit} bytes (gateway.max_body_bytes)")
+
+
+class Validation:
+    """The fields that the edge itself acts on; the shield checks the whole body."""
+
+    name, priority, timeout_ms = "validation", 50, STEP_MS
+    fail: Literal["closed", "open"] = "closed"
+
+    def __init__(self, settled: Settled) -> None:
+        self._settled = settled
+
+    def run(self, context: Ingress) -> Result:
+        if context.route.action is not Action.CHAT:
+            return PASS
+        try:
+            chat = context.chat = parse_chat(context.body)
+        except GatewayError as error:
+            return block(error)
+        assert context.record is not None
+        if not may_use(context.record, chat.model):
+            return Block("model_not_allowed", "this API key may not use that model; ask for its scope", "model")
+        if not self._settled.serves(chat.model):
+            return Block("model_not_found", "The model does not exist or you do not have access to it.", "model")
+        return MODIFIED
+
+
+def ring(keys: Keys, limiter: Limiter, settled: Settled, extra: Iterable[Step[Ingress]] = ()) -> Pipeline[Ingress]:
+    built_in: list[Step[Ingress]] = [
+        Authentication(keys),
+        KnownRoute(),
+        RateLimits(limiter, settled),
+        Body(settled),
+        Validation(settled),
+    ]
+    return Pipeline(Ring.INGRESS, [*built_in, *extra])

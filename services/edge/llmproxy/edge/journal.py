@@ -1,0 +1,202 @@
+"""The audit writer: one record for every outcome, committed in groups, before the answer's end in strict mode."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from llmproxy.common.bus import Bus
+from llmproxy.common.channels import AUDIT, REQUEST_EVENTS
+from llmproxy.common.errors import Unavailable
+from llmproxy.common.records import AuditBatch, AuditRecord
+from llmproxy.edge import metrics
+from llmproxy.edge.spool import Spool, Spooled
+
+BATCH_MAX = 500  # Records per message: well under the message size limit.
+PENDING_MAX = 20_000  # Records waiting for an acknowledgement, of one edge.
+REPLAY_S = 1.0
+NOBODY = "-"  # The tenant of who could not be authenticated.
+UNAVAILABLE = "the audit log cannot be written, so no answer may leave; retry"
+
+log = logging.getLogger(__name__)
+
+
+class _Lane:
+    """One tenant's records: a commit under way, and what has come since."""
+
+    __slots__ = ("committing", "pending")
+
+    def __init__(self) -> None:
+        self.pending: list[tuple[AuditRecord, asyncio.Future[None]]] = []
+        self.committing = False
+
+
+class Journal:
+    def __init__(
+        self,
+        bus: Bus,
+        spool: Spool | None,
+        *,
+        boot: str,
+        mode: Callable[[], Literal["strict", "relaxed"]],
+        replay_s: float = REPLAY_S,
+    ) -> None:
+        """`boot` is unique to this start of the process: without it a restarted counter would look like a duplicate."""
+        self._bus, self._spool, self._mode = bus, spool, mode
+        self._prefix = f"{bus.instance}-{boot}"
+        self._replay_s = replay_s
+        self._counter = 0
+        self._lanes: dict[str, _Lane] = {}
+        self._pending = 0
+        self._commits: set[asyncio.Task[None]] = set()
+        self._replaying: asyncio.Task[None] | None = None
+        self._disk = asyncio.Lock()  # The spool is one file; this is never taken while JetStream answers.
+        self.trouble = ""  # Why the last commit failed; "" while commits succeed.
+
+    def start(self) -> None:
+        if self._spool is not None and self._spool.bytes:
+            self._replay_soon()
+
+    def write(self, record: AuditRecord) -> "asyncio.Future[None] | None":
+        """Takes the record, tells the event, and returns what a strict answer must await before its end leaves.
+
+        It raises Unavailable(audit_unavailable) after at most two commits' time: the one under way, and its own.
+        """
+        self._tell(record)
+        if self._pending >= PENDING_MAX:
+            metrics.AUDIT_LOST.inc()
+            acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            acknowledged.set_exception(Unavailable("audit_unavailable", UNAVAILABLE, retry_after_ms=1000))
+            acknowledged.exception()
+            return acknowledged if self._mode() == "strict" else None
+        lane_name = record.tenant or NOBODY
+        lane = self._lanes.get(lane_name)
+        if lane is None:
+            lane = self._lanes[lane_name] = _Lane()
+        acknowledged = asyncio.get_running_loop().create_future()
+        lane.pending.append((record, acknowledged))
+        self._pending += 1
+        if not lane.committing:
+            lane.committing = True
+            task = asyncio.create_task(self._commit(lane_name, lane))
+            self._commits.add(task)
+            task.add_done_callback(self._commits.discard)
+        return acknowledged if self._mode() == "strict" else None
+
+    async def close(self) -> None:
+        """Every record that was taken is committed or on disk."""
+        while self._commits:
+            await asyncio.wait(set(self._commits))
+        if self._replaying is not None:
+            self._replaying.cancel()
+            await asyncio.wait({self._replaying})
+        if self._spool is not None:
+            await asyncio.to_thread(self._spool.close)
+
+    async def _commit(self, tenant: str, lane: _Lane) -> None:
+        while lane.pending:
+            taken, lane.pending = lane.pending[:BATCH_MAX], lane.pending[BATCH_MAX:]
+            batch = AuditBatch(self._bus.instance, [record for record, _ in taken])
+            self._counter += 1
+            message_id = f"{self._prefix}-{self._counter}"
+            failure = await self._commit_batch(tenant, message_id, batch)
+            self._pending -= len(taken)
+            for _, acknowledged in taken:
+                if acknowledged.done():
+                    continue
+                if failure is None:
+                    acknowledged.set_result(None)
+                else:
+                    acknowledged.set_exception(Unavailable("audit_unavailable", UNAVAILABLE, retry_after_ms=1000))
+                    acknowledged.exception()  # Whoever waited may have left.
+        lane.committing = False
+        del self._lanes[tenant]
+
+    async def _commit_batch(self, tenant: str, message_id: str, batch: AuditBatch) -> Unavailable | None:
+        strict = self._mode() == "strict"
+        if not strict and self._spool is not None and self._spool.bytes:
+            return await self._keep(Spooled(tenant, message_id, batch))  # Order: behind what waits already.
+        started = time.monotonic()
+        try:
+            await self._bus.commit(AUDIT, batch, message_id, tenant=tenant)
+        except Unavailable as error:
+            metrics.AUDIT_FAILURES.inc()
+            self.trouble = error.message
+            # The callers of strict answers are told 503. Should JetStream have the first version nevertheless, the
+            # same message id keeps this one out: one record per request, and never one that says less than happened.
+            kept = AuditBatch(batch.instance, [withheld(one) for one in batch.records]) if strict else batch
+            lost = await self._keep(Spooled(tenant, message_id, kept))
+            return error if strict else lost
+        metrics.AUDIT_COMMIT.observe(time.monotonic() - started)
+        self.trouble = ""
+        return None
+
+    async def _keep(self, spooled: Spooled) -> Unavailable | None:
+        if self._spool is not None:
+            try:
+                async with self._disk:
+                    kept = await asyncio.to_thread(self._spool.append, spooled)
+            except OSError as error:
+                log.error("the audit spool cannot be written: %s", type(error).__name__)
+                kept = False
+            if kept:
+                metrics.AUDIT_SPOOLED.set(self._spool.bytes)
+                self._replay_soon()
+                return None
+        metrics.AUDIT_LOST.inc(len(spooled.batch.records))
+        return Unavailable("audit_unavailable", UNAVAILABLE)
+
+    def _replay_soon(self) -> None:
+        if self._replaying is None or self._replaying.done():
+            self._replaying = asyncio.create_task(self._replay())
+
+    async def _replay(self) -> None:
+        """From the oldest, until JetStream has everything; a batch that was committed before is dropped by its id."""
+        assert self._spool is not None
+        offset = 0
+        while True:
+            async with self._disk:
+                batches, after = await asyncio.to_thread(self._spool.read, offset)
+                if after == offset:  # Nothing is left.
+                    await asyncio.to_thread(self._spool.clear)
+                    metrics.AUDIT_SPOOLED.set(0)
+                    self.trouble = ""
+                    return
+            try:
+                for one in batches:
+                    await self._bus.commit(AUDIT, one.batch, one.message_id, tenant=one.tenant)
+            except Unavailable as error:
+                self.trouble = error.message
+                await asyncio.sleep(self._replay_s)
+                continue
+            offset = after
+
+    def _tell(self, record: AuditRecord) -> None:
+        self._bus.event(
+            REQUEST_EVENTS[record.verdict],
+            id=record.id,
+            tenant=record.tenant,
+            route=record.route,
+            api=record.api,
+            model=record.model,
+            endpoint=record.endpoint,
+            provider=record.provider,
+            status=record.status,
+            code=record.code,
+            stream=record.stream,
+            masked=record.masked,
+            input_tokens=record.input_tokens,
+            output_tokens=record.output_tokens,
+            cost=record.cost,
+            latency_ms=record.latency_ms,
+        )
+
+
+def withheld(record: AuditRecord) -> AuditRecord:
+    """What became of an answer whose record could not be committed in time: it did not leave whole."""
+    if record.verdict != "answered":
+        return record
+    return msgspec.structs.replace(record, verdict="failed", status=503, code="audit_unavailable")

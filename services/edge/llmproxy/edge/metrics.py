@@ -1,0 +1,37 @@
+"""Every metric of the edge. No label carries anything that a caller wrote."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter("llmproxy_edge_requests", "Requests by route, verdict and error code", ["route", "verdict", "code"])
+IN_FLIGHT = Gauge("llmproxy_edge_in_flight", "Requests held now")
+STREAMS = Gauge("llmproxy_edge_streams", "Streams being sent now")
+CONNECTIONS = Gauge("llmproxy_edge_connections", "Open client connections")
+OVERHEAD = Histogram(
+    "llmproxy_edge_overhead_seconds",
+    "Time in the gateway of answered, non-streamed requests, without the provider's",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
+)
+AUTH_FAILURES = Counter("llmproxy_edge_authentication_failures", "Requests without a good key", ["code"])
+LIMITED = Counter("llmproxy_edge_limited", "Requests refused by a limit", ["scope", "kind"])
+LIMITS_DEGRADED = Gauge("llmproxy_edge_limits_degraded", "1 while Redis is away and limits are local or closed")
+REPUBLISHED = Counter("llmproxy_edge_republished", "Requests published again", ["reason"])
+LOST = Counter("llmproxy_edge_lost", "Requests whose holder died after content had left")
+SLOW_CONSUMERS = Counter("llmproxy_edge_slow_consumers", "Streams cancelled because their client did not read")
+AUDIT_COMMIT = Histogram(
+    "llmproxy_edge_audit_commit_seconds",
+    "From handing a batch to JetStream to its acknowledgement",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0),
+)
+AUDIT_FAILURES = Counter("llmproxy_edge_audit_commit_failures", "Batches that JetStream did not acknowledge")
+AUDIT_SPOOLED = Gauge("llmproxy_edge_audit_spooled_bytes", "Audit records waiting on disk for JetStream")
+AUDIT_LOST = Counter("llmproxy_edge_audit_lost", "Audit records that could not be kept anywhere")
+
+_requests: dict[tuple[str, str, str], Counter] = {}
+
+
+def count_request(route: str, verdict: str, code: str) -> None:
+    """One lookup instead of three label checks: this is on every request's path. The labels are few and ours."""
+    child = _requests.get((route, verdict, code))
+    if child is None:
+        child = _requests[route, verdict, code] = REQUESTS.labels(route, verdict, code)
+    child.inc()

@@ -1,0 +1,94 @@
+"""What became of a request, as the one audit record that stands for it."""
+
+from msgspec import Struct
+
+from llmproxy.common.dialects.rendering import kind_of, status_of
+from llmproxy.common.frames import End, Failure, Head, Usage
+from llmproxy.common.policy import Policy
+from llmproxy.common.records import AuditRecord, Verdict
+from llmproxy.edge.ingress import Ingress, Settled
+
+LEFT = Failure(code="client_closed_request", message="the client has left", stage="edge")
+VERDICTS: dict[str, Verdict] = {"caller": "refused", "guard": "blocked", "provider": "failed", "gateway": "failed"}
+NOTHING = Head()
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    status: int = 200
+    failure: Failure | None = None
+    head: Head | None = None
+    end: End | None = None
+    cancelled: bool = False
+    publications: int = 0
+    first_byte_ms: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.cancelled:
+            return "cancelled"
+        return "answered" if self.failure is None else VERDICTS[kind_of(self.failure).blame]
+
+    @property
+    def findings(self) -> dict[str, int]:
+        if self.failure is not None and self.failure.findings:
+            return self.failure.findings
+        return self.head.findings if self.head is not None else {}
+
+    @property
+    def usage(self) -> Usage:
+        if self.end is not None:
+            return self.end.usage
+        return self.failure.usage if self.failure is not None else Usage()
+
+
+def refusal(failure: Failure) -> Outcome:
+    return Outcome(failure=failure, status=status_of(failure))
+
+
+def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: str, latency_ms: int) -> AuditRecord:
+    failure, end, usage = outcome.failure, outcome.end, outcome.usage
+    head = outcome.head or NOTHING
+    known, chat, findings = context.record, context.chat, outcome.findings
+    model = chat.model if chat is not None else context.model_id
+    return AuditRecord(
+        id=context.id,
+        at_ms=context.now_ms,
+        verdict=outcome.verdict,
+        tenant=known.tenant if known is not None else "",
+        key=known.id if known is not None else "",
+        principal=known.principal if known is not None else "",
+        client_ip=context.ip,
+        api=context.route.api,
+        method=context.method if context.method in METHODS else "",
+        route=context.route.name,
+        model=model if settled.serves(model) else "",  # A name that we do not know may be anything.
+        endpoint=head.endpoint or (failure.endpoint if failure is not None else ""),
+        provider=head.provider or (failure.provider if failure is not None else ""),
+        provider_model=head.model or (failure.model if failure is not None else ""),
+        stream=chat is not None and bool(chat.stream),
+        status=outcome.status,
+        code=failure.code if failure is not None else "",
+        findings=findings,
+        masked=masks(settled.config.policy, findings),
+        attempts=outcome.publications,
+        retries=max(head.retries, failure.retries if failure is not None else 0),
+        finish=end.finish if end is not None else "",
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        cache_read_tokens=usage.cache_read,
+        cache_write_tokens=usage.cache_write,
+        reasoning_tokens=usage.reasoning,
+        estimated=usage.estimated,
+        cost=end.cost if end is not None else failure.cost if failure is not None else 0,
+        latency_ms=latency_ms,
+        first_byte_ms=outcome.first_byte_ms,
+        policy=settled.snapshot.revision,
+        instance=instance,
+    )
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def masks(policy: Policy, findings: dict[str, int]) -> bool:
+    return any(policy.action(kind) in ("mask", "redact") for kind in findings)

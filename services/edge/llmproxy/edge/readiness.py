@@ -1,0 +1,75 @@
+"""Whether the whole path works: an empty request walks it, at most once a second, and says which part does not."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from llmproxy.common.bus import Bus
+from llmproxy.common.envelope import Envelope
+from llmproxy.common.probes import Readiness
+from llmproxy.edge.exchange import Exchanges
+
+PROBE_S = 1.0  # The probe's patience, and how long its answer is good for.
+TENANT = "-"
+
+
+class PathProbe:
+    """Walks edge → shield → router → worker and back. Callers that come together share one walk."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        exchanges: Exchanges,
+        readiness: Readiness,
+        *,
+        keys_loaded: Callable[[], bool],
+        audit_trouble: Callable[[], str],
+        new_id: Callable[[], str],
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        timeout_s: float = PROBE_S,
+    ) -> None:
+        self._bus, self._exchanges, self._readiness = bus, exchanges, readiness
+        self._keys_loaded, self._audit_trouble, self._new_id = keys_loaded, audit_trouble, new_id
+        self._wall, self._monotonic, self._timeout_s = wall, monotonic, timeout_s
+        self._walking: asyncio.Task[None] | None = None
+        self._checked_at = float("-inf")
+
+    async def check(self) -> None:
+        """Brings `readiness` up to date; a walk younger than a second is good enough."""
+        if self._walking is None:
+            if self._monotonic() - self._checked_at < self._timeout_s:
+                return
+            self._walking = asyncio.create_task(self._check())
+        await asyncio.shield(self._walking)
+
+    async def _check(self) -> None:
+        try:
+            block = self._readiness.block
+            block("keys", "" if self._keys_loaded() else "the API keys are not loaded; is admin running?")
+            block("nats", "" if self._bus.wire.connected else "not connected to NATS")
+            block("audit", self._audit_trouble())
+            block("path", await self._walk())
+        finally:
+            self._checked_at, self._walking = self._monotonic(), None
+
+    async def _walk(self) -> str:
+        envelope = Envelope(
+            id=self._new_id(),
+            tenant=TENANT,
+            api="probe",
+            deadline_ms=int((self._wall() + self._timeout_s) * 1000),
+            edge=self._bus.address,
+            reply_to=self._bus.address,
+        )
+        exchange = self._exchanges.open(envelope)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await exchange.done
+        except TimeoutError:
+            self._exchanges.abandon(exchange, lambda _: None)
+            return "a probe of the whole path got no answer in time"
+        failure = exchange.failure
+        if failure is None:
+            return ""
+        return f"{failure.stage or 'path'}: {failure.message}"

@@ -1,0 +1,273 @@
+"""What leaves: HTTP/1.1 answers as bytes, written to the transport in one piece, and streams as they come.
+
+The head is text that we compose ourselves: an answer has twenty headers, nearly all of them constants, and the general
+machinery would cost as much as the rest of the edge. Every value that is not ours goes through `safe`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Protocol
+from urllib.parse import quote
+
+from llmproxy.common.dialects.rendering import Rendering, kind_of, status_of
+from llmproxy.common.frames import Data, Failure, Head
+from llmproxy.edge.limits import Quota
+
+JSON = "application/json"
+SSE = "text/event-stream; charset=utf-8"
+NOT_STORED = "no-store"
+CONSTANT = (
+    "server: llmproxy\r\n"
+    "openai-version: 2020-10-01\r\n"
+    "x-content-type-options: nosniff\r\n"
+    "content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
+    "referrer-policy: no-referrer\r\n"
+)
+REASONS = {status.value: status.phrase for status in HTTPStatus}
+LAST_CHUNK = b"0\r\n\r\n"
+VALUE_CHARACTERS_MAX = 512
+UPSTREAM_HEADERS_MAX = 32
+RETRY_AFTER_MS = 1_000  # Said with every error that is worth a retry and names no time itself.
+DRAIN_S = 30.0  # A client that takes longer to read the last part of its answer is cut off.
+
+
+class Sent:
+    """Tells the HTTP server that the answer is on its way already."""
+
+    __slots__ = ("keep_alive",)
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, _: object) -> None:
+        return
+
+    async def write_eof(self) -> None:
+        return
+
+
+class Connection(Protocol):
+    """What an answer is written to: aiohttp's protocol object."""
+
+    transport: asyncio.Transport | None
+
+
+def safe(value: str) -> str:
+    """A header value that cannot be structure: printable ASCII, bounded; anything else is percent-encoded."""
+    value = value[:VALUE_CHARACTERS_MAX]
+    return value if value.isascii() and value.isprintable() else quote(value, safe=" :/")
+
+
+def header(name: str, value: str) -> str:
+    return f"{name}: {safe(value)}\r\n"
+
+
+def dollars(nano: int) -> str:
+    return f"{nano // 1_000_000_000}.{nano % 1_000_000_000:09d}"
+
+
+def duration(milliseconds: int) -> str:
+    """As OpenAI writes resets: `20ms`, `1s`, `6m0s`."""
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    seconds = -(-milliseconds // 1000)
+    return f"{seconds}s" if seconds < 60 else f"{seconds // 60}m{seconds % 60}s"
+
+
+def quota_headers(quota: Quota) -> str:
+    """`x-ratelimit-*` of the dimension that decides; nothing when no rate applies."""
+    if quota.kind != "rate":
+        return ""
+    return (
+        f"x-ratelimit-limit-requests: {quota.limit}\r\n"
+        f"x-ratelimit-remaining-requests: {quota.remaining}\r\n"
+        f"x-ratelimit-reset-requests: {duration(quota.reset_ms)}\r\n"
+    )
+
+
+def provider_headers(head: Head, publications: int) -> str:
+    """Who answered, and what of the provider's own headers is worth knowing."""
+    text = (
+        header("x-llmproxy-provider", head.provider)
+        + header("x-llmproxy-endpoint", head.endpoint)
+        + header("x-llmproxy-model", head.model)
+        + f"x-llmproxy-attempts: {publications}\r\nx-llmproxy-retries: {head.retries}\r\n"
+        + findings_header(head.findings)
+    )
+    for name, value in list(head.headers.items())[:UPSTREAM_HEADERS_MAX]:
+        if name.isascii() and name.replace("-", "").replace("_", "").isalnum():
+            text += header(f"x-llmproxy-upstream-{name.lower()}", value)
+    return text
+
+
+def findings_header(findings: Mapping[str, int]) -> str:
+    if not findings:
+        return ""
+    return header("x-llmproxy-findings", ",".join(f"{kind}={count}" for kind, count in sorted(findings.items())))
+
+
+def error_headers(failure: Failure) -> str:
+    """When to come again, and whether; SDKs obey `x-should-retry` before anything else."""
+    retryable = kind_of(failure).retryable
+    text = f"x-should-retry: {'true' if retryable else 'false'}\r\n"
+    wait_ms = failure.retry_after_ms or (RETRY_AFTER_MS if retryable else 0)
+    if wait_ms:
+        text += f"retry-after: {-(-wait_ms // 1000)}\r\nretry-after-ms: {wait_ms}\r\n"
+    if status_of(failure) == 401:
+        text += "www-authenticate: Bearer\r\n"
+    return text
+
+
+class Reply:
+    """One answer on one connection. `close` says that the connection ends with it; `ending`, that every one does."""
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_date",
+        "_ending",
+        "_http10",
+        "close",
+        "head_only",
+        "request_id",
+        "started",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        date: str,
+        request_id: str,
+        *,
+        http10: bool,
+        head_only: bool,
+        close: bool,
+        ending: Callable[[], bool],
+    ) -> None:
+        self._ending = ending
+        self._connection, self._date, self._http10 = connection, date, http10
+        self.request_id, self.head_only, self.close = request_id, head_only, close
+        self.started = False
+        self._chunked = not http10
+
+    def whole(self, status: int, body: bytes, headers: str = "", content_type: str = JSON) -> Sent:
+        """Head and body in one write."""
+        head = self._head(status, content_type, NOT_STORED, f"content-length: {len(body)}\r\n{headers}")
+        self._write(head if self.head_only else head + body)
+        return self._sent()
+
+    def error(self, failure: Failure, rendering: Rendering, headers: str = "") -> Sent:
+        body = rendering.error(failure, self.request_id)
+        return self.whole(status_of(failure), body, error_headers(failure) + headers)
+
+    def informational(self, line: bytes) -> None:
+        transport = self._connection.transport
+        if transport is not None:
+            transport.write(line)
+
+    def begin_stream(self, headers: str) -> None:
+        """From here on the status is 200, whatever happens."""
+        if self._http10:
+            self.close = True
+        framing = "transfer-encoding: chunked\r\n" if self._chunked else ""
+        self._write(self._head(200, SSE, "no-cache", f"x-accel-buffering: no\r\n{framing}{headers}"))
+
+    def stream(self, events: bytes) -> None:
+        self._write(self._chunk(events))
+
+    def end_stream(self, events: bytes, *, broken: bool = False) -> Sent:
+        """The last events and the end of the body in one write. A broken stream's connection closes."""
+        self.close = self.close or broken
+        self._write(self._chunk(events) + (LAST_CHUNK if self._chunked else b""))
+        return self._sent()
+
+    @property
+    def unsent_bytes(self) -> int:
+        transport = self._connection.transport
+        return transport.get_write_buffer_size() if transport is not None else 0
+
+    def abort_unless_read(self, seconds: float = DRAIN_S) -> None:
+        """Cuts the connection off if its client has not read the answer by then; costs nothing when it has."""
+        transport = self._connection.transport
+        if transport is None or not transport.get_write_buffer_size():
+            return
+        loop = asyncio.get_running_loop()
+
+        def look(unsent_before: int) -> None:
+            unsent = transport.get_write_buffer_size()
+            if unsent and (transport.is_closing() or unsent >= unsent_before):
+                transport.abort()
+            elif unsent:
+                loop.call_later(seconds, look, unsent)
+
+        loop.call_later(seconds, look, transport.get_write_buffer_size())
+
+    def _sent(self) -> Sent:
+        return Sent(not (self.close or self._ending()))
+
+    def _head(self, status: int, content_type: str, cache: str, headers: str) -> bytes:
+        connection = "close" if self.close or self._ending() else "keep-alive"
+        return (
+            f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\n{CONSTANT}date: {self._date}\r\n"
+            f"content-type: {content_type}\r\ncache-control: {cache}\r\nconnection: {connection}\r\n"
+            f"x-request-id: {self.request_id}\r\n{headers}\r\n"
+        ).encode("ascii")
+
+    def _chunk(self, events: bytes) -> bytes:
+        if not self._chunked or not events:
+            return events
+        return b"%x\r\n%b\r\n" % (len(events), events)
+
+    def _write(self, data: bytes) -> None:
+        transport = self._connection.transport
+        self.started = True
+        if transport is None:
+            raise ConnectionResetError("the client has left")
+        transport.write(data)
+
+
+class StreamSink:
+    """A stream's events, written as they come from the bus."""
+
+    __slots__ = ("_headers", "_rendering", "_reply")
+
+    def __init__(self, reply: Reply, rendering: Rendering, headers: Callable[[], str]) -> None:
+        self._reply, self._rendering, self._headers = reply, rendering, headers
+
+    def begin(self, head: Head, publications: int) -> None:
+        try:
+            self._reply.begin_stream(self._headers() + provider_headers(head, publications))
+        except ConnectionResetError:
+            return  # The handler is about to hear of it.
+
+    def send(self, data: Sequence[Data]) -> None:
+        event = self._rendering.event
+        try:
+            self._reply.stream(event(data[0]) if len(data) == 1 else b"".join(map(event, data)))
+        except ConnectionResetError:
+            return
+
+    def ping(self) -> None:
+        try:
+            self._reply.stream(self._rendering.ping)
+        except ConnectionResetError:
+            return
+
+    @property
+    def unsent_bytes(self) -> int:
+        return self._reply.unsent_bytes
+
+
+class Dates:
+    """The `date` header, made anew when the second has changed."""
+
+    def __init__(self) -> None:
+        self.text, self._second = "", -1
+
+    def at(self, now_s: float) -> str:
+        second = int(now_s)
+        if second != self._second:
+            self.text, self._second = formatdate(second, usegmt=True), second
+        return self.text
