@@ -1,5 +1,6 @@
 """Every subject in the system, bound to the type that travels on it; the only place where text enters a subject."""
 
+import hashlib
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -16,16 +17,23 @@ from llmproxy.common.records import Announcement, AuditBatch, Event
 T = TypeVar("T")
 
 ROOT = "llmproxy.v1"
+TOKEN_BYTES_MAX = 128  # Longer texts are named by their hash: NATS ends a connection whose control line passes 4 KiB.
 PLAIN_TOKEN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 ADDRESS = re.compile(r"[a-z][a-z-]{0,31}\.[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def token(text: str) -> str:
-    """One subject token for any text: itself when it is plain, else `=` and base64url, so that it cannot be structure."""
+    """One subject token for any text: itself when it is plain, else `=` and base64url, so that it cannot be structure.
+
+    A long text becomes `==` and its SHA-256. Different texts have different tokens.
+    """
     if PLAIN_TOKEN.fullmatch(text):
         return text
-    return "=" + urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    written = text.encode(errors="surrogatepass")  # A header's stray bytes must not end in an exception here.
+    if len(written) > TOKEN_BYTES_MAX:
+        return "==" + hashlib.sha256(written).hexdigest()
+    return "=" + urlsafe_b64encode(written).decode().rstrip("=")
 
 
 def address(service: str, instance: str) -> str:

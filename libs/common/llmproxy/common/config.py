@@ -1,9 +1,11 @@
 """The whole configuration as frozen structs: parsed once, checked with the fix in the message, swapped as one snapshot."""
 
+import difflib
 import hashlib
+import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -16,6 +18,7 @@ from llmproxy.common.policy import KINDS, Policy
 Provider = Literal["openai", "anthropic", "google", "ollama", "demo"]
 PROVIDERS: tuple[Provider, ...] = ("openai", "anthropic", "google", "ollama", "demo")
 Strategy = Literal["failover", "round_robin"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -32,9 +35,9 @@ class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     url: str = ""  # What the vendor documents as the base, with or without its version path; "" is the vendor's own.
     key: str = ""
     models: tuple[str, ...] = ()
-    first_byte_ms: int = 120_000
-    idle_ms: int = 60_000
-    connect_ms: int = 5_000
+    first_byte_ms: Positive = 120_000
+    idle_ms: Positive = 60_000
+    connect_ms: Positive = 5_000
 
 
 class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,32 +67,32 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     ip: Limit = Limit()
     tenant: Limit = Limit()
     when_redis_fails: Literal["local", "closed"] = "local"
-    redis_timeout_ms: int = 50
+    redis_timeout_ms: Positive = 50
 
 
 class Breaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    failures: int = 5  # In a row, within `window_ms`.
-    window_ms: int = 30_000
-    open_ms: int = 10_000  # Then one probe is let through.
-    probe_lease_ms: int = 30_000
+    failures: Positive = 5  # In a row, within `window_ms`.
+    window_ms: Positive = 30_000
+    open_ms: Positive = 10_000  # Then one probe is let through.
+    probe_lease_ms: Positive = 30_000
 
 
 class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    attempts_max: int = 4
+    attempts_max: Positive = 4
     breaker: Breaker = Breaker()
 
 
 class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     mode: Literal["strict", "relaxed"] = "strict"
-    spool_bytes_max: int = 64 << 20  # relaxed: what is kept on disk while JetStream is away.
+    spool_bytes_max: Positive = 64 << 20  # relaxed: what is kept on disk while JetStream is away.
 
 
 class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    max_body_bytes: int = BODY_BYTES_MAX
-    max_depth: int = 64
-    max_in_flight: int = 4_096  # Per edge; above it 503 at once.
-    deadline_ms: int = 600_000
-    grace_ms: int = 3_000  # How long the edge tries again while a stage has no instance.
+    max_body_bytes: Positive = BODY_BYTES_MAX
+    max_depth: Positive = 64
+    max_in_flight: Positive = 4_096  # Per edge; above it 503 at once.
+    deadline_ms: Positive = 600_000
+    grace_ms: Annotated[int, msgspec.Meta(ge=0)] = 3_000  # How long the edge tries again while a stage has no instance.
     trusted_proxies: tuple[str, ...] = ()  # Addresses or networks whose X-Forwarded-For is believed.
 
 
@@ -125,15 +128,18 @@ def fingerprint(config: Config) -> str:
 def parse(text: str, environment: Mapping[str, str]) -> Config:
     """YAML to a checked Config. `${NAME}` in a value is replaced from `environment`. Raises ConfigError."""
     try:
-        tree = yaml.safe_load(text) or {}
+        tree = yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"not valid YAML{where}: {getattr(error, 'problem', None) or 'cannot be read'}") from None
     try:
-        config = msgspec.convert(expand(tree, environment), Config)
+        tree = expand(tree, environment)
+        config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(_place_and_fix(str(error), tree)) from None
+    except RecursionError:
+        raise ConfigError("nested too deeply; does an alias (*name) refer to what holds it?") from None
     check(config)
     return config
 
@@ -174,6 +180,13 @@ def check(config: Config) -> None:
         _check_targets(f"groups.{name}.targets", group.targets, config)
     for name, targets in config.fallbacks.items():
         _check_targets(f"fallbacks.{name}", targets, config)
+    for address in config.gateway.trusted_proxies:
+        try:
+            ipaddress.ip_network(address, strict=False)
+        except ValueError:
+            raise ConfigError(
+                f"gateway.trusted_proxies: {address!r} is neither an address nor a network; write 10.0.0.0/8"
+            ) from None
     for kind in config.policy.kinds:
         if kind not in KINDS and not kind.startswith("secret."):
             raise ConfigError(f"policy.kinds.{kind}: unknown kind; one of {', '.join(KINDS)} or secret.<name>")
@@ -184,6 +197,60 @@ def check(config: Config) -> None:
             raise ConfigError(f"prices.{model}: {error}") from None
     for scope in ("key", "ip", "tenant"):
         _check_limit(f"limits.{scope}", getattr(config.limits, scope))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice: YAML would keep the last one, and nobody would know which rule holds."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for name, _ in node.value:
+            if isinstance(name, yaml.ScalarNode) and name.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{name.value!r} is given twice; keep one", name.start_mark
+                )
+            seen.add(str(name.value))
+        return super().construct_mapping(node, deep)
+
+
+def _place_and_fix(problem: str, tree: Any) -> str:
+    """`endpoints.main.provider: …` for what msgspec says, with the entry's own name and the likely spelling."""
+    what, _, path = problem.rpartition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    section, dictionary, rest = path.partition("[...]")
+    if dictionary and section in ENTRIES:
+        path = f"{section}.{_bad_entry(tree[section], ENTRIES[section])}{rest}"
+    unknown = UNKNOWN_FIELD.search(problem)
+    if unknown:
+        close = difflib.get_close_matches(unknown[1], FIELDS, n=1)
+        what = f"unknown field {unknown[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
+    return f"{path}: {what or problem}" if path else what or problem
+
+
+def _bad_entry(entries: Mapping[Any, Any], kind: Any) -> str:
+    for name, entry in entries.items():
+        try:
+            msgspec.convert({name: entry}, dict[str, kind])
+        except msgspec.ValidationError:
+            return str(name)
+    return "*"
+
+
+UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
+ENTRIES: dict[str, Any] = {
+    "endpoints": Endpoint,
+    "groups": Group,
+    "fallbacks": tuple[Target, ...],
+    "prices": money.ListedPrice,
+}
+FIELDS = sorted(
+    {
+        field
+        for kind in (Config, Gateway, Endpoint, Group, Target, Policy, Limits, Limit, Routing, Breaker, Audit)
+        for field in kind.__struct_fields__
+    }
+    | set(money.ListedPrice.__struct_fields__)
+)
 
 
 def _check_targets(at: str, targets: tuple[Target, ...], config: Config) -> None:

@@ -39,7 +39,7 @@ def generate() -> str:
 
 
 def checksum(body: str) -> str:
-    number, digits = zlib.crc32(body.encode()), ""
+    number, digits = zlib.crc32(_bytes(body)), ""
     for _ in range(CHECK_DIGITS):
         number, digit = divmod(number, len(ALPHABET))
         digits = ALPHABET[digit] + digits
@@ -55,9 +55,14 @@ def is_well_formed(key: str) -> bool:
 
 def hash_key(key: str) -> str:
     """The whole SHA-256: a truncated hash is how two callers become one (CVE-2026-35030)."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(_bytes(key)).hexdigest()
 
 
 def key_id(digest: str) -> str:
     """The public id of a key, from its hash; tells nothing about the key."""
     return "key_" + hashlib.sha256(b"id:" + digest.encode()).hexdigest()[:12]
+
+
+def _bytes(presented: str) -> bytes:
+    """What a client presents may be no text at all; then it is a wrong key, not an exception."""
+    return presented.encode(errors="surrogatepass")

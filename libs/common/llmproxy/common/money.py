@@ -40,13 +40,18 @@ def price(listed: ListedPrice) -> Price:
 
 
 def cost(usage: Usage, price: Price) -> int:
-    """Nano-dollars, rounded up once. Cache tokens are part of `usage.input`; unknown cache prices cost as input."""
-    read, write = min(usage.cache_read, usage.input), min(usage.cache_write, max(usage.input - usage.cache_read, 0))
+    """Nano-dollars, rounded up once. Cache tokens are part of `usage.input`; unknown cache prices cost as input.
+
+    The counts are a provider's word: a negative one counts as none, so that nobody's spending is lowered by it.
+    """
+    tokens = max(usage.input, 0)
+    read = min(max(usage.cache_read, 0), tokens)
+    write = min(max(usage.cache_write, 0), tokens - read)
     total = (
-        (usage.input - read - write) * price.input
+        (tokens - read - write) * price.input
         + read * (price.input if price.cache_read is None else price.cache_read)
         + write * (price.input if price.cache_write is None else price.cache_write)
-        + usage.output * price.output
+        + max(usage.output, 0) * price.output
     )
     return -(-total // TOKENS_PER_PRICE)
 

@@ -1,8 +1,8 @@
 """What the guards do with what they find, as operators configure it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 Action = Literal["mask", "redact", "block", "flag", "allow"]
 """mask: placeholder out, original back in the answer; redact: gone for good; block: refuse the request;
@@ -17,7 +17,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Per kind of finding; kinds not named here are masked."""
 
     kinds: dict[str, Action] = {}
-    guard_timeout_ms: int = 2_000  # Of the whole chain for one request; then it fails closed.
+    guard_timeout_ms: Annotated[int, Meta(ge=1)] = 2_000  # Of the whole chain for one request; then it fails closed.
 
     def action(self, kind: str) -> Action:
         return self.kinds.get(kind, "mask")

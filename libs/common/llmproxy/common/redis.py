@@ -4,7 +4,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as Client
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from llmproxy.common.errors import Unavailable
@@ -12,7 +15,8 @@ from llmproxy.common.errors import Unavailable
 TIMEOUT_S = 0.05
 FAILURES_TO_OPEN = 3
 OPEN_S = 1.0
-CONNECTIONS_MAX = 16
+CONNECTIONS_MAX = 16  # Callers beyond them wait, within their budget.
+RETRIES = 1  # For a connection that the server closed meanwhile; whoever waits longer has other plans.
 
 Value = bytes | int | None
 
@@ -45,12 +49,15 @@ class Redis:
     def __init__(
         self, url: str, *, timeout_s: float = TIMEOUT_S, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._client: Client = Client.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS_MAX,
+            timeout=None,  # `guarded` bounds the whole call.
             socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), RETRIES),
             decode_responses=False,
         )
+        self._client: Client = Client.from_pool(pool)
         self._timeout_s, self._monotonic = timeout_s, monotonic
         self._failures = 0
         self._retry_at = 0.0
@@ -66,8 +73,11 @@ class Redis:
         await self.guarded(lambda client: client.ping())
 
     async def guarded(self, call: Callable[[Client], Awaitable[object]]) -> object:
-        if not self.available and self._monotonic() < self._retry_at:
-            raise Unavailable("limits_unavailable", "Redis does not answer; check that redis-server runs")
+        """The reply of `call`. Raises Unavailable within the time budget, or at once while Redis is left alone."""
+        if not self.available:
+            if self._monotonic() < self._retry_at:
+                raise Unavailable("limits_unavailable", "Redis does not answer; check that redis-server runs")
+            self._retry_at = self._monotonic() + OPEN_S  # This call finds out; the others need not wait for it.
         try:
             async with asyncio.timeout(self._timeout_s):
                 reply = await call(self._client)

@@ -1,5 +1,7 @@
 """When to try again: a pure decision over attempts, hints and a random number."""
 
+RETRY_AFTER_MS_MAX = 24 * 3_600_000  # A provider may say anything; nobody waits longer than a day.
+
 
 def backoff_ms(attempt: int, *, random: float, base_ms: int = 50, cap_ms: int = 2_000) -> int:
     """Full jitter over a doubling ceiling. `attempt` counts from 0; `random` is in [0, 1)."""
@@ -13,12 +15,14 @@ def parse_retry_after_ms(value: str, now_s: float) -> int:
     if not value:
         return 0
     try:
-        return max(0, int(float(value) * 1000))
-    except ValueError:
+        return _bounded_ms(float(value))
+    except (ValueError, OverflowError):
         pass
-    except OverflowError:
-        return 0
     try:
-        return max(0, int((parsedate_to_datetime(value).timestamp() - now_s) * 1000))
-    except (ValueError, TypeError):
+        return _bounded_ms(parsedate_to_datetime(value).timestamp() - now_s)
+    except (ValueError, TypeError, OverflowError):
         return 0
+
+
+def _bounded_ms(seconds: float) -> int:
+    return min(max(0, int(seconds * 1000)), RETRY_AFTER_MS_MAX)

@@ -95,7 +95,9 @@ class Pipeline(Generic[D]):
             except Exception as error:  # noqa: BLE001 - a step is foreign code; its words may quote the request
                 result = self._failure(step, type(error).__name__)
             if not isinstance(result, Result):
-                return self._finish(index, result, context)
+                if inspect.isawaitable(result):
+                    return self._finish(index, result, context)
+                result = self._checked(step, result)
             if not isinstance(result, Pass | Modify):
                 return result
         return PASS
@@ -113,17 +115,25 @@ class Pipeline(Generic[D]):
                 outcome = step.run(context)
             except Exception as error:  # noqa: BLE001 - as above
                 outcome = self._failure(step, type(error).__name__)
-            result = await self._bounded(step, outcome) if inspect.isawaitable(outcome) else outcome
+            result = (
+                await self._bounded(step, outcome) if inspect.isawaitable(outcome) else self._checked(step, outcome)
+            )
         return result if not isinstance(result, Modify) else PASS
 
     async def _bounded(self, step: Step[D], pending: Awaitable[Result]) -> Result:
         try:
             async with asyncio.timeout(step.timeout_ms / 1000):
-                return await pending
+                return self._checked(step, await pending)
         except TimeoutError:
             return self._failure(step, "timeout")
         except Exception as error:  # noqa: BLE001 - as above
             return self._failure(step, type(error).__name__)
+
+    def _checked(self, step: Step[D], outcome: object) -> Result:
+        """A step that says nothing understandable has not said that the request may pass."""
+        if isinstance(outcome, Result):
+            return outcome
+        return self._failure(step, f"it returned {type(outcome).__name__}")
 
     def _failure(self, step: Step[D], reason: str) -> Result:
         self.failed[step.name] = self.failed.get(step.name, 0) + 1

@@ -1,0 +1,143 @@
+"""Money: exact, conserved, monotone, never negative, rounded up once."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from llmproxy.common.envelope import Price
+from llmproxy.common.frames import Usage
+from llmproxy.common.money import ListedPrice, cost, find_price, load_prices, nano_dollars, price
+
+counts = st.integers(0, 10**9)
+wild_counts = st.integers(-(10**9), 10**9)
+amounts = st.integers(0, 10**12)
+prices = st.builds(
+    Price, input=amounts, output=amounts, cache_read=st.none() | amounts, cache_write=st.none() | amounts
+)
+
+
+@st.composite
+def usages(draw: st.DrawFn) -> Usage:
+    """As providers count: cache tokens are part of the input."""
+    tokens = draw(counts)
+    read = draw(st.integers(0, tokens))
+    return Usage(input=tokens, output=draw(counts), cache_read=read, cache_write=draw(st.integers(0, tokens - read)))
+
+
+def exact(usage: Usage, price: Price) -> Fraction:
+    plain = usage.input - usage.cache_read - usage.cache_write
+    read = price.input if price.cache_read is None else price.cache_read
+    write = price.input if price.cache_write is None else price.cache_write
+    parts = plain * price.input + usage.cache_read * read + usage.cache_write * write + usage.output * price.output
+    return Fraction(parts, 1_000_000)
+
+
+@given(usages(), prices)
+def test_a_cost_is_the_exact_amount_rounded_up_once(usage: Usage, price: Price) -> None:
+    assert 0 <= cost(usage, price) - exact(usage, price) < 1
+
+
+@given(usages(), usages(), prices)
+def test_money_is_conserved_when_usage_is_split(one: Usage, other: Usage, price: Price) -> None:
+    whole = Usage(
+        input=one.input + other.input,
+        output=one.output + other.output,
+        cache_read=one.cache_read + other.cache_read,
+        cache_write=one.cache_write + other.cache_write,
+    )
+    apart = cost(one, price) + cost(other, price)
+    assert cost(whole, price) <= apart <= cost(whole, price) + 1  # Only the second rounding.
+
+
+@given(usages(), prices, counts, counts)
+def test_more_tokens_never_cost_less(usage: Usage, price: Price, more_input: int, more_output: int) -> None:
+    more = Usage(
+        input=usage.input + more_input,
+        output=usage.output + more_output,
+        cache_read=usage.cache_read,
+        cache_write=usage.cache_write,
+    )
+    assert cost(more, price) >= cost(usage, price)
+
+
+@given(st.builds(Usage, input=wild_counts, output=wild_counts, cache_read=wild_counts, cache_write=wild_counts), prices)
+@example(Usage(input=-1_000_000), Price(input=5))
+@example(Usage(output=10, input=-1_000_000, cache_read=-7), Price(input=5, output=1, cache_read=9))
+def test_no_count_a_provider_reports_makes_money(usage: Usage, price: Price) -> None:
+    output_alone = Usage(output=max(usage.output, 0))
+    assert cost(usage, price) >= cost(output_alone, price) >= 0
+
+
+@given(usages(), prices)
+def test_cache_counts_beyond_the_input_are_not_charged(usage: Usage, price: Price) -> None:
+    inflated = Usage(input=usage.input, output=usage.output, cache_read=usage.input + 5, cache_write=7)
+    read_all = Usage(input=usage.input, output=usage.output, cache_read=usage.input)
+    assert cost(inflated, price) == cost(read_all, price)
+
+
+def test_an_unknown_cache_price_costs_as_input() -> None:
+    usage = Usage(input=3_000_000, cache_read=1_000_000, cache_write=1_000_000)
+    assert cost(usage, Price(input=7)) == 21
+
+
+def test_the_smallest_cost_is_one_nano_dollar_not_zero() -> None:
+    assert cost(Usage(input=1), Price(input=1)) == 1
+
+
+@given(st.decimals(0, 999_999_999, places=9))
+def test_dollars_become_nano_dollars_exactly(dollars: Decimal) -> None:
+    assert nano_dollars(f"{dollars:f}") == int(dollars * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("dollars", "nano"), [("0", 0), ("2.5", 2_500_000_000), ("0.000000001", 1), ("0.1", 10**8), ("10", 10**10)]
+)
+def test_prices_as_vendors_write_them(dollars: str, nano: int) -> None:
+    assert nano_dollars(dollars) == nano
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1e3", ".5", "1,5", "$2", "nan", "inf", "1_000", "٣", "1.2.3", " 1", "0x1"])
+def test_what_is_not_a_price_is_refused_with_the_way_to_write_it(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a price in dollars; write it like 2\.50"):
+        nano_dollars(text)
+
+
+@pytest.mark.parametrize("text", ["0.0000000001", "1234567890"])
+def test_what_cannot_be_exact_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        nano_dollars(text)
+
+
+def test_the_shipped_prices_load_and_cost_something() -> None:
+    shipped = {model: price(listed) for model, listed in load_prices().items()}
+    assert len(shipped) > 10
+    free = [model for model, one in shipped.items() if not one.input]
+    assert not free, f"{free} would be counted as free"
+
+
+def test_a_cached_read_is_never_dearer_than_a_fresh_one() -> None:
+    for model, listed in load_prices().items():
+        known = price(listed)
+        assert known.cache_read is None or known.cache_read <= known.input, model
+
+
+def test_the_longest_listed_prefix_prices_a_dated_model() -> None:
+    table = {"gpt-4o": Price(input=1), "gpt-4o-mini": Price(input=2), "gpt": Price(input=3)}
+    assert find_price(table, "gpt-4o-2024-11-20") == Price(input=1)
+    assert find_price(table, "gpt-4o-mini-2024-07-18") == Price(input=2)
+    assert find_price(table, "gpt-4o") == Price(input=1)
+    assert find_price(table, "o3") == Price()
+
+
+@given(st.dictionaries(st.text("ab-", min_size=1, max_size=4), prices, max_size=6), st.text("ab-", max_size=8))
+def test_a_found_price_is_that_of_no_shorter_prefix(table: dict[str, Price], model: str) -> None:
+    matching = [name for name in table if model.startswith(name)]
+    expected = table[max(matching, key=len)] if matching else Price()
+    assert find_price(table, model) == expected
+
+
+def test_a_listed_price_keeps_what_is_not_given_unknown() -> None:
+    assert price(ListedPrice(input="1")) == Price(input=10**9, cache_read=None, cache_write=None)
