@@ -1,0 +1,229 @@
+"""The configuration: parsed once, and what is wrong names its place and the fix."""
+
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmproxy.common import config
+from llmproxy.common.config import Config, ConfigError, Endpoint, Group, Snapshot, Target, fingerprint, parse
+
+WHOLE = """
+gateway:
+  max_body_bytes: 1048576
+  trusted_proxies: ["10.0.0.0/8", "192.168.1.1"]
+endpoints:
+  main:
+    provider: openai
+    url: ${BASE}/v1
+    key: env:OPENAI_API_KEY
+    models: [gpt-4o, gpt-4o-mini]
+  claude:
+    provider: anthropic
+    key: file:/run/secrets/anthropic
+    models: ["*"]
+groups:
+  smart:
+    strategy: round_robin
+    targets:
+      - endpoint: main
+        model: gpt-4o
+      - endpoint: claude
+        model: claude-sonnet-4-5
+fallbacks:
+  gpt-4o:
+    - endpoint: claude
+      model: claude-sonnet-4-5
+policy:
+  kinds: {email: redact, secret: block, secret.aws: mask}
+limits:
+  key: {requests_per_minute: 600, concurrency: 32}
+prices:
+  my-model: {input: "0.10", output: "0.20"}
+"""
+ONE_ENDPOINT = "endpoints: {main: {provider: openai, models: [m]}}\n"
+
+
+def problem(text: str, **environment: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, environment)
+    return str(caught.value)
+
+
+def test_a_whole_file_parses() -> None:
+    parsed = parse(WHOLE, {"BASE": "https://llm.example.com"})
+    assert parsed.endpoints["main"].url == "https://llm.example.com/v1"
+    assert parsed.groups["smart"].targets[1] == Target(endpoint="claude", model="claude-sonnet-4-5")
+    assert parsed.policy.action("secret.aws") == "mask"
+    assert parsed.limits.key.concurrency == 32
+
+
+@pytest.mark.parametrize("text", ["", "{}", "# nothing\n", "---\n"])
+def test_an_empty_file_is_the_defaults(text: str) -> None:
+    assert parse(text, {}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "fix"),
+    [
+        ("endpoints: {Main: {provider: openai, models: [m]}}", "endpoints.Main", "lower-case letters"),
+        (
+            "endpoints: {a: {provider: openai, models: [m], url: example.com}}",
+            "endpoints.a.url",
+            "must start with http://",
+        ),
+        ("endpoints: {a: {provider: openai, models: [m], key: sk-live}}", "endpoints.a.key", "env:NAME or file:PATH"),
+        ("endpoints: {a: {provider: openai}}", "endpoints.a.models", "list at least one model"),
+        (ONE_ENDPOINT + "groups: {g: {targets: []}}", "groups.g.targets", "list at least one target"),
+        (ONE_ENDPOINT + "groups: {g: {targets: [{endpoint: other}]}}", "groups.g.targets[0].endpoint", "known: main"),
+        (ONE_ENDPOINT + "fallbacks: {m: [{endpoint: other}]}", "fallbacks.m[0].endpoint", "known: main"),
+        ("fallbacks: {m: [{endpoint: other}]}", "fallbacks.m[0].endpoint", "none is configured"),
+        ("policy: {kinds: {emails: mask}}", "policy.kinds.emails", "email"),
+        ('prices: {m: {input: "1,50"}}', "prices.m", "write it like 2.50"),
+        ("limits: {key: {requests_per_minute: 0}}", "limits.key.requests_per_minute", "leave it out for no limit"),
+        ("limits: {ip: {burst: -1}}", "limits.ip.burst", "at least 1"),
+        ("limits: {tenant: {concurrency: 0}}", "limits.tenant.concurrency", "at least 1"),
+        ("gateway: {trusted_proxies: [proxy.local]}", "gateway.trusted_proxies", "write 10.0.0.0/8"),
+        ("gateway: {max_in_flight: 0}", "gateway.max_in_flight", ">= 1"),
+        ("gateway: {deadline_ms: soon}", "gateway.deadline_ms", "Expected `int`"),
+        ("routing: {breaker: {failures: -5}}", "routing.breaker.failures", ">= 1"),
+        ("audit: {mode: off-ish}", "audit.mode", "Invalid enum value"),
+        (
+            "endpoints: {a: {provider: openai, models: [m]}, b: {provider: opnai, models: [m]}}",
+            "endpoints.b.provider",
+            "enum",
+        ),
+        ("endpoints: {a: {models: [m]}}", "endpoints.a", "required field `provider`"),
+        ("groups: {good: {targets: []}, bad: {targets: 3}}", "groups.bad.targets", "array"),
+        ("- a list", "Expected `object`", "array"),
+    ],
+)
+def test_an_error_names_the_place_and_the_fix(text: str, place: str, fix: str) -> None:
+    said = problem(text)
+    assert said.startswith(place)
+    assert fix in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gatway: {}", "unknown field 'gatway'; did you mean 'gateway'?"),
+        ("endpoints: {main: {provider: openai, model: [m]}}", "endpoints.main: unknown field 'model'"),
+        ("gateway: {max_body_byte: 1}", "gateway: unknown field 'max_body_byte'; did you mean 'max_body_bytes'?"),
+        ("gateway: {zzzzzz: 1}", "gateway: unknown field 'zzzzzz'; remove it"),
+    ],
+)
+def test_an_unknown_field_is_an_error_and_the_likely_one_is_named(text: str, said: str) -> None:
+    assert said in problem(text)
+
+
+def test_a_key_given_twice_is_an_error_where_yaml_would_keep_the_last() -> None:
+    said = problem("policy:\n  kinds:\n    email: block\n    email: allow\n")
+    assert "line 4" in said
+    assert "'email' is given twice" in said
+
+
+def test_bad_yaml_names_line_and_column() -> None:
+    assert problem("gateway:\n  max_depth: [1\n").startswith("not valid YAML at line 3, column 1")
+
+
+@pytest.mark.parametrize("text", ["!!python/object/apply:os.system ['true']", "&a [*a]", "\x00"])
+def test_hostile_yaml_is_an_error_and_nothing_runs(text: str) -> None:
+    assert problem(text)
+
+
+def test_a_wrong_key_is_not_quoted() -> None:
+    assert "sk-live-1" not in problem("endpoints: {a: {provider: openai, models: [m], key: sk-live-1}}")
+
+
+# -- ${ENV}
+
+
+def test_a_reference_is_replaced_anywhere_in_a_value() -> None:
+    text = "endpoints: {a: {provider: openai, models: ['${M}-x', y], url: 'https://${HOST}:${PORT}/v1'}}"
+    endpoint = parse(text, {"M": "m", "HOST": "h", "PORT": "1"}).endpoints["a"]
+    assert endpoint.url == "https://h:1/v1"
+    assert endpoint.models == ("m-x", "y")
+
+
+def test_an_unset_variable_is_an_error_that_says_what_to_do() -> None:
+    said = problem("endpoints: {a: {provider: openai, models: [m], url: 'https://${HOST}'}}")
+    assert said == "${HOST} is not set; export HOST or remove the reference"
+
+
+def test_an_empty_variable_is_a_value() -> None:
+    assert parse("endpoints: {a: {provider: openai, models: [m], url: '${U}'}}", {"U": ""}).endpoints["a"].url == ""
+
+
+def test_what_a_variable_holds_is_not_expanded_again() -> None:
+    parsed = parse("endpoints: {a: {provider: openai, models: ['${M}']}}", {"M": "${SECRET}", "SECRET": "x"})
+    assert parsed.endpoints["a"].models == ("${SECRET}",)
+
+
+@given(st.text(max_size=30).filter(lambda text: "${" not in text))
+def test_text_without_a_reference_stays_as_it_is(text: str) -> None:
+    assert config.expand({"a": [text]}, {}) == {"a": [text]}
+
+
+# -- what follows from it
+
+
+def test_models_are_named_once_in_order_with_groups_and_without_the_wildcard() -> None:
+    parsed = parse(WHOLE, {"BASE": "https://x"})
+    assert list(config.models(parsed).items()) == [("gpt-4o", "openai"), ("gpt-4o-mini", "openai"), ("smart", "openai")]
+
+
+def test_the_first_endpoint_with_a_model_gives_its_provider() -> None:
+    made = Config(
+        endpoints={"a": Endpoint(provider="ollama", models=("m",)), "b": Endpoint(provider="openai", models=("m",))}
+    )
+    assert config.models(made) == {"m": "ollama"}
+
+
+names = st.text("abcdefgh", min_size=1, max_size=5)
+endpoints = st.builds(
+    Endpoint, provider=st.sampled_from(config.PROVIDERS), models=st.lists(names, min_size=1, max_size=3).map(tuple)
+)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    made = draw(st.dictionaries(names, endpoints, min_size=1, max_size=3))
+    targets = st.builds(Target, endpoint=st.sampled_from(sorted(made)), model=names)
+    groups = draw(
+        st.dictionaries(
+            names, st.builds(Group, targets=st.lists(targets, min_size=1, max_size=3).map(tuple)), max_size=2
+        )
+    )
+    return Config(endpoints=made, groups=groups)
+
+
+@given(configs())
+def test_what_is_written_out_parses_to_the_same(made: Config) -> None:
+    written = yaml.safe_dump(msgspec.to_builtins(made))
+    assert parse(written, {}) == made
+
+
+@given(configs(), configs())
+def test_the_fingerprint_tells_configurations_apart_and_ignores_order(one: Config, other: Config) -> None:
+    reordered = msgspec.structs.replace(one, endpoints=dict(reversed(one.endpoints.items())))
+    assert fingerprint(one) == fingerprint(reordered)
+    assert (fingerprint(one) == fingerprint(other)) == (one == other)
+
+
+def test_a_snapshot_survives_the_bus() -> None:
+    sent = Snapshot(revision=7, config=parse(WHOLE, {"BASE": "https://x"}))
+    received = msgspec.json.decode(msgspec.json.encode(sent), type=Snapshot)
+    assert received == sent
+    assert received.fingerprint == sent.fingerprint
+
+
+def test_the_schema_knows_every_field_and_refuses_others() -> None:
+    schema: dict[str, Any] = config.schema()
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    definition = schema["$defs"]["Endpoint"]
+    assert set(definition["properties"]) == set(Endpoint.__struct_fields__)
+    assert definition["additionalProperties"] is False
