@@ -256,7 +256,8 @@ class Call:
 
     async def _whole(self, reply: Reply, destination: Destination, watch: Watch) -> None:
         self._arrived()
-        watch.extend(self.attempt.idle_ms / 1000)
+        if not reply.has_arrived:  # A short body came with its head; that is the usual case, and timers cost.
+            watch.extend(self.attempt.idle_ms / 1000)
         result = destination.adapter.response(await reply.read_all(), self._origin())
         if result.failure is not None:
             raise result.failure

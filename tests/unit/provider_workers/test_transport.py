@@ -1,0 +1,133 @@
+"""Keys stay at their origin; waits end when they should, and cancellations mean what they meant."""
+
+import asyncio
+
+import pytest
+
+from llmproxy.common.config import Endpoint
+from llmproxy.common.errors import GatewayError
+from llmproxy.provider_workers.adapters import ADAPTERS
+from llmproxy.provider_workers.adapters.base import HttpRequest
+from llmproxy.provider_workers.credentials import Credentials
+from llmproxy.provider_workers.transport import URLS_KEPT_MAX, Destination, Transport, Watch
+
+HEADERS = (("content-type", "application/json"),)
+
+
+def destination(url: str = "https://api.example.com/v1", key: str = "env:KEY") -> Destination:
+    endpoint = Endpoint(provider="openai", url=url, key=key, models=("*",))
+    return Destination("up", endpoint, ADAPTERS["openai"], Credentials({"KEY": "sk-1"}))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example.com/v1/chat/completions",
+        "http://api.example.com/v1/chat/completions",
+        "https://api.example.com:8443/v1/chat/completions",
+        "https://api.example.com@evil.example.com/v1",
+        "//evil.example.com/",
+        "https://api.example.com.evil.com/",
+        "file:///etc/passwd",
+    ],
+)
+def test_a_call_never_leaves_the_origin_of_its_endpoint(url: str) -> None:
+    async def scenario() -> None:
+        transport = Transport()
+        try:
+            with pytest.raises(GatewayError) as raised:
+                await transport.call(destination(), HttpRequest(method="POST", url=url, headers=HEADERS, body=b"{}"))
+            assert "evil" not in raised.value.message
+            assert "sk-1" not in raised.value.message
+        finally:
+            await transport.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_vendors_own_origin_is_used_when_none_is_configured() -> None:
+    assert str(destination(url="").url("https://api.openai.com/v1/chat/completions")).startswith(
+        "https://api.openai.com/"
+    )
+    with pytest.raises(GatewayError):
+        destination(url="").url("https://api.example.com/v1/chat/completions")
+
+
+def test_a_line_break_in_a_url_cannot_start_another_header() -> None:
+    url = destination().url("https://api.example.com/v1/models/a\r\nx-evil: 1")
+    assert "\n" not in url.raw_path_qs
+    assert "\r" not in url.raw_path_qs
+
+
+def test_what_is_kept_of_urls_is_bounded() -> None:
+    kept = destination()
+    for number in range(URLS_KEPT_MAX * 2 + 3):
+        kept.url(f"https://api.example.com/v1/models/{number}")
+    assert len(kept._urls) <= URLS_KEPT_MAX
+
+
+def test_headers_are_made_once_and_again_when_the_key_changes() -> None:
+    environment = {"KEY": "sk-1"}
+    endpoint = Endpoint(provider="openai", url="https://api.example.com", key="env:KEY", models=("*",))
+    kept = Destination("up", endpoint, ADAPTERS["openai"], Credentials(environment))
+    first = kept.headers(HEADERS, "")
+    assert kept.headers(HEADERS, "") is first
+    traced = kept.headers(HEADERS, "00-aa-bb-01")
+    assert traced["traceparent"] == "00-aa-bb-01"
+    assert "traceparent" not in kept.headers(HEADERS, "")
+    environment["KEY"] = "sk-2"
+    assert kept.headers(HEADERS, "")["authorization"] == "Bearer sk-2"
+
+
+async def silence(seconds: float, *, extended_s: float | None = None, deadline_s: float = 3_600) -> tuple[float, Watch]:
+    """Waits under a watch for something that never comes; how long, and the watch."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    watch = Watch(seconds, started + deadline_s)
+    try:
+        with watch:
+            if extended_s is not None:
+                watch.extend(extended_s)
+            await asyncio.Event().wait()
+    except TimeoutError:
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        return loop.time() - started, watch
+    raise AssertionError("the watch did not expire")
+
+
+def waited(*arguments: float, **options: float) -> tuple[float, Watch]:
+    return asyncio.run(asyncio.wait_for(silence(*arguments, **options), 5))
+
+
+def test_a_watch_that_expires_is_a_timeout() -> None:
+    assert waited(0.01)[0] >= 0.01
+
+
+def test_a_watch_that_is_extended_does_not_expire_early() -> None:
+    assert waited(0.02, extended_s=0.08)[0] >= 0.07
+
+
+def test_a_watch_that_is_shortened_expires_sooner() -> None:
+    assert waited(3_600, extended_s=0.01)[0] < 4
+
+
+def test_no_extension_outlives_the_deadline() -> None:
+    _, watch = waited(10, extended_s=3_600, deadline_s=0.02)
+    assert watch.is_past_deadline
+
+
+def test_a_cancellation_from_outside_stays_one() -> None:
+    async def scenario() -> None:
+        async def waits() -> None:
+            with Watch(60, asyncio.get_running_loop().time() + 60):
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
