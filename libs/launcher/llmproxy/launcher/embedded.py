@@ -178,8 +178,8 @@ class EmbeddedServers:
         path = self.data.file("nats", "nats-server.conf")
         passwords = {user: self.nats_password(user) for user in nats.USERS}
         test_password = self.nats_password(nats.TEST_USER) if self._with_test_user else ""
-        store = self.data.folder("nats", "jetstream")
-        write_private(path, nats.configuration(port, store, passwords, test_password).encode())
+        store = str(self.data.folder("nats", "jetstream"))
+        write_private(path, nats.configuration(port, store, passwords, test_password=test_password).encode())
         program = Program(
             name="nats",
             argv=(str(nats.binary()), "--config", str(path)),

@@ -14,7 +14,7 @@ SERVICES: tuple[Service, ...] = ("audit", "admin", "provider-workers", "router",
 PREFIX = "LLM_PROXY_"
 COMMON = ("NATS_URL", "NATS_USER", "NATS_PASSWORD", "INSTANCE", "PROBES_HOST", "PROBES_PORT")
 OWN: dict[Service, tuple[str, ...]] = {
-    "edge": ("REDIS_URL", "LISTEN_FD", "DATA_DIR"),
+    "edge": ("REDIS_URL", "LISTEN_FD", "SPOOL_DIR", "EDGES"),
     "shield": ("MASK_SECRET",),
     "router": ("REDIS_URL",),
     "provider-workers": (),  # And the provider keys: see `provider_keys`.
@@ -24,12 +24,21 @@ OWN: dict[Service, tuple[str, ...]] = {
 # What an operator may set for all services, and for one: passed on as it is.
 COMMON_TUNABLE = ("DRAIN_S", "LOG_LEVEL")
 TUNABLE: dict[Service, tuple[str, ...]] = {
-    "edge": (),
+    "edge": ("LINGER_S",),
     "shield": ("MAX_IN_FLIGHT", "SHIELD_PROCESSES"),
     "router": (),
     "provider-workers": ("WORKER_PROVIDERS", "DEMO_CHUNK_MS"),
     "audit": (),
     "admin": (),
+}
+# Where there is no launcher to hand over a listening socket.
+IN_A_CONTAINER: dict[Service, tuple[str, ...]] = {
+    "edge": ("HOST", "PORT"),
+    "shield": (),
+    "router": (),
+    "provider-workers": (),
+    "audit": (),
+    "admin": ("HOST", "PORT"),
 }
 # What any program may need from its surroundings and nobody keeps secret.
 SURROUNDINGS = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH")

@@ -319,6 +319,8 @@ class Gateway:
             "REDIS_URL": self.servers.redis_url,
             "POSTGRES_DSN": self.servers.postgres_dsn,
             "DATA_DIR": str(self.data.root),
+            "SPOOL_DIR": str(self.data.folder("spool")),
+            "EDGES": str(self.options.scale.get("edge", 1)),
             "MASK_SECRET": self.environment.get("LLM_PROXY_MASK_SECRET") or self.data.secret("mask"),
             "ADMIN_TOKEN": self.admin_token,
             "CONFIG": str(self._config_path),

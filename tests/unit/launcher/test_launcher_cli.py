@@ -1,0 +1,272 @@
+"""The command line: what it asks admin, what it prints, and how it fails."""
+
+import http.server
+import json
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from llmproxy.common.config import Config, Endpoint
+from llmproxy.launcher import announcement, exits
+from llmproxy.launcher.cli import cli
+
+CLEAN = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "LLM_PROXY_DATA"))
+TOKEN = "the-admin-token"
+
+
+class FakeAdmin:
+    """Admin's API as the issue describes it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Any]] = []
+        self.keys: list[dict[str, Any]] = []
+        self.status: dict[str, Any] = {"ready": True, "instances": [], "endpoints": []}
+        fake = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.answer(*fake.get(self.path), needs_token=True)
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                fake.asked.append(("POST", self.path, body))
+                self.answer(201, {"key": "llmp-new", "record": {"id": "key_1"}}, needs_token=True)
+
+            def do_DELETE(self) -> None:
+                fake.asked.append(("DELETE", self.path, None))
+                known = self.path.endswith("/key_1")
+                missing = {"error": {"code": "not_found", "message": "there is no key 'key_2'"}}
+                self.answer(204 if known else 404, {} if known else missing, needs_token=True)
+
+            def answer(self, status: int, body: object, *, needs_token: bool) -> None:
+                if self.headers["Authorization"] != f"Bearer {TOKEN}":
+                    status, body = 401, {"error": {"code": "unauthorized", "message": "no"}}
+                content = b"" if status == 204 else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def get(self, path: str) -> tuple[int, object]:
+        return 200, self.status if path == "/api/v1/status" else {"keys": self.keys}
+
+
+@pytest.fixture
+def admin() -> Iterator[FakeAdmin]:
+    admin = FakeAdmin()
+    thread = threading.Thread(target=admin.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield admin
+    admin.server.shutdown()
+    admin.server.server_close()
+    thread.join()
+
+
+def ask(*arguments: str, admin: FakeAdmin | None = None, token: str = TOKEN, **environment: str) -> Result:
+    where = {"LLM_PROXY_ADMIN_URL": admin.url, "LLM_PROXY_ADMIN_TOKEN": token} if admin else {}
+    outside = {**CLEAN, "LLM_PROXY_LOCAL_DISCOVERY": "0", **where, **environment}
+    return CliRunner().invoke(cli, list(arguments), env=outside)
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["up"], ["config"], ["keys"], ["keys", "create"], ["audit"], ["audit", "verify"], ["status"]]
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    answer = ask(*command, "--help")
+    assert answer.exit_code == exits.OK
+    assert len(answer.output.splitlines()) > 5
+
+
+def test_the_exit_codes_are_part_of_the_help() -> None:
+    assert "5  a gateway runs on this data folder already" in ask("--help").output
+
+
+def test_a_good_file_checks_out(tmp_path: Path) -> None:
+    file = tmp_path / "good.yaml"
+    file.write_text("endpoints: {demo: {provider: demo, models: [demo]}}")
+    answer = ask("config", "check", str(file))
+    assert answer.exit_code == exits.OK
+    assert "1 endpoint, 1 model" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("endpoints: [", "not valid YAML"),
+        ("endpoints: {x: {provider: acme, models: [m]}}", "acme"),
+        ("endpoint: {}", "endpoint"),
+        ("endpoints: {x: {provider: openai, models: [m], key: sk-123}}", "endpoints.x.key: write a reference"),
+        ("limits: {key: {requests_per_minute: '${NOT_SET}'}}", "NOT_SET"),
+    ],
+)
+def test_a_bad_file_exits_with_3_and_names_the_place(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    answer = ask("config", "check", str(file))
+    assert answer.exit_code == exits.CONFIGURATION
+    assert str(file) in answer.output
+    assert said in answer.output
+    assert "sk-123" not in answer.output
+
+
+def test_a_missing_file_is_named() -> None:
+    answer = ask("config", "check", "/nowhere/llmproxy.yaml")
+    assert answer.exit_code == exits.CONFIGURATION
+    assert "/nowhere/llmproxy.yaml cannot be read: No such file" in answer.output
+
+
+def test_show_prints_references_and_never_a_key(tmp_path: Path) -> None:
+    answer = ask("config", "show", "--data", str(tmp_path), OPENAI_API_KEY="sk-secret-value")
+    assert answer.exit_code == exits.OK
+    assert yaml.safe_load(answer.output)["endpoints"]["openai"]["key"] == "env:OPENAI_API_KEY"
+    assert "sk-secret-value" not in answer.output
+
+
+def test_schema_is_json_schema() -> None:
+    assert json.loads(ask("config", "schema").output)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_a_new_key_is_printed_alone_so_that_a_script_can_take_it(admin: FakeAdmin) -> None:
+    arguments = ["keys", "create", "--name", "ci", "--tenant", "acme", "--model", "a", "--model", "b", "--rpm", "60"]
+    answer = ask(*arguments, "--concurrency", "5", "--expires", "30d", admin=admin)
+    assert answer.exit_code == exits.OK
+    assert answer.stdout == "llmp-new\n"
+    body = admin.asked[0][2]
+    assert body.pop("expires_at_ms") > 30 * 86_400_000
+    assert body == {
+        "name": "ci",
+        "tenant": "acme",
+        "principal": "",
+        "models": ["a", "b"],
+        "limit": {"requests_per_minute": 60, "concurrency": 5},
+    }
+
+
+def test_keys_are_listed_with_their_state(admin: FakeAdmin) -> None:
+    admin.keys = [
+        {"id": "key_1", "name": "ci", "models": ["gpt-4o"], "limit": {"requests_per_minute": 60}},
+        {"id": "key_2", "name": "old", "revoked_at_ms": 5},
+        {"id": "key_3", "name": "late", "expires_at_ms": 5},
+    ]
+    lines = ask("keys", "list", admin=admin).output.splitlines()
+    assert "60/min" in lines[1]
+    assert [line.split()[-1] for line in lines[1:]] == ["valid", "revoked", "expired"]
+
+
+def test_an_unknown_key_is_not_revoked_and_says_so(admin: FakeAdmin) -> None:
+    assert ask("keys", "revoke", "key_1", admin=admin).exit_code == exits.OK
+    answer = ask("keys", "revoke", "key_2", admin=admin)
+    assert answer.exit_code == exits.NOT_SO
+    assert "there is no key 'key_2'" in answer.output
+
+
+def test_status_shows_instances_and_exits_with_1_when_one_is_not_ready(admin: FakeAdmin) -> None:
+    instance = {
+        "service": "shield",
+        "instance": "shield-1-ab12",
+        "ready": True,
+        "in_flight": 3,
+        "notes": {"redis": "slow"},
+    }
+    admin.status = {"instances": [instance], "endpoints": [{"name": "openai", "provider": "openai", "models": ["m"]}]}
+    good = ask("status", admin=admin)
+    assert good.exit_code == exits.OK
+    assert "shield-1-ab12" in good.output
+    assert "redis: slow" in good.output
+    admin.status = {"instances": [{**instance, "ready": False}]}
+    assert ask("status", admin=admin).exit_code == exits.NOT_SO
+    assert json.loads(ask("status", "--json", admin=admin).output) == admin.status
+
+
+def test_a_wrong_token_and_a_missing_gateway_exit_with_4_and_name_the_fix(admin: FakeAdmin, tmp_path: Path) -> None:
+    wrong = ask("keys", "list", admin=admin, token="wrong")
+    assert wrong.exit_code == exits.UNREACHABLE
+    assert "LLM_PROXY_ADMIN_TOKEN" in wrong.output
+    missing = ask(
+        "status", "--data", str(tmp_path), LLM_PROXY_ADMIN_TOKEN="x", LLM_PROXY_ADMIN_URL="http://127.0.0.1:9"
+    )
+    assert missing.exit_code == exits.UNREACHABLE
+    assert "llmproxy up" in missing.output
+    without = ask("status", "--data", str(tmp_path))
+    assert without.exit_code == exits.UNREACHABLE
+    assert "admin.token is not there" in without.output
+
+
+def test_the_token_is_found_in_the_data_folder(admin: FakeAdmin, tmp_path: Path) -> None:
+    (tmp_path / "admin.token").write_text(TOKEN + "\n")
+    assert ask("keys", "list", "--data", str(tmp_path), LLM_PROXY_ADMIN_URL=admin.url).exit_code == exits.OK
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["up", "--scale", "nobody=2"],
+        ["up", "--scale", "shield=0"],
+        ["up", "--scale", "shield"],
+        ["up", "--ports", "nats=99999"],
+        ["keys", "create"],
+        ["keys", "create", "--name", "x", "--expires", "soon"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    assert ask(*arguments).exit_code == exits.USAGE
+
+
+def test_verifying_a_folder_without_a_ledger_says_so(tmp_path: Path) -> None:
+    answer = ask("audit", "verify", "--data", str(tmp_path / "empty"))
+    assert answer.exit_code == exits.UNREACHABLE
+    assert "holds no ledger" in answer.output
+
+
+@pytest.mark.parametrize("variable", ["LLM_PROXY_API_KEYS", "LLM_PROXY_ADMIN_TOKEN"])
+def test_a_guessable_credential_is_refused_off_this_machine(tmp_path: Path, variable: str) -> None:
+    hosts = ["--host", "0.0.0.0", "--admin-host", "0.0.0.0"]
+    answer = ask("up", "--data", str(tmp_path / "data"), "--port", "0", *hosts, **{variable: "test"})
+    assert answer.exit_code == exits.CONFIGURATION
+    assert f"{variable}: too short" in answer.output
+
+
+def test_compose_init_writes_each_secret_for_its_service_once(tmp_path: Path) -> None:
+    folder = tmp_path / "compose"
+    assert ask("compose", "init", "--to", str(folder)).exit_code == exits.OK
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert ask("compose", "init", "--to", str(folder)).exit_code == exits.CANNOT_START
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_announced_curl_line_survives_any_model_name() -> None:
+    config = Config(endpoints={"x": Endpoint(provider="openai", models=("it's",))})
+    lines = list(
+        announcement.lines(
+            gateway_url="http://127.0.0.1:1",
+            admin_url="http://127.0.0.1:2",
+            data=Path("/d"),
+            config=config,
+            key="llmp-k",
+            keys_exist=False,
+        )
+    )
+    import shlex
+
+    (curl,) = [line for line in lines if line.strip().startswith("curl")]
+    words = shlex.split(curl)
+    assert json.loads(words[-1])["model"] == "it's"
+    assert "Authorization: Bearer llmp-k" in words
+
+
+def test_the_version_is_printed() -> None:
+    assert ask("version").output.startswith("llmproxy 0.")

@@ -1,0 +1,200 @@
+"""What becomes of environment variables and of servers nearby."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmproxy.common.config import ConfigError
+from llmproxy.launcher import detect
+from llmproxy.launcher.detect import LocalServer
+
+SECRET = "sk-0123456789-not-to-be-seen"
+
+
+def test_with_nothing_configured_the_demo_answers() -> None:
+    found = detect.config({}, [])
+    assert list(found.endpoints) == ["demo"]
+    assert found.endpoints["demo"].models == ("demo",)
+
+
+@pytest.mark.parametrize(
+    ("variable", "provider"),
+    [
+        ("OPENAI_API_KEY", "openai"),
+        ("ANTHROPIC_API_KEY", "anthropic"),
+        ("GEMINI_API_KEY", "google"),
+        ("GOOGLE_API_KEY", "google"),
+    ],
+)
+def test_a_vendors_key_makes_its_endpoint_by_reference(variable: str, provider: str) -> None:
+    found = detect.config({variable: SECRET}, [])
+    assert list(found.endpoints) == [provider]
+    assert found.endpoints[provider].key == f"env:{variable}"
+    assert found.endpoints[provider].models
+    assert SECRET not in msgspec.json.encode(found).decode()
+
+
+def test_an_empty_key_variable_is_no_key() -> None:
+    assert list(detect.config({"OPENAI_API_KEY": "  "}, []).endpoints) == ["demo"]
+
+
+def test_a_named_endpoint_is_what_its_variables_say() -> None:
+    found = detect.config(
+        {
+            "LLM_PROXY_ENDPOINT_EU_WEST_URL": "https://llm.example.org/v1",
+            "LLM_PROXY_ENDPOINT_EU_WEST_PROVIDER": "openai",
+            "LLM_PROXY_ENDPOINT_EU_WEST_MODELS": "one, two,,",
+            "LLM_PROXY_ENDPOINT_EU_WEST_KEY": SECRET,
+        },
+        [],
+    )
+    endpoint = found.endpoints["eu_west"]
+    assert (endpoint.url, endpoint.models) == ("https://llm.example.org/v1", ("one", "two"))
+    assert endpoint.key == "env:LLM_PROXY_ENDPOINT_EU_WEST_KEY"
+
+
+@pytest.mark.parametrize(
+    ("url", "provider"),
+    [
+        ("https://api.openai.com/v1", "openai"),
+        ("https://api.anthropic.com", "anthropic"),
+        ("https://generativelanguage.googleapis.com/v1beta", "google"),
+        ("http://127.0.0.1:11434", "ollama"),
+        ("http://ollama.local:80", "ollama"),
+        ("http://127.0.0.1:11434/v1", "openai"),
+        ("https://llm.example.org", "openai"),
+    ],
+)
+def test_the_provider_follows_from_the_host(url: str, provider: str) -> None:
+    assert detect.config({"LLM_PROXY_ENDPOINT_X_URL": url}, []).endpoints["x"].provider == provider
+
+
+def test_without_models_a_vendor_serves_its_own_and_a_stranger_any() -> None:
+    environment = {
+        "LLM_PROXY_ENDPOINT_A_URL": "https://api.openai.com",
+        "LLM_PROXY_ENDPOINT_B_URL": "https://llm.example.org",
+    }
+    found = detect.config(environment, []).endpoints
+    assert "gpt-4o" in found["a"].models
+    assert found["b"].models == ("*",)
+
+
+def test_a_vendors_key_never_goes_to_another_host() -> None:
+    environment = {
+        "OPENAI_API_KEY": SECRET,
+        "LLM_PROXY_ENDPOINT_MINE_URL": "https://llm.example.org",
+        "LLM_PROXY_ENDPOINT_MINE_PROVIDER": "openai",
+        "LLM_PROXY_ENDPOINT_REAL_URL": "https://api.openai.com/v1",
+    }
+    found = detect.config(environment, []).endpoints
+    assert found["mine"].key == ""
+    assert found["real"].key == "env:OPENAI_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"LLM_PROXY_ENDPOINT_X_URL": "example.org"}, "LLM_PROXY_ENDPOINT_X_URL: must start with http"),
+        ({"LLM_PROXY_ENDPOINT_X_PROVIDER": "acme"}, "LLM_PROXY_ENDPOINT_X_PROVIDER: 'acme' is unknown; one of openai"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_the_fix(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        detect.config(environment, [])
+
+
+def test_an_endpoint_named_by_hand_wins_over_one_that_was_found() -> None:
+    environment = {
+        "LLM_PROXY_ENDPOINT_OLLAMA_URL": "http://10.0.0.1:11434",
+        "LLM_PROXY_ENDPOINT_OLLAMA_MODELS": "mine",
+        "LLM_PROXY_ENDPOINT_OPENAI_MODELS": "only-this",
+        "OPENAI_API_KEY": SECRET,
+    }
+    nearby = LocalServer(name="ollama", provider="ollama", url="http://127.0.0.1:11434", models=("other",))
+    found = detect.config(environment, [nearby]).endpoints
+    assert found["ollama"].models == ("mine",)
+    assert found["openai"].models == ("only-this",)
+    assert found["openai"].key == "env:OPENAI_API_KEY"
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"LLM_PROXY_ENDPOINT_[A-Z0-9_]{1,8}_(URL|KEY|MODELS|PROVIDER)", fullmatch=True),
+        st.text(max_size=20),
+    )
+)
+def test_any_environment_gives_a_configuration_or_says_what_is_wrong(environment: dict[str, str]) -> None:
+    try:
+        found = detect.config(environment, [])
+    except ConfigError:
+        return
+    assert found.endpoints
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ("gpu.local", "http://gpu.local:11434"),
+        ("http://gpu.local:1234/", "http://gpu.local:1234"),
+        ("https://gpu.local", "https://gpu.local:443"),
+        ("[::1]:11434", "http://[::1]:11434"),
+    ],
+)
+def test_ollama_host_is_read_as_ollama_reads_it(host: str, url: str) -> None:
+    assert detect.ollama_url(host) == url
+
+
+@pytest.mark.parametrize(
+    ("answer", "models"),
+    [
+        (b'{"models": [{"name": "llama3.2:latest"}, {"name": "qwen3"}]}', ("llama3.2:latest", "qwen3")),
+        (b'{"object": "list", "data": [{"id": "meta/llama"}]}', ("meta/llama",)),
+        (b"<html>", ()),
+        (b"[]", ()),
+        (b'{"models": {"a": 1}}', ()),
+        (b'{"data": [1, {"id": 5}, {}]}', ()),
+    ],
+)
+def test_only_names_are_taken_from_what_a_local_server_answers(answer: bytes, models: tuple[str, ...]) -> None:
+    assert detect.models_in(answer) == models
+
+
+@contextmanager
+def ollama(answer: bytes) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/api/tags" else 404)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_running_ollama_is_found_with_its_models() -> None:
+    with ollama(b'{"models": [{"name": "llama3.2"}]}') as host:
+        found = [server for server in detect.probe({"OLLAMA_HOST": host}) if server.name == "ollama"]
+    assert found == [LocalServer(name="ollama", provider="ollama", url=f"http://{host}", models=("llama3.2",))]
+
+
+def test_nobody_is_asked_when_discovery_is_off() -> None:
+    assert detect.candidates({"LLM_PROXY_LOCAL_DISCOVERY": "0"}) == []

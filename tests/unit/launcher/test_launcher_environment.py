@@ -1,0 +1,68 @@
+"""The table of who is told what."""
+
+import pytest
+
+from llmproxy.common.config import Config, Endpoint
+from llmproxy.launcher.environment import OWN, SERVICES, Service, provider_keys, service_environment
+
+CONFIG = Config(endpoints={"mine": Endpoint(provider="openai", models=("m",), key="env:MY_OWN_KEY")})
+PROVIDER_SECRETS = {
+    "OPENAI_API_KEY": "secret-1",
+    "ANTHROPIC_API_KEY": "secret-2",
+    "GEMINI_API_KEY": "secret-3",
+    "GOOGLE_API_KEY": "secret-4",
+    "LLM_PROXY_ENDPOINT_X_KEY": "secret-5",
+    "MY_OWN_KEY": "secret-6",
+    "HTTPS_PROXY": "http://user:secret-7@proxy",
+}
+OUTSIDE = {
+    **PROVIDER_SECRETS,
+    "LLM_PROXY_API_KEYS": "outside-keys",
+    "LLM_PROXY_ADMIN_TOKEN": "outside-token",
+    "AWS_SECRET_ACCESS_KEY": "nobody's",
+    "PATH": "/bin",
+    "LLM_PROXY_LOG_LEVEL": "DEBUG",
+}
+VALUES = {name: f"value-of-{name}" for names in OWN.values() for name in names} | {"NATS_URL": "nats://x"}
+
+
+def told(service: Service) -> dict[str, str]:
+    return service_environment(service, VALUES, OUTSIDE, CONFIG)
+
+
+def holders(value: str) -> set[str]:
+    return {service for service in SERVICES if any(value in text for text in told(service).values())}
+
+
+@pytest.mark.parametrize("secret", [f"secret-{number}" for number in range(1, 8)])
+def test_provider_keys_are_told_to_the_workers_alone(secret: str) -> None:
+    assert holders(secret) == {"provider-workers"}
+
+
+@pytest.mark.parametrize(
+    ("name", "services"),
+    [
+        ("POSTGRES_DSN", {"audit"}),
+        ("ADMIN_TOKEN", {"admin"}),
+        ("API_KEYS", {"admin"}),
+        ("MASK_SECRET", {"shield"}),
+        ("REDIS_URL", {"edge", "router"}),
+        ("LISTEN_FD", {"edge", "admin"}),
+    ],
+)
+def test_a_setting_is_told_to_whom_it_concerns(name: str, services: set[str]) -> None:
+    assert holders(f"value-of-{name}") == services
+
+
+def test_what_no_service_needs_is_told_to_none() -> None:
+    assert holders("nobody's") == set()
+    assert holders("outside-token") == set(), "only what the launcher decided on, not what lies around"
+
+
+def test_every_service_gets_the_bus_and_the_operators_log_level() -> None:
+    assert holders("nats://x") == set(SERVICES)
+    assert holders("DEBUG") == set(SERVICES)
+
+
+def test_keys_that_are_not_set_are_not_invented() -> None:
+    assert provider_keys({"PATH": "/bin"}, CONFIG) == {}
