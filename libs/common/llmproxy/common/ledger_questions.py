@@ -46,7 +46,6 @@ class LedgerVerified(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     problem: str = ""
     at_seq: int = 0
     head: str = ""  # Hex.
-    signed_seq: int = 0  # How far the signed checkpoint reaches.
 
 
 LedgerAnswer = LedgerPage | LedgerVerified

@@ -1,0 +1,199 @@
+"""Which configuration is in force: read from the file or taken over the API, numbered, recorded, and published for all.
+
+`file` and `environment`: the file decides, and is watched; the API refuses to write. `api`: the file is only the first
+configuration of an empty gateway. A change is recorded before it is published; an unusable file changes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from llmproxy.admin import problems
+from llmproxy.admin.changes import Changes
+from llmproxy.admin.problems import Problem
+from llmproxy.admin.routes import Actor
+from llmproxy.common import config as configuration
+from llmproxy.common.bus import Bucket, Bus
+from llmproxy.common.channels import CONFIG_BUCKET
+from llmproxy.common.config import REFERENCE, Config, ConfigError, Snapshot
+from llmproxy.common.config_watch import CURRENT
+from llmproxy.common.errors import GatewayError, Unavailable
+from llmproxy.common.probes import Readiness
+
+Source = Literal["file", "environment", "api"]
+POLL_S = 1.0
+DIFFERENCES_MAX = 200
+FILE_BYTES_MAX = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """One place that changes. Values are left out: the configuration itself shows them."""
+
+    path: str
+    change: Literal["added", "removed", "changed"]
+
+
+class Configuration:
+    def __init__(
+        self,
+        bus: Bus,
+        changes: Changes,
+        readiness: Readiness,
+        *,
+        source: Source,
+        path: str,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.source: Source = source
+        self._bus, self._changes, self._readiness = bus, changes, readiness
+        self._path = Path(path) if path else None
+        self._environment = environment
+        self._actor = Actor(f"config {source}")
+        self._bucket: Bucket | None = None
+        self._seen: tuple[int, int, int] | None = None
+
+    async def current(self) -> tuple[Snapshot | None, int]:
+        """What is published, and its number in the bucket (not its revision)."""
+        if self._bucket is None:
+            self._bucket = await self._bus.wire.bucket(CONFIG_BUCKET)
+        found = await self._bucket.get(CURRENT)
+        if found is None:
+            return None, 0
+        return msgspec.json.decode(found[0], type=Snapshot), found[1]
+
+    async def apply(self, config: Config, actor: Actor, expected: int | None = None) -> Snapshot:
+        """Publishes it as the next revision; what is in force already stays as it is. Raises Problem on a conflict."""
+        before, number = await self.current()
+        revision = 0 if before is None else before.revision
+        if expected is not None and expected != revision:
+            raise problems.conflict(f"revision {revision} is in force, not {expected}; read it again")
+        if before is not None and before.fingerprint == configuration.fingerprint(config):
+            return before
+        snapshot = Snapshot(revision=revision + 1, config=config, source=self.source)
+        subject = f"revision {snapshot.revision} {snapshot.fingerprint}"
+        await self._changes.record("config.applied", subject, actor)
+        assert self._bucket is not None
+        try:
+            await self._bucket.update(CURRENT, msgspec.json.encode(snapshot), number)
+        except GatewayError as error:
+            await self._changes.record("config.not_applied", subject, actor)
+            if error.code != "conflict":
+                raise
+            raise problems.conflict("somebody else changed the configuration meanwhile; read it again") from None
+        log.info("configuration %s is published", subject)
+        return snapshot
+
+    # The file.
+
+    async def follow(self) -> None:
+        """Publishes what the file says, now and after each change of it, until cancelled."""
+        while True:
+            signature = self._signature()
+            if signature != self._seen:
+                try:
+                    await self._look()
+                    self._seen = signature
+                except (Unavailable, Problem) as error:
+                    self._readiness.note("configuration", f"not published: {error.message}")
+            await asyncio.sleep(POLL_S)
+
+    async def _look(self) -> None:
+        """Raises Unavailable, or Problem when another admin was faster; then it is worth looking again."""
+        if self.source == "api" and (await self.current())[0] is not None:
+            return
+        try:
+            config = configuration.parse(self._read(), self._environment)
+        except ConfigError as error:
+            await self._refuse(str(error))
+            return
+        await self.apply(config, self._actor)
+        self._readiness.note("configuration", "")
+        self._readiness.block("configuration", "")
+
+    async def _refuse(self, problem: str) -> None:
+        snapshot, _ = await self.current()
+        if snapshot is None:
+            self._readiness.block("configuration", problem)
+            log.error("the configuration cannot be used: %s", problem)
+            return
+        text = f"{problem}; revision {snapshot.revision} stays in force"
+        self._readiness.note("configuration", text)
+        log.error("the new configuration is refused: %s", text)
+
+    def _read(self) -> str:
+        if self._path is None:
+            return ""
+        try:
+            with self._path.open("rb") as file:
+                raw = file.read(FILE_BYTES_MAX + 1)
+        except OSError as error:
+            raise ConfigError(f"{self._path} cannot be read: {error.strerror}") from None
+        if len(raw) > FILE_BYTES_MAX:
+            raise ConfigError(f"{self._path} is above {FILE_BYTES_MAX} bytes")
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raise ConfigError(f"{self._path} is not UTF-8") from None
+
+    def _signature(self) -> tuple[int, int, int]:
+        """Changes when the file does, also when it is replaced, as editors and Kubernetes do."""
+        if self._path is None:
+            return (0, 0, 0)
+        try:
+            status = self._path.stat()
+        except OSError:
+            return (-1, -1, -1)
+        return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+async def parse_sent(text: str) -> Config:
+    """A configuration from the API: nothing of this process' environment goes into it. Raises ConfigError.
+
+    In a thread: YAML of the size limit takes a second, and the bus must not think that this process is gone.
+    """
+    reference = REFERENCE.search(text)
+    if reference:
+        raise ConfigError(f"{reference[0]} is replaced in files only; write the value, or env:{reference[1]} for a key")
+    return await asyncio.to_thread(_parse_sent, text)
+
+
+def _parse_sent(text: str) -> Config:
+    if "&" in text and "*" in text and _has_alias(text):
+        raise ConfigError("YAML aliases (*name) are not taken over the API; write the values out")
+    return configuration.parse(text, {})
+
+
+def _has_alias(text: str) -> bool:
+    """An alias inside aliases makes a small text as large as one likes."""
+    try:
+        return any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError):
+        return False  # Parsing it says what is wrong.
+
+
+def differences(before: Config, after: Config) -> list[Difference]:
+    """The places where two configurations differ, at most DIFFERENCES_MAX."""
+    old, new = _flat("", msgspec.to_builtins(before)), _flat("", msgspec.to_builtins(after))
+    found = [
+        Difference(path=path, change="removed" if path not in new else "added" if path not in old else "changed")
+        for path in sorted({*old, *new})
+        if path not in old or path not in new or old[path] != new[path]
+    ]
+    return found[:DIFFERENCES_MAX]
+
+
+def _flat(path: str, tree: Any) -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {path: tree}
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found.update(_flat(f"{path}.{name}" if path else name, value))
+    return found

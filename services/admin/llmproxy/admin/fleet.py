@@ -1,0 +1,69 @@
+"""What runs and how it is, as the instances themselves say on the bus."""
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from llmproxy.common.records import Announcement, Event
+
+SERVICES = ("edge", "shield", "router", "provider-workers", "audit", "admin")
+STALE_S = 15.0  # Three announcements were missed.
+INSTANCES_MAX = 1_000
+ENDPOINTS_MAX = 10_000
+
+
+class LedgerHead(Struct, frozen=True, kw_only=True):
+    """As the audit service signed it last."""
+
+    seq: int
+    head: str
+    signature: str
+
+
+class Fleet:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.ledger: LedgerHead | None = None
+        self._now = now
+        self._heard: dict[tuple[str, str], tuple[float, Announcement]] = {}
+        self._open: set[str] = set()  # Endpoints whose circuit is open.
+
+    def announced(self, announcement: Announcement) -> None:
+        if len(self._heard) >= INSTANCES_MAX:
+            self._forget_stale()
+        if len(self._heard) < INSTANCES_MAX:
+            self._heard[announcement.service, announcement.instance] = (self._now(), announcement)
+
+    def circuit_opened(self, event: Event) -> None:
+        if len(self._open) < ENDPOINTS_MAX:
+            self._open.add(str(event.facts.get("endpoint", "")))
+
+    def circuit_closed(self, event: Event) -> None:
+        self._open.discard(str(event.facts.get("endpoint", "")))
+
+    def ledger_advanced(self, event: Event) -> None:
+        facts = event.facts
+        seq = facts.get("seq")
+        if isinstance(seq, int):
+            self.ledger = LedgerHead(
+                seq=seq, head=str(facts.get("head", "")), signature=str(facts.get("signature", ""))
+            )
+
+    def instances(self) -> list[Announcement]:
+        """Those heard of lately, by service and name."""
+        self._forget_stale()
+        return [self._heard[name][1] for name in sorted(self._heard)]
+
+    def is_open(self, endpoint: str) -> bool:
+        return endpoint in self._open
+
+    @property
+    def ready(self) -> bool:
+        """Whether every service has an instance that is ready."""
+        serving = {one.service for one in self.instances() if one.ready}
+        return serving.issuperset(SERVICES)
+
+    def _forget_stale(self) -> None:
+        oldest = self._now() - STALE_S
+        for name in [name for name, (heard_at, _) in self._heard.items() if heard_at < oldest]:
+            del self._heard[name]
