@@ -1,0 +1,83 @@
+"""Who can serve a model: groups, listed names, wildcards, fallbacks, prices."""
+
+from llmproxy.common.config import Config, Endpoint, Group, Target
+from llmproxy.common.money import ListedPrice
+from llmproxy.router.tables import WILDCARD_ROUTES_MAX, Route, Tables
+
+SHIPPED = {"gpt-4o": ListedPrice(input="2.5", output="10"), "llama3": ListedPrice(input="1")}
+
+
+def openai(*models: str) -> Endpoint:
+    return Endpoint(provider="openai", models=models)
+
+
+CONFIG = Config(
+    endpoints={
+        "one": openai("gpt-4o", "shared"),
+        "two": Endpoint(provider="anthropic", models=("claude", "shared"), first_byte_ms=7, idle_ms=8),
+        "any": Endpoint(provider="ollama", models=("*",)),
+    },
+    groups={
+        "fast": Group(targets=(Target(endpoint="two", model="claude"), Target(endpoint="one")), strategy="round_robin")
+    },
+    fallbacks={"gpt-4o": (Target(endpoint="two", model="claude"), Target(endpoint="one", model="gpt-4o"))},
+    prices={"claude": ListedPrice(output="15")},
+)
+
+
+def found(model: str, config: Config = CONFIG) -> Route:
+    route = Tables(config, SHIPPED).find(model)
+    assert route is not None
+    return route
+
+
+def names(route: Route) -> list[tuple[str, str]]:
+    return [(attempt.endpoint, attempt.model) for attempt in (*route.primary, *route.fallback)]
+
+
+def test_a_group_comes_before_everything_and_keeps_its_strategy() -> None:
+    assert found("fast").strategy == "round_robin"
+    assert names(found("fast")) == [("two", "claude"), ("one", "fast")]
+
+
+def test_endpoints_that_list_a_model_serve_it_in_their_order() -> None:
+    assert names(found("shared")) == [("one", "shared"), ("two", "shared")]
+
+
+def test_a_wildcard_serves_only_what_nobody_lists() -> None:
+    assert names(found("something-else")) == [("any", "something-else")]
+    assert ("any", "shared") not in names(found("shared"))
+
+
+def test_fallbacks_follow_and_do_not_repeat_what_was_tried() -> None:
+    assert names(found("gpt-4o")) == [("one", "gpt-4o"), ("two", "claude")]
+
+
+def test_without_a_wildcard_an_unknown_model_has_no_route() -> None:
+    assert Tables(Config(endpoints={"one": openai("gpt-4o")}), SHIPPED).find("other") is None
+    assert Tables(Config(), SHIPPED).find("*") is None
+
+
+def test_the_operators_prices_come_first_and_local_models_are_free() -> None:
+    assert found("gpt-4o").primary[0].price.input == 2_500_000_000
+    assert found("claude").primary[0].price.output == 15_000_000_000
+    assert found("llama3").primary[0].price.input == 0
+
+
+def test_the_endpoints_own_times_travel_in_the_attempt() -> None:
+    attempt = found("claude").primary[0]
+    assert (attempt.first_byte_ms, attempt.idle_ms, attempt.provider) == (7, 8, "anthropic")
+
+
+def test_what_is_kept_of_names_that_callers_choose_is_bounded() -> None:
+    tables = Tables(CONFIG, SHIPPED)
+    for number in range(WILDCARD_ROUTES_MAX + 10):
+        tables.find(f"made-up-{number}")
+    tables.find("x" * 10_000)
+    assert len(tables._wild_routes) <= WILDCARD_ROUTES_MAX
+    assert "x" * 10_000 not in tables._wild_routes
+
+
+def test_the_path_is_probed_at_the_first_endpoint_or_the_demo() -> None:
+    assert Tables(CONFIG, SHIPPED).probe() == "openai"
+    assert Tables(Config(), SHIPPED).probe() == "demo"
