@@ -1,0 +1,242 @@
+"""What leaves the router for a request: a slip with the right attempts, or a refusal that says why."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from llmproxy.common.bus import Answer
+from llmproxy.common.channels import REQUEST_CALL, REQUEST_ROUTE
+from llmproxy.common.config import Breaker, Config, Endpoint, Group, Routing, Target
+from llmproxy.common.envelope import Envelope
+from llmproxy.common.frames import Failure
+from llmproxy.common.outcomes import Outcome
+from llmproxy.common.testing import FakeBroker, FakeClock, envelope, fake_bus
+from llmproxy.router.circuits import Circuits
+from llmproxy.router.route import Router
+from llmproxy.router.tables import Tables
+
+WAIT_S = 5.0
+SETTINGS = Breaker(failures=1, open_ms=1_000)
+
+
+class Harness:
+    """An edge that asks, a router, and a worker that keeps what it is sent."""
+
+    def __init__(self, circuits: Circuits) -> None:
+        self.circuits = circuits
+        self.leases: list[str] = []
+        self.grants = True
+        self.now_ms = 0
+        self.slips: asyncio.Queue[Envelope] = asyncio.Queue()
+        self.failures: asyncio.Queue[Failure] = asyncio.Queue()
+        self._number = 0
+        self.edge: Any = None
+
+    async def lease(self, name: str, request_id: str) -> bool:
+        await asyncio.sleep(0)
+        self.leases.append(name)
+        return self.grants
+
+    def keep(self, slip: Envelope, answer: Answer) -> None:
+        self.slips.put_nowait(slip)
+
+    def fail(self, *endpoints: str) -> None:
+        for name in endpoints:
+            failed = Outcome(id="x", endpoint=name, provider="openai", model="m", ok=False, code="provider_error")
+            self.circuits.record(failed, self.now_ms)
+
+    def send(self, **fields: Any) -> None:
+        self._number += 1
+        request = envelope(**{"id": f"id-{self._number}", "model": "m", **fields})
+        self.edge.expect(request, lambda frames: self.failures.put_nowait(frames[0]))
+        self.edge.forward(REQUEST_ROUTE, request)
+
+    async def routed(self, **fields: Any) -> Envelope:
+        self.send(**fields)
+        return await asyncio.wait_for(self.slips.get(), WAIT_S)
+
+    async def plan(self, model: str = "m") -> list[str]:
+        return [attempt.endpoint for attempt in (await self.routed(model=model)).plan]
+
+    async def refused(self, **fields: Any) -> Failure:
+        self.send(**fields)
+        return await asyncio.wait_for(self.failures.get(), WAIT_S)
+
+
+@asynccontextmanager
+async def router(config: Config) -> AsyncIterator[Harness]:
+    broker = FakeBroker()
+    edge, routing, worker = [await fake_bus(broker, name) for name in ("edge", "router", "provider-workers")]
+    made = Harness(Circuits(SETTINGS))
+    made.edge = edge
+    handler = Router(routing, made.circuits, made.lease, monotonic_ms=lambda: made.now_ms)
+    handler.use(Tables(config, {}))
+    await routing.serve(REQUEST_ROUTE, handler, max_in_flight=64)
+    await worker.serve(REQUEST_CALL, made.keep, max_in_flight=64)
+    try:
+        yield made
+    finally:
+        for bus in (edge, routing, worker):
+            await bus.drain(0.0)
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await scenario()
+
+    asyncio.run(bounded())
+
+
+def endpoints(*names: str) -> dict[str, Endpoint]:
+    return {name: Endpoint(provider="openai", models=("m",)) for name in names}
+
+
+CONFIG = Config(
+    endpoints=endpoints("a", "b", "c"),
+    groups={"ring": Group(targets=tuple(Target(endpoint=name) for name in "abc"), strategy="round_robin")},
+)
+
+
+def test_the_slip_starts_at_its_first_attempt_and_leaves_the_request_as_it_was() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            slip = await asked.routed(findings={"email": 1}, step=7)
+            assert [attempt.endpoint for attempt in slip.plan] == ["a", "b", "c"]
+            assert (slip.step, slip.model, slip.findings) == (0, "m", {"email": 1})
+            assert not any(attempt.probe for attempt in slip.plan)
+
+    run(scenario)
+
+
+def test_round_robin_takes_turns_and_skips_what_is_open() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            assert [(await asked.plan("ring"))[0] for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+            asked.fail("b")
+            assert sorted([(await asked.plan("ring"))[0] for _ in range(6)]) == ["a", "a", "a", "c", "c", "c"]
+
+    run(scenario)
+
+
+def test_there_are_never_more_attempts_than_configured() -> None:
+    async def scenario() -> None:
+        async with router(Config(endpoints=endpoints(*"abcdef"), routing=Routing(attempts_max=2))) as asked:
+            assert await asked.plan() == ["a", "b"]
+
+    run(scenario)
+
+
+def test_an_unknown_model_is_not_found() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            failure = await asked.refused(model="nope")
+            assert (failure.code, failure.param, failure.stage) == ("model_not_found", "model", "router")
+            assert "nope" in failure.message
+            assert len((await asked.refused(model="x" * 100_000)).message) < 300
+
+    run(scenario)
+
+
+def test_an_open_endpoint_is_skipped() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            asked.fail("a")
+            assert await asked.plan() == ["b", "c"]
+            assert asked.leases == []
+
+    run(scenario)
+
+
+def test_when_everything_is_open_the_caller_learns_when_to_come_back() -> None:
+    async def scenario() -> None:
+        async with router(Config(endpoints=endpoints("a", "b"))) as asked:
+            asked.circuits.settings = Breaker(failures=1, open_ms=9_000)
+            asked.fail("a")
+            asked.circuits.settings = Breaker(failures=1, open_ms=4_000)
+            asked.fail("b")
+            failure = await asked.refused()
+            assert (failure.code, failure.retry_after_ms) == ("no_endpoint_available", 4_000)
+
+    run(scenario)
+
+
+def test_a_half_open_endpoint_gets_one_probe_first_in_the_plan() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            asked.fail("a")
+            asked.now_ms = 2_000
+            slip = await asked.routed()
+            assert [(attempt.endpoint, attempt.probe) for attempt in slip.plan] == [
+                ("a", True),
+                ("b", False),
+                ("c", False),
+            ]
+            asked.grants = False
+            assert await asked.plan() == ["b", "c"]
+
+    run(scenario)
+
+
+def test_a_half_open_endpoint_further_down_takes_no_lease() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            asked.fail("b")
+            asked.now_ms = 2_000
+            assert await asked.plan() == ["a", "c"]
+            assert asked.leases == []
+
+    run(scenario)
+
+
+def test_with_all_half_open_and_leased_the_caller_comes_back_soon() -> None:
+    async def scenario() -> None:
+        async with router(Config(endpoints=endpoints("a", "b"))) as asked:
+            asked.fail("a", "b")
+            asked.now_ms, asked.grants = 2_000, False
+            failure = await asked.refused()
+            assert (failure.code, failure.retry_after_ms) == ("no_endpoint_available", 1_000)
+            assert asked.leases == ["a", "b"]
+
+    run(scenario)
+
+
+def test_a_rate_limited_endpoint_goes_last_but_stays() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            limited = Outcome(
+                id="x",
+                endpoint="a",
+                provider="openai",
+                model="m",
+                ok=False,
+                code="provider_rate_limited",
+                retry_after_ms=900,
+            )
+            asked.circuits.record(limited, 0)
+            assert await asked.plan() == ["b", "c", "a"]
+            asked.now_ms = 901
+            assert await asked.plan() == ["a", "b", "c"]
+
+    run(scenario)
+
+
+def test_a_probe_of_the_path_goes_to_the_first_endpoints_family() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            slip = await asked.routed(api="probe", model="")
+            assert slip.plan == ()
+
+    run(scenario)
+
+
+def test_the_ring_lists_its_steps_in_order() -> None:
+    async def scenario() -> None:
+        bus = await fake_bus(FakeBroker(), "router", now=FakeClock())
+        handler = Router(bus, Circuits(SETTINGS), Harness(Circuits(SETTINGS)).lease)
+        assert [step.name for step in handler.pipeline.describe()] == ["resolve", "order", "attempts"]
+        assert {step.fail for step in handler.pipeline.describe()} == {"closed"}
+        await bus.drain(0.0)
+
+    run(scenario)
