@@ -20,7 +20,8 @@ def validate(body: Mapping[str, Any], behaviour: Behaviour) -> None:
     try:
         ChatRequest.model_validate(body)
         for message in body["messages"]:
-            Message.model_validate(message)
+            images = [{"value": image} for image in message.get("images") or []]  # The SDK's wrapper of the same.
+            Message.model_validate({**message, "images": images})
             if unknown := sorted(message.keys() - Message.model_fields.keys()):
                 raise Refused(f"unknown field of a message: {unknown[0]}")
             for image in message.get("images") or []:

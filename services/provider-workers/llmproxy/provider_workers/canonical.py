@@ -241,11 +241,11 @@ def text_of(part: Part, at: str, vendor: str) -> str:
 
 
 def text(message: Message, index: int, vendor: str) -> str:
-    """The whole content as one text; parts are joined as they are."""
+    """The whole content as one text. What a model said is joined as it was said, other parts are lines."""
     if isinstance(message.content, str):
         return message.content
     found = [text_of(part, f"messages[{index}].content[{i}]", vendor) for i, part in enumerate(message.content or [])]
-    return "".join(found)
+    return ("" if message.role == "assistant" else "\n").join(found)
 
 
 def functions(chat: Chat, vendor: str) -> list[FunctionTool]:
@@ -281,6 +281,11 @@ def arguments(function: Function, at: str) -> Raw:
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise invalid(at, "must be the text of a JSON object; repair or remove this tool call") from None
     return Raw(raw)
+
+
+def compact(arguments: Raw) -> str:
+    """A vendor's arguments object as the text that `arguments` is here; numbers keep their spelling."""
+    return msgspec.json.format(bytes(arguments), indent=-1).decode()
 
 
 class Choice(Struct, frozen=True):
@@ -413,6 +418,9 @@ class Chunk(Struct, frozen=True, kw_only=True):
 
 ENCODER = msgspec.json.Encoder()
 
+OUR_CALL_IDS = "call_"
+CALL_ID_CHARS = 24  # Of the request's id: the random end of a UUIDv7.
+
 NOTHING = Delta()
 
 
@@ -442,6 +450,11 @@ def completion(origin: Origin, choices: list[ChoiceOut], usage: Usage, finish: F
 
 def completion_id(origin: Origin) -> str:
     return f"chatcmpl-{origin.id}"
+
+
+def call_id(origin: Origin, number: int) -> str:
+    """An id for a tool call of a vendor that gives none. OpenAI takes at most 40 characters when it comes back."""
+    return f"{OUR_CALL_IDS}{origin.id.replace('-', '')[-CALL_ID_CHARS:]}_{number}"
 
 
 def failed(error: GatewayError) -> Answer:

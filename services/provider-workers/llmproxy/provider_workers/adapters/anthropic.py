@@ -29,6 +29,7 @@ from llmproxy.provider_workers.canonical import (
     ToolCallOut,
     broken,
     calls,
+    compact,
     completion,
     data_url,
     decode_vendor,
@@ -380,11 +381,19 @@ def conversation(chat: Chat, dropped: list[str]) -> tuple[list[dict[str, Any]], 
             turns[-1]["content"].extend(blocks)
         else:
             turns.append({"role": role, "content": blocks})
+    if turns and turns[-1]["role"] == "assistant":
+        trim(turns[-1]["content"])
     if not turns:
         raise invalid(
             "messages", f"must hold a user message that is not empty: {VENDOR} answers no system prompt alone"
         )
     return system, turns
+
+
+def trim(blocks: list[Any]) -> None:
+    """The API refuses white space at the end of an answer that it is to go on with."""
+    if isinstance(blocks[-1], dict) and blocks[-1]["type"] == "text":
+        blocks[-1]["text"] = blocks[-1]["text"].rstrip()
 
 
 def texts(message: Message, index: int) -> list[dict[str, Any]]:
@@ -491,7 +500,7 @@ def message_of(reply: Reply) -> MessageOut:
             case "redacted_thinking":
                 thinking.append(raw)
             case "tool_use":
-                function = FunctionOut(name=block.name, arguments=bytes(block.input).decode())
+                function = FunctionOut(name=block.name, arguments=compact(block.input))
                 called.append(ToolCallOut(id=block.id, type="function", function=function))
     return MessageOut(
         content="".join(text) if text or not called else None,
@@ -651,7 +660,7 @@ class Stream:
         if block is None:
             return
         if block.type == "tool_use" and not self._argued:
-            out.append(self._arguments(bytes(block.input).decode()))  # A call without arguments has no delta.
+            out.append(self._arguments(compact(block.input)))  # A call without arguments has no delta.
         if block.type == "thinking":
             whole = {"type": "thinking", "thinking": "".join(self._thinking), "signature": self._signature}
             out.append(self._chunks.delta(Delta(thinking_blocks=[Raw(ENCODER.encode(whole))])))

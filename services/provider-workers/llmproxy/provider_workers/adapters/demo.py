@@ -21,6 +21,7 @@ from llmproxy.provider_workers.canonical import (
     Message,
     MessageOut,
     ToolCallOut,
+    call_id,
     completion,
     decode,
     functions,
@@ -71,13 +72,15 @@ class Demo:
         message = MessageOut(
             content=plan.text or None if plan.calls else plan.text, tool_calls=plan.calls or msgspec.UNSET
         )
-        choices = [ChoiceOut(index=index, message=message, finish_reason=plan.finish) for index in range(chat.n or 1)]
+        choices = [
+            ChoiceOut(index=index, message=message, finish_reason=plan.finish) for index in range(choices_of(chat))
+        ]
         return completion(_named(origin), choices, plan.usage, plan.finish, FINGERPRINT)
 
     def chunks(self, body: bytes, origin: Origin) -> Iterator[bytes]:
         """The same answer as canonical chunks. Raises GatewayError before the first one, if at all."""
         chat, plan = prepare(body, origin)
-        return _stream(plan, origin, range(chat.n or 1))
+        return _stream(plan, origin, range(choices_of(chat)))
 
     def usage(self, body: bytes, origin: Origin) -> tuple[Usage, Finish]:
         """What the streamed answer counts, and how it ends."""
@@ -98,17 +101,21 @@ def prepare(body: bytes, origin: Origin) -> tuple[Chat, Plan]:
     chat = decode(body)
     if not chat.messages:
         raise invalid("messages", "must not be empty")
-    if not 1 <= (chat.n or 1) <= CHOICES_MAX:
+    if not 1 <= choices_of(chat) <= CHOICES_MAX:
         raise invalid("n", f"must be between 1 and {CHOICES_MAX}")
     calls = _calls(chat, origin)
     text, finish = ("", TOOL_CALLS) if calls else _cut(_text(chat), chat.output_tokens_max)
     said = len(text) + sum(len(call.function.arguments) + len(call.function.name or "") for call in calls)
     usage = Usage(
         input=sum(_tokens(_characters(message)) for message in chat.messages),
-        output=_tokens(said) * (chat.n or 1),
+        output=_tokens(said) * choices_of(chat),
         estimated=True,
     )
     return chat, Plan(text=text, calls=calls, finish=finish, usage=usage)
+
+
+def choices_of(chat: Chat) -> int:
+    return 1 if chat.n is None else chat.n
 
 
 def _stream(plan: Plan, origin: Origin, choices: range) -> Iterator[bytes]:
@@ -165,7 +172,7 @@ def _calls(chat: Chat, origin: Origin) -> list[ToolCallOut]:
         wanted = tools[:1]
     if chat.parallel_tool_calls is False:
         wanted = wanted[:1]
-    return [_call(tool, f"call_{origin.id}_{number}", said) for number, tool in enumerate(wanted)]
+    return [_call(tool, call_id(origin, number), said) for number, tool in enumerate(wanted)]
 
 
 def _wanted(tools: list[FunctionTool], named: str, said: str, is_answered: bool) -> list[FunctionTool]:
@@ -242,7 +249,9 @@ class _Example:
             case "string":
                 return self._string(schema)
             case "integer" | "number":
-                least = schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1)
+                least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+                if isinstance(above, int | float):
+                    return above + 1
                 return least if isinstance(least, int | float) else 0
             case "boolean":
                 return True

@@ -18,6 +18,7 @@ from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target
 from llmproxy.provider_workers.canonical import (
     ENCODER,
+    OUR_CALL_IDS,
     Chat,
     ChoiceOut,
     Chunks,
@@ -29,7 +30,9 @@ from llmproxy.provider_workers.canonical import (
     Part,
     ToolCallOut,
     broken,
+    call_id,
     calls,
+    compact,
     completion,
     data_url,
     decode_vendor,
@@ -102,7 +105,6 @@ LEVELS = {
     "max": "high",
 }
 NO_SIGNATURE = "skip_thought_signature_validator"  # What the reference gives for calls that another model made.
-OUR_IDS = "call_"  # Ids made here, or by OpenAI; Gemini knows only its own.
 
 MIME_TYPES = {
     "png": "image/png",
@@ -422,7 +424,7 @@ def model_parts(
 
 def function_call(id: str, function: Function, arguments: Raw, signature: str) -> dict[str, Any]:
     call: dict[str, Any] = {"name": function.name, "args": arguments}
-    if id and not id.startswith(OUR_IDS):
+    if id and not id.startswith(OUR_CALL_IDS):  # Not one of Gemini's own.
         call["id"] = id
     return {"functionCall": call, "thoughtSignature": signature} if signature else {"functionCall": call}
 
@@ -443,7 +445,7 @@ def function_response(message: Message, index: int, names: dict[str, str]) -> di
         raise invalid(f"messages[{index}].tool_call_id", "must be the id of a tool call earlier in 'messages'")
     said = text(message, index, VENDOR)
     response: dict[str, Any] = {"name": name, "response": {"error": said} if message.is_error else result_of(said)}
-    if id and not id.startswith(OUR_IDS):
+    if id and not id.startswith(OUR_CALL_IDS):
         response["id"] = id
     return {"functionResponse": response}
 
@@ -499,12 +501,12 @@ class CallIds:
     """Ids for tool calls: Gemini's own where it gives one, else the request's with a number."""
 
     def __init__(self, origin: Origin) -> None:
-        self._prefix = f"{OUR_IDS}{origin.id}"
+        self._origin = origin
         self._count = 0
 
     def of(self, call: WireFunctionCall) -> str:
         self._count += 1
-        return call.id or f"{self._prefix}_{self._count - 1}"
+        return call.id or call_id(self._origin, self._count - 1)
 
 
 def call_of(call: WireFunctionCall, signature: str, ids: CallIds, index: int | None = None) -> ToolCallOut:
@@ -512,7 +514,7 @@ def call_of(call: WireFunctionCall, signature: str, ids: CallIds, index: int | N
         index=UNSET if index is None else index,
         id=ids.of(call),
         type="function",
-        function=FunctionOut(name=call.name, arguments=bytes(call.args).decode()),
+        function=FunctionOut(name=call.name, arguments=compact(call.args)),
         extra_content=extra_content(signature) or UNSET,
     )
 

@@ -24,7 +24,9 @@ from llmproxy.provider_workers.canonical import (
     MessageOut,
     ToolCallOut,
     broken,
+    call_id,
     calls,
+    compact,
     completion,
     data_url,
     decode_vendor,
@@ -68,7 +70,8 @@ FINISH_REASONS: dict[str, Finish] = {"stop": "stop", "length": "length"}
 
 HEADERS = (("content-type", "application/json"),)
 
-# A level is for models that have levels; models that can only think or not take any level for yes.
+# Most models can only think or not, and refuse a level; these have levels.
+WITH_LEVELS = "gpt-oss"
 THINK: dict[str, bool | str] = {
     "none": False,
     "minimal": "low",
@@ -147,7 +150,7 @@ class Ollama:
         if reply.message is None:
             return failed(GatewayError("provider_bad_answer", f"{VENDOR} sent an answer without a message"))
         said = reply.message
-        called = [call_of(call, f"call_{request.id}_{i}") for i, call in enumerate(said.tool_calls or [])]
+        called = [call_of(call, call_id(request, i)) for i, call in enumerate(said.tool_calls or [])]
         message = MessageOut(
             content=said.content or (None if called else ""),
             reasoning_content=said.thinking or UNSET,
@@ -191,7 +194,8 @@ def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:
     if chat.reasoning_effort is not None:
         if chat.reasoning_effort not in THINK:
             raise invalid("reasoning_effort", f"must be one of {', '.join(THINK)}")
-        request["think"] = THINK[chat.reasoning_effort]
+        level = THINK[chat.reasoning_effort]
+        request["think"] = level if WITH_LEVELS in target.model else level is not False
     return request
 
 
@@ -308,7 +312,7 @@ def call_of(call: WireCall, id: str, index: int | None = None) -> ToolCallOut:
         index=UNSET if index is None else index,
         id=call.id or id,
         type="function",
-        function=FunctionOut(name=call.function.name, arguments=bytes(call.function.arguments).decode()),
+        function=FunctionOut(name=call.function.name, arguments=compact(call.function.arguments)),
     )
 
 
@@ -326,12 +330,12 @@ def usage_of(reply: Reply) -> Usage:
 class Stream:
     """One JSON object per line; the last has `done`."""
 
-    __slots__ = ("_called", "_chunks", "_id", "_parser", "complete", "failure", "finish_reason", "usage")
+    __slots__ = ("_called", "_chunks", "_origin", "_parser", "complete", "failure", "finish_reason", "usage")
 
     def __init__(self, origin: Origin) -> None:
         self._parser = JsonLines()
         self._chunks = Chunks(origin)
-        self._id = origin.id
+        self._origin = origin
         self._called = 0
         self.usage = Usage()
         self.finish_reason: Finish = ""
@@ -389,5 +393,5 @@ class Stream:
         if message.content:
             out.append(self._chunks.text(message.content))
         for call in message.tool_calls or []:
-            out.append(self._chunks.call(call_of(call, f"call_{self._id}_{self._called}", self._called)))
+            out.append(self._chunks.call(call_of(call, call_id(self._origin, self._called), self._called)))
             self._called += 1

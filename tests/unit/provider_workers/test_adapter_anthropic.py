@@ -1,0 +1,193 @@
+"""Facts of the Messages API that one wire case would not pin down."""
+
+import json
+from typing import Any, get_args
+
+import pytest
+from anthropic.types import StopReason
+from anthropic.types.model import Model
+
+from llmproxy.provider_workers.adapters.anthropic import BY_BUDGET, FINISH_REASONS, Anthropic, messages_url
+from llmproxy.provider_workers.adapters.base import HttpRequest, Origin, Target
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+def make(model: str = "claude-opus-4-6", **fields: Any) -> HttpRequest:
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
+    return Anthropic().request(json.dumps(body).encode(), Target(model=model))
+
+
+def request(model: str = "claude-opus-4-6", **fields: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(make(model, **fields).body)
+    return found
+
+
+def test_every_stop_reason_of_the_sdk_is_in_the_table() -> None:
+    assert set(get_args(StopReason)) == set(FINISH_REASONS)
+
+
+def test_a_stop_reason_of_tomorrow_is_a_stop() -> None:
+    body = (
+        b'{"content":[{"type":"text","text":"x"}],"stop_reason":"sleepy","usage":{"input_tokens":1,"output_tokens":1}}'
+    )
+    assert Anthropic().response(body, Origin(id="r", model="m", created=1)).finish == "stop"
+
+
+def test_a_content_block_of_tomorrow_is_passed_over() -> None:
+    body = b'{"content":[{"type":"hologram"},{"type":"text","text":"x"}],"stop_reason":"end_turn"}'
+    answer = Anthropic().response(body, Origin(id="r", model="m", created=1))
+    assert json.loads(answer.json)["choices"][0]["message"]["content"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
+        ("https://api.anthropic.com/v1", "https://api.anthropic.com/v1/messages"),
+        ("https://api.anthropic.com/v1/", "https://api.anthropic.com/v1/messages"),
+        ("https://api.anthropic.com/v1/messages", "https://api.anthropic.com/v1/messages"),
+        ("https://api.deepseek.com/anthropic", "https://api.deepseek.com/anthropic/v1/messages"),
+    ],
+)
+def test_the_base_is_taken_with_or_without_its_version_path(base: str, url: str) -> None:
+    assert messages_url(base) == url
+
+
+def test_the_models_that_think_by_budget_are_the_old_ones() -> None:
+    assert {model for model in get_args(get_args(Model)[0]) if BY_BUDGET.match(model)} == {
+        "claude-haiku-4-5",
+        "claude-haiku-4-5-20251001",
+        "claude-opus-4-5",
+        "claude-opus-4-5-20251101",
+        "claude-sonnet-4-5",
+        "claude-sonnet-4-5-20250929",
+    }
+    old = ["claude-3-7-sonnet-20250219", "claude-sonnet-4-20250514", "claude-opus-4-1", "claude-3-5-haiku-latest"]
+    assert all(BY_BUDGET.match(model) for model in old)
+
+
+@pytest.mark.parametrize(
+    ("fields", "thinking", "max_tokens"),
+    [
+        ({"reasoning_effort": "none"}, None, 4096),
+        ({"reasoning_effort": "low"}, {"type": "enabled", "budget_tokens": 1024}, 4096 + 1024),
+        ({"reasoning_effort": "high", "max_tokens": 4000}, {"type": "enabled", "budget_tokens": 2000}, 4000),
+        ({"reasoning_effort": "high", "max_tokens": 1500}, None, 1500),
+        ({"reasoning_effort": "high", "tools": [TOOL], "tool_choice": "required"}, None, 4096),
+    ],
+)
+def test_a_budget_fits_into_max_tokens(fields: dict[str, Any], thinking: Any, max_tokens: int) -> None:
+    found = request("claude-sonnet-4-5", **fields)
+    assert (found.get("thinking"), found["max_tokens"]) == (thinking, max_tokens)
+    dropped = make("claude-sonnet-4-5", **fields).dropped
+    assert ("reasoning_effort" in dropped) == (thinking is None and fields["reasoning_effort"] != "none")
+
+
+@pytest.mark.parametrize(
+    ("fields", "thinking", "config"),
+    [
+        ({"reasoning_effort": "none"}, {"type": "disabled"}, None),
+        ({"reasoning_effort": "minimal"}, {"type": "adaptive", "display": "summarized"}, {"effort": "low"}),
+        ({"reasoning_effort": "low", "tools": [TOOL], "tool_choice": "required"}, None, {"effort": "low"}),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, {"type": "enabled", "budget_tokens": 2000}, None),
+    ],
+)
+def test_later_models_are_given_an_effort(fields: dict[str, Any], thinking: Any, config: Any) -> None:
+    found = request("claude-opus-5", **fields)
+    assert (found.get("thinking"), found.get("output_config")) == (thinking, config)
+
+
+def test_effort_and_schema_share_output_config() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    config = request(reasoning_effort="high", response_format=form)["output_config"]
+    assert config == {"effort": "high", "format": {"type": "json_schema", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "choice"),
+    [
+        ({}, None),
+        ({"tool_choice": "auto"}, {"type": "auto"}),
+        ({"tool_choice": "none"}, {"type": "none"}),
+        ({"tool_choice": "required"}, {"type": "any"}),
+        ({"tool_choice": "required", "parallel_tool_calls": False}, {"type": "any", "disable_parallel_tool_use": True}),
+        ({"parallel_tool_calls": False}, {"type": "auto", "disable_parallel_tool_use": True}),
+        ({"parallel_tool_calls": True}, None),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "f"}}, "parallel_tool_calls": False},
+            {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        ),
+    ],
+)
+def test_tool_choice(fields: dict[str, Any], choice: Any) -> None:
+    assert request(tools=[TOOL], **fields).get("tool_choice") == choice
+
+
+def test_blank_texts_are_left_out_and_turns_alternate() -> None:
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "user", "content": [{"type": "text", "text": " \n"}]},
+        {"role": "assistant", "content": ""},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": "so far "},
+    ]
+    assert request(messages=messages)["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "so far"}]},
+    ]
+
+
+def test_cache_breakpoints_stay_where_they_were_put() -> None:
+    part = {"type": "text", "text": "long", "cache_control": {"type": "ephemeral"}}
+    found = request(messages=[{"role": "system", "content": [part]}, {"role": "user", "content": [part]}])
+    assert found["system"] == [part]
+    assert found["messages"][0]["content"] == [part]
+
+
+def test_a_tool_result_may_hold_an_image_or_nothing() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    messages = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "a", "content": [image]},
+        {"role": "tool", "tool_call_id": "a", "content": ""},
+    ]
+    blocks = request(messages=messages)["messages"][2]["content"]
+    source = {"type": "base64", "media_type": "image/png", "data": "AA=="}
+    assert blocks == [
+        {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "image", "source": source}]},
+        {"type": "tool_result", "tool_use_id": "a"},
+    ]
+
+
+def test_a_pdf_is_a_document() -> None:
+    part = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}}
+    source = {"type": "base64", "media_type": "application/pdf", "data": "AA=="}
+    found = request(messages=[{"role": "user", "content": [part]}])["messages"][0]["content"]
+    assert found == [{"type": "document", "source": source}]
+
+
+def test_numbers_in_arguments_keep_their_spelling() -> None:
+    arguments = '{"big": 12345678901234567890, "small": 1.50}'
+    messages = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": arguments}}]},
+    ]
+    assert b'{"big": 12345678901234567890, "small": 1.50}' in make(messages=messages).body
+    body = b'{"content":[{"type":"tool_use","id":"t","name":"f","input":{"big": 12345678901234567890, "small": 1.50}}]}'
+    answer = json.loads(Anthropic().response(body, Origin(id="r", model="m", created=1)).json)
+    call = answer["choices"][0]["message"]["tool_calls"][0]
+    assert call["function"]["arguments"] == '{"big":12345678901234567890,"small":1.50}'
+
+
+def test_usage_of_the_last_event_replaces_only_what_it_says() -> None:
+    def event(value: dict[str, Any]) -> bytes:
+        return f"event: x\ndata: {json.dumps(value)}\n\n".encode()
+
+    stream = Anthropic().events(Origin(id="r", model="m", created=1))
+    usage = {"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": None, "output_tokens": 1}
+    stream.feed(event({"type": "message_start", "message": {"usage": usage}}))
+    assert (stream.usage.input, stream.usage.output) == (12, 1)
+    stream.feed(event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}))
+    assert (stream.usage.input, stream.usage.cache_read, stream.usage.output) == (12, 7, 9)

@@ -1,0 +1,237 @@
+"""Bodies and chunks of OpenAI's format pass through as they are."""
+
+import json
+from typing import Any
+
+import pytest
+
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.frames import Usage
+from llmproxy.provider_workers.adapters.base import Origin, Target
+from llmproxy.provider_workers.adapters.openai import UNVERSIONED_HOSTS, OpenAI, Stream, chat_url
+
+ODD = (
+    b'{"zeta": 1.50, "model":"gpt-5", "messages":[ {"role":"user","content":"\\u00e9 \\/ x","x_unknown":{"b":1,"a":2}} ],'
+    b'"temperature":1e-1, "big":12345678901234567890, "alpha":[1.0, 2]}'
+)
+
+
+def body_for(body: bytes, **target: Any) -> bytes:
+    return OpenAI().request(body, Target(**target)).body
+
+
+def test_a_body_that_needs_no_change_is_the_same_bytes() -> None:
+    assert body_for(ODD, model="gpt-5") is ODD
+
+
+def test_only_the_model_is_replaced() -> None:
+    changed = body_for(ODD, model="vendor/other")
+    assert b'"zeta":1.50' in changed
+    assert b'[ {"role":"user","content":"\\u00e9 \\/ x","x_unknown":{"b":1,"a":2}} ]' in changed
+    assert b'"temperature":1e-1,"big":12345678901234567890,"alpha":[1.0, 2]' in changed
+    assert list(json.loads(changed)) == list(json.loads(ODD))
+    assert json.loads(changed) == {**json.loads(ODD), "model": "vendor/other"}
+
+
+def test_a_stream_is_asked_for_its_usage_and_keeps_its_other_options() -> None:
+    body = b'{"model":"m","stream":true,"stream_options":{"include_obfuscation":false,"include_usage":false},"messages":[]}'
+    changed = json.loads(body_for(body, model="m", stream=True))
+    assert changed["stream_options"] == {"include_obfuscation": False, "include_usage": True}
+
+
+@pytest.mark.parametrize("options", [b"", b',"stream_options":null', b',"stream_options":{}'])
+def test_a_stream_without_options_gets_them(options: bytes) -> None:
+    body = b'{"model":"m","stream":true,"messages":[]' + options + b"}"
+    assert json.loads(body_for(body, model="m", stream=True))["stream_options"] == {"include_usage": True}
+
+
+def test_a_stream_that_asks_for_its_usage_is_the_same_bytes() -> None:
+    body = b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}'
+    assert body_for(body, model="m", stream=True) is body
+
+
+def test_fields_of_the_body_never_become_headers_or_addresses() -> None:
+    body = b'{"model":"m","messages":[],"headers":{"x-evil":"1"},"extra_headers":{"x":"y"},"api_base":"http://evil"}'
+    made = OpenAI().request(body, Target(model="m", url="https://good.example"))
+    assert made.headers == (("content-type", "application/json"),)
+    assert made.url == "https://good.example/v1/chat/completions"
+    assert made.body is body
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff"])
+def test_a_body_that_is_no_object_is_the_callers_fault(body: bytes) -> None:
+    with pytest.raises(GatewayError) as caught:
+        body_for(body, model="m")
+    assert caught.value.code == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("https://api.openai.com", "https://api.openai.com/v1/chat/completions"),
+        ("https://api.openai.com/", "https://api.openai.com/v1/chat/completions"),
+        ("https://api.openai.com/v1", "https://api.openai.com/v1/chat/completions"),
+        ("https://api.openai.com/v1/", "https://api.openai.com/v1/chat/completions"),
+        ("https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1/chat/completions"),
+        ("https://api.groq.com/openai", "https://api.groq.com/openai/v1/chat/completions"),
+        ("https://openrouter.ai/api/v1", "https://openrouter.ai/api/v1/chat/completions"),
+        (
+            "https://generativelanguage.googleapis.com/v1beta/openai/",
+            "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
+        ),
+        (
+            "https://r.openai.azure.com/openai/deployments/d?api-version=2024-10-21",
+            "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21",
+        ),
+        ("https://api.perplexity.ai", "https://api.perplexity.ai/chat/completions"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1/chat/completions"),
+    ],
+)
+def test_the_base_is_taken_with_or_without_its_version_path(base: str, url: str) -> None:
+    assert chat_url(base) == url
+
+
+def test_hosts_without_a_version_path_are_named() -> None:
+    assert all("/" not in host for host in UNVERSIONED_HOSTS)
+
+
+def stream(*, include_usage: bool = False) -> Stream:
+    return OpenAI().events(Origin(id="r", model="m", created=1, include_usage=include_usage))
+
+
+def event(chunk: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+TEXT = {"id": "1", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "hi"}}], "x": 1.50}
+END = {"id": "1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+def test_a_chunk_is_the_bytes_that_came() -> None:
+    odd = b'{ "choices" : [ {"index":0,"delta":{"content":"\\u00e9"} } ], "zzz": 1.0 }'
+    assert stream().feed(b"data: " + odd + b"\n\n") == [odd]
+
+
+def test_a_chunk_over_several_lines_leaves_as_one() -> None:
+    assert stream().feed(b'data: {"choices":\ndata: [{"index":0,"delta":{}}]}\n\n') == [
+        b'{"choices":[{"index":0,"delta":{}}]}'
+    ]
+
+
+def test_a_chunk_of_an_unknown_shape_passes() -> None:
+    odd = {"choices": [{"index": 0, "delta": {"content": [{"type": "thinking"}]}}]}
+    assert [json.loads(chunk) for chunk in stream().feed(event(odd))] == [odd]
+
+
+def test_the_usage_chunk_is_swallowed_unless_it_was_asked_for() -> None:
+    usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+    without, asked = stream(), stream(include_usage=True)
+    assert without.feed(event(usage)) == []
+    assert [json.loads(chunk) for chunk in asked.feed(event(usage))] == [usage]
+    assert without.usage == asked.usage == Usage(input=3, output=2)
+
+
+def test_usage_beside_content_never_costs_the_content() -> None:
+    both = {**TEXT, "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+    translator = stream()
+    assert [json.loads(chunk) for chunk in translator.feed(event(both))] == [both]
+    assert translator.usage.input == 3
+
+
+def test_nothing_after_the_end_is_taken() -> None:
+    translator = stream()
+    assert translator.feed(b"data: [DONE]\n\n" + event(TEXT)) == []
+    assert translator.feed(event(TEXT)) == []
+    assert translator.complete
+
+
+def test_a_missing_done_after_every_choice_has_finished_is_whole() -> None:
+    translator = stream()
+    translator.feed(event(TEXT) + event(END))
+    assert translator.finish() == []
+    assert translator.complete
+    assert translator.failure is None
+
+
+def test_a_choice_that_never_finished_is_a_broken_stream() -> None:
+    translator = stream()
+    translator.feed(event({"choices": [{"index": 1, "delta": {"content": "b"}}]}) + event(END))
+    translator.finish()
+    assert not translator.complete
+    assert translator.failure is not None
+    assert translator.failure.code == "provider_stream_broken"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"message": "x", "code": 429}, "provider_rate_limited"),
+        ({"message": "x", "code": 402}, "provider_quota_exceeded"),
+        ({"message": "x", "code": "rate_limit_exceeded"}, "provider_rate_limited"),
+        ({"message": "x", "type": "overloaded_error"}, "provider_overloaded"),
+        ({"message": "maximum context length", "type": "invalid_request_error"}, "context_length_exceeded"),
+        ({"message": "x", "code": 7}, "provider_error"),
+        ({"message": None, "code": None}, "provider_error"),
+        ("flat text", "provider_error"),
+    ],
+)
+def test_an_error_inside_a_stream_has_its_code(error: Any, code: str) -> None:
+    translator = stream()
+    assert translator.feed(event({"error": error})) == []
+    assert translator.failure is not None
+    assert translator.failure.code == code
+
+
+def test_an_error_inside_a_200_is_a_failure() -> None:
+    answer = OpenAI().response(b'{"error":{"message":"no","code":503}}', Origin(id="r", model="m", created=1))
+    assert answer.failure is not None
+    assert answer.failure.code == "provider_overloaded"
+
+
+def test_an_answer_passes_as_the_bytes_that_came() -> None:
+    body = b'{ "choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"odd"}], "n": 1.0 }'
+    answer = OpenAI().response(body, Origin(id="r", model="m", created=1))
+    assert answer.json is body
+    assert answer.finish == "stop"
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}, Usage(input=5, output=2)),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 4,
+                "total_tokens": 9,
+                "completion_tokens_details": {"reasoning_tokens": 3},
+            },
+            Usage(input=5, output=4, reasoning=3),
+        ),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 2,
+                "total_tokens": 10,
+                "completion_tokens_details": {"reasoning_tokens": 3},
+            },
+            Usage(input=5, output=5, reasoning=3),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 8, "prompt_cache_miss_tokens": 1},
+            Usage(input=9, output=1, cache_read=8),
+        ),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 1,
+                "prompt_tokens_details": {"cached_tokens": None, "cache_write_tokens": 2},
+            },
+            Usage(input=9, output=1, cache_write=2),
+        ),
+    ],
+    ids=["plain", "reasoning inside", "reasoning outside, as at xAI", "DeepSeek's cache", "cache write"],
+)
+def test_usage_counts_reasoning_and_cache_once(usage: dict[str, Any], expected: Usage) -> None:
+    body = json.dumps({"choices": [{"index": 0}], "usage": usage}).encode()
+    assert OpenAI().response(body, Origin(id="r", model="m", created=1)).usage == expected
