@@ -29,7 +29,7 @@ TUNABLE: dict[Service, tuple[str, ...]] = {
     "router": (),
     "provider-workers": ("WORKER_PROVIDERS", "DEMO_CHUNK_MS"),
     "audit": (),
-    "admin": (),
+    "admin": ("METRICS_PUBLIC",),
 }
 # Where there is no launcher to hand over a listening socket.
 IN_A_CONTAINER: dict[Service, tuple[str, ...]] = {

