@@ -202,7 +202,9 @@ class Call:
             return self._failed(error)
         except asyncio.CancelledError:
             if not self._has_ended:
-                self._settle(ok=False, code="client_closed_request", counts=False)
+                usage = self._used()
+                cost = money.cost(usage, attempt.price)
+                self._settle(usage, cost, ok=False, code="client_closed_request", counts=False)
                 self._stop()
             raise
         return None
@@ -351,15 +353,9 @@ class Call:
     def _end(self, finish: Finish, *frames: Frame) -> None:
         self._has_ended = True
         usage = self._used()
-        end = End(
-            usage=usage,
-            cost=money.cost(usage, self.attempt.price),
-            finish=finish,
-            provider_ms=_ms_since(self._started),
-            first_byte_ms=self._first_byte_ms(),
-        )
-        self._answer.send(*frames, end)
-        self._settle(ok=True)
+        cost = money.cost(usage, self.attempt.price)
+        self._answer.send(*frames, self._last(finish, usage, cost))
+        self._settle(usage, cost, ok=True)
 
     def _stop(self) -> None:
         """The caller gets what was used so far; a caller who still waits gets an error instead of half an answer."""
@@ -369,10 +365,16 @@ class Call:
             return
         usage = self._used()
         begin = () if self._answer.begun else (self._head({}),)
-        cost = money.cost(usage, self.attempt.price)
-        ms = _ms_since(self._started)
-        end = End(usage=usage, cost=cost, finish="cancelled", provider_ms=ms, first_byte_ms=self._first_byte_ms())
-        self._answer.send(*begin, end)
+        self._answer.send(*begin, self._last("cancelled", usage, money.cost(usage, self.attempt.price)))
+
+    def _last(self, finish: Finish, usage: Usage, cost: int) -> End:
+        return End(
+            usage=usage,
+            cost=cost,
+            finish=finish,
+            provider_ms=_ms_since(self._started),
+            first_byte_ms=self._first_byte_ms(),
+        )
 
     # -- accounting
 
@@ -394,7 +396,9 @@ class Call:
         if self._has_ended:
             return None  # Whatever happened to the connection afterwards.
         bus, envelope, attempt = self._work.bus, self._envelope, self.attempt
-        self._settle(ok=False, code=error.code, counts=counts(error), retry_after_ms=error.retry_after_ms)
+        usage = self._used() if self._answer.begun else Usage()  # Who sent nothing has, as a rule, counted nothing.
+        cost = money.cost(usage, attempt.price)
+        self._settle(usage, cost, ok=False, code=error.code, counts=counts(error), retry_after_ms=error.retry_after_ms)
         bus.event(
             EVENT_ATTEMPT_FAILED,
             id=envelope.id,
@@ -408,9 +412,10 @@ class Call:
         self.fail(error)
         return None
 
-    def _settle(self, *, ok: bool, code: str = "", counts: bool = True, retry_after_ms: int = 0) -> None:
+    def _settle(
+        self, usage: Usage, cost: int, *, ok: bool, code: str = "", counts: bool = True, retry_after_ms: int = 0
+    ) -> None:
         envelope, attempt = self._envelope, self.attempt
-        usage = self._used() if ok or self._answer.begun or code == "client_closed_request" else Usage()
         self._work.settlement.add(
             Outcome(
                 id=envelope.id,
@@ -427,7 +432,7 @@ class Call:
                 total_ms=_ms_since(self._started),
                 input_tokens=usage.input,
                 output_tokens=usage.output,
-                cost=money.cost(usage, attempt.price),
+                cost=cost,
             )
         )
 
