@@ -91,7 +91,7 @@ class Edge:
             close=request.wants_close,
             ending=self._is_draining,
         )
-        request["reply"] = reply
+        request.reply = reply
         route, model_id = match(request.path_sent)
         if route.public:
             return await self._public(route, request.method, reply)
@@ -112,13 +112,13 @@ class Edge:
     def malformed(self, request: Request, status: int) -> Sent:
         """What is not HTTP, and our own bugs. Says nothing of what was sent."""
         now = self._wall()
-        begun = request.get("reply")
-        if isinstance(begun, Reply) and begun.started:
+        begun = request.reply
+        if begun is not None and begun.started:
             return Sent(False)
         reply = Reply(
             request.protocol,
             self._dates.at(now),
-            begun.request_id if isinstance(begun, Reply) else uuid7(int(now * 1000), self._random()),
+            begun.request_id if begun is not None else uuid7(int(now * 1000), self._random()),
             http10=False,
             head_only=False,
             close=True,

@@ -13,7 +13,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from llmproxy.edge import metrics
-from llmproxy.edge.replies import Sent
+from llmproxy.edge.replies import Reply, Sent
 
 CONNECTIONS_MAX = 16_384  # More are closed at once: each costs memory before it has shown a key.
 KEEPALIVE_S = 75.0  # An idle connection, and the time that a client has for its request line and headers.
@@ -32,9 +32,7 @@ log = logging.getLogger(__name__)
 class Request(web.BaseRequest):
     """A request whose target is read as it was sent: routing decides on those very bytes."""
 
-    @property
-    def target(self) -> str:
-        return self._message.path
+    reply: Reply | None = None  # Set once we have begun to answer.
 
     @property
     def path_sent(self) -> str:

@@ -1,0 +1,224 @@
+"""Ways to get in without a key, or with somebody else's; and what the edge gives away while it says no."""
+
+import asyncio
+import json
+import time
+
+import msgspec
+import pytest
+from unit.edge.edge_gateway import CHAT, CONFIG, KEY, gateway, record_of, until
+
+from llmproxy.common import keyring
+from llmproxy.common.config import Gateway
+from llmproxy.edge.identity import Keys, client_ip, networks, presented_keys
+
+NOW_MS = 1_750_000_000_000
+
+GOOD = (
+    {"Authorization": f"Bearer {KEY}"},
+    {"authorization": f"bearer  {KEY} "},
+    {"AUTHORIZATION": f"BEARER {KEY}"},
+    {"x-api-key": KEY},
+    {"X-Api-Key": f" {KEY}"},
+    {"api-key": KEY},
+    {"Authorization": f"Bearer {KEY}", "x-api-key": KEY},
+)
+BAD = (
+    {},
+    {"Authorization": ""},
+    {"Authorization": KEY},
+    {"Authorization": f"Basic {KEY}"},
+    {"Authorization": "Bearer"},
+    {"Authorization": f"Bearer {KEY}x"},
+    {"Authorization": f"Bearer {KEY[:-1]}"},
+    {"Authorization": f"Bearer {KEY} {KEY}"},
+    {"Authorization": f"Bearer,{KEY}"},
+    {"Authorization": f"Bearer {KEY.upper()}"},
+    {"Authorization": f"Bearer {KEY}\u00e9"},
+    {"Authorization": f"Bearer {keyring.hash_key(KEY)}"},
+    {"Authorization": "Bearer " + "k" * 5000},
+    {"Authorization": f"Bearer {KEY}", "x-api-key": "another"},
+    {"Authorization": f"Basic {KEY}", "x-api-key": KEY},
+    {"x-api-key": KEY, "api-key": "another"},
+    {"x-api-key": ""},
+    {"x-goog-api-key": KEY},
+    {"Cookie": f"api-key={KEY}"},
+    {"X-Forwarded-For": "127.0.0.1"},
+    {"X-Original-URL": "/livez"},
+    {"X-Rewrite-URL": "/livez"},
+    {"X-HTTP-Method-Override": "GET"},
+)
+
+
+@pytest.mark.parametrize("headers", GOOD, ids=range(len(GOOD)))
+def test_a_key_is_accepted_however_a_client_sends_it(headers: dict[str, str]) -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            assert (await edge.ask(key=None, headers=headers))[0] == 200
+
+    asyncio.run(run())
+
+
+def test_what_is_not_exactly_one_good_key_is_401_without_a_word_of_it() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            for number, headers in enumerate(BAD):
+                if number == 15:  # Guesses are limited per address; see below.
+                    await edge.session.close()
+                    edge.session = type(edge.session)()
+                    edge.edge._pipeline.steps[0]._guesses._arrivals.clear()
+                status, answered, body = await edge.ask(key=None, headers=headers)
+                error = json.loads(body)["error"]
+                assert (number, status) == (number, 401)
+                assert (error["type"], error["param"], error["code"]) == (
+                    "invalid_request_error",
+                    None,
+                    "invalid_api_key",
+                )
+                assert set(error) == {"message", "type", "param", "code"}
+                assert answered["www-authenticate"] == "Bearer"
+                assert answered["x-should-retry"] == "false"
+                assert KEY.encode() not in body
+                assert KEY not in str(answered)
+            assert edge.seen == []
+            await until(lambda: len(edge.records) == len(BAD))
+            assert {(record.verdict, record.tenant, record.key) for record in edge.records} == {("refused", "", "")}
+            assert not any(KEY.encode() in payload for _, payload in edge.broker.published)
+
+    asyncio.run(run())
+
+
+def test_a_key_sent_twice_with_different_values_is_401() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            answer = await edge.raw(
+                f"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                f"Authorization: Bearer {KEY}\r\nAuthorization: Bearer other\r\n\r\n".encode()
+            )
+            assert answer.startswith(b"HTTP/1.1 40")
+
+    asyncio.run(run())
+
+
+def test_revoked_expired_and_removed_keys_do_not_open() -> None:
+    keys = Keys()
+    for name, fields in {"revoked": {"revoked_at_ms": NOW_MS}, "expired": {"expires_at_ms": NOW_MS}, "ok": {}}.items():
+        record = record_of(f"sk-{name}", **fields)
+        keys.change(record.hash, msgspec.json.encode(record))
+    assert keys.authenticate(["sk-ok", "sk-ok"], NOW_MS).tenant == "acme"
+    for name, code in {"revoked": "invalid_api_key", "expired": "expired_api_key", "never": "invalid_api_key"}.items():
+        with pytest.raises(Exception, match="API key") as refused:
+            keys.authenticate([f"sk-{name}"], NOW_MS)
+        assert refused.value.code == code
+    assert keys.authenticate(["sk-expired"], NOW_MS - 1)
+    keys.change(record_of("sk-ok").hash, None)
+    with pytest.raises(Exception, match="Incorrect API key"):
+        keys.authenticate(["sk-ok"], NOW_MS)
+
+
+def test_a_record_that_cannot_be_read_closes_its_key() -> None:
+    keys = Keys()
+    record = record_of("sk-ok")
+    keys.change(record.hash, msgspec.json.encode(record))
+    keys.change(record.hash, b"{not json")
+    with pytest.raises(Exception, match="Incorrect API key"):
+        keys.authenticate(["sk-ok"], NOW_MS)
+
+
+def test_a_record_filed_under_another_keys_hash_does_not_open() -> None:
+    keys = Keys()
+    keys.change(keyring.hash_key("sk-mine"), msgspec.json.encode(record_of("sk-yours")))
+    with pytest.raises(Exception, match="Incorrect API key"):
+        keys.authenticate(["sk-mine"], NOW_MS)
+
+
+def test_a_mistyped_key_of_ours_is_refused_by_its_checksum() -> None:
+    keys = Keys()
+    key = keyring.generate()
+    mistyped = key[:10] + ("A" if key[10] != "A" else "B") + key[11:]
+    record = record_of(mistyped)
+    keys.change(record.hash, msgspec.json.encode(record))  # Even if somebody stored it.
+    with pytest.raises(Exception, match="Incorrect API key"):
+        keys.authenticate([mistyped], NOW_MS)
+
+
+def test_guesses_are_limited_per_address_and_good_keys_from_there_still_pass() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            statuses = [(await edge.ask(key=f"guess-{number}"))[0] for number in range(30)]
+            assert statuses[:20] == [401] * 20
+            assert statuses[-1] == 429
+            status, headers, body = await edge.ask(key="guess")
+            assert (status, json.loads(body)["error"]["code"]) == (429, "rate_limit_exceeded")
+            assert int(headers["retry-after-ms"]) > 0
+            assert (await edge.ask())[0] == 200
+            await until(lambda: len(edge.records) == 32)
+
+    asyncio.run(run())
+
+
+def test_a_key_reaches_only_its_models() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            edge.add_key("sk-narrow", models=("other",))
+            assert (await edge.ask(key="sk-narrow", json={**CHAT, "model": "other"}))[0] == 200
+            for model in ("demo", "does-not-exist"):  # Whether it exists is not said.
+                status, _, body = await edge.ask(key="sk-narrow", json={**CHAT, "model": model})
+                assert status == 403
+                assert json.loads(body)["error"] == {
+                    "message": "this API key may not use that model; ask for its scope",
+                    "type": "permission_error",
+                    "param": "model",
+                    "code": "model_not_allowed",
+                }
+            assert (await edge.ask("/v1/models/demo", "GET", key="sk-narrow"))[0] == 404
+
+    asyncio.run(run())
+
+
+def test_a_revocation_counts_for_the_next_request() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            assert (await edge.ask())[0] == 200
+            edge.add_key(KEY, revoked_at_ms=int(time.time() * 1000) - 1)
+            assert (await edge.ask())[0] == 401
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "trusted", "expected"),
+    [
+        ("1.2.3.4", ["9.9.9.9"], [], "1.2.3.4"),
+        ("1.2.3.4", ["9.9.9.9"], ["5.5.5.5"], "1.2.3.4"),
+        ("10.0.0.1", ["9.9.9.9"], ["10.0.0.0/8"], "9.9.9.9"),
+        ("10.0.0.1", ["6.6.6.6, 9.9.9.9"], ["10.0.0.0/8"], "9.9.9.9"),
+        ("10.0.0.1", ["6.6.6.6, 9.9.9.9, 10.0.0.2"], ["10.0.0.0/8"], "9.9.9.9"),
+        ("10.0.0.1", ["6.6.6.6", "9.9.9.9"], ["10.0.0.0/8"], "9.9.9.9"),
+        ("10.0.0.1", ["nonsense"], ["10.0.0.0/8"], "10.0.0.1"),
+        ("10.0.0.1", ["9.9.9.9, <script>"], ["10.0.0.0/8"], "10.0.0.1"),
+        ("10.0.0.1", [], ["10.0.0.0/8"], "10.0.0.1"),
+        ("::ffff:10.0.0.1", ["9.9.9.9"], ["10.0.0.0/8"], "9.9.9.9"),
+        ("fd00::1", ["2001:db8::5"], ["fd00::/8"], "2001:db8::5"),
+        ("10.0.0.1", ["1.1.1.1," * 100 + "10.0.0.3"], ["10.0.0.0/8"], "1.1.1.1"),
+    ],
+)
+def test_the_address_is_the_rightmost_that_no_trusted_proxy_owns(
+    peer: str, forwarded: list[str], trusted: list[str], expected: str
+) -> None:
+    assert client_ip(peer, forwarded, networks(trusted)) == expected
+
+
+def test_an_untrusted_client_cannot_choose_the_address_in_its_record() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            await edge.ask(headers={"X-Forwarded-For": "6.6.6.6"})
+            edge.configure(msgspec.structs.replace(CONFIG, gateway=Gateway(trusted_proxies=("127.0.0.1",))))
+            await edge.ask(headers={"X-Forwarded-For": "5.5.5.5, 6.6.6.6"})
+            assert [record.client_ip for record in edge.records] == ["127.0.0.1", "6.6.6.6"]
+
+    asyncio.run(run())
+
+
+def test_every_key_header_is_looked_at() -> None:
+    assert presented_keys(["Bearer a", "x"], [" b "], ["c"]) == ["a", "", "b", "c"]

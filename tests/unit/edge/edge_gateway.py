@@ -1,0 +1,196 @@
+"""An edge with real HTTP on a loopback port, a fake bus, and a scripted stage behind it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from llmproxy.common import keyring
+from llmproxy.common.bus import Answer, Bus, Handler
+from llmproxy.common.channels import REQUEST_INSPECT
+from llmproxy.common.config import Config, Endpoint, Snapshot
+from llmproxy.common.envelope import Envelope
+from llmproxy.common.errors import Unavailable
+from llmproxy.common.frames import Data, End, Head, Usage
+from llmproxy.common.keyring import KeyRecord
+from llmproxy.common.probes import Readiness
+from llmproxy.common.records import AuditBatch, AuditRecord
+from llmproxy.common.testing import FakeBroker, fake_bus
+from llmproxy.edge.app import Edge
+from llmproxy.edge.exchange import Exchanges, Timings
+from llmproxy.edge.identity import Keys
+from llmproxy.edge.ids import RANDOM_BYTES, uuid7
+from llmproxy.edge.ingress import Settled, ring
+from llmproxy.edge.journal import Journal
+from llmproxy.edge.limits import Limiter
+from llmproxy.edge.readiness import PathProbe
+from llmproxy.edge.server import Server, listening_socket
+from llmproxy.edge.spool import Spool
+
+KEY = "sk-a-key-from-the-environment"
+CONFIG = Config(endpoints={"main": Endpoint(provider="demo", models=("demo", "org/model", "other"))})
+CHAT = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
+WHOLE = b'{"id":"chatcmpl-1","object":"chat.completion","choices":[]}'
+HEAD = Head(endpoint="main", provider="demo", model="demo-1", headers={"x-request-id": "up-1"}, findings={"email": 1})
+END = End(usage=Usage(input=3, output=5), cost=12_500, provider_ms=2)
+QUICK = Timings(lost_s=0.3, tick_s=0.02, ping_s=0.1, settle_s=0.3)
+
+
+def chunk(text: str) -> Data:
+    return Data(msgspec.Raw(msgspec.json.encode({"choices": [{"index": 0, "delta": {"content": text}}]})))
+
+
+def answers(envelope: Envelope, answer: Answer) -> None:
+    if envelope.stream:
+        answer.send(HEAD, chunk("a"))
+        answer.send(chunk("b"), chunk("c"))
+        answer.send(END)
+    else:
+        answer.send(HEAD, Data(msgspec.Raw(WHOLE)), END)
+
+
+def record_of(key: str, **fields: Any) -> KeyRecord:
+    digest = keyring.hash_key(key)
+    return KeyRecord(id=keyring.key_id(digest), hash=digest, **{"tenant": "acme", "principal": "alice", **fields})
+
+
+async def redis_is_away(keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> list[int]:
+    raise Unavailable("limits_unavailable", "Redis does not answer")
+
+
+class Gateway:
+    def __init__(self, broker: FakeBroker, stage: Bus, edge: Edge, settled: Settled, keys: Keys) -> None:
+        self.broker, self.stage, self.edge, self.settled, self.keys = broker, stage, edge, settled, keys
+        self.port = 0
+        self.session: aiohttp.ClientSession
+        self.seen: list[Envelope] = []
+        self.server: Server
+        self.journal: Journal
+        self.exchanges: Exchanges
+        self.readiness: Readiness
+        self.limiter: Limiter
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def records(self) -> list[AuditRecord]:
+        decode = msgspec.json.Decoder(AuditBatch).decode
+        return [record for _, _, payload in self.broker.streams["AUDIT"] for record in decode(payload).records]
+
+    def add_key(self, key: str, **fields: Any) -> KeyRecord:
+        record = record_of(key, **fields)
+        self.keys.change(record.hash, msgspec.json.encode(record))
+        return record
+
+    def configure(self, config: Config, revision: int = 2) -> None:
+        self.settled.swap(Snapshot(revision=revision, config=config))
+
+    async def ask(
+        self, path: str = "/v1/chat/completions", method: str = "POST", key: str | None = KEY, **options: Any
+    ) -> tuple[int, Any, bytes]:
+        headers = {**({"Authorization": f"Bearer {key}"} if key is not None else {}), **options.pop("headers", {})}
+        if method == "POST" and not {"data", "json"} & options.keys():
+            options["json"] = CHAT
+        async with self.session.request(method, self.url + path, headers=headers, **options) as response:
+            return response.status, response.headers, await response.read()
+
+    async def raw(self, data: bytes, *, until_close: bool = True) -> bytes:
+        """What the socket says to these very bytes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        await writer.drain()
+        try:
+            async with asyncio.timeout(5):
+                return await reader.read() if until_close else await reader.readuntil(b"\r\n\r\n")
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def gateway(
+    script: Handler = answers,
+    *,
+    config: Config = CONFIG,
+    timings: Timings = QUICK,
+    call: Any = redis_is_away,
+    spool: Path | None = None,
+    serve: bool = True,
+    alive_s: float = 0.1,
+    replay_s: float = 0.05,
+    broker: FakeBroker | None = None,
+) -> AsyncIterator[Gateway]:
+    broker = broker or FakeBroker()
+    bus = await fake_bus(broker, "edge")
+    stage = await fake_bus(broker, "shield", announce_new_s=0.02, alive_s=alive_s)
+    settled, keys, readiness = Settled(), Keys(), Readiness()
+    settled.swap(Snapshot(revision=1, config=config))
+    loop = asyncio.get_running_loop()
+    limiter = Limiter(call, monotonic=loop.time, degraded=lambda reason: readiness.note("redis", reason))
+    exchanges = Exchanges(bus, random=lambda: 0.5, grace_ms=lambda: settled.config.gateway.grace_ms, timings=timings)
+    kept = Spool(spool, "edge-1", 1 << 20) if spool is not None else None
+    journal = Journal(bus, kept, boot="boot", mode=lambda: settled.config.audit.mode, replay_s=replay_s)
+    pipeline = ring(keys, limiter, settled)
+    probe = PathProbe(
+        bus,
+        exchanges,
+        readiness,
+        keys_loaded=lambda: keys.loaded,
+        audit_trouble=lambda: journal.trouble,
+        new_id=lambda: uuid7(1, os.urandom(RANDOM_BYTES)),
+        timeout_s=0.5,
+    )
+    edge = Edge(
+        bus,
+        settled,
+        pipeline,
+        limiter=limiter,
+        exchanges=exchanges,
+        journal=journal,
+        probe=probe,
+        readiness=readiness,
+        version="1.2.3",
+        random=lambda: os.urandom(RANDOM_BYTES),
+    )
+    it = Gateway(broker, stage, edge, settled, keys)
+    it.journal, it.exchanges, it.readiness, it.limiter = journal, exchanges, readiness, limiter
+    it.add_key(KEY)
+    await keys.watch(bus)
+    readiness.block("start", "")
+
+    def handle(envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | None:
+        it.seen.append(envelope)
+        return script(envelope, answer)
+
+    if serve:
+        await stage.serve(REQUEST_INSPECT, handle, max_in_flight=100)
+    await exchanges.start()
+    journal.start()
+    it.server = Server(edge.handle, edge.malformed)
+    own = listening_socket(-1, "127.0.0.1", 0)
+    it.port = own.getsockname()[1]
+    listener = await loop.create_server(it.server, sock=own)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as it.session:
+        try:
+            yield it
+        finally:
+            listener.close()
+            await it.server.shutdown(timeout=0.1)
+            await exchanges.close()
+            await journal.close()
+            await limiter.close()
+            await stage.drain(0.1)
+            await bus.drain(0.1)
+
+
+async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Waits for a state, not for a time."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.005)

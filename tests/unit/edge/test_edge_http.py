@@ -1,0 +1,171 @@
+"""Routes, models and status pages over real HTTP."""
+
+import asyncio
+import json
+
+from unit.edge.edge_gateway import CHAT, KEY, gateway
+
+from llmproxy.common.config import Config, Endpoint, Group, Target
+
+
+def test_the_models_list_is_what_the_key_may_use() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            edge.add_key("sk-narrow", models=("org/model",))
+            status, headers, body = await edge.ask("/v1/models", "GET")
+            assert status == 200
+            assert "x-request-id" in headers
+            listed = json.loads(body)
+            assert listed["object"] == "list"
+            assert [model["id"] for model in listed["data"]] == ["demo", "org/model", "other"]
+            assert listed["data"][0] == {"id": "demo", "owned_by": "demo", "object": "model", "created": 1_700_000_000}
+            narrow = json.loads((await edge.ask("/v1/models", "GET", key="sk-narrow"))[2])
+            assert [model["id"] for model in narrow["data"]] == ["org/model"]
+            assert [(record.verdict, record.api) for record in edge.records] == [("answered", "models")] * 2
+
+    asyncio.run(run())
+
+
+def test_groups_are_models_and_a_wildcard_is_not_one() -> None:
+    async def run() -> None:
+        endpoints = {"any": Endpoint(provider="openai", models=("*",))}
+        config = Config(endpoints=endpoints, groups={"fast": Group(targets=(Target(endpoint="any"),))})
+        async with gateway(config=config) as edge:
+            listed = json.loads((await edge.ask("/v1/models", "GET"))[2])["data"]
+            assert [(model["id"], model["owned_by"]) for model in listed] == [("fast", "openai")]
+
+    asyncio.run(run())
+
+
+def test_a_model_is_found_by_its_id_with_or_without_encoded_slashes() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            for path in ("/v1/models/org/model", "/v1/models/demo"):
+                status, _, body = await edge.ask(path, "GET")
+                assert (status, json.loads(body)["id"]) == (200, path[len("/v1/models/") :])
+            answer = await edge.raw(
+                f"GET /v1/models/org%2Fmodel HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-api-key: {KEY}\r\n\r\n".encode()
+            )
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            status, _, body = await edge.ask("/v1/models/nope", "GET")
+            assert status == 404
+            assert json.loads(body) == {
+                "error": {
+                    "message": "The model does not exist or you do not have access to it.",
+                    "type": "invalid_request_error",
+                    "param": "model",
+                    "code": "model_not_found",
+                }
+            }
+
+    asyncio.run(run())
+
+
+def test_status_pages_need_no_key_and_have_no_record() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            for path in ("/health", "/livez", "/version"):
+                status, headers, body = await edge.ask(path, "GET", key=None)
+                assert status == 200
+                assert headers["content-type"] == "application/json"
+                assert json.loads(body)
+                head = await edge.ask(path, "HEAD", key=None)
+                assert (head[0], head[2]) == (200, b"")
+                assert int(head[1]["content-length"]) > 0
+            version = json.loads((await edge.ask("/version", "GET", key=None))[2])
+            assert version == {"version": "1.2.3", "revision": 1, "fingerprint": edge.settled.fingerprint}
+            assert edge.records == []
+
+    asyncio.run(run())
+
+
+def test_a_wrong_method_is_405_with_allow_and_an_unknown_path_404() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            for method in ("GET", "PUT", "OPTIONS", "DELETE"):
+                status, headers, body = await edge.ask(method=method)
+                assert (status, headers["allow"]) == (405, "POST")
+                assert json.loads(body)["error"]["code"] == "method_not_allowed"
+            status, headers, _ = await edge.ask("/health", "POST", key=None, json={})
+            assert (status, headers["allow"]) == (405, "GET, HEAD")
+            status, _, body = await edge.ask("/v1/nothing", "GET")
+            assert status == 404
+            assert json.loads(body) == {
+                "error": {
+                    "message": "Unknown request URL. Please check the URL for typos.",
+                    "type": "invalid_request_error",
+                    "param": None,
+                    "code": "unknown_url",
+                }
+            }
+            assert [record.verdict for record in edge.records] == ["refused"] * 5
+
+    asyncio.run(run())
+
+
+def test_a_query_does_not_change_the_route() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            assert (await edge.ask("/v1/chat/completions?api-version=1"))[0] == 200
+            assert (await edge.ask("/v1/models?limit=2", "GET"))[0] == 200
+
+    asyncio.run(run())
+
+
+def test_requests_one_after_the_other_on_one_connection_each_have_their_answer() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            body = json.dumps(CHAT).encode()
+            one = (
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"x-api-key: %b\r\nContent-Length: %d\r\n\r\n%b" % (KEY.encode(), len(body), body)
+            )
+            last = f"GET /livez HTTP/1.1\r\nHost: x\r\nx-api-key: {KEY}\r\nConnection: close\r\n\r\n".encode()
+            answer = await edge.raw(one + one + last)
+            assert answer.count(b"HTTP/1.1 200 OK\r\n") == 3
+            assert answer.endswith(b'{"status":"ok"}')
+
+    asyncio.run(run())
+
+
+def test_a_client_of_http_1_0_gets_its_stream_without_chunks() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            body = json.dumps({**CHAT, "stream": True}).encode()
+            answer = await edge.raw(
+                b"POST /v1/chat/completions HTTP/1.0\r\nContent-Type: application/json\r\n"
+                b"x-api-key: %b\r\nContent-Length: %d\r\n\r\n%b" % (KEY.encode(), len(body), body)
+            )
+            head, _, events = answer.partition(b"\r\n\r\n")
+            assert b"transfer-encoding" not in head.lower()
+            assert b"connection: close" in head
+            assert events.startswith(b"data: {")
+            assert events.endswith(b"data: [DONE]\n\n")
+
+    asyncio.run(run())
+
+
+def test_a_client_that_asks_first_is_told_to_continue_only_with_a_good_key() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            body = json.dumps(CHAT).encode()
+
+            def head(key: str) -> bytes:
+                return (
+                    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    b"Expect: 100-continue\r\nConnection: close\r\nx-api-key: %b\r\nContent-Length: %d\r\n\r\n"
+                    % (key.encode(), len(body))
+                )
+
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(head(KEY))
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(body)
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(head("wrong"))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401 ")
+            writer.close()
+
+    asyncio.run(run())

@@ -1,0 +1,203 @@
+"""Audit records: grouped, one per outcome, never lost quietly, never twice."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pytest
+from unit.edge.edge_gateway import until
+
+from llmproxy.common.errors import Unavailable
+from llmproxy.common.records import AuditBatch, AuditRecord
+from llmproxy.common.testing import FakeBroker, fake_bus
+from llmproxy.edge.journal import Journal, withheld
+from llmproxy.edge.spool import Spool, Spooled
+
+decode = msgspec.json.Decoder(AuditBatch).decode
+
+
+def a_record(number: int, **fields: str) -> AuditRecord:
+    return AuditRecord(**{"id": f"id-{number}", "at_ms": number, "verdict": "answered", "tenant": "acme", **fields})
+
+
+def committed(broker: FakeBroker) -> list[str]:
+    return [record.id for _, _, payload in broker.streams["AUDIT"] for record in decode(payload).records]
+
+
+async def journal_of(
+    broker: FakeBroker, folder: Path | None = None, mode: Literal["strict", "relaxed"] = "strict", boot: str = "boot"
+) -> Journal:
+    bus = await fake_bus(broker, "edge")
+    spool = Spool(folder, f"edge-1-{boot}", 1 << 16) if folder is not None else None
+    journal = Journal(bus, spool, boot=boot, mode=lambda: mode, replay_s=0.01)
+    journal.start()
+    return journal
+
+
+def test_records_that_come_during_a_commit_share_the_next_one() -> None:
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker)
+        waits = [journal.write(a_record(number)) for number in range(50)]
+        await asyncio.gather(*waits)
+        assert committed(broker) == [f"id-{number}" for number in range(50)]
+        assert len(broker.streams["AUDIT"]) <= 2
+
+    asyncio.run(run())
+
+
+def test_tenants_do_not_share_a_message() -> None:
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker)
+        await asyncio.gather(
+            *(journal.write(a_record(number, tenant=tenant)) for number, tenant in enumerate(["a", "b", ""] * 5))
+        )
+        subjects = {subject for _, subject, _ in broker.streams["AUDIT"]}
+        assert subjects == {"llmproxy.v1.audit.a", "llmproxy.v1.audit.b", "llmproxy.v1.audit.=LQ"}
+        assert len(committed(broker)) == 15
+
+    asyncio.run(run())
+
+
+def test_message_ids_differ_between_two_lives_of_an_instance() -> None:
+    async def run() -> None:
+        broker = FakeBroker()
+        for boot in ("first", "second"):
+            journal = await journal_of(broker, boot=boot)
+            await journal.write(a_record(1))
+        assert len(broker.message_ids) == 2
+        assert len(broker.streams["AUDIT"]) == 2
+
+    asyncio.run(run())
+
+
+def test_every_record_has_its_event() -> None:
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker)
+        for verdict in ("answered", "blocked", "refused", "failed", "cancelled"):
+            await journal.write(a_record(1, verdict=verdict))
+        await until(lambda: len(broker.streams["EVENTS"]) == 5)
+        assert {subject for _, subject, _ in broker.streams["EVENTS"]} == {
+            f"llmproxy.v1.event.request.{verdict}"
+            for verdict in ("answered", "blocked", "refused", "failed", "cancelled")
+        }
+
+    asyncio.run(run())
+
+
+def test_strict_tells_the_waiter_and_the_ledger_learns_later_what_the_client_was_told(tmp_path: Path) -> None:
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker, tmp_path)
+        broker.jetstream_down = True
+        with pytest.raises(Unavailable) as refused:
+            await journal.write(a_record(1))
+        assert refused.value.code == "audit_unavailable"
+        assert journal.trouble
+        broker.jetstream_down = False
+        await until(lambda: committed(broker) == ["id-1"])
+        (record,) = decode(broker.streams["AUDIT"][0][2]).records
+        assert (record.verdict, record.status, record.code) == ("failed", 503, "audit_unavailable")
+        await until(lambda: journal.trouble == "")
+        await journal.close()
+        assert os.listdir(tmp_path) == []
+
+    asyncio.run(run())
+
+
+def test_relaxed_keeps_order_over_an_outage_and_a_restart(tmp_path: Path) -> None:
+    async def run() -> None:
+        broker = FakeBroker()
+        broker.jetstream_down = True
+        first = await journal_of(broker, tmp_path, "relaxed", boot="one")
+        for number in range(5):
+            assert first.write(a_record(number)) is None
+            await until(lambda: not first._commits)
+        await first.close()
+        assert len(os.listdir(tmp_path)) == 1
+        broker.jetstream_down = False
+        second = await journal_of(broker, tmp_path, "relaxed", boot="two")
+        second.write(a_record(5))
+        await until(lambda: len(committed(broker)) == 6)
+        assert committed(broker) == [f"id-{number}" for number in range(6)]
+        await second.close()
+        assert os.listdir(tmp_path) == []
+
+    asyncio.run(run())
+
+
+def test_what_was_committed_before_the_acknowledgement_was_lost_counts_once(tmp_path: Path) -> None:
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker, tmp_path)
+        bus = journal._bus
+        commit = bus.wire.commit
+
+        async def loses_the_acknowledgement(*arguments: object) -> int:
+            await commit(*arguments)
+            bus.wire.commit = commit
+            raise Unavailable("audit_unavailable", "JetStream did not acknowledge (TimeoutError)")
+
+        bus.wire.commit = loses_the_acknowledgement
+        with pytest.raises(Unavailable):
+            await journal.write(a_record(1))
+        await until(lambda: journal.trouble == "")
+        assert committed(broker) == ["id-1"]
+        await journal.close()
+
+    asyncio.run(run())
+
+
+def test_nothing_that_was_withheld_is_recorded_as_answered() -> None:
+    assert withheld(a_record(1)).verdict == "failed"
+    assert withheld(a_record(1, verdict="refused")) == a_record(1, verdict="refused")
+
+
+def spooled(number: int) -> Spooled:
+    return Spooled("acme", f"m-{number}", AuditBatch("edge-1", [a_record(number)]))
+
+
+def test_a_spool_gives_back_what_it_took_in_order(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "one", 1 << 16)
+    assert all(spool.append(spooled(number)) for number in range(20))
+    found, offset = spool.read(0)
+    assert [one.message_id for one in found] == [f"m-{number}" for number in range(20)]
+    assert spool.read(offset) == ([], offset)
+    first, offset = spool.read(0, 16)  # Smaller than one line: still makes progress.
+    assert first
+    assert offset > 0
+    spool.clear()
+    assert spool.read(0) == ([], 0)
+
+
+def test_a_full_spool_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "one", 300)
+    taken = [spool.append(spooled(number)) for number in range(10)]
+    assert taken[0]
+    assert not taken[-1]
+    assert len(spool.read(0)[0]) == sum(taken)
+    assert spool.bytes <= 300
+
+
+def test_a_spool_leaves_a_living_neighbour_alone_and_adopts_a_dead_one(tmp_path: Path) -> None:
+    living, dead = Spool(tmp_path, "living", 1 << 16), Spool(tmp_path, "dead", 1 << 16)
+    living.append(spooled(1))
+    dead.append(spooled(2))
+    dead.close()
+    (tmp_path / "dead.spool").open("ab").write(b'{"half a line')
+    heir = Spool(tmp_path, "heir", 1 << 16)
+    assert [one.message_id for one in heir.read(0)[0]] == ["m-2"]
+    assert [one.message_id for one in living.read(0)[0]] == ["m-1"]
+    assert not (tmp_path / "dead.spool").exists()
+    heir.append(spooled(3))
+    assert [one.message_id for one in heir.read(0)[0]] == ["m-2", "m-3"]
+
+
+def test_a_spool_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    Spool(tmp_path / "folder", "one", 1 << 16)
+    assert (tmp_path / "folder").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "folder" / "one.spool").stat().st_mode & 0o077 == 0
