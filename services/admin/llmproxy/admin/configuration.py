@@ -110,7 +110,7 @@ class Configuration:
         if self.source == "api" and (await self.current())[0] is not None:
             return
         try:
-            config = configuration.parse(self._read(), self._environment)
+            config = _parse(self._read(), self._environment)
         except ConfigError as error:
             await self._refuse(str(error))
             return
@@ -168,7 +168,14 @@ async def parse_sent(text: str) -> Config:
 def _parse_sent(text: str) -> Config:
     if "&" in text and "*" in text and _has_alias(text):
         raise ConfigError("YAML aliases (*name) are not taken over the API; write the values out")
-    return configuration.parse(text, {})
+    return _parse(text, {})
+
+
+def _parse(text: str, environment: Mapping[str, str]) -> Config:
+    try:
+        return configuration.parse(text, environment)
+    except RecursionError:
+        raise ConfigError("nested too deeply to be a configuration") from None
 
 
 def _has_alias(text: str) -> bool:
@@ -191,7 +198,7 @@ def differences(before: Config, after: Config) -> list[Difference]:
 
 
 def _flat(path: str, tree: Any) -> dict[str, Any]:
-    if not isinstance(tree, dict) or not tree:
+    if not isinstance(tree, dict) or (path and not tree):
         return {path: tree}
     found: dict[str, Any] = {}
     for name, value in tree.items():

@@ -8,7 +8,7 @@ from msgspec import Struct
 from llmproxy.common.errors import GatewayError
 
 VALIDATION_PLACE = re.compile(r" - at `\$\.?(.*)`$")
-UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`")
+UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`")
 
 
 class ErrorDetail(Struct, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ def from_gateway(error: GatewayError) -> Problem:
 
 
 def from_validation(error: msgspec.DecodeError) -> Problem:
-    """msgspec's words, with the field taken out of them. They never quote a value beyond its type or its allowed range."""
+    """msgspec's words, with the field taken out of them. They go to whoever sent it, and nowhere else."""
     text = str(error)
     if not isinstance(error, msgspec.ValidationError):
         return Problem(400, "invalid_json", f"the body is not JSON: {text}")

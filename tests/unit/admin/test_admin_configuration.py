@@ -1,0 +1,184 @@
+"""Which configuration is in force: numbered, compared and set, recorded first, and never replaced by one that is unusable."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from llmproxy.admin.configuration import differences
+from llmproxy.common import config
+from llmproxy.common.channels import CONFIG_BUCKET
+from llmproxy.common.config import Config, Snapshot
+from llmproxy.common.testing import FakeBroker
+
+ONE = """
+endpoints:
+  main: {provider: openai, key: "env:OPENAI_API_KEY", models: [gpt-4o]}
+"""
+TWO = ONE.replace("gpt-4o", "gpt-4.1")
+
+
+def published(broker: FakeBroker) -> Snapshot:
+    return msgspec.json.decode(broker.buckets[CONFIG_BUCKET].entries["current"][0], type=Snapshot)
+
+
+def test_the_file_is_published_once_numbered_and_recorded(start_admin: Any, tmp_path: Path) -> None:
+    path = tmp_path / "llmproxy.yaml"
+    path.write_text(ONE)
+
+    async def scenario() -> None:
+        broker = FakeBroker()
+        async with start_admin(broker, config=str(path)) as admin:
+            snapshot = published(broker)
+            assert (snapshot.revision, snapshot.source) == (1, "file")
+            assert [one.action for one in admin.recorded()] == ["config.applied"]
+            assert admin.recorded()[0].subject == f"revision 1 {snapshot.fingerprint}"
+            status, shown = await admin.call("GET", "/api/v1/config")
+            assert status == 200
+            assert (shown["revision"], shown["fingerprint"]) == (1, snapshot.fingerprint)
+            assert shown["config"]["endpoints"]["main"]["key"] == "env:OPENAI_API_KEY"
+        async with start_admin(broker, config=str(path)) as admin:
+            assert published(broker).revision == 1
+            assert len(admin.recorded()) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_changed_file_is_published_and_an_unusable_one_is_not(start_admin: Any, tmp_path: Path) -> None:
+    path = tmp_path / "llmproxy.yaml"
+    path.write_text(ONE)
+
+    async def scenario() -> None:
+        broker = FakeBroker()
+        async with start_admin(broker, config=str(path)) as admin:
+            path.write_text(TWO)
+            await admin.eventually(lambda: published(broker).revision == 2, "the change is published")
+            path.write_text("endpoints: {main: {provider: nobody}}")
+            await admin.eventually(lambda: admin.context.readiness.notes.get("configuration"), "the refusal is noted")
+            assert "revision 2 stays in force" in admin.context.readiness.notes["configuration"]
+            assert admin.context.readiness.ready
+            assert published(broker).revision == 2
+            path.write_text(ONE)
+            await admin.eventually(lambda: published(broker).revision == 3, "the repaired file is published")
+            assert "configuration" not in admin.context.readiness.notes
+
+    asyncio.run(scenario())
+
+
+def test_without_any_usable_configuration_admin_is_not_ready_and_says_why(start_admin: Any, tmp_path: Path) -> None:
+    path = tmp_path / "llmproxy.yaml"
+
+    async def scenario() -> None:
+        async with start_admin(config=str(path), ready=False) as admin:
+            await admin.eventually(lambda: "configuration" in admin.context.readiness.blockers, "the file is missed")
+            status, report = await admin.call("GET", "/readyz", token=None)
+            assert (status, report["blockers"]["configuration"]) == (
+                503,
+                f"{path} cannot be read: No such file or directory",
+            )
+            path.write_text(ONE)
+            await admin.eventually(lambda: admin.context.readiness.ready, "it recovers by itself")
+
+    asyncio.run(scenario())
+
+
+def test_when_the_file_decides_the_api_refuses_to_write_and_says_where_to_write(
+    start_admin: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "llmproxy.yaml"
+    path.write_text(ONE)
+
+    async def scenario() -> None:
+        async with start_admin(config=str(path)) as admin:
+            status, body = await admin.call("PUT", "/api/v1/config", data=TWO)
+            assert (status, body["error"]["code"]) == (409, "conflict")
+            assert "change it there" in body["error"]["message"]
+
+    asyncio.run(scenario())
+
+
+def test_over_the_api_a_configuration_is_compared_and_set(start_admin: Any, tmp_path: Path) -> None:
+    path = tmp_path / "llmproxy.yaml"
+    path.write_text(ONE)
+
+    async def scenario() -> None:
+        broker = FakeBroker()
+        async with start_admin(broker, config=str(path), config_source="api") as admin:
+            assert published(broker).revision == 1
+            status, body = await admin.call("PUT", "/api/v1/config", data=TWO, headers={"If-Match": '"1"'})
+            assert (status, body["revision"]) == (200, 2)
+            assert (await admin.call("GET", "/api/v1/config"))[1]["revision"] == 2
+            status, body = await admin.call("PUT", "/api/v1/config", data=ONE, headers={"If-Match": '"1"'})
+            assert (status, body["error"]["message"]) == (409, "revision 2 is in force, not 1; read it again")
+            as_json = msgspec.json.encode(config.parse(ONE, {}))
+            assert (await admin.call("PUT", "/api/v1/config", data=as_json))[1]["revision"] == 3
+            assert (await admin.call("PUT", "/api/v1/config", data=ONE))[1]["revision"] == 3
+            assert [one.action for one in admin.recorded()] == ["config.applied"] * 3
+            status, body = await admin.call("PUT", "/api/v1/config", data=ONE, headers={"If-Match": "x"})
+            assert (status, body["error"]["param"]) == (400, "If-Match")
+        path.write_text("not: even: yaml")
+        async with start_admin(broker, config=str(path), config_source="api") as admin:
+            assert published(broker).revision == 3
+            assert admin.context.readiness.notes == {}
+
+    asyncio.run(scenario())
+
+
+def test_of_two_writers_one_is_told_that_it_was_too_late(start_admin: Any) -> None:
+    async def scenario() -> None:
+        broker = FakeBroker()
+        async with start_admin(broker, config_source="api") as first:
+            answers = await asyncio.gather(
+                first.call("PUT", "/api/v1/config", data=ONE, headers={"If-Match": "1"}),
+                first.call("PUT", "/api/v1/config", data=TWO, headers={"If-Match": "1"}),
+            )
+            assert sorted(status for status, _ in answers) == [200, 409]
+            assert published(broker).revision == 2
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("endpoints: [", "not valid YAML"),
+        ("endpionts: {}", "endpionts"),
+        ("endpoints: {main: {provider: openai, key: sk-canary-of-the-test, models: [m]}}", "write a reference"),
+        ("endpoints: {main: {provider: openai, url: '${HOME}', models: [m]}}", "replaced in files only"),
+        ("a: &a [1, 1]\nb: [*a, *a]", "aliases"),
+        ("[" * 3_000, ""),
+    ],
+)
+def test_an_unusable_configuration_is_refused_with_the_reason(start_admin: Any, text: str, says: str) -> None:
+    async def scenario() -> None:
+        async with start_admin(config_source="api") as admin:
+            status, checked = await admin.call("POST", "/api/v1/config/check", data=text)
+            assert (status, checked["ok"]) == (200, False)
+            assert says in checked["problem"]
+            status, body = await admin.call("PUT", "/api/v1/config", data=text)
+            assert (status, body["error"]["code"]) == (400, "invalid_config")
+            assert "canary" not in str((checked, body))
+
+    asyncio.run(scenario())
+
+
+def test_a_check_says_what_would_change(start_admin: Any) -> None:
+    async def scenario() -> None:
+        async with start_admin(config_source="api") as admin:
+            await admin.call("PUT", "/api/v1/config", data=ONE)
+            _, checked = await admin.call("POST", "/api/v1/config/check", data=TWO + "limits: {key: {burst: 3}}\n")
+            assert checked["ok"]
+            assert checked["differences"] == [
+                {"path": "endpoints.main.models", "change": "changed"},
+                {"path": "limits.key.burst", "change": "added"},
+            ]
+            assert published(admin.broker).revision == 2
+
+    asyncio.run(scenario())
+
+
+def test_the_same_configuration_has_no_differences() -> None:
+    assert differences(config.parse(ONE, {}), config.parse(ONE, {})) == []
+    assert [one.change for one in differences(config.parse(ONE, {}), Config())] == ["removed"] * 3
