@@ -1,13 +1,15 @@
 """What a terminal shows of a benchmark's results, and which of the design's thresholds they meet."""
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-CONSOLE = Console(highlight=False)
+WIDTH = 110  # Of a file or a pipe.
+CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 NOTES = Console(stderr=True, style="dim", highlight=False)
 
 
@@ -38,6 +40,10 @@ def show(results: dict[str, Any]) -> list[Threshold]:
         f"load before {machine['load_before']:.1f}, {results['seconds']:.0f} s"
         + (" [yellow](quick: figures are rough)[/]" if results["quick"] else "")
     )
+    if machine["load_before"] > machine["cpus"] / 2:
+        CONSOLE.print("[yellow]other work ran on this machine: trust the ratios, not the times[/]")
+    idle = {name: sum(cores.values()) for name, cores in results["idle_cores"].items()}
+    CONSOLE.print("idle: " + ", ".join(f"{name} {cores * 100:.1f} % of a CPU" for name, cores in idle.items()))
     if "cpu" in results:
         show_cpu(results["cpu"])
     if "latency" in results:
@@ -119,6 +125,8 @@ def show_latency(latency: dict[str, Any]) -> None:
             failures(figures),
         )
     CONSOLE.print(made)
+    if "gateway" in latency:
+        by_service("", {"ms per request at 100/s": latency["gateway"]["cpu_ms_by_service"]})
 
 
 def show_streams(stream: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ SIZES = {"1 KB": 1_024, "16 KB": 16_384}
 CONNECTIONS = 16
 RATE = 100
 STREAMS, CHUNK_RATE = 50, 40
-SETTLE_S = 0.5  # What was put off, such as the ledger, is charged too.
+QUIET_CORES, QUIET_WINDOW_S, QUIET_TIMEOUT_S = 0.08, 0.3, 3.0
 STALL_MS = 1_000  # Beyond a stream's own pace.
 
 # Limits so high that none is ever reached, so that Redis is asked about every one of them.
@@ -64,13 +64,14 @@ class Plan:
     """How long each part takes."""
 
     warm_up_s: float = 2.0
-    rounds: int = 3
-    cpu_s: float = 4.0
-    large_s: float = 3.0
-    latency_rounds: int = 2
-    latency_s: float = 6.0
+    rounds: int = 5
+    cpu_s: float = 2.5
+    large_s: float = 1.5
+    latency_rounds: int = 8  # Short turns, so that what else the machine does meets everybody alike.
+    latency_s: float = 1.25
     stream_rounds: int = 2
     stream_s: float = 5.0
+    idle_s: float = 5.0
     hold_streams: int = 1_000
     hold_s: int = 20
 
@@ -80,10 +81,11 @@ QUICK = Plan(
     rounds=2,
     cpu_s=1.5,
     large_s=1.0,
-    latency_rounds=1,
-    latency_s=3.0,
+    latency_rounds=3,
+    latency_s=1.0,
     stream_rounds=1,
     stream_s=2.5,
+    idle_s=2.0,
     hold_streams=200,
     hold_s=5,
 )
@@ -175,6 +177,28 @@ async def warm_up(subjects: list[Subject], plan: Plan) -> None:
         await streams(subject.target, body(1_024, stream=True), 8, chunks=16, ramp_s=0, timeout_s=10)
 
 
+async def quiet(subject: Subject) -> None:
+    """Returns when the subject has nothing left to do, so that what it put off (the ledger) is charged to who caused it."""
+    until = time.monotonic() + QUIET_TIMEOUT_S
+    while subject.pids and time.monotonic() < until:
+        usage = processes.Usage(subject.pids)
+        usage.begin()
+        await asyncio.sleep(QUIET_WINDOW_S)
+        if sum(usage.end().values()) < QUIET_CORES * QUIET_WINDOW_S:
+            return
+
+
+async def measure_idle(subjects: list[Subject], plan: Plan) -> dict[str, Any]:
+    """CPUs used, by process, while nothing is asked."""
+    usages = {subject.name: processes.Usage(subject.pids) for subject in subjects}
+    for subject in subjects:
+        await quiet(subject)
+    for usage in usages.values():
+        usage.begin()
+    await asyncio.sleep(plan.idle_s)
+    return {name: {who: used / plan.idle_s for who, used in usage.end().items()} for name, usage in usages.items()}
+
+
 async def measure_cpu(subjects: list[Subject], plan: Plan) -> dict[str, Any]:
     """Milliseconds of CPU per request at full load, in turns; and for the gateway with personal data to mask."""
     found: dict[str, Any] = {}
@@ -194,7 +218,7 @@ async def cpu_rounds(subjects: list[Subject], template: bytes, seconds: float, r
             usage = processes.Usage(subject.pids)
             usage.begin()
             load = await closed_loop(subject.target, template, CONNECTIONS, seconds)
-            await asyncio.sleep(SETTLE_S)
+            await quiet(subject)
             used = usage.end()
             collected[subject.name].append(
                 {
@@ -226,16 +250,16 @@ async def measure_latency(subjects: list[Subject], upstream: Target, plan: Plan)
     """Open loop; what is added to the provider's own answer time."""
     samples: dict[str, list[float]] = defaultdict(list)
     failed: dict[str, int] = defaultdict(int)
-    cpu_ms: dict[str, list[float]] = defaultdict(list)
+    cpu_s: dict[str, list[dict[str, float]]] = defaultdict(list)
     everybody = [Subject("upstream", upstream, ()), *subjects]
     for _ in range(plan.latency_rounds):
         for subject in everybody:
             usage = processes.Usage(subject.pids)
             usage.begin()
             load: Load = await open_loop(subject.target, body(1_024), RATE, plan.latency_s)
+            cpu_s[subject.name].append(usage.end())
             samples[subject.name] += load.latency_ms
             failed[subject.name] += load.failed
-            cpu_ms[subject.name].append(sum(usage.end().values()) * 1000 / max(load.good, 1))
     alone = sorted(samples["upstream"])
     return {
         name: {
@@ -246,7 +270,11 @@ async def measure_latency(subjects: list[Subject], upstream: Target, plan: Plan)
             "max_ms": max(values, default=float("nan")),
             "added_p50_ms": percentile(sorted(values), 0.5) - percentile(alone, 0.5),
             "added_p99_ms": percentile(sorted(values), 0.99) - percentile(alone, 0.99),
-            "cpu_ms": median(cpu_ms[name]),
+            "cpu_ms": sum(sum(used.values()) for used in cpu_s[name]) * 1000 / max(len(values), 1),
+            "cpu_ms_by_service": {
+                who: sum(used.get(who, 0.0) for used in cpu_s[name]) * 1000 / max(len(values), 1)
+                for who in sorted({who for used in cpu_s[name] for who in used})
+            },
         }
         for name, values in samples.items()
     }
@@ -264,7 +292,7 @@ async def measure_streams(subjects: list[Subject], upstream: Target, plan: Plan)
             ran = await streams(
                 subject.target, template, STREAMS, chunks=chunks, ramp_s=0.5, timeout_s=plan.stream_s * 4 + 10
             )
-            await asyncio.sleep(SETTLE_S)
+            await quiet(subject)
             rounds[subject.name].append((ran, usage.end()))
     alone = sorted(value for ran, _ in rounds["upstream"] for value in ran.first_chunk_ms)
     return {name: stream_figures(turns, alone) for name, turns in rounds.items()}
@@ -368,6 +396,7 @@ async def measure(given: argparse.Namespace) -> dict[str, Any]:
         gc.disable()  # The generator's own pauses are not the gateway's.
         report.say("warming up")
         await warm_up(subjects, plan)
+        results["idle_cores"] = await measure_idle(subjects, plan)
         if "cpu" in chosen:
             report.say("CPU per request")
             results["cpu"] = await measure_cpu(subjects, plan)
