@@ -1,0 +1,251 @@
+"""The edge as it runs: its own process, its own NATS permissions, real servers, and a listening socket that outlives it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from llmproxy.common import keyring
+from llmproxy.common.bus import Answer, Bus
+from llmproxy.common.channels import CONFIG_BUCKET, KEYS_BUCKET, REQUEST_INSPECT
+from llmproxy.common.config import Config, Endpoint, Limit, Limits, Snapshot
+from llmproxy.common.envelope import Envelope
+from llmproxy.common.frames import Data, End, Head
+from llmproxy.common.keyring import KeyRecord
+from llmproxy.common.nats_wire import NatsWire
+from llmproxy.launcher.embedded import EmbeddedServers
+
+KEY = keyring.generate()
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+CHAT = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
+WHOLE = b'{"id":"chatcmpl-1","object":"chat.completion","choices":[]}'
+CHUNK = Data(msgspec.Raw(b'{"choices":[{"index":0,"delta":{"content":"a"}}]}'))
+HEAD = Head(endpoint="main", provider="demo", model="demo")
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    with EmbeddedServers(tmp_path_factory.mktemp("data"), durable=False, which=("nats", "redis")) as started:
+        yield started
+
+
+class Edges:
+    """Edge processes that share one listening socket, as under the supervisor."""
+
+    def __init__(self, servers: EmbeddedServers, folder: Path) -> None:
+        self._servers, self._folder, self._count = servers, folder, 0
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    async def start(self) -> subprocess.Popen[bytes]:
+        """Returns when it is ready."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            probes = free.getsockname()[1]
+        process = self._spawn(probes)
+        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+            while True:
+                try:
+                    async with session.get(f"http://127.0.0.1:{probes}/readyz") as response:
+                        if response.status == 200:
+                            return process
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.02)
+
+    def _spawn(self, probes: int) -> subprocess.Popen[bytes]:
+        self._count += 1
+        fd = self.listener.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "llmproxy.edge"],
+            pass_fds=[fd],
+            env={
+                **os.environ,
+                "LLM_PROXY_NATS_URL": self._servers.nats_address,
+                "LLM_PROXY_NATS_USER": "edge",
+                "LLM_PROXY_NATS_PASSWORD": self._servers.nats_password("edge"),
+                "LLM_PROXY_REDIS_URL": self._servers.redis_url,
+                "LLM_PROXY_INSTANCE": f"edge-{self._count}",
+                "LLM_PROXY_PROBES_PORT": str(probes),
+                "LLM_PROXY_LISTEN_FD": str(fd),
+                "LLM_PROXY_SPOOL_DIR": str(self._folder / "spool"),
+                "LLM_PROXY_LINGER_S": "1.0",
+            },
+            stderr=(self._folder / f"edge-{self._count}.log").open("wb"),
+        )
+        self.running.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in self.running:
+            if process.poll() is None:
+                process.kill()
+            process.wait(10)
+        self.listener.close()
+
+
+def answers(envelope: Envelope, answer: Answer) -> None:
+    if envelope.api == "probe":
+        answer.send(HEAD, End())
+    elif envelope.stream:
+        answer.send(HEAD, CHUNK)
+        answer.send(CHUNK, End())
+    else:
+        answer.send(HEAD, Data(msgspec.Raw(WHOLE)), End(provider_ms=1))
+
+
+@asynccontextmanager
+async def stage(servers: EmbeddedServers, script=answers) -> AsyncIterator[Bus]:
+    wire = await NatsWire.connect(
+        servers.nats_address, user="shield", password=servers.nats_password("shield"), service="shield"
+    )
+    bus = Bus(wire, service="shield", instance=f"shield-{time.monotonic_ns()}")
+    await bus.start()
+    await bus.serve(REQUEST_INSPECT, script, max_in_flight=5_000)
+    try:
+        yield bus
+    finally:
+        await bus.drain(1.0)
+
+
+async def configure(servers: EmbeddedServers, limits: Limits | None = None) -> None:
+    """What admin does."""
+    wire = await NatsWire.connect(
+        servers.nats_address, user="admin", password=servers.nats_password("admin"), service="admin"
+    )
+    await wire.provision()
+    endpoints = {"main": Endpoint(provider="demo", models=("demo",))}
+    config = Config(endpoints=endpoints, limits=limits or Limits())
+    await (await wire.bucket(CONFIG_BUCKET)).put(
+        "current", msgspec.json.encode(Snapshot(revision=time.monotonic_ns(), config=config))
+    )
+    digest = keyring.hash_key(KEY)
+    record = KeyRecord(id=keyring.key_id(digest), hash=digest, tenant="acme")
+    await (await wire.bucket(KEYS_BUCKET)).put(digest, msgspec.json.encode(record))
+    await wire.close()
+
+
+@asynccontextmanager
+async def edges(servers: EmbeddedServers, folder: Path) -> AsyncIterator[Edges]:
+    started = Edges(servers, folder)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+def test_answers_streams_large_bodies_and_readiness(servers: EmbeddedServers, tmp_path: Path) -> None:
+    async def run() -> None:
+        await configure(servers, Limits(key=Limit(requests_per_minute=6000, burst=1000, concurrency=50)))
+        async with (
+            stage(servers),
+            edges(servers, tmp_path) as edge,
+            aiohttp.ClientSession(headers=HEADERS) as client,
+        ):
+            await edge.start()
+            url = f"{edge.url}/v1/chat/completions"
+            async with client.post(url, json=CHAT) as response:
+                assert (response.status, await response.read()) == (200, WHOLE)
+                assert response.headers["x-ratelimit-limit-requests"] == "6000"
+            async with client.post(url, json={**CHAT, "stream": True}) as response:
+                assert (await response.read()).endswith(b"data: [DONE]\n\n")
+            async with client.post(url, json={**CHAT, "pad": "x" * (3 << 20)}) as response:
+                assert response.status == 200
+            async with client.get(f"{edge.url}/v1/models") as response:
+                assert [model["id"] for model in (await response.json())["data"]] == ["demo"]
+            async with client.get(f"{edge.url}/readyz") as response:
+                assert (response.status, await response.json()) == (200, {"ready": True, "blockers": {}, "notes": {}})
+            async with client.post(url, json=CHAT, headers={"Authorization": "Bearer wrong"}) as response:
+                assert response.status == 401
+        assert KEY not in (tmp_path / "edge-1.log").read_text()
+
+    asyncio.run(run())
+
+
+def test_a_rolling_restart_under_load_loses_no_request(servers: EmbeddedServers, tmp_path: Path) -> None:
+    async def slow(envelope: Envelope, answer: Answer) -> None:
+        if envelope.stream:
+            answer.send(HEAD, CHUNK)
+            await asyncio.sleep(0.2)
+        answers(envelope, answer)
+
+    failures: list[str] = []
+    answered = [0]
+
+    async def client(url: str, stop: asyncio.Event, stream: bool) -> None:
+        """Keep-alive connections and no retries: what is lost is seen."""
+        async with aiohttp.ClientSession(headers=HEADERS) as session:
+            while not stop.is_set():
+                try:
+                    async with session.post(url, json={**CHAT, "stream": stream}) as response:
+                        body = await response.read()
+                        if response.status != 200 or (stream and not body.endswith(b"data: [DONE]\n\n")):
+                            failures.append(f"{response.status} {body[:200]!r}")
+                        answered[0] += 1
+                except aiohttp.ClientError as error:
+                    failures.append(repr(error))
+                await asyncio.sleep(0.005)
+
+    async def run() -> None:
+        await configure(servers)
+        async with stage(servers, slow), edges(servers, tmp_path) as edge:
+            first = await edge.start()
+            stop = asyncio.Event()
+            url = f"{edge.url}/v1/chat/completions"
+            clients = [asyncio.create_task(client(url, stop, number % 2 == 0)) for number in range(20)]
+            for _ in range(2):
+                second = await edge.start()
+                first.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(first.wait, 20) == 0
+                first = second
+            stop.set()
+            await asyncio.gather(*clients)
+            assert failures == []
+            assert answered[0] > 200
+
+    asyncio.run(run())
+
+
+def test_a_restart_keeps_its_instance_name_and_every_record(servers: EmbeddedServers, tmp_path: Path) -> None:
+    """Message ids must differ between two lives of one instance, or JetStream would drop the second's records."""
+
+    async def run() -> None:
+        await configure(servers)
+        wire = await NatsWire.connect(
+            servers.nats_address, user="audit", password=servers.nats_password("audit"), service="audit"
+        )
+        seen: list[str] = []
+
+        async def keep(messages: list[tuple[int, bytes]]) -> None:
+            for _, payload in messages:
+                seen.extend(record["id"] for record in json.loads(payload)["records"])
+
+        await wire.consume("AUDIT", "audit", "llmproxy.v1.audit.*", keep)
+        async with stage(servers), aiohttp.ClientSession(headers=HEADERS) as session:
+            sent: list[str] = []
+            for life in range(2):
+                async with edges(servers, tmp_path / str(life)) as edge:
+                    (tmp_path / str(life)).mkdir()
+                    await edge.start()
+                    for _ in range(5):
+                        async with session.post(f"{edge.url}/v1/chat/completions", json=CHAT) as response:
+                            assert response.status == 200
+                            sent.append(response.headers["x-request-id"])
+            async with asyncio.timeout(10):
+                while not set(sent) <= set(seen):
+                    await asyncio.sleep(0.02)
+            assert len(seen) == len(set(seen))
+        await wire.close()
+
+    asyncio.run(run())
