@@ -27,6 +27,9 @@ A = TypeVar("A")
 ANNOUNCE_NEW_S = 0.05  # A new holder is known to the edge within this time (and the next), so that a cancel finds it.
 ALIVE_S = 1.0
 COMMIT_TIMEOUT_S = 2.0
+EVENTS_GATHER_S = 0.02  # Events of one subject that come within this time share a message, one JSON object a line.
+EVENTS_PER_MESSAGE = 500  # Under the server's limit for a message.
+EVENTS_MAX = 10_000  # Gathered at once; what is more is not told.
 DRAIN_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -162,6 +165,7 @@ class Bus:
         self._expected: dict[str, _Expected] = {}
         self._serving: list[Subscription] = []
         self._subscriptions: list[Subscription] = []
+        self._events: dict[str, list[bytes]] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._ticker: asyncio.Task[None] | None = None
         self._bounce_prefix = f"{channels.ROOT}.bounce.{self.address}."
@@ -192,10 +196,23 @@ class Bus:
             tenant=tenant,
             facts=facts,
         )
-        try:
-            self.wire.publish(channel.subject(), msgspec.json.encode(event))
-        except Unavailable:
-            return
+        lines = self._events.get(channel.pattern)
+        if lines is None:
+            if not self._events:
+                asyncio.get_running_loop().call_later(EVENTS_GATHER_S, self._publish_events)
+            lines = self._events[channel.pattern] = []
+        if len(lines) < EVENTS_MAX:
+            lines.append(msgspec.json.encode(event))
+
+    def _publish_events(self) -> None:
+        events, self._events = self._events, {}
+        for pattern, lines in events.items():
+            for start in range(0, len(lines), EVENTS_PER_MESSAGE):
+                payload = b"\n".join(lines[start : start + EVENTS_PER_MESSAGE])
+                try:
+                    self.wire.publish(f"{channels.ROOT}.{pattern}", payload)
+                except Unavailable:
+                    return
 
     def forward(self, channel: Channel[Envelope], envelope: Envelope, **tokens: str) -> None:
         """To the next stage. If nobody serves it, whoever `reply_to` names gets a Failure with `again` at once.
@@ -453,5 +470,6 @@ class Bus:
         if self._ticker is not None:
             self._ticker.cancel()
         if self.wire.connected:
+            self._publish_events()
             await self.wire.flush()
         await self.wire.close()

@@ -23,11 +23,13 @@ from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREA
 
 CONNECT_TIMEOUT_S = 2
 RECONNECT_WAIT_S = 0.1
+WRITE_PACE_S = 0.001  # Between two writes of one connection.
 PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JETSTREAM_TIMEOUT_S = 2.0
 FETCH_MESSAGES = 256
 FETCH_WAIT_S = 5.0
-ACK_WAIT_S = 30.0
+GATHER_S = 0.05  # A durable consumer is in no hurry: batches grow, and each costs a transaction.
+ACK_WAIT_S = 5.0  # How long what a killed consumer held keeps its successor waiting, in order; a late acknowledgement still counts.
 RETRY_S = 0.2
 CLOSE_TIMEOUT_S = 2.0
 SETTLE_TIMEOUT_S = 2.0
@@ -41,6 +43,8 @@ class DirectClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self.direct: dict[int, Receive] = {}
+        self._written_at = 0.0  # When `publish_now` last woke the flusher, in loop time.
+        self._wake: asyncio.TimerHandle | None = None
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         receive = self.direct.get(sid)
@@ -50,13 +54,29 @@ class DirectClient(Client):
         receive(bytes(subject), data)
 
     def publish_now(self, subject: str, payload: bytes, reply: str) -> None:
-        """Appends to what the flusher writes next; the subjects come from `channels`, which has checked them."""
+        """Appends to what the flusher writes next; the subjects come from `channels`, which has checked them.
+
+        The first message leaves at once; more within WRITE_PACE_S of it wait for one write together. A write costs more
+        than everything else in a hop, for us, for the server and for whoever reads it.
+        """
         command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
         self._pending.append(command)
         self._pending_data_size += len(command)
+        if self._wake is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._written_at + WRITE_PACE_S - loop.time()
+        if wait > 0:
+            self._wake = loop.call_later(wait, self._write)
+        else:
+            self._write()
+
+    def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._wake, self._written_at = None, loop.time()
         flushes = self._flush_queue
         if flushes is not None and flushes.empty():
-            flushes.put_nowait(asyncio.get_running_loop().create_future())
+            flushes.put_nowait(loop.create_future())
 
     @property
     def pending_bytes(self) -> int:

@@ -31,5 +31,5 @@ BUCKETS = (
     BucketSpec(name=CONFIG_BUCKET, history=32, max_bytes=64 << 20),
     BucketSpec(name=KEYS_BUCKET, max_bytes=256 << 20),
 )
-OBJECT_BUCKET = BucketSpec(name=BODIES_BUCKET, max_bytes=1 << 30)
+OBJECT_BUCKET = BucketSpec(name=BODIES_BUCKET, max_bytes=512 << 20)
 OBJECT_TTL_S = 600  # As long as a request may last.
