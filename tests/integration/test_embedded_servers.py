@@ -15,6 +15,7 @@ import pytest
 import redis
 from nats.js.errors import NotFoundError
 
+from llmproxy.common.nats_wire import NatsWire
 from llmproxy.launcher import processes
 from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataFolderError, is_free
 from llmproxy.launcher.embedded import EmbeddedServers
@@ -181,6 +182,19 @@ def test_a_service_may_publish_what_is_its_own_and_nothing_else(tmp_path: Path) 
     with EmbeddedServers(tmp_path / "data", durable=False, which=("nats",)) as servers:
         said = asyncio.run(refusals(servers))
         assert any("permissions violation" in text.lower() for text in said), said
+
+
+def test_jetstream_has_room_for_every_stream_and_again_when_admin_restarts(tmp_path: Path) -> None:
+    async def provision(servers: EmbeddedServers) -> None:
+        for _ in range(2):
+            wire = await NatsWire.connect(
+                servers.nats_address, user="admin", password=servers.nats_password("admin"), service="admin"
+            )
+            await wire.provision()
+            await wire.close()
+
+    with EmbeddedServers(tmp_path / "data", durable=False, which=("nats",)) as servers:
+        asyncio.run(provision(servers))
 
 
 def test_the_programs_are_the_ones_from_the_wheels(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
 
 # Runs the launcher with stand-ins for the six services.
 LAUNCHER = """
@@ -25,7 +24,7 @@ stand_in, options = sys.argv[1], sys.argv[2:]
 original = gateway.Gateway
 class Gateway(original):
     def __init__(self, options, environment, say):
-        super().__init__(options, environment, say, argv_of=lambda service: (sys.executable, stand_in, service))
+        super().__init__(options, environment, say, argv_of=lambda service: (sys.executable, stand_in, service), ready_timeout_s=2)
 gateway.Gateway = Gateway
 cli.cli(options, prog_name="llmproxy")
 """
@@ -125,9 +124,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def up(folder: Path, *options: str) -> Iterator[Running]:
-    stand_in, told, output = folder / "stand_in.py", folder / "told", folder / "output"
-    stand_in.write_text(STAND_IN)
+def up(folder: Path, *options: str, stand_in: str = STAND_IN) -> Iterator[Running]:
+    script, told, output = folder / "stand_in.py", folder / "told", folder / "output"
+    script.write_text(stand_in)
     told.mkdir(exist_ok=True)
     port = free_port()
     environment = {
@@ -139,7 +138,7 @@ def up(folder: Path, *options: str) -> Iterator[Running]:
     argv = ["up", "--data", str(folder / "data"), "--port", str(port), "--admin-port", str(free_port()), *options]
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER, str(stand_in), *argv],
+            [sys.executable, "-c", LAUNCHER, str(script), *argv],
             env=environment,
             stdout=file,
             stderr=file,
@@ -291,10 +290,25 @@ def test_a_changed_config_file_is_applied_and_a_broken_one_is_not(tmp_path: Path
         assert running.told("admin")["LLM_PROXY_CONFIG_SOURCE"] == "file"
 
 
-@pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE"])
-def test_a_key_that_is_not_there_is_named_before_anything_starts(tmp_path: Path, reference: str) -> None:
+def test_a_key_that_is_not_there_is_named_and_the_other_endpoints_serve(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
-    file.write_text(f"endpoints: {{one: {{provider: openai, models: [one], key: '{reference}'}}}}")
+    file.write_text(
+        "endpoints: {one: {provider: openai, models: [one], key: 'env:NOT_SET'}, two: {provider: demo, models: [two]}}"
+    )
     with up(tmp_path, "--config", str(file)) as running:
-        assert running.process.wait(30) == 3
-        assert "endpoints.one.key: NOT_SET_ANYWHERE is not set" in running.said()
+        running.wait_until_said("curl ")
+        assert "endpoints.one.key: NOT_SET is not set" in running.said()
+
+
+def test_a_service_that_does_not_come_up_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
+    broken = STAND_IN.replace(
+        "def serve(listener):", "def serve(listener, broken=service == 'router'):\n    assert not broken, 'no map'", 1
+    )
+    broken = broken.replace(
+        'self.answer({"keys"', "time.sleep(3) if service == 'edge' else None\n        self.answer({\"keys\""
+    )
+    with up(tmp_path, stand_in=broken) as running:
+        running.wait_until_said("AssertionError: no map")
+        assert "not ready after 2 s" in running.said()
+        assert "router-1: does not answer; the end of" in running.said()
+        assert "shield-1:" not in running.said()

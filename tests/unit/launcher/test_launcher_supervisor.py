@@ -85,6 +85,24 @@ def test_one_that_dies_again_and_again_is_tried_less_often_and_never_given_up(fa
     assert any("times at once" in line for line in family.said)
 
 
+def test_one_that_cannot_be_started_now_is_tried_again(family: Family) -> None:
+    child = family.child("router-1")
+    failures = [OSError(11, "Resource temporarily unavailable")]
+
+    def launch() -> Process:
+        if failures:
+            raise failures.pop()
+        return family.launch()
+
+    child.launch = launch
+    supervisor = family.supervisor(child)
+    supervisor.tick(0.0)
+    assert child.process is None
+    supervisor.tick(1.0)
+    assert child.process is not None
+    assert family.said == ["router-1 could not be started: Resource temporarily unavailable; trying again"]
+
+
 def test_a_good_life_forgives_quick_deaths() -> None:
     assert restart_delay_s(0) == 0
     assert restart_delay_s(1) == 0

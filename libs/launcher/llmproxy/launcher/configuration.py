@@ -25,12 +25,14 @@ def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
     return configuration.parse(text, environment)
 
 
-def check_references(config: Config, environment: Mapping[str, str]) -> None:
-    """An endpoint whose key is not there would fail at its first request; say so now. Raises ConfigError."""
-    for name, endpoint in config.endpoints.items():
-        for variable in referenced(Config(endpoints={name: endpoint})):
-            if not environment.get(variable):
-                raise ConfigError(f"endpoints.{name}.key: {variable} is not set; export it or remove the endpoint")
+def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:
+    """A warning for each endpoint whose key is not there. The others can still serve, so it is no reason not to start."""
+    return [
+        f"endpoints.{name}.key: {variable} is not set; its requests will fail until you export it and start again"
+        for name, endpoint in config.endpoints.items()
+        for variable in referenced(Config(endpoints={name: endpoint}))
+        if not environment.get(variable)
+    ]
 
 
 def to_yaml(config: Config) -> str:

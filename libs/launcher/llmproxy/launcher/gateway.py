@@ -18,7 +18,7 @@ from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import announcement, logs, processes
 from llmproxy.launcher.admin_client import AdminClient, AdminError
-from llmproxy.launcher.configuration import EFFECTIVE_FILE, check_references, load_config, to_yaml
+from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, missing_keys, to_yaml
 from llmproxy.launcher.data_folder import LOOPBACK, DataFolder, RunInfo, write_private
 from llmproxy.launcher.embedded import SERVERS, EmbeddedServers, ServerName
 from llmproxy.launcher.environment import SERVICES, Service, referenced, service_environment
@@ -27,8 +27,9 @@ from llmproxy.launcher.supervisor import Child, Supervisor
 
 TICK_S = 0.05
 HOUSEKEEPING_S = 1.0
-READY_TIMEOUT_S = 30.0  # Then it is said which service is not ready; the supervisor goes on trying.
+READY_TIMEOUT_S = 15.0  # Then it is said which service is not ready; the supervisor goes on trying.
 READY_POLL_S = 0.1
+FIRST_KEY_TRIES_MAX = 30
 HTTP_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 0.3
 BACKLOG = 1024  # Connections that wait while an edge restarts.
@@ -114,8 +115,10 @@ class Gateway:
         environment: Mapping[str, str],
         say: Callable[[str], None],
         argv_of: Callable[[Service], tuple[str, ...]] = service_argv,
+        ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> None:
         self.options, self.environment, self._say, self._argv_of = options, environment, say, argv_of
+        self._ready_timeout_s = ready_timeout_s
         self.data = DataFolder(options.data)
         self.config = Config()
         self._stop_signals = 0
@@ -129,7 +132,7 @@ class Gateway:
         self.data.lock()
         try:
             self.config = load_config(self.options.config_file, self.environment)
-            check_references(self.config, self.environment)
+            self._warn()
             with self._listeners(), self._signals():
                 self._run()
         finally:
@@ -173,13 +176,19 @@ class Gateway:
                 self.supervisor.roll(self._services())
             if now >= housekeeping_at:
                 housekeeping_at = now + HOUSEKEEPING_S
-                logs.rotate(self.data.folder("logs"))
-                self._reload_when_changed()
+                self._keep_house()
             if follower is not None:
                 for line in follower.new_lines():
                     self._say(line)
             self._wake.wait(TICK_S)
             self._wake.clear()
+
+    def _keep_house(self) -> None:
+        try:
+            logs.rotate(self.data.folder("logs"))
+            self._reload_when_changed()
+        except OSError as error:  # A full disk must not end the gateway.
+            self._say(f"cannot write to {self.data.root}: {error.strerror}")
 
     def _stop_services(self) -> None:
         self._say("stopping: finishing what is held (Ctrl-C again to hurry)")
@@ -240,7 +249,6 @@ class Gateway:
             return
         try:
             config = load_config(file, self.environment)
-            check_references(config, self.environment)
         except ConfigError as error:
             self._say(f"{file} was not applied: {error}")
             return
@@ -250,8 +258,13 @@ class Gateway:
         self.config = config
         write_private(self._config_path, to_yaml(config).encode())
         self._say(f"{file} was read again, {configuration.fingerprint(config)}")
+        self._warn()
         if new_keys:
             self.supervisor.roll(self.children["provider-workers"])  # They hold keys from their start.
+
+    def _warn(self) -> None:
+        for line in missing_keys(self.config, self.environment):
+            self._say(f"warning: {line}")
 
     # Children.
 
@@ -345,18 +358,18 @@ class Gateway:
             self._say(line)
 
     def _wait_ready(self, url: str) -> bool:
-        complain_at = time.monotonic() + READY_TIMEOUT_S
+        complain_at = time.monotonic() + self._ready_timeout_s
         while not self._stop_signals:
             if probe(url + "/readyz", HTTP_TIMEOUT_S)[0]:
                 return True
             if time.monotonic() > complain_at:
-                complain_at = time.monotonic() + READY_TIMEOUT_S
+                complain_at = time.monotonic() + 4 * self._ready_timeout_s
                 self._complain()
             time.sleep(READY_POLL_S)
         return False
 
     def _complain(self) -> None:
-        self._say(f"not ready after {READY_TIMEOUT_S:.0f} s:")
+        self._say(f"not ready after {self._ready_timeout_s:.0f} s; still trying:")
         for child in self._services():
             ready, answer = probe(self._probes.get(child.name, "") + "/readyz")
             if not ready:
@@ -383,9 +396,11 @@ def first_key(admin: AdminClient, environment: Mapping[str, str]) -> tuple[str, 
     """A new key when there is none yet, and whether there were any before; ("", False) when admin cannot say."""
     if environment.get("LLM_PROXY_API_KEYS", "").strip(" ,"):
         return "", True
-    try:
-        if any(not key.get("revoked_at_ms") for key in admin.list_keys()):
-            return "", True
-        return admin.create_key({"name": "first key"})["key"], False
-    except AdminError:
-        return "", False
+    for _ in range(FIRST_KEY_TRIES_MAX):
+        try:
+            if any(not key.get("revoked_at_ms") for key in admin.list_keys()):
+                return "", True
+            return admin.create_key({"name": "first key"})["key"], False
+        except AdminError:
+            time.sleep(READY_POLL_S)  # It may still be starting.
+    return "", False

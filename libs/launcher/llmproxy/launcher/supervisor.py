@@ -28,7 +28,8 @@ class Child:
     started_at: float = 0.0
     start_at: float = 0.0
     quick_deaths: int = 0
-    leaving: list[Process] = field(default_factory=list)  # Asked to stop, for a restart: their end is no death.
+    leaving: list[Process] = field(default_factory=list)  # Replaced in a restart: their end is no death.
+    overlapped: list[Process] = field(default_factory=list)  # Those of them that serve until their successor does.
 
     @property
     def alive(self) -> list[Process]:
@@ -45,7 +46,6 @@ class Supervisor:
         self._rolling: list[Child] = []
         self._replacing = False
         self._replace_until = 0.0
-        self._overlapped: list[Process] = []  # Still serving, until their replacement does.
 
     def tick(self, now: float) -> None:
         """Starts what should run and does not. `now` is monotonic seconds."""
@@ -54,9 +54,17 @@ class Supervisor:
             if child.process is not None and child.process.poll() is not None:
                 self._note_end(child, child.process, now)
             if child.process is None and now >= child.start_at and (child.overlaps or not child.leaving):
-                child.process = child.launch()
-                child.started_at = now
+                self._start(child, now)
         self._roll(now)
+
+    def _start(self, child: Child, now: float) -> None:
+        child.started_at = now
+        try:
+            child.process = child.launch()
+        except OSError as error:  # No memory, no file handle, no disk: it may pass.
+            child.quick_deaths += 1
+            child.start_at = now + max(BACKOFF_FIRST_S, restart_delay_s(child.quick_deaths))
+            self._say(f"{child.name} could not be started: {error.strerror}; trying again")
 
     def _note_end(self, child: Child, process: Process, now: float) -> None:
         child.process = None
@@ -96,16 +104,16 @@ class Supervisor:
         old, child.process, child.start_at, child.quick_deaths = child.process, None, 0.0, 0
         child.leaving.append(old)
         if child.overlaps:
-            self._overlapped.append(old)
+            child.overlapped.append(old)
         else:
             child.ask_to_stop(old)
 
     def _depart(self, child: Child) -> None:
         """The new one serves: the old one may go."""
-        for old in self._overlapped:
+        for old in child.overlapped:
             if old.poll() is None:
                 child.ask_to_stop(old)
-        self._overlapped.clear()
+        child.overlapped.clear()
 
     def stop(self, order: Sequence[Sequence[Child]], *, grace_s: float, hurry: Callable[[], bool]) -> list[str]:
         """Stops group after group; within a group at once. After `grace_s`, or when `hurry` says so, kills what is
@@ -126,6 +134,7 @@ class Supervisor:
                     processes.kill(process)
                 child.process = None
                 child.leaving.clear()
+                child.overlapped.clear()
         return killed
 
 
