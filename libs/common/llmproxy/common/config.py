@@ -205,11 +205,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for name, _ in node.value:
-            if isinstance(name, yaml.ScalarNode) and name.value in seen:
+            called = str(name.value)
+            if isinstance(name, yaml.ScalarNode) and called in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"{name.value!r} is given twice; keep one", name.start_mark
+                    None, None, f"{called!r} is given twice; keep one", name.start_mark
                 )
-            seen.add(str(name.value))
+            seen.add(called)
         return super().construct_mapping(node, deep)
 
 
