@@ -9,7 +9,7 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import HttpRequest
 from llmproxy.provider_workers.credentials import Credentials
-from llmproxy.provider_workers.transport import URLS_KEPT_MAX, Destination, Transport, Watch
+from llmproxy.provider_workers.transport import HEADS_KEPT_MAX, Destination, Transport, Watch
 
 HEADERS = (("content-type", "application/json"),)
 
@@ -45,38 +45,65 @@ def test_a_call_never_leaves_the_origin_of_its_endpoint(url: str) -> None:
     asyncio.run(scenario())
 
 
+def head(kept: Destination, url: str = "https://api.example.com/v1/chat/completions", traceparent: str = "") -> bytes:
+    return kept.head(HttpRequest(method="POST", url=url, headers=HEADERS, body=b"{}"), traceparent)
+
+
 def test_the_vendors_own_origin_is_used_when_none_is_configured() -> None:
-    assert str(destination(url="").url("https://api.openai.com/v1/chat/completions")).startswith(
-        "https://api.openai.com/"
-    )
+    assert b"host: api.openai.com\r\n" in head(destination(url=""), "https://api.openai.com/v1/chat/completions")
     with pytest.raises(GatewayError):
-        destination(url="").url("https://api.example.com/v1/chat/completions")
+        head(destination(url=""))
 
 
-def test_a_line_break_in_a_url_cannot_start_another_header() -> None:
-    url = destination().url("https://api.example.com/v1/models/a\r\nx-evil: 1")
-    assert "\n" not in url.raw_path_qs
-    assert "\r" not in url.raw_path_qs
+def test_the_head_says_what_it_must_and_nothing_else() -> None:
+    assert head(destination(), traceparent="00-aa-bb-01").decode().split("\r\n") == [
+        "POST /v1/chat/completions HTTP/1.1",
+        "host: api.example.com",
+        "accept: */*",
+        "accept-encoding: identity",
+        "user-agent: llmproxy",
+        "content-type: application/json",
+        "authorization: Bearer sk-1",
+        "traceparent: 00-aa-bb-01",
+        "content-length: 2",
+        "",
+        "",
+    ]
 
 
-def test_what_is_kept_of_urls_is_bounded() -> None:
+def test_a_port_that_is_not_the_schemes_own_is_named() -> None:
+    url = "http://[::1]:8080/v1"
+    assert b"host: [::1]:8080\r\n" in head(destination(url=url), f"{url}/chat/completions")
+
+
+@pytest.mark.parametrize("bad", ["a\r\nx-evil: 1", "a b", "a\x00b", "\u00e9"])
+def test_what_comes_from_a_model_name_cannot_start_another_line(bad: str) -> None:
+    lines = head(destination(), f"https://api.example.com/v1/models/{bad}").split(b"\r\n")
+    assert lines[0].startswith(b"POST /v1/models/")
+    assert len(lines[0].split(b" ")) == 3
+    assert not [line for line in lines if line.startswith(b"x-evil")]
+
+
+@pytest.mark.parametrize("bad", ["00-aa\r\nx-evil: 1", "x" * 100, "00 aa"])
+def test_a_trace_context_that_is_none_is_left_out(bad: str) -> None:
+    assert b"traceparent" not in head(destination(), traceparent=bad)
+
+
+def test_what_is_kept_of_heads_is_bounded() -> None:
     kept = destination()
-    for number in range(URLS_KEPT_MAX * 2 + 3):
-        kept.url(f"https://api.example.com/v1/models/{number}")
-    assert len(kept._urls) <= URLS_KEPT_MAX
+    for number in range(HEADS_KEPT_MAX * 2 + 3):
+        head(kept, f"https://api.example.com/v1/models/{number}")
+    assert len(kept._heads) <= HEADS_KEPT_MAX
 
 
-def test_headers_are_made_once_and_again_when_the_key_changes() -> None:
+def test_a_rotated_key_is_in_the_next_head() -> None:
     environment = {"KEY": "sk-1"}
     endpoint = Endpoint(provider="openai", url="https://api.example.com", key="env:KEY", models=("*",))
     kept = Destination("up", endpoint, ADAPTERS["openai"], Credentials(environment))
-    first = kept.headers(HEADERS, "")
-    assert kept.headers(HEADERS, "") is first
-    traced = kept.headers(HEADERS, "00-aa-bb-01")
-    assert traced["traceparent"] == "00-aa-bb-01"
-    assert "traceparent" not in kept.headers(HEADERS, "")
+    assert b"Bearer sk-1" in head(kept)
     environment["KEY"] = "sk-2"
-    assert kept.headers(HEADERS, "")["authorization"] == "Bearer sk-2"
+    assert b"Bearer sk-2" in head(kept)
+    assert b"sk-1" not in head(kept)
 
 
 async def silence(seconds: float, *, extended_s: float | None = None, deadline_s: float = 3_600) -> tuple[float, Watch]:

@@ -4,13 +4,19 @@ Foreign exceptions end here. Their texts may quote URLs and headers, so what is 
 """
 
 import asyncio
-import io
+import re
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 import aiohttp
-from aiohttp import ClientTimeout, DummyCookieJar, TCPConnector
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp import ClientTimeout, StreamReader, TCPConnector
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 from llmproxy.common.config import Endpoint
@@ -25,61 +31,77 @@ READ_BUFFER_BYTES = 1 << 16
 ANSWER_BYTES_MAX = 32 << 20
 ERROR_BYTES_MAX = 1 << 16
 STREAM_BYTES_MAX = 256 << 20
-LARGE_BODY_BYTES = 1 << 20  # Above it aiohttp wants a file, written in pieces.
-STALE_S = (
-    0.25  # A pooled connection that the provider was just closing fails this soon; then a fresh one is tried, once.
-)
-URLS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` the model is the caller's choice.
+HEADS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` the model is the caller's choice.
 USER_AGENT = "llmproxy"
+HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
+TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 
 
 class Destination:
-    """An endpoint as the transport sees it, made once per configuration: parsed URLs and headers are kept here."""
+    """An endpoint as the transport sees it, made once per configuration: what a request's head looks like is kept here."""
 
-    __slots__ = ("_from", "_headers", "_origin", "_urls", "adapter", "credentials", "endpoint", "name", "timeout")
+    __slots__ = ("_from", "_heads", "_template", "adapter", "credentials", "endpoint", "name", "origin", "timeout")
 
     def __init__(self, name: str, endpoint: Endpoint, adapter: Adapter, credentials: Credentials) -> None:
         self.name, self.endpoint, self.adapter, self.credentials = name, endpoint, adapter, credentials
         connect_s = endpoint.connect_ms / 1000
         self.timeout = ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
-        self._origin = URL(endpoint.url or adapter.default_url).origin()
-        self._urls: dict[str, URL] = {}
+        self.origin = URL(endpoint.url or adapter.default_url).origin()
+        self._template: ClientRequest | None = None
         self._from: tuple[object, ...] = ()
-        self._headers: CIMultiDict[str] = CIMultiDict()
+        self._heads: dict[tuple[str, str], bytes] = {}
 
-    def url(self, text: str) -> URL:
+    @property
+    def template(self) -> ClientRequest:
+        """What the connection pool wants to know: host, port, TLS."""
+        if self._template is None:
+            self._template = ClientRequest("POST", self.origin, loop=asyncio.get_running_loop(), ssl=True)
+        return self._template
+
+    def head(self, request: HttpRequest, traceparent: str) -> bytes:
+        """The request up to its body."""
+        key = self.credentials.header(self.name, self.endpoint.key, self.adapter.credential)
+        if self._from != (request.headers, key):
+            self._from = (request.headers, key)
+            self._heads.clear()
+        place = (request.method, request.url)
+        head = self._heads.get(place)
+        if head is None:
+            if len(self._heads) >= HEADS_KEPT_MAX:
+                self._heads.clear()
+            head = self._heads[place] = self._compose(request, key)
+        if traceparent and TRACEPARENT.fullmatch(traceparent):
+            return b"%straceparent: %s\r\ncontent-length: %d\r\n\r\n" % (head, traceparent.encode(), len(request.body))
+        return b"%scontent-length: %d\r\n\r\n" % (head, len(request.body))
+
+    def _compose(self, request: HttpRequest, key: tuple[str, str] | None) -> bytes:
+        url = self._ours(request.url)
+        headers = {
+            "host": url.host_port_subcomponent or "",
+            "accept": "*/*",
+            "accept-encoding": "identity",
+            "user-agent": USER_AGENT,
+            **dict(request.headers),
+            **(dict([key]) if key is not None else {}),
+        }
+        lines = [f"{request.method} {url.raw_path_qs} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
+        assert all(HEADER_TEXT.fullmatch(line) for line in lines), "an adapter's header has a control character"
+        return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+
+    def _ours(self, text: str) -> URL:
         """Parsed, and on this endpoint's origin: what an adapter builds can never carry the key elsewhere."""
-        known = self._urls.get(text)
-        if known is not None:
-            return known
         try:
             url = URL(text)  # Quotes what must not stand in a request line.
-            is_ours = url.origin() == self._origin
+            is_ours = url.origin() == self.origin
         except ValueError:
             is_ours = False
         if not is_ours:
             raise GatewayError(
                 "provider_unreachable",
-                f"the call for endpoint '{self.name}' would leave its origin; its key stays here. Check endpoints.{self.name}.url",
+                f"the call for endpoint '{self.name}' would leave its origin; its key stays here."
+                f" Check endpoints.{self.name}.url",
             )
-        if len(self._urls) >= URLS_KEPT_MAX:
-            self._urls.clear()
-        self._urls[text] = url
         return url
-
-    def headers(self, given: tuple[tuple[str, str], ...], traceparent: str) -> CIMultiDict[str]:
-        key = self.credentials.header(self.name, self.endpoint.key, self.adapter.credential)
-        if self._from != (given, key):
-            self._from = (given, key)
-            self._headers = CIMultiDict(given)
-            self._headers.update({"accept-encoding": "identity", "accept": "*/*", "user-agent": USER_AGENT})
-            if key is not None:
-                self._headers[key[0]] = key[1]
-        if not traceparent:
-            return self._headers
-        headers = self._headers.copy()
-        headers["traceparent"] = traceparent
-        return headers
 
 
 class Watch:
@@ -132,19 +154,20 @@ class Watch:
 class Reply:
     """A provider's answer, of which only the head has been read."""
 
-    __slots__ = ("_content", "_name", "_read", "_response", "headers", "status")
+    __slots__ = ("_connection", "_content", "_name", "_read", "headers", "status")
 
-    def __init__(self, name: str, response: aiohttp.ClientResponse) -> None:
-        self._name, self._response, self._content = name, response, response.content
+    def __init__(self, name: str, connection: Connection, message: RawResponseMessage, content: StreamReader) -> None:
+        self._name, self._connection, self._content = name, connection, content
         self._read = 0
-        self.status: int = response.status
-        self.headers: CIMultiDictProxy[str] = response.headers
+        self.status: int = message.code
+        self.headers: CIMultiDictProxy[str] = message.headers
+        content.on_eof(connection.release)
 
     async def read(self, limit: int = STREAM_BYTES_MAX) -> bytes:
         """What has arrived, waiting for something; b"" at the end."""
         try:
             data = await self._content.readany()
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise GatewayError(
                 "provider_stream_broken", f"endpoint '{self._name}' broke off its answer ({type(error).__name__})"
             ) from error
@@ -181,71 +204,76 @@ class Reply:
         return self._content.at_eof()
 
     def close(self) -> None:
-        """The connection goes back to the pool if the answer was read to its end, and is closed if not."""
-        if self._content.is_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        """The connection has gone back to the pool if the answer came to its end, and is closed if not."""
+        if not self._content.is_eof():
+            self._connection.close()
 
 
 class Transport:
-    """One session for all endpoints."""
+    """One pool for all endpoints.
+
+    aiohttp's connector does what is hard (DNS, TLS, connection attempts, pooling) and its parser reads the answers. Its
+    session is left out: cookies, redirects, proxies, authentication and tracing are what this transport must not do, and
+    they are two thirds of what a call through it costs.
+    """
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=DNS_TTL_S),
-            cookie_jar=DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=READ_BUFFER_BYTES,
-        )
+        self._connector = TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=DNS_TTL_S)
+        self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def call(self, destination: Destination, request: HttpRequest, traceparent: str = "") -> Reply:
         """Sends, and returns when the head of the answer is here. Raises GatewayError."""
-        url = destination.url(request.url)
-        headers = destination.headers(request.headers, traceparent)
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        head = destination.head(request, traceparent)
         try:
-            try:
-                response = await self._send(destination, request, url, headers)
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                if loop.time() - started > STALE_S:
+            while True:
+                connection = await self._connector.connect(destination.template, [], destination.timeout)
+                protocol = connection.protocol
+                assert protocol is not None
+                is_fresh = protocol not in self._used
+                if is_fresh:
+                    self._used.add(protocol)
+                try:
+                    reply = await _exchange(destination.name, connection, protocol, head, request.body)
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    connection.close()
+                    if is_fresh:
+                        raise
+                    continue  # The provider was closing an idle connection while we wrote to it; those run out.
+                except BaseException:
+                    connection.close()
                     raise
-                response = await self._send(destination, request, url, headers)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+                break
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise _translated(destination.name, error) from error
-        refusal = _refusal(destination.name, response)
+        refusal = _refusal(destination.name, reply)
         if refusal is not None:
-            response.close()
+            reply.close()
             raise refusal
-        return Reply(destination.name, response)
+        return reply
 
     async def close(self) -> None:
-        await self._session.close()
-
-    async def _send(
-        self, destination: Destination, request: HttpRequest, url: URL, headers: CIMultiDict[str]
-    ) -> aiohttp.ClientResponse:
-        body = request.body
-        return await self._session.request(
-            request.method,
-            url,
-            data=body if len(body) < LARGE_BODY_BYTES else io.BytesIO(body),
-            headers=headers,
-            allow_redirects=False,
-            timeout=destination.timeout,
-        )
+        await self._connector.close()
 
 
-def _refusal(name: str, response: aiohttp.ClientResponse) -> GatewayError | None:
+async def _exchange(name: str, connection: Connection, protocol: ResponseHandler, head: bytes, body: bytes) -> Reply:
+    protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES)
+    assert protocol.transport is not None
+    protocol.transport.write(head + body)
+    while True:
+        message, content = await protocol.read()
+        if message.code >= 200:
+            return Reply(name, connection, message, content)
+
+
+def _refusal(name: str, reply: Reply) -> GatewayError | None:
     """Answers that are not looked into."""
-    if 300 <= response.status < 400:
+    if 300 <= reply.status < 400:
         return GatewayError(
             "provider_bad_answer",
-            f"endpoint '{name}' answered with a redirect, which is not followed; set endpoints.{name}.url to the final address",
+            f"endpoint '{name}' answered with a redirect, which is not followed;"
+            f" set endpoints.{name}.url to the final address",
         )
-    if response.headers.get("content-encoding", "identity") != "identity":
+    if reply.headers.get("content-encoding", "identity") != "identity":
         return GatewayError(  # What we did not ask for could unpack to any size.
             "provider_bad_answer", f"endpoint '{name}' compressed its answer although it was asked not to"
         )
@@ -259,13 +287,13 @@ def _translated(name: str, error: Exception) -> GatewayError:
             says = "its TLS certificate or protocol was not accepted"
         case aiohttp.ClientConnectorDNSError():
             says = "its host name does not resolve"
-        case aiohttp.ConnectionTimeoutError():
+        case TimeoutError():
             says = "no connection within connect_ms"
         case aiohttp.ClientConnectorError():
             says = "it refuses connections"
-        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
             says = "it closed the connection without an answer"
-        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+        case HttpProcessingError() | aiohttp.ClientPayloadError():
             return GatewayError("provider_bad_answer", f"endpoint '{name}' does not answer in HTTP")
         case _:
             says = type(error).__name__
