@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from scripted_upstream import Script, Upstream, always, answer, upstream
 
 from llmproxy.common.config import Endpoint
 from llmproxy.common.errors import GatewayError
@@ -158,3 +159,98 @@ def test_a_cancellation_from_outside_stays_one() -> None:
             await task
 
     asyncio.run(scenario())
+
+
+def called(script: Script, *, times: int = 1) -> tuple[list[bytes | str], Upstream]:
+    """What `times` calls in a row yield: the body, or the code of the error."""
+
+    async def scenario() -> tuple[list[bytes | str], Upstream]:
+        results: list[bytes | str] = []
+        async with upstream(script) as served:
+            transport, kept = Transport(), destination(served.url)
+            request = HttpRequest(method="POST", url=f"{served.url}/chat/completions", headers=HEADERS, body=b"{}")
+            for _ in range(times):
+                try:
+                    reply = await transport.call(kept, request)
+                    results.append(await reply.read_all())
+                    reply.close()
+                except GatewayError as error:
+                    results.append(error.code)
+            await transport.close()
+        return results, served
+
+    return asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_connections_are_used_again() -> None:
+    ports = set()
+
+    async def script(_: int, writer: asyncio.StreamWriter) -> None:
+        ports.add(writer.get_extra_info("peername"))
+        writer.write(answer(200, b"ok"))
+
+    assert called(script, times=5)[0] == [b"ok"] * 5
+    assert len(ports) == 1
+
+
+def test_a_provider_that_hangs_up_on_a_fresh_connection_is_not_asked_twice() -> None:
+    async def script(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    results, served = called(script)
+    assert results == ["provider_unreachable"]
+    assert len(served.asked) == 1
+
+
+def test_a_provider_that_hangs_up_on_a_used_connection_is_asked_once_more_on_a_fresh_one() -> None:
+    async def script(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 1:
+            writer.close()
+        else:
+            writer.write(answer(200, b"ok"))
+
+    results, served = called(script, times=2)
+    assert results == [b"ok", b"ok"]
+    assert len(served.asked) == 3
+
+
+def test_an_informational_answer_is_not_the_answer() -> None:
+    assert called(always(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", answer(200, b"ok")))[0] == [b"ok"]
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok!",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_a_bad_answer(answered: bytes) -> None:
+    assert called(always(answered))[0] == ["provider_bad_answer"]
+
+
+def test_a_body_that_is_shorter_than_announced_is_a_broken_answer() -> None:
+    async def script(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.close()
+
+    assert called(script)[0] == ["provider_stream_broken"]
+
+
+def test_a_name_that_does_not_resolve_and_a_plain_port_behind_https_are_unreachable() -> None:
+    async def scenario() -> None:
+        async with upstream(always(answer(200, b"ok"))) as served:
+            transport = Transport()
+            for url in ("http://no-such-host.invalid/v1", served.url.replace("http:", "https:")):
+                request = HttpRequest(method="POST", url=f"{url}/chat/completions", headers=HEADERS, body=b"{}")
+                with pytest.raises(GatewayError) as raised:
+                    await transport.call(destination(url), request)
+                assert raised.value.code == "provider_unreachable"
+                assert "127.0.0.1" not in raised.value.message
+                assert ".invalid" not in raised.value.message
+            await transport.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
