@@ -47,7 +47,7 @@ REQUIRED: dict[str, set[Capability]] = {
 }
 
 
-def named(cases: list[Path]) -> Any:
+def named(cases: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=[f"{case.parent.name}-{case.name}" for case in cases])
 
 

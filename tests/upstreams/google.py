@@ -81,7 +81,9 @@ class Google:
         validate(body, behaviour)
         contents = body.get("contents") or []
         check(contents)
-        last = next((content["parts"] for content in reversed(contents) if content["role"] == "user"), [])
+        last: list[dict[str, Any]] = next(
+            (content["parts"] for content in reversed(contents) if content["role"] == "user"), []
+        )
         config = body.get("generationConfig") or {}
         calling = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
         allowed = calling.get("allowedFunctionNames")

@@ -19,13 +19,15 @@ def validate(body: Mapping[str, Any], behaviour: Behaviour) -> None:
     known(body, ChatRequest.model_fields, behaviour)
     try:
         ChatRequest.model_validate(body)
-        for message in body["messages"]:
+        for message in body.get("messages") or []:
             images = [{"value": image} for image in message.get("images") or []]  # The SDK's wrapper of the same.
             Message.model_validate({**message, "images": images})
             if unknown := sorted(message.keys() - Message.model_fields.keys()):
                 raise Refused(f"unknown field of a message: {unknown[0]}")
             for image in message.get("images") or []:
                 b64decode(image, validate=True)
+        if not body.get("messages"):
+            raise Refused("messages: at least one is required")  # The real one loads the model and says nothing.
     except ValidationError as error:
         first = error.errors()[0]
         raise Refused(

@@ -67,6 +67,8 @@ class Upstream:
             asked = vendor.ask(recorded, behaviour)
         except Refused as refused:
             return self._error(refused.status, refused.message, refused.param)
+        except (ValueError, RecursionError):
+            return self._error(400, "the body is not JSON")
         script = write(asked, behaviour)
         if not asked.stream:
             return self._whole(vendor.answer(script))

@@ -1,7 +1,7 @@
 """The canonical chat: OpenAI's chat completions request read into structs, answers and chunks written from values."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -418,10 +418,16 @@ class Chunk(Struct, frozen=True, kw_only=True):
 
 ENCODER = msgspec.json.Encoder()
 
+TOKENS_MAX = 1_000_000_000  # No answer has more; a vendor that says so is wrong.
 OUR_CALL_IDS = "call_"
 CALL_ID_CHARS = 24  # Of the request's id: the random end of a UUIDv7.
 
 NOTHING = Delta()
+
+
+def tokens(count: int | None) -> int:
+    """A vendor's count, made harmless: it becomes money."""
+    return min(max(count or 0, 0), TOKENS_MAX)
 
 
 def usage_out(usage: Usage) -> UsageOut:
@@ -532,8 +538,13 @@ def printable(text: str, chars_max: int = MESSAGE_CHARS_MAX) -> str:
 
 
 def decode_vendor(decoder: msgspec.json.Decoder[T], data: bytes, vendor: str) -> T:
-    """Raises GatewayError when the vendor's JSON is not what its reference says."""
+    """Raises GatewayError when the vendor's JSON is not what its reference says.
+
+    What is passed on unread must be UTF-8 too, which the decoder does not check.
+    """
     try:
+        if not data.isascii():
+            data.decode()
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise GatewayError("provider_bad_answer", f"{vendor} sent an answer that cannot be read") from None
@@ -541,14 +552,6 @@ def decode_vendor(decoder: msgspec.json.Decoder[T], data: bytes, vendor: str) ->
 
 def broken(vendor: str) -> GatewayError:
     return GatewayError("provider_stream_broken", f"{vendor} ended the stream before the answer was complete")
-
-
-def guarded(step: Callable[[bytes], T], data: bytes) -> tuple[T | None, GatewayError | None]:
-    """The step's result, or the operating error that it raised."""
-    try:
-        return step(data), None
-    except GatewayError as error:
-        return None, error
 
 
 def finish_of(table: Mapping[str, Finish], reason: str) -> Finish:

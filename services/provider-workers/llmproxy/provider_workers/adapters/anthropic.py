@@ -42,6 +42,7 @@ from llmproxy.provider_workers.canonical import (
     printable,
     read,
     text_of,
+    tokens,
     tool_choice,
     unsupported,
 )
@@ -313,13 +314,10 @@ def answer_format(
         case "json_object":
             return [*system, {"type": "text", "text": JSON_ONLY}], effort
         case "json_schema" if form.json_schema is not None and form.json_schema.schema is not None:
-            config = {**effort.get("output_config", {}), "format": schema_format(form.json_schema.schema)}
+            wanted = {"type": "json_schema", "schema": form.json_schema.schema}
+            config = {**effort.get("output_config", {}), "format": wanted}
             return system, {**effort, "output_config": config}
     raise unsupported(VENDOR, "response_format.type")
-
-
-def schema_format(schema: dict[str, Raw]) -> dict[str, Any]:
-    return {"type": "json_schema", "schema": schema}
 
 
 def tools(chat: Chat) -> list[dict[str, Any]]:
@@ -490,7 +488,7 @@ def check_thinking(raw: Raw, at: str) -> None:
 def message_of(reply: Reply) -> MessageOut:
     text, thought, thinking, called = [], [], [], []
     for raw in reply.content:
-        block = decode_vendor(BLOCK, raw, VENDOR)
+        block = decode_vendor(BLOCK, bytes(raw), VENDOR)
         match block.type:
             case "text":
                 text.append(block.text)
@@ -512,13 +510,13 @@ def message_of(reply: Reply) -> MessageOut:
 
 def usage_of(wire: WireUsage) -> Usage:
     """Cache tokens are outside `input_tokens` here; thinking is inside `output_tokens`."""
-    cache_read, cache_write = wire.cache_read_input_tokens or 0, wire.cache_creation_input_tokens or 0
+    cache_read, cache_write = tokens(wire.cache_read_input_tokens), tokens(wire.cache_creation_input_tokens)
     return Usage(
-        input=(wire.input_tokens or 0) + cache_read + cache_write,
-        output=wire.output_tokens or 0,
+        input=tokens(wire.input_tokens) + cache_read + cache_write,
+        output=tokens(wire.output_tokens),
         cache_read=cache_read,
         cache_write=cache_write,
-        reasoning=(wire.output_tokens_details.thinking_tokens or 0) if wire.output_tokens_details else 0,
+        reasoning=tokens(wire.output_tokens_details.thinking_tokens) if wire.output_tokens_details else 0,
     )
 
 

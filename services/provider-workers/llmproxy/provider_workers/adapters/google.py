@@ -46,6 +46,7 @@ from llmproxy.provider_workers.canonical import (
     printable,
     read,
     text,
+    tokens,
     tool_choice,
     unsupported,
 )
@@ -527,11 +528,11 @@ def usage_of(wire: WireUsage | None) -> Usage:
     """Thoughts are outside `candidatesTokenCount`, cached content is inside `promptTokenCount`."""
     if wire is None:
         return Usage()
-    thoughts = wire.thoughts_token_count or 0
+    thoughts = tokens(wire.thoughts_token_count)
     return Usage(
-        input=(wire.prompt_token_count or 0) + (wire.tool_use_prompt_token_count or 0),
-        output=(wire.candidates_token_count or 0) + thoughts,
-        cache_read=wire.cached_content_token_count or 0,
+        input=tokens(wire.prompt_token_count) + tokens(wire.tool_use_prompt_token_count),
+        output=tokens(wire.candidates_token_count) + thoughts,
+        cache_read=tokens(wire.cached_content_token_count),
         reasoning=thoughts,
     )
 

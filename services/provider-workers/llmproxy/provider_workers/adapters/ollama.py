@@ -40,6 +40,7 @@ from llmproxy.provider_workers.canonical import (
     printable,
     read,
     text,
+    tokens,
     tool_choice,
     unsupported,
 )
@@ -324,7 +325,7 @@ def finish_of_reply(reply: Reply, has_called: bool) -> Finish:
 
 def usage_of(reply: Reply) -> Usage:
     """`prompt_eval_count` may be absent when the whole prompt was cached."""
-    return Usage(input=reply.prompt_eval_count or 0, output=reply.eval_count or 0)
+    return Usage(input=tokens(reply.prompt_eval_count), output=tokens(reply.eval_count))
 
 
 class Stream:

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target
-from llmproxy.provider_workers.canonical import broken, decode_vendor, failed, finish_of
+from llmproxy.provider_workers.canonical import broken, decode_vendor, failed, finish_of, tokens
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
 
@@ -206,16 +206,16 @@ def usage_of(wire: WireUsage | None) -> Usage:
     """Cache and reasoning tokens are inside the totals, but for xAI's reasoning, which its own total gives away."""
     if wire is None:
         return Usage()
-    prompt, output = wire.prompt_tokens or 0, wire.completion_tokens or 0
+    prompt, output = tokens(wire.prompt_tokens), tokens(wire.completion_tokens)
     details = wire.prompt_tokens_details or PromptDetails()
-    reasoning = (wire.completion_tokens_details.reasoning_tokens or 0) if wire.completion_tokens_details else 0
+    reasoning = tokens(wire.completion_tokens_details.reasoning_tokens) if wire.completion_tokens_details else 0
     if reasoning and wire.total_tokens == prompt + output + reasoning:
         output += reasoning
     return Usage(
         input=prompt,
         output=output,
-        cache_read=details.cached_tokens or wire.prompt_cache_hit_tokens or 0,
-        cache_write=details.cache_write_tokens or 0,
+        cache_read=tokens(details.cached_tokens or wire.prompt_cache_hit_tokens),
+        cache_write=tokens(details.cache_write_tokens),
         reasoning=reasoning,
     )
 
@@ -293,6 +293,8 @@ class Stream:
             self.complete = True
             return
         try:
+            if not data.isascii():
+                data.decode()  # What is passed on unread must be UTF-8 too, which the decoder does not check.
             chunk = CHUNK.decode(data)
         except msgspec.ValidationError:
             decode_vendor(FIELDS, data, VENDOR)  # Unusual, but an object: the client may know what it means.

@@ -1,0 +1,160 @@
+"""Whatever a caller or a vendor sends, an adapter answers with a value or a named error, never with a crash."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from llmproxy.common.errors import GatewayError
+from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
+from llmproxy.provider_workers.adapters.base import Origin, Target
+
+WIRE = Path(__file__).parent / "wire"
+ORIGIN = Origin(id="r", model="m", created=1, include_usage=True)
+PROVIDERS = sorted(ADAPTERS)
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def samples(provider: str, name: str) -> list[Any]:
+    return [json.loads(path.read_bytes()) for path in sorted((WIRE / provider).glob(f"*/{name}"))]
+
+
+def attempt(step: Callable[[], Any]) -> Any:
+    """What it gives, or the error that it refuses with."""
+    try:
+        return step()
+    except GatewayError as error:
+        return error
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON tree."""
+    steps = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [path, *(place for step, inner in steps for place in places(inner, (*path, step)))]
+
+
+@st.composite
+def mutated(draw: st.DrawFn, trees: list[Any]) -> Any:
+    """A sample with a few subtrees replaced, moved or taken away."""
+    tree = deepcopy(draw(st.sampled_from(trees)))
+    for _ in range(draw(st.integers(1, 3))):
+        path = draw(st.sampled_from(places(tree)))
+        if not path:
+            continue
+        parent = tree
+        for step in path[:-1]:
+            parent = parent[step]
+        if isinstance(parent, dict) and draw(st.booleans()):
+            del parent[path[-1]]
+        else:
+            parent[path[-1]] = draw(ODD | st.just(deepcopy(tree)))
+    return tree
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@quick
+@given(data=st.data())
+def test_any_request_is_translated_or_refused_by_name(provider: str, data: st.DataObject) -> None:
+    body = data.draw(mutated(samples(provider, "canonical_request.json")) | ODD)
+    target = Target(model="m", stream=data.draw(st.booleans()))
+    made = attempt(lambda: ADAPTERS[provider].request(json.dumps(body).encode(), target))
+    if isinstance(made, GatewayError):
+        assert made.status == 400
+        assert len(made.message) < 1000
+        return
+    assert isinstance(json.loads(made.body), dict)
+
+
+@quick
+@given(data=st.data())
+def test_the_demo_answers_any_request_or_refuses_it(data: st.DataObject) -> None:
+    raw = json.dumps(data.draw(mutated(samples("openai", "canonical_request.json")) | ODD)).encode()
+    answer = attempt(lambda: DEMO.answer(raw, ORIGIN))
+    if isinstance(answer, GatewayError):
+        assert answer.status == 400
+        return
+    ChatCompletion.model_validate_json(answer.json, strict=True)
+    for chunk in DEMO.chunks(raw, ORIGIN):
+        ChatCompletionChunk.model_validate_json(chunk, strict=True)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@quick
+@given(data=st.data())
+def test_any_answer_is_canonical_or_a_failure(provider: str, data: st.DataObject) -> None:
+    body = data.draw(mutated(samples(provider, "vendor_response.json")) | ODD)
+    answer = ADAPTERS[provider].response(json.dumps(body).encode(), ORIGIN)
+    if answer.failure is not None:
+        assert answer.json == b""
+    elif provider != "openai":  # Its answers pass through, odd or not.
+        ChatCompletion.model_validate_json(answer.json, strict=True)
+    assert min(answer.usage.input, answer.usage.output, answer.usage.cache_read, answer.usage.cache_write) >= 0
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@quick
+@given(data=st.data())
+def test_any_stream_is_canonical_as_far_as_it_goes(provider: str, data: st.DataObject) -> None:
+    raw = [path.read_bytes() for path in sorted((WIRE / provider).glob("*/vendor_stream.txt"))]
+    sound = data.draw(st.sampled_from(raw)).splitlines(keepends=True)
+    lines = list(sound)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        prefix, brace, text = sound[at].partition(b"{")
+        if brace and data.draw(st.booleans()):
+            tree = data.draw(mutated([json.loads(brace + text)]))
+            lines[at] = prefix + json.dumps(tree).encode() + b"\n"
+        else:
+            lines[at] = data.draw(st.binary(max_size=12) | st.sampled_from(lines))
+    translator = ADAPTERS[provider].events(ORIGIN)
+    chunks = [chunk for line in lines for chunk in translator.feed(line)] + translator.finish()
+    assert translator.complete != (translator.failure is not None)
+    for chunk in chunks:
+        assert b"\n" not in chunk
+        assert isinstance(json.loads(chunk), dict)
+        if provider != "openai":
+            ChatCompletionChunk.model_validate_json(chunk, strict=True)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@quick
+@given(
+    status=st.integers(100, 999),
+    body=ODD.map(lambda tree: json.dumps(tree).encode()) | st.binary(max_size=80),
+    after=st.text(max_size=12),
+)
+def test_any_error_answer_has_a_place_in_the_catalogue(provider: str, status: int, body: bytes, after: str) -> None:
+    error = ADAPTERS[provider].error(status, {"retry-after": after, "retry-after-ms": after, "date": after}, body)
+    assert error.status >= 400
+    assert error.retry_after_ms >= 0
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_long_message_of_a_vendor_is_cut(provider: str) -> None:
+    words = "x" * 10_000
+    body = {"error": words} if provider == "ollama" else {"error": {"message": words, "type": "t", "status": "S"}}
+    error = ADAPTERS[provider].error(400, {}, json.dumps(body).encode())
+    assert error.code == "provider_rejected"
+    assert len(error.message) <= 520
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_bytes_that_are_no_text_are_not_passed_on(provider: str) -> None:
+    translator = ADAPTERS[provider].events(ORIGIN)
+    line = b'{"unread":"\xff"}'
+    assert translator.feed(line + b"\n" if provider == "ollama" else b"data: " + line + b"\n\n") == []
+    assert translator.failure is not None
+    answer = ADAPTERS[provider].response(b'{"choices":[{"index":0}],"content":[],"unread":"\xff"}', ORIGIN)
+    assert answer.failure is not None
