@@ -16,7 +16,7 @@ HEADERS = (("content-type", "application/json"),)
 
 
 def destination(url: str = "https://api.example.com/v1", key: str = "env:KEY") -> Destination:
-    endpoint = Endpoint(provider="openai", url=url, key=key, models=("*",))
+    endpoint = Endpoint(provider="openai", url=url, key=key, models=("*",), connect_ms=200)
     return Destination("up", endpoint, ADAPTERS["openai"], Credentials({"KEY": "sk-1"}))
 
 
@@ -240,7 +240,7 @@ def test_a_body_that_is_shorter_than_announced_is_a_broken_answer() -> None:
     assert called(script)[0] == ["provider_stream_broken"]
 
 
-def test_a_name_that_does_not_resolve_and_a_plain_port_behind_https_are_unreachable() -> None:
+def test_a_name_that_does_not_resolve_and_a_port_that_does_not_speak_tls_are_unreachable() -> None:
     async def scenario() -> None:
         async with upstream(always(answer(200, b"ok"))) as served:
             transport = Transport()
