@@ -29,9 +29,6 @@ UNBOUNDED_LABELS = {
     "model",
 }
 METRIC_NAME = re.compile(r"llmproxy_[a-z][a-z0-9_]*")
-SUBJECT = re.compile(
-    r"llmproxy\.v\d+\b|\b(request|reply|control|event|audit|outcome|holding|bounce)\.[a-z{*>]+[.a-z{*>}]*$"
-)
 SUBJECT_OWNERS = {"channels.py", "permissions.py", "topology.py"}
 
 
