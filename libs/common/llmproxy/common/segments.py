@@ -37,6 +37,11 @@ URL_HOLDERS = frozenset({"url", "image_url", "file_data"})
 
 DRAWN_NUMBERS = frozenset({"seed"})  # Root numbers that callers draw at random, and providers want as numbers.
 
+KNOWN_KEYS = frozenset(
+    ["model", "messages", "role", "content", "name", "tool_calls", "tool_call_id", "function", "arguments", "type", "text", "image_url", "url", "detail", "tools", "parameters", "properties", "description", "required", "enum", "items", "strict", "additionalProperties", "response_format", "json_schema", "schema", "stream", "stream_options", "include_usage", "temperature", "top_p", "max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty", "tool_choice", "parallel_tool_calls", "metadata", "refusal", "reasoning_effort", "reasoning_content"]
+)  # fmt: skip
+"""Names of the chat API itself: they say nothing, and are most of the strings of a body."""
+
 Form = Literal["value", "key", "number"]
 
 
@@ -84,7 +89,7 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX) -> list[str]:
             if type(node) is dict:
                 keys += len(node)
                 for key, value in node.items():
-                    if len(key) >= TEXT_CHARS_MIN:
+                    if key not in KNOWN_KEYS:
                         found.append(key)
                     kind = type(value)
                     if kind is str:
@@ -285,7 +290,7 @@ class _Scan:
     def _key(self, written: str, start: int) -> None:
         level = self._open[-1]
         assert level.keys is not None
-        if len(written) >= self.chars_min:
+        if len(written) >= self.chars_min and written not in KNOWN_KEYS:
             self.found.append(self._segment(written, start, "key"))
         level.at = _unescape(written)
         if level.at in level.keys:

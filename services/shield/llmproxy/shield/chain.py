@@ -99,7 +99,7 @@ def decide(findings: Sequence[Finding], policy: Policy) -> Verdict:
     ]
     if not known:
         return ALLOW
-    blocked = tuple(finding for finding in known if finding.action == "block")
+    blocked = tuple(apart([finding for finding in known if finding.action == "block"]))
     if blocked:
         return Block(blocked)
     kept = tuple(apart(known))

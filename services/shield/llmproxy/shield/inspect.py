@@ -179,8 +179,8 @@ class Session:
             case End():
                 return [*self._data(b"", ""), frame]
             case Failure():
-                held = self._data(b"", "") if self._answer.begun else []
-                return [*held, frame if frame.findings else structs.replace(frame, findings=self._findings)]
+                found = frame if frame.findings else structs.replace(frame, findings=self._findings)
+                return [*self._data(b"", ""), found]
             case Head():
                 return [frame if frame.findings else structs.replace(frame, findings=self._findings)]
 

@@ -24,6 +24,18 @@ UNUSUAL = re.compile(
 ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|(/))")
 """A JSON escape inside a text, at whatever depth of quoting."""
 
+INVISIBLE_MARKS = frozenset(
+    chr(code)
+    for codes in (
+        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),
+        range(0x180B, 0x1810),
+        range(0xFE00, 0xFE10),
+        range(0xE0000, 0xE1000),
+    )
+    for code in codes
+)
+"""Default-ignorable characters that are not format characters: variation selectors, joiners, fillers, tags."""
+
 DASHES = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d")
 
 
@@ -66,25 +78,18 @@ def view(text: str) -> View:
 
 def plain(character: str) -> str:
     """What an unusual character stands for; "" when it is invisible."""
-    if character < "\x80":
+    if UNUSUAL.match(character) is None:
         return character
     if character in DASHES:
         return "-"
-    category = unicodedata.category(character)
-    if category == "Nd":
-        return str(unicodedata.digit(character))
-    if category == "Cf" or (UNUSUAL.match(character) and category in ("Mn", "Lo") and _is_invisible(character)):
+    if character in INVISIBLE_MARKS:
         return ""
-    if category == "Zs":
-        return " "
+    match unicodedata.category(character):
+        case "Nd":
+            return str(unicodedata.digit(character))
+        case "Cf":
+            return ""
+        case "Zs" | "Zl" | "Zp":
+            return " "
     folded = unicodedata.normalize("NFKC", character)
     return folded if folded.isascii() and len(folded) <= VIEW_CHARS_PER_CHAR_MAX else character
-
-
-def _is_invisible(character: str) -> bool:
-    """Default-ignorable characters that are neither format characters nor spaces: variation selectors, joiners, fillers."""
-    return (
-        character in "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
-        or "\ufe00" <= character <= "\ufe0f"
-        or ("\u180b" <= character <= "\u180f" or "\U000e0000" <= character <= "\U000e0fff")
-    )

@@ -66,7 +66,7 @@ def _end(pool: ProcessPoolExecutor) -> None:
     processes = list((pool._processes or {}).values())  # The executor has no public way to end a task that hangs.
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
-        process.terminate()
+        process.kill()  # It may be stopped, and holds nothing that must be finished.
 
 
 def _begin() -> None:

@@ -69,6 +69,8 @@ class Look:
         if not chain.may_hold(inspection.said):
             return PASS
         for index, segment in enumerate(inspection.segments):
+            if not chain.may_hold(segment.text):
+                continue
             match chain.inspect(segment):
                 case Allow():
                     continue

@@ -164,8 +164,8 @@ RULES: tuple[Rule, ...] = (
     _rule("npm", "npm_", BEFORE + r"npm_[A-Za-z0-9]{36}" + AFTER),
     _rule("pypi", "pypi-", BEFORE + r"pypi-AgE[A-Za-z0-9_-]{50,400}"),
     _rule("huggingface", "hf_ api_org_", BEFORE + r"(?:hf|api_org)_[A-Za-z0-9]{30,60}" + AFTER),
-    _rule("digitalocean", "do", BEFORE + r"do[opr]_v1_[a-f0-9]{64}" + AFTER),
-    _rule("shopify", "shp", BEFORE + r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}" + AFTER),
+    _rule("digitalocean", "doo_v1_ dop_v1_ dor_v1_", BEFORE + r"do[opr]_v1_[a-f0-9]{64}" + AFTER),
+    _rule("shopify", "shpat_ shpca_ shppa_ shpss_", BEFORE + r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}" + AFTER),
     _rule("databricks", "dapi", BEFORE + r"dapi[a-f0-9]{32}(?:-\d)?(?![A-Za-z0-9_])"),
     _rule("groq", "gsk_", BEFORE + r"gsk_[A-Za-z0-9]{40,64}" + AFTER),
     _rule("xai", "xai-", BEFORE + r"xai-[A-Za-z0-9]{60,100}" + AFTER),
@@ -209,7 +209,10 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
-LITERALS: tuple[str, ...] = tuple(dict.fromkeys(literal for rule in RULES for literal in rule.literals))
+RUN = re.compile(r"[!-~]{16}")
+"""Every rule but those of `SHORT` needs this many characters without a space: few words of prose have them."""
+
+SHORT = tuple(rule for rule in RULES if rule.name in ("password", "url_password", "private_key"))
 
 
 class Secrets:
@@ -218,15 +221,23 @@ class Secrets:
     name = "secrets"
 
     def may_hold(self, text: str) -> bool:
-        return any(any(literal in text for literal in rule.literals) and rule.pattern.search(text) for rule in RULES)
+        return any(rule.pattern.search(text) for rule in _rules(text))
 
     def inspect(self, segment: Segment) -> Verdict:
         return found(list(_findings(segment.text)))
 
 
+def _rules(text: str) -> Iterator[Rule]:
+    """The rules whose literals the text has."""
+    for rule in SHORT if RUN.search(text) is None else RULES:
+        for literal in rule.literals:
+            if literal in text:
+                yield rule
+                break
+
+
 def _findings(text: str) -> Iterator[Finding]:
-    for rule in RULES:
-        if any(literal in text for literal in rule.literals):
-            for match in rule.pattern.finditer(text):
-                if rule.holds(match):
-                    yield Finding(f"secret.{rule.name}", *match.span(match.lastindex or 0))
+    for rule in _rules(text):
+        for match in rule.pattern.finditer(text):
+            if rule.holds(match):
+                yield Finding(f"secret.{rule.name}", *match.span(match.lastindex or 0))

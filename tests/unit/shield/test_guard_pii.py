@@ -1,0 +1,113 @@
+"""Personal data is found where it is valid, and left alone where it only looks like it."""
+
+import pytest
+
+from llmproxy.common.segments import Segment
+from llmproxy.shield.guards.pii import Pii, is_iban, is_luhn
+from llmproxy.shield.verdict import Allow
+
+
+def seen(text: str) -> list[tuple[str, str]]:
+    verdict = Pii().inspect(Segment(role="user", path="p", text=text))
+    if isinstance(verdict, Allow):
+        return []
+    return sorted({(one.kind, text[one.start : one.end]) for one in verdict.findings})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        ("email", "ada.lovelace+x@mail.example.co.uk", "write to {}."),
+        ("email", "jürgen@bücher.example", "an {} an"),
+        ("email", "a@b.co", "<{}>"),
+        ("email", "a@b.co", "mailto={}&x"),
+        ("credit_card", "4111111111111111", "card {}"),
+        ("credit_card", "4111 1111 1111 1111", "card {}, please"),
+        ("credit_card", "4111-1111-1111-1111", "order 12 {} ok"),
+        ("credit_card", "4111 1111 1111 1111", "Order 12 {} ok"),
+        ("credit_card", "3782 822463 10005", "amex {}"),
+        ("credit_card", "5555.5555.5555.4444", "x{}".replace("x", "it is ")),
+        ("credit_card", "6011000990139424", "{}"),
+        ("credit_card", "30569309025904", "diners {}"),
+        ("credit_card", "3530111333300000", "jcb {}"),
+        ("us_ssn", "219-09-9998", "it is {} then"),
+        ("us_ssn", "219 09 9998", "it is {} then"),
+        ("us_ssn", "219099998", "my ssn: {}"),
+        ("us_ssn", "912-34-5678", "SSN {}"),
+        ("iban", "GB82 WEST 1234 5698 7654 32", "to {} today"),
+        ("iban", "DE89370400440532013000", "IBAN:{}"),
+        ("iban", "nl91abna0417164300", "iban {}."),
+        ("iban", "MT84MALT011000012345MTLCAST001S", "{}"),
+        ("ip_address", "203.0.113.9", "from {}:443 and"),
+        ("ip_address", "10.0.0.7", "host {}."),
+        ("ip_address", "2001:db8::8a2e:370:7334", "at {} now"),
+        ("ip_address", "fe80::1", "at {}: it said"),
+        ("ip_address", "2001:0db8:0000:0000:0000:ff00:0042:8329", "[{}]:80"),
+        ("phone", "+1 (415) 555-2671", "ring {} now"),
+        ("phone", "+442079460958", "ring {}"),
+        ("phone", "+49 30 1234567", "Tel. {}"),
+        ("phone", "(415) 555-2671", "at {}."),
+        ("phone", "415-555-2671 x12", "at {}."),
+        ("phone", "06 12 34 56 78", "appelle le {}"),
+        ("phone", "020 7946 0958", "at {}"),
+        ("phone", "5551234567", "phone: {}"),
+    ],
+)
+def test_what_is_valid_is_found_with_its_exact_span(kind: str, value: str, text: str) -> None:
+    assert (kind, value) in seen(text.format(value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nothing at all",
+        "git commit 4111111111111112 is not a card",
+        "order 4111111111111112",
+        "0000 0000 0000 0000",
+        "1234-5678-9012-3456",
+        "9999999999999995",
+        "on 2024-01-15 12:33:04 and 15.01.2024",
+        "2024-05-01T12:33:04.123456Z",
+        "ISBN 978-3-16-148410-0",
+        "version 1.2.3.4 and v10.0.0.1",
+        "firmware: 1.2.3.4",
+        "256.1.1.1 and 1.2.3 and 1.2.3.4.5",
+        "bind 0.0.0.0",
+        "000-12-3456 and 666-12-3456 and 900-12-3456 and 123-00-4567 and 123-45-0000",
+        "part 123-45-67890 of",
+        "GB82 WEST 1234 5698 7654 33",
+        "XX82 WEST 1234 5698 7654 32",
+        "std::vector<int> and a::b and ::add and face::dead",
+        "at 12:34:56 it was aa:bb:cc:dd:ee:ff",
+        "icon@2x.png",
+        "x @ y and @decorator and user@localhost and npm i left@1.2.3",
+        "order number 5551234567",
+        "rgb(255, 255, 255) 3.14159265358979",
+        "1 000 000 000",
+        "invoice 2023-000123-4567",
+    ],
+)
+def test_what_only_looks_like_it_is_left_alone(text: str) -> None:
+    assert seen(text) == []
+
+
+def test_the_quick_look_never_says_no_to_what_is_found() -> None:
+    for text in ("a@b.co", "219-09-9998", "1.1.1.1", "fe80::1", "GB82 WEST 1234 5698 7654 32", "+49 30 1234567"):
+        assert seen(text)
+        assert Pii().may_hold(text)
+
+
+def test_luhn_rejects_every_single_digit_error() -> None:
+    number = "4111111111111111"
+    assert is_luhn(number)
+    wrong = [
+        number[:at] + digit + number[at + 1 :] for at in range(16) for digit in "0123456789" if digit != number[at]
+    ]
+    assert not any(is_luhn(one) for one in wrong)
+
+
+def test_iban_rejects_every_exchange_of_neighbours() -> None:
+    iban = "DE89370400440532013000"
+    assert is_iban(iban)
+    swapped = [iban[:at] + iban[at + 1] + iban[at] + iban[at + 2 :] for at in range(4, 21) if iban[at] != iban[at + 1]]
+    assert not any(is_iban(one) for one in swapped)

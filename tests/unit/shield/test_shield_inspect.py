@@ -1,0 +1,400 @@
+"""The shield's handler over a fake bus: what goes on is masked, what comes back is not, and nothing is kept."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from msgspec import Raw, structs
+
+from llmproxy.common.bus import Answer, Bus
+from llmproxy.common.channels import EVENT_GUARD_FAILED, EVENT_SEGMENT_MASKED, REQUEST_INSPECT, REQUEST_ROUTE
+from llmproxy.common.config import Config, Snapshot
+from llmproxy.common.config_watch import ConfigWatch
+from llmproxy.common.envelope import Envelope
+from llmproxy.common.errors import Unavailable
+from llmproxy.common.frames import Data, End, Failure, Frame, Head
+from llmproxy.common.policy import Policy
+from llmproxy.common.records import Event
+from llmproxy.common.testing import FakeBroker, envelope, fake_bus
+from llmproxy.shield import postflight, preflight
+from llmproxy.shield.examine import Examined, Order, Refused, examine
+from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.inspect import Inspect
+
+WAIT_S = 5.0
+MAIL = "ada@example.com"
+
+
+class HereOffload:
+    """Examines large bodies in the loop."""
+
+    async def examine(self, order: Order) -> Examined | Refused:
+        return examine(order, preflight.pipeline(GUARDS), time.monotonic)
+
+
+class Gateway:
+    """An edge and a router around one shield."""
+
+    def __init__(self, edge: Bus, router: Bus, shield: Bus, inspect: Inspect, config: ConfigWatch) -> None:
+        self.edge, self.router, self.shield, self.inspect, self.config = edge, router, shield, inspect, config
+        self.routed: asyncio.Queue[tuple[Envelope, Answer]] = asyncio.Queue()
+        self.frames: asyncio.Queue[Frame] = asyncio.Queue()
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+
+    def send(self, body: Any, **fields: Any) -> Envelope:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = envelope(edge=self.edge.address, reply_to=self.edge.address, body=Raw(raw), **fields)
+        self.edge.expect(sent, lambda frames: [self.frames.put_nowait(frame) for frame in frames] and None)
+        self.edge.forward(REQUEST_INSPECT, sent)
+        return sent
+
+    async def route(self) -> tuple[Envelope, Answer]:
+        async with asyncio.timeout(WAIT_S):
+            return await self.routed.get()
+
+    async def frame(self) -> Frame:
+        async with asyncio.timeout(WAIT_S):
+            return await self.frames.get()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not condition():
+                await asyncio.sleep(0)
+
+
+def gateway(
+    scenario: Callable[[Gateway], Awaitable[None]],
+    policy: Policy | None = None,
+    ring: Any = None,
+    max_in_flight: int = 64,
+) -> FakeBroker:
+    broker = FakeBroker()
+
+    async def main() -> None:
+        edge, router, shield = [await fake_bus(broker, name) for name in ("edge", "router", "shield")]
+        config = ConfigWatch(snapshot=Snapshot(revision=1, config=Config(policy=policy or Policy())))
+        inspect = Inspect(
+            shield,
+            config,
+            preflight=ring or preflight.pipeline(GUARDS),
+            postflight=postflight.pipeline(),
+            offload=HereOffload(),
+            mask_secret=b"secret",
+            clock=time.monotonic,
+            now=time.time,
+        )
+        around = Gateway(edge, router, shield, inspect, config)
+        await shield.serve(REQUEST_INSPECT, inspect, max_in_flight=max_in_flight)
+        await router.serve(REQUEST_ROUTE, lambda one, answer: around.routed.put_nowait((one, answer)), max_in_flight=64)
+        for channel in (EVENT_SEGMENT_MASKED, EVENT_GUARD_FAILED):
+            await edge.subscribe(channel, around.events.put_nowait)
+        async with asyncio.timeout(20):
+            await scenario(around)
+        for bus in (edge, router, shield):
+            await bus.drain(0.1)
+
+    asyncio.run(main())
+    return broker
+
+
+def chat(content: Any, **more: Any) -> dict[str, Any]:
+    return {"model": "demo", "messages": [{"role": "user", "content": content}], **more}
+
+
+def test_a_clean_body_goes_on_untouched_and_its_answer_does_not_come_through_the_shield() -> None:
+    async def scenario(around: Gateway) -> None:
+        body = b'{ "messages" : [ {"role":"user","content":"hello"} ], "x": 1.50 }'
+        sent = around.send(body)
+        routed, _ = await around.route()
+        assert routed == sent
+        assert not around.inspect.sessions
+        assert not around.shield.holds
+
+    gateway(scenario)
+
+
+def test_a_probe_passes_without_being_read() -> None:
+    async def scenario(around: Gateway) -> None:
+        sent = around.send(b"null", api="probe")
+        assert (await around.route())[0] == sent
+
+    gateway(scenario)
+
+
+def test_a_whole_answer_comes_back_unmasked_with_findings_in_its_head() -> None:
+    async def scenario(around: Gateway) -> None:
+        sent = around.send(chat(f"write to {MAIL}, {MAIL}"))
+        routed, answer = await around.route()
+        assert MAIL not in bytes(routed.body).decode()
+        assert routed.findings == {"email": 2}
+        assert routed.reply_to == around.shield.address
+        content = json.loads(bytes(routed.body))["messages"][0]["content"]
+        assert list(around.shield.holds) == [(sent.id, 0, "return")]
+        reply = {"choices": [{"index": 0, "message": {"content": f"I did: {content}"}}]}
+        answer.send(Head(provider="demo"), Data(Raw(json.dumps(reply).encode())), End(finish="stop"))
+        head, data, end = [await around.frame() for _ in range(3)]
+        assert head == Head(provider="demo", findings={"email": 2})
+        assert isinstance(data, Data)
+        assert json.loads(bytes(data.json))["choices"][0]["message"]["content"] == f"I did: write to {MAIL}, {MAIL}"
+        assert end == End(finish="stop")
+        assert not around.inspect.sessions
+        assert not around.shield.holds
+
+    gateway(scenario)
+
+
+def test_a_streamed_answer_comes_back_unmasked_over_any_packets() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(MAIL), stream=True)
+        routed, answer = await around.route()
+        placeholder = json.loads(bytes(routed.body))["messages"][0]["content"]
+        answer.send(Head())
+        for character in placeholder + "!":
+            event = {"id": "c", "choices": [{"index": 0, "delta": {"content": character}, "finish_reason": None}]}
+            answer.send(Data(Raw(json.dumps(event).encode())))
+        answer.send(End())
+        said = ""
+        while not isinstance(frame := await around.frame(), End):
+            if isinstance(frame, Data):
+                said += json.loads(bytes(frame.json))["choices"][0]["delta"]["content"]
+        assert said == f"{MAIL}!"
+
+    gateway(scenario)
+
+
+def test_what_is_held_back_comes_before_the_end_and_before_a_failure_in_mid_stream() -> None:
+    async def scenario(around: Gateway) -> None:
+        for number, last in enumerate((End(), Failure(code="provider_stream_broken", message="gone"))):
+            around.send(chat(MAIL), stream=True, id=f"request-{number}")
+            _, answer = await around.route()
+            event = {"id": "c", "choices": [{"index": 0, "delta": {"content": "a [EM"}, "finish_reason": None}]}
+            answer.send(Head(), Data(Raw(json.dumps(event).encode())), last)
+            frames = [await around.frame() for _ in range(4)]
+            said = [
+                json.loads(bytes(one.json))["choices"][0]["delta"]["content"] for one in frames if isinstance(one, Data)
+            ]
+            assert "".join(said) in ("a [EM", "a ")
+            assert type(frames[-1]) is type(last)
+
+    gateway(scenario)
+
+
+@pytest.mark.parametrize("how", ["failure", "cancel", "deadline", "gap"])
+def test_the_mask_map_is_freed_however_the_answer_ends(how: str) -> None:
+    async def scenario(around: Gateway) -> None:
+        deadline_ms = int(time.time() * 1000) + (150 if how == "deadline" else 60_000)
+        sent = around.send(chat(MAIL), deadline_ms=deadline_ms)
+        _, answer = await around.route()
+        assert around.inspect.sessions
+        if how == "failure":
+            answer.send(Failure(code="provider_timeout", message="slow"))
+            assert (await around.frame()) == Failure(code="provider_timeout", message="slow", findings={"email": 1})
+        if how == "cancel":
+            around.edge.cancel(around.shield.address, sent.id, sent.attempt)
+        if how == "gap":
+            answer._seq = 3
+            answer.send(End())
+            lost = await around.frame()
+            assert isinstance(lost, Failure)
+            assert lost.code == "stage_lost"
+        await around.until(lambda: not around.inspect.sessions and not around.shield.holds)
+
+    gateway(scenario)
+
+
+def test_a_second_attempt_replaces_the_session_of_the_first() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(MAIL))
+        _, first = await around.route()
+        around.send(chat(MAIL), attempt=1)
+        _, second = await around.route()
+        first.send(End(finish="length"))
+        second.send(End(finish="stop"))
+        assert await around.frame() == End(finish="stop")
+        assert not around.inspect.sessions
+        assert not around.shield.holds
+
+    gateway(scenario)
+
+
+def test_a_blocked_request_is_refused_by_kind_and_field_and_never_goes_on() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(f"mail {MAIL}, ssn 219-09-9998"))
+        failure = await around.frame()
+        assert isinstance(failure, Failure)
+        assert (failure.code, failure.param) == ("content_blocked", "messages[0].content")
+        assert "us_ssn" in failure.message
+        assert "219" not in failure.message
+        assert failure.findings["us_ssn"] == 1
+        assert around.routed.empty()
+
+    gateway(scenario, Policy(kinds={"us_ssn": "block"}))
+
+
+def test_a_redacted_value_goes_for_good_and_needs_no_way_back() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(f"mail {MAIL}"))
+        routed, _ = await around.route()
+        assert json.loads(bytes(routed.body))["messages"][0]["content"] == "mail [EMAIL_REDACTED]"
+        assert routed.reply_to == around.edge.address
+        assert not around.inspect.sessions
+
+    gateway(scenario, Policy(kinds={"email": "redact"}))
+
+
+def test_a_flagged_value_passes_and_is_counted() -> None:
+    async def scenario(around: Gateway) -> None:
+        sent = around.send(chat(f"mail {MAIL}"))
+        routed, _ = await around.route()
+        assert routed == structs.replace(sent, findings={"email": 1})
+
+    gateway(scenario, Policy(kinds={"email": "flag"}))
+
+
+def test_a_policy_change_applies_to_the_next_request_and_not_to_the_one_in_flight() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(MAIL), id="before")
+        routed, answer = await around.route()
+        around.config.swap(Snapshot(revision=2, config=Config(policy=Policy(kinds={"email": "allow"}))))
+        around.send(chat(MAIL), id="after")
+        after, _ = await around.route()
+        assert json.loads(bytes(after.body))["messages"][0]["content"] == MAIL
+        placeholder = json.loads(bytes(routed.body))["messages"][0]["content"]
+        answer.send(Data(Raw(json.dumps({"choices": [{"message": {"content": placeholder}}]}).encode())), End())
+        data = await around.frame()
+        assert isinstance(data, Data)
+        assert json.loads(bytes(data.json))["choices"][0]["message"]["content"] == MAIL
+
+    gateway(scenario)
+
+
+def test_the_event_of_a_masking_names_kinds_and_counts_only() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(f"{MAIL} 219-09-9998"), tenant="acme")
+        async with asyncio.timeout(WAIT_S):
+            event = await around.events.get()
+        assert event.facts == {"email": 1, "us_ssn": 1}
+        assert event.tenant == "acme"
+
+    broker = gateway(scenario)
+    for subject, payload in broker.published:
+        if "request.inspect" not in subject:
+            assert b"219-09-9998" not in payload
+
+
+def test_a_bad_body_is_refused_with_the_name_of_the_field() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(b'{"messages":[{"content":"a","content":"b"}]}')
+        failure = await around.frame()
+        assert isinstance(failure, Failure)
+        assert (failure.code, failure.param) == ("duplicate_key", "messages[0].content")
+
+    gateway(scenario)
+
+
+def test_a_large_body_is_examined_off_the_loop_and_goes_on_masked() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat("word " * 20_000 + MAIL))
+        routed, _ = await around.route()
+        assert MAIL not in bytes(routed.body).decode()
+        assert around.inspect.sessions
+
+    gateway(scenario)
+
+
+def test_a_body_by_claim_check_is_masked_and_deposited_again() -> None:
+    async def scenario(around: Gateway) -> None:
+        text = "word " * 300_000
+        reference = await around.edge.deposit("big", json.dumps(chat(text + MAIL)).encode())
+        around.send(b"null", body_ref=reference)
+        routed, answer = await around.route()
+        assert routed.body_ref not in ("", reference)
+        body = await around.router.withdraw(routed.body_ref)
+        placeholder = json.loads(body)["messages"][0]["content"][len(text) :]
+        assert placeholder.startswith("[EMAIL_")
+        reply = json.dumps({"choices": [{"message": {"content": text + placeholder}}]}).encode()
+        answer.send(Head(), Data(ref=await around.router.deposit("reply", reply)), End())
+        frames = [await around.frame() for _ in range(3)]
+        data = frames[1]
+        assert isinstance(data, Data)
+        whole = json.loads(await around.edge.withdraw(data.ref))
+        assert whole["choices"][0]["message"]["content"] == text + MAIL
+        assert isinstance(frames[2], End)
+        assert not around.inspect.sessions
+
+    gateway(scenario)
+
+
+def test_a_clean_body_by_claim_check_keeps_its_reference() -> None:
+    async def scenario(around: Gateway) -> None:
+        reference = await around.edge.deposit("big", json.dumps(chat("word " * 300_000)).encode())
+        sent = around.send(b"null", body_ref=reference)
+        assert (await around.route())[0] == sent
+
+    gateway(scenario)
+
+
+def test_a_large_answer_that_cannot_be_fetched_fails_and_frees_the_map() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(MAIL))
+        _, answer = await around.route()
+        answer.send(Head(), Data(ref="nowhere"), End())
+        assert isinstance(await around.frame(), Head)
+        assert isinstance(await around.frame(), Failure)
+        assert not around.inspect.sessions
+
+    gateway(scenario)
+
+
+def test_an_event_that_is_not_json_ends_the_answer_with_a_failure() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(MAIL), stream=True)
+        _, answer = await around.route()
+        await around.until(lambda: bool(around.inspect.sessions))
+        around.inspect.sessions[next(iter(around.inspect.sessions))].receive([Data(Raw(b"{oops")), End()])
+        failure = await around.frame()
+        assert isinstance(failure, Failure)
+        assert failure.code == "guard_unavailable"
+        assert not around.inspect.sessions
+        assert answer is not None
+
+    gateway(scenario)
+
+
+def test_sessions_are_bounded_by_what_may_be_in_flight() -> None:
+    async def scenario(around: Gateway) -> None:
+        for number in range(3):
+            around.send(chat(MAIL), id=f"request-{number}")
+        failure = await around.frame()
+        assert isinstance(failure, Failure)
+        assert failure.code == "server_is_overloaded"
+        assert len(around.inspect.sessions) == 2
+
+    gateway(scenario, max_in_flight=2)
+
+
+def test_nothing_is_left_behind_when_the_router_cannot_be_reached() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.shield.wire.publish, publish = _refuse_routing(around.shield), around.shield.wire.publish  # type: ignore[method-assign]
+        around.send(chat(MAIL))
+        failure = await around.frame()
+        assert isinstance(failure, Failure)
+        assert not around.inspect.sessions
+        assert not around.shield.holds
+        around.shield.wire.publish = publish  # type: ignore[method-assign]
+
+    gateway(scenario)
+
+
+def _refuse_routing(bus: Bus) -> Callable[..., None]:
+    publish = bus.wire.publish
+
+    def refusing(subject: str, payload: bytes, reply: str = "") -> None:
+        if "request.route" in subject:
+            raise Unavailable("stage_unavailable", "no connection")
+        publish(subject, payload, reply)
+
+    return refusing
