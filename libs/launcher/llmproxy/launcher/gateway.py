@@ -156,8 +156,10 @@ class Gateway:
             )
             announcing = threading.Thread(target=self._announce, name="announce", daemon=True)
             announcing.start()
-            self._supervise(follower)
-            self._stop_services()
+            try:
+                self._supervise(follower)
+            finally:
+                self._stop_services()
         finally:
             self.servers.stop()
             self.data.file("run.json").unlink(missing_ok=True)
