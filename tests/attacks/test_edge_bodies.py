@@ -188,6 +188,30 @@ def test_a_body_that_grows_too_large_is_413_as_soon_as_it_is() -> None:
     asyncio.run(run())
 
 
+def test_a_body_whose_chunks_are_broken_is_a_4xx_and_the_end_of_its_connection() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            # aiohttp tells the next reader of the connection, not the one of the body: it ends as a body that stops.
+            next(step for step in edge.edge._pipeline.steps if step.name == "body")._idle_s = 0.05
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"x-api-key: %b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n" % KEY.encode()
+            )
+            while not edge.edge.in_flight:
+                await asyncio.sleep(0.005)
+            writer.write(b"nonsense\r\n")
+            async with asyncio.timeout(5):
+                answer = await reader.read()
+            assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 408 "))
+            assert answer.count(b"HTTP/1.1") == 1
+            assert b"nonsense" not in answer
+            writer.close()
+            assert [record.verdict for record in edge.records] == ["refused"]
+
+    asyncio.run(run())
+
+
 def test_a_body_that_does_not_come_is_408() -> None:
     async def run() -> None:
         async with gateway() as edge:

@@ -132,14 +132,15 @@ def test_a_record_filed_under_another_keys_hash_does_not_open() -> None:
         keys.authenticate(["sk-mine"], NOW_MS)
 
 
-def test_a_mistyped_key_of_ours_is_refused_by_its_checksum() -> None:
-    keys = Keys()
+def test_a_mistyped_key_of_ours_is_told_so_without_being_quoted() -> None:
     key = keyring.generate()
     mistyped = key[:10] + ("A" if key[10] != "A" else "B") + key[11:]
-    record = record_of(mistyped)
-    keys.change(record.hash, msgspec.json.encode(record))  # Even if somebody stored it.
-    with pytest.raises(Exception, match="Incorrect API key"):
-        keys.authenticate([mistyped], NOW_MS)
+    for wrong in (mistyped, key[:-1], key[:20]):
+        with pytest.raises(Exception, match="mistyped or cut off") as refused:
+            Keys().authenticate([wrong], NOW_MS)
+        assert wrong not in str(refused.value)
+    with pytest.raises(Exception, match=r"provided\. Ask"):
+        Keys().authenticate([key], NOW_MS)
 
 
 def test_guesses_are_limited_per_address_and_good_keys_from_there_still_pass() -> None:

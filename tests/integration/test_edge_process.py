@@ -11,9 +11,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
+import openai
 import pytest
 
 from llmproxy.common import keyring
@@ -21,7 +23,7 @@ from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import CONFIG_BUCKET, KEYS_BUCKET, REQUEST_INSPECT
 from llmproxy.common.config import Config, Endpoint, Limit, Limits, Snapshot
 from llmproxy.common.envelope import Envelope
-from llmproxy.common.frames import Data, End, Head
+from llmproxy.common.frames import Data, End, Failure, Head
 from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.nats_wire import NatsWire
 from llmproxy.launcher.embedded import EmbeddedServers
@@ -247,5 +249,118 @@ def test_a_restart_keeps_its_instance_name_and_every_record(servers: EmbeddedSer
                     await asyncio.sleep(0.02)
             assert len(seen) == len(set(seen))
         await wire.close()
+
+    asyncio.run(run())
+
+
+def test_a_client_that_does_not_read_costs_a_bounded_amount_of_memory(servers: EmbeddedServers, tmp_path: Path) -> None:
+    async def flood(envelope: Envelope, answer: Answer) -> None:
+        if envelope.api == "probe" or not envelope.stream:
+            answers(envelope, answer)
+            return
+        try:
+            answer.send(HEAD)
+            while True:
+                answer.send(*[Data(msgspec.Raw(b'"' + b"x" * 10_000 + b'"'))] * 10)
+                await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            cancelled.append(envelope.id)
+            raise
+
+    cancelled: list[str] = []
+
+    async def run() -> None:
+        await configure(servers)
+        async with stage(servers, flood), edges(servers, tmp_path) as edge, aiohttp.ClientSession() as session:
+            process = await edge.start()
+            before = rss_mb(process.pid)
+            address = edge.listener.getsockname()
+            writers = []
+            body = json.dumps({**CHAT, "stream": True}).encode()
+            for _ in range(10):
+                _, writer = await asyncio.open_connection(*address, limit=1024)
+                writer.write(
+                    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    b"x-api-key: %b\r\nContent-Length: %d\r\n\r\n%b" % (KEY.encode(), len(body), body)
+                )
+                writers.append(writer)
+            async with asyncio.timeout(30):
+                while len(cancelled) < 10:
+                    await asyncio.sleep(0.02)
+            url = f"{edge.url}/v1/chat/completions"
+            async with session.post(url, json=CHAT, headers=HEADERS) as response:
+                assert response.status == 200
+            assert rss_mb(process.pid) - before < 10 * 3
+            for writer in writers:
+                writer.close()
+
+    asyncio.run(run())
+
+
+def rss_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def test_the_openai_package_understands_answers_streams_and_errors(servers: EmbeddedServers, tmp_path: Path) -> None:
+    whole = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "demo",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
+    }
+    part = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "demo",
+        "choices": [{"index": 0, "delta": {"role": "assistant", "content": "hi"}, "finish_reason": None}],
+    }
+
+    def script(envelope: Envelope, answer: Answer) -> None:
+        content = msgspec.json.decode(envelope.body)["messages"][0]["content"] if envelope.api == "chat" else ""
+        if content == "fail":
+            answer.send(Failure(code="provider_quota_exceeded", message="the budget is spent"))
+        elif content == "break":
+            answer.send(HEAD, Data(msgspec.Raw(msgspec.json.encode(part))))
+            answer.send(Failure(code="provider_stream_broken", message="it broke"))
+        elif envelope.stream:
+            answer.send(HEAD, *[Data(msgspec.Raw(msgspec.json.encode(part)))] * 3, End())
+        elif envelope.api == "chat":
+            answer.send(HEAD, Data(msgspec.Raw(msgspec.json.encode(whole))), End())
+        else:
+            answer.send(HEAD, End())
+
+    def says(content: str) -> Any:
+        return [{"role": "user", "content": content}]
+
+    async def run() -> None:
+        await configure(servers)
+        async with stage(servers, script), edges(servers, tmp_path) as edge:
+            await edge.start()
+            base = f"{edge.url}/v1"
+            async with openai.AsyncOpenAI(base_url=base, api_key=KEY, max_retries=2) as client:
+                chat = client.chat.completions
+                assert (await chat.create(model="demo", messages=says("x"))).choices[0].message.content == "hi"
+                raw = await chat.with_raw_response.create(model="demo", messages=says("x"))
+                assert raw.headers["x-llmproxy-provider"] == "demo"
+                assert raw.request_id == raw.headers["x-request-id"]
+                stream = await chat.create(model="demo", messages=says("x"), stream=True)
+                assert [event.choices[0].delta.content async for event in stream] == ["hi"] * 3
+                assert [model.id async for model in client.models.list()] == ["demo"]
+                assert (await client.models.retrieve("demo")).id == "demo"
+                with pytest.raises(openai.NotFoundError) as missing:
+                    await chat.create(model="nope", messages=says("x"))
+                assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
+                with pytest.raises(openai.RateLimitError) as spent:  # And not retried: x-should-retry is false.
+                    await chat.create(model="demo", messages=says("fail"))
+                assert spent.value.code == "provider_quota_exceeded"
+                broken = await chat.create(model="demo", messages=says("break"), stream=True)
+                with pytest.raises(openai.APIError, match="it broke"):
+                    [event async for event in broken]
+            async with openai.AsyncOpenAI(base_url=base, api_key="sk-wrong", max_retries=0) as client:
+                with pytest.raises(openai.AuthenticationError) as wrong:
+                    await client.models.list()
+                assert wrong.value.code == "invalid_api_key"
 
     asyncio.run(run())

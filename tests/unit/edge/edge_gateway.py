@@ -140,7 +140,6 @@ async def gateway(
     probe = PathProbe(
         bus,
         exchanges,
-        readiness,
         keys_loaded=lambda: keys.loaded,
         audit_trouble=lambda: journal.trouble,
         new_id=lambda: uuid7(1, os.urandom(RANDOM_BYTES)),

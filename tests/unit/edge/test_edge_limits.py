@@ -13,7 +13,7 @@ from unit.edge.edge_gateway import CONFIG, gateway, record_of, redis_is_away, un
 from llmproxy.common.config import Limit, Limits
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.testing import FakeClock
-from llmproxy.edge.limits import Dimension, Limiter, LocalLimits, dimensions, script
+from llmproxy.edge.limits import Dimension, Limiter, LocalLimits, dimensions, neighbourhood, script
 
 
 def rate(per_minute: int, burst: int | None = None, concurrency: int | None = None) -> Dimension:
@@ -222,6 +222,13 @@ def test_a_place_is_given_back_whatever_became_of_the_request() -> None:
                 assert status in (200, 400, 404)
 
     asyncio.run(run())
+
+
+def test_a_site_of_ipv6_is_one_caller() -> None:
+    assert neighbourhood("2001:db8:1:2::5") == neighbourhood("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
+    assert neighbourhood("fe80::1%eth0") == "fe80::/64"
+    assert neighbourhood("1.2.3.4") == "1.2.3.4"
+    assert neighbourhood("not:an:address") == "not:an:address"
 
 
 def test_the_script_ships_with_the_package() -> None:

@@ -57,7 +57,6 @@ async def run(context: Context[Settings]) -> None:
     probe = PathProbe(
         bus,
         exchanges,
-        readiness,
         keys_loaded=lambda: keys.loaded,
         audit_trouble=lambda: journal.trouble,
         new_id=lambda: uuid7(int(time.time() * 1000), os.urandom(RANDOM_BYTES)),

@@ -46,7 +46,9 @@ NO_MODEL = Failure(
 )
 EMPTY_ANSWER = Failure(code="provider_bad_answer", message="the provider's answer was empty", stage="edge")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-BODY_UNREAD = frozenset({"request_too_large", "unsupported_media_type", "request_timeout", "server_is_overloaded"})
+BODY_UNREAD = frozenset(
+    {"request_too_large", "unsupported_media_type", "request_timeout", "invalid_encoding", "server_is_overloaded"}
+)
 """Errors said before the body was read: the rest of it is not worth reading, so the connection ends with them."""
 
 
@@ -74,6 +76,7 @@ class Edge:
         self._dates = Dates()
         self.in_flight = 0
         self.draining = False
+        metrics.IN_FLIGHT.set_function(lambda: self.in_flight)
 
     def _is_draining(self) -> bool:
         return self.draining
@@ -136,8 +139,8 @@ class Edge:
                 return reply.whole(200, b'{"status":"ok"}')
             case Action.READYZ:
                 await self._probe.check()
-                ready = self._readiness.ready and not self.draining
-                return reply.whole(200 if ready else 503, msgspec.json.encode(self._readiness.report()))
+                report = self._report()
+                return reply.whole(200 if report["ready"] else 503, msgspec.json.encode(report))
             case Action.HEALTH:
                 return reply.whole(200, self._health())
             case _:
@@ -149,10 +152,18 @@ class Edge:
                 }
                 return reply.whole(200, msgspec.json.encode(version))
 
+    def _report(self) -> dict[str, object]:
+        """Why this edge is ready or not. What the probe saw is not put into `readiness`: nobody may ever probe again."""
+        blockers = {**self._readiness.blockers, **self._probe.blockers}
+        if self.draining:
+            blockers["stop"] = "draining"
+        return {"ready": not blockers, "blockers": blockers, "notes": self._readiness.notes}
+
     def _health(self) -> bytes:
-        components = {name: {"status": "down", "reason": text} for name, text in self._readiness.blockers.items()}
+        blockers = {**self._readiness.blockers, **self._probe.blockers}
+        components = {name: {"status": "down", "reason": text} for name, text in blockers.items()}
         components |= {name: {"status": "degraded", "reason": text} for name, text in self._readiness.notes.items()}
-        status = "down" if self._readiness.blockers else "degraded" if components else "ok"
+        status = "down" if blockers else "degraded" if components else "ok"
         health = {"status": status, "version": self._version, "components": components, "in_flight": self.in_flight}
         return msgspec.json.encode(health)
 
@@ -163,7 +174,6 @@ class Edge:
             context.is_flood = True
             return await self._refuse(context, reply, OVERLOADED)
         self.in_flight += 1
-        metrics.IN_FLIGHT.inc()
         try:
             result = self._pipeline.start(context)
             if not isinstance(result, Result):
@@ -177,7 +187,6 @@ class Edge:
             raise
         finally:
             self.in_flight -= 1
-            metrics.IN_FLIGHT.dec()
             if context.leased:
                 self._limiter.release(context.id)
             if not context.concluded:  # A bug of ours is an outcome too.

@@ -19,7 +19,7 @@ from llmproxy.edge import metrics
 
 LOST_S = 2.5  # No frame and no sign of a holder for so long: it died. Holders say that they live every second.
 ATTEMPTS_MAX = 5  # Publications because a holder died.
-AGAIN_MAX = 40  # Publications because a stage had no instance or was draining.
+AGAIN_MAX = 240  # Publications because a stage had no instance or was draining.
 AGAIN_BASE_MS = 25
 AGAIN_CAP_MS = 250
 TICK_S = 0.2
@@ -232,9 +232,11 @@ class Exchanges:
         if not exchange.begun:
             exchange.begun = True
             sink.begin(exchange.head or Head(), exchange.publications)
+        # Asked before, not after: one event may be larger than the bound, and that is not the client's fault.
+        behind = sink.unsent_bytes > self._timings.stream_buffer_bytes
         sink.send(data)
         exchange.written_at = exchange.chain_seen
-        if sink.unsent_bytes > self._timings.stream_buffer_bytes:
+        if behind:
             metrics.SLOW_CONSUMERS.inc()
             self._cancel_holders(exchange)
             message = "the client reads too slowly; the stream was cancelled"

@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal, Protocol
 
+from aiohttp.web import RequestPayloadError
+
 from llmproxy.common.config import Config, Limit, Snapshot, models
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.keyring import KeyRecord
@@ -12,7 +14,7 @@ from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result
 from llmproxy.edge import metrics
 from llmproxy.edge.body import ChatBody, check_media_type, parse_chat
 from llmproxy.edge.identity import Keys, Network, client_ip, may_use, networks, presented_keys
-from llmproxy.edge.limits import UNLIMITED, Dimension, Limiter, LocalLimits, Quota, dimensions
+from llmproxy.edge.limits import UNLIMITED, Dimension, Limiter, LocalLimits, Quota, dimensions, neighbourhood
 from llmproxy.edge.routes.table import Action, Route
 
 BODY_IDLE_S = 10.0  # Between two reads of a body,
@@ -140,7 +142,7 @@ class Authentication:
 
     def _refuse(self, context: Ingress, error: GatewayError) -> Block:
         """Guesses are counted per address; good keys from the same address are not touched by it."""
-        guesses = self._guesses.acquire("", [Dimension("ip", context.ip, GUESSES)])
+        guesses = self._guesses.acquire("", [Dimension("ip", neighbourhood(context.ip), GUESSES)])
         if guesses.allowed:
             return block(error)
         context.is_flood = True
@@ -238,6 +240,8 @@ class Body:
                     parts.append(part)
         except TimeoutError:
             return Block("request_timeout", "the body did not arrive in time; send it faster")
+        except RequestPayloadError:
+            return Block("invalid_encoding", "the transfer encoding of the body is broken")
         context.body = b"".join(parts)
         return MODIFIED
 

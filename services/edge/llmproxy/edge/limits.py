@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from importlib import resources
+from ipaddress import IPv6Network
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ RELEASES_MAX = 20_000  # Unsent releases that are kept while Redis is away; thei
 LOCAL_KEYS_MAX = 20_000  # Counters of the local share; the oldest go first.
 CONCURRENCY_RETRY_MS = 1_000  # When a place will be free is unknown.
 ACQUIRE_FIELDS = 6
+SITE_BITS = 64
 
 Scope = Literal["key", "ip", "tenant"]
 
@@ -84,10 +86,20 @@ def dimensions(limits: Limits, record: KeyRecord, ip: str) -> list[Dimension]:
     if _limits_anything(key):
         found.append(Dimension("key", record.id, key))
     if _limits_anything(limits.ip):
-        found.append(Dimension("ip", ip, limits.ip))
+        found.append(Dimension("ip", neighbourhood(ip), limits.ip))
     if _limits_anything(limits.tenant):
         found.append(Dimension("tenant", record.tenant, limits.tenant))
     return found
+
+
+def neighbourhood(ip: str) -> str:
+    """Who is one caller by address: an IPv4 address, or the 64 bits of IPv6 that one site is given."""
+    if ":" not in ip:
+        return ip
+    try:
+        return str(IPv6Network((ip.partition("%")[0], SITE_BITS), strict=False))
+    except ValueError:
+        return ip
 
 
 def _limits_anything(limit: Limit) -> bool:

@@ -4,7 +4,6 @@ from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter("llmproxy_edge_requests", "Requests by route, verdict and error code", ["route", "verdict", "code"])
 IN_FLIGHT = Gauge("llmproxy_edge_in_flight", "Requests held now")
-STREAMS = Gauge("llmproxy_edge_streams", "Streams being sent now")
 CONNECTIONS = Gauge("llmproxy_edge_connections", "Open client connections")
 OVERHEAD = Histogram(
     "llmproxy_edge_overhead_seconds",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from llmproxy.common.bus import Bus
 from llmproxy.common.envelope import Envelope
-from llmproxy.common.probes import Readiness
 from llmproxy.edge.exchange import Exchanges
 
 PROBE_S = 1.0  # The probe's patience, and how long its answer is good for.
@@ -20,7 +19,6 @@ class PathProbe:
         self,
         bus: Bus,
         exchanges: Exchanges,
-        readiness: Readiness,
         *,
         keys_loaded: Callable[[], bool],
         audit_trouble: Callable[[], str],
@@ -29,14 +27,15 @@ class PathProbe:
         monotonic: Callable[[], float] = time.monotonic,
         timeout_s: float = PROBE_S,
     ) -> None:
-        self._bus, self._exchanges, self._readiness = bus, exchanges, readiness
+        self._bus, self._exchanges = bus, exchanges
         self._keys_loaded, self._audit_trouble, self._new_id = keys_loaded, audit_trouble, new_id
         self._wall, self._monotonic, self._timeout_s = wall, monotonic, timeout_s
         self._walking: asyncio.Task[None] | None = None
         self._checked_at = float("-inf")
+        self.blockers: dict[str, str] = {}  # What did not work when we last looked.
 
     async def check(self) -> None:
-        """Brings `readiness` up to date; a walk younger than a second is good enough."""
+        """Brings `blockers` up to date; a walk younger than a second is good enough."""
         if self._walking is None:
             if self._monotonic() - self._checked_at < self._timeout_s:
                 return
@@ -45,11 +44,13 @@ class PathProbe:
 
     async def _check(self) -> None:
         try:
-            block = self._readiness.block
-            block("keys", "" if self._keys_loaded() else "the API keys are not loaded; is admin running?")
-            block("nats", "" if self._bus.wire.connected else "not connected to NATS")
-            block("audit", self._audit_trouble())
-            block("path", await self._walk())
+            found = {
+                "keys": "" if self._keys_loaded() else "the API keys are not loaded; is admin running?",
+                "nats": "" if self._bus.wire.connected else "not connected to NATS",
+                "audit": self._audit_trouble(),
+                "path": await self._walk(),
+            }
+            self.blockers = {name: text for name, text in found.items() if text}
         finally:
             self._checked_at, self._walking = self._monotonic(), None
 
