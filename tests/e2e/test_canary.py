@@ -122,7 +122,7 @@ class Tail:
         self._connection = await nats.connect(f"nats://127.0.0.1:{port}", user="operator", password=password)
 
         async def note(message: Any) -> None:
-            self.seen.append(message.data)
+            self.seen.append(message.subject.encode() + b" " + message.data)
 
         await self._connection.subscribe(ALL_EVENTS, cb=note)
         return self
@@ -142,7 +142,8 @@ def test_the_canary_is_found_nowhere(gateway: Gateway, upstream: tuple[SlowProvi
 
     errors, events = asyncio.run(scenario())
     assert len(errors) >= 12
-    assert any(b"request.blocked" in event or b"us_ssn" in event for event in events)
+    assert any(b"event.request.blocked" in event for event in events)
+    assert any(b"event.segment.masked" in event and b"email" in event for event in events)
     shown = {
         "errors": "\n".join(errors),
         "events": b"\n".join(events).decode(),

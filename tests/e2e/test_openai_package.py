@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from gateway import Gateway, wait_for
@@ -122,9 +123,8 @@ def test_a_cancelled_stream_is_recorded_as_cancelled(demo: Gateway, client: Open
 @pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key"])
 def test_a_key_is_accepted_in_every_usual_header(demo: Gateway, header: str) -> None:
     value = f"Bearer {demo.key}" if header == "authorization" else demo.key
-    client = OpenAI(api_key="", base_url=demo.base_url, max_retries=0, default_headers={"authorization": ""})
-    answer = client.models.with_raw_response.list(extra_headers={header: value})
-    assert answer.status_code == 200
+    assert httpx.get(f"{demo.base_url}/models", headers={header: value}).status_code == 200
+    assert httpx.get(f"{demo.base_url}/models", headers={header: value + "x"}).status_code == 401
 
 
 def test_every_request_has_one_record_and_the_ledger_verifies(demo: Gateway, client: OpenAI) -> None:
