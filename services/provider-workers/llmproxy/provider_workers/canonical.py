@@ -470,7 +470,17 @@ def failed(error: GatewayError) -> Answer:
 class Chunks:
     """Writes the chunks of one answer, and counts the characters that they deliver."""
 
-    __slots__ = ("_created", "_fingerprint", "_id", "_include_usage", "_model", "_started", "text_chars")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_created",
+        "_fingerprint",
+        "_id",
+        "_include_usage",
+        "_model",
+        "_started",
+        "text_chars",
+    )
 
     def __init__(self, origin: Origin, fingerprint: str = "") -> None:
         self._id = completion_id(origin)
@@ -480,6 +490,8 @@ class Chunks:
         self._fingerprint: str | UnsetType = fingerprint or UNSET
         self._started: set[int] = set()
         self.text_chars = 0
+        # Nearly all chunks differ in their text alone. What follows it in a chunk is ours, so the last NUL is the sample's.
+        self._before, _, self._after = self.delta(Delta(content="\0")).rpartition(b'"\\u0000"')
 
     def start(self, index: int = 0) -> list[bytes]:
         """The chunk that opens a choice with its role; nothing when it is open already."""
@@ -493,6 +505,8 @@ class Chunks:
 
     def text(self, text: str, index: int = 0) -> bytes:
         self.text_chars += len(text)
+        if index == 0:
+            return self._before + ENCODER.encode(text) + self._after
         return self.delta(Delta(content=text), index)
 
     def reasoning(self, text: str, index: int = 0) -> bytes:

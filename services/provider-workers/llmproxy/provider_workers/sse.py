@@ -54,6 +54,15 @@ class Lines:
                 raise too_large()
         return lines
 
+    @property
+    def is_inside(self) -> bool:
+        """What comes next belongs to what has come: a line has begun, or a line end is perhaps not whole."""
+        return bool(self._held) or self._after_cr
+
+    def skip_start(self) -> None:
+        """The first line has been read elsewhere."""
+        self._at_start = False
+
     def rest(self) -> bytes:
         """The last line, when the stream ended without ending it."""
         rest = b"".join(self._held)
@@ -65,29 +74,30 @@ class Lines:
 class EventStream:
     """Incremental SSE parser: bytes in, complete events out."""
 
-    __slots__ = ("_data", "_data_bytes", "_lines", "_name")
+    __slots__ = ("_data", "_data_bytes", "_is_between_events", "_lines", "_name")
 
     def __init__(self) -> None:
         self._lines = Lines()
         self._name = b""
         self._data: list[bytes] = []
         self._data_bytes = 0
+        self._is_between_events = True
 
     def feed(self, data: bytes) -> list[Event]:
         """Raises GatewayError when an event exceeds EVENT_BYTES_MAX."""
         # Nearly every read of a well-behaved stream is one or a few whole `data: {...}` events.
-        if data[:6] == b"data: " and data[-2:] == b"\n\n" and self._is_between_events and b"\r" not in data:
-            blocks = data[6:-2].split(b"\n\ndata: ")
-            if not any(b"\n" in block for block in blocks):
-                self._lines._at_start = False
-                if len(data) > EVENT_BYTES_MAX and any(len(block) > EVENT_BYTES_MAX for block in blocks):
-                    raise too_large()
+        if self._is_between_events and data[:6] == b"data: " and data[-2:] == b"\n\n" and b"\r" not in data:
+            body = data[6:-2]
+            blocks = body.split(b"\n\ndata: ") if b"\n" in body else [body]
+            if body.count(b"\n") == 2 * len(blocks) - 2 and len(body) <= EVENT_BYTES_MAX:
+                self._lines.skip_start()
                 return [(b"", block) for block in blocks]
         events: list[Event] = []
         for line in self._lines.feed(data):
             self._take(line, events)
         if self._data_bytes + self._lines.held_bytes > EVENT_BYTES_MAX:
             raise too_large()
+        self._is_between_events = not (self._data or self._name or self._lines.is_inside)
         return events
 
     def finish(self) -> list[Event]:
@@ -98,10 +108,6 @@ class EventStream:
             self._take(rest, events)
         self._take(b"", events)
         return events
-
-    @property
-    def _is_between_events(self) -> bool:
-        return not (self._data or self._name or self._lines.held_bytes or self._lines._after_cr)
 
     def _take(self, line: bytes, events: list[Event]) -> None:
         if not line:
