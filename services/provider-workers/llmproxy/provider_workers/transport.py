@@ -28,6 +28,7 @@ CONNECTIONS_MAX = 4_096  # As many as requests in flight, so that a call never w
 KEEPALIVE_S = 30.0
 DNS_TTL_S = 30
 READ_BUFFER_BYTES = 1 << 16
+JOINED_BYTES_MAX = 1 << 16  # Up to here copying a body is cheaper than a second write.
 ANSWER_BYTES_MAX = 32 << 20
 ERROR_BYTES_MAX = 1 << 16
 STREAM_BYTES_MAX = 256 << 20
@@ -258,7 +259,11 @@ class Transport:
 async def _exchange(name: str, connection: Connection, protocol: ResponseHandler, head: bytes, body: bytes) -> Reply:
     protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES)
     assert protocol.transport is not None
-    protocol.transport.write(head + body)
+    if len(body) <= JOINED_BYTES_MAX:
+        protocol.transport.write(head + body)
+    else:
+        protocol.transport.write(head)
+        protocol.transport.write(body)
     while True:
         message, content = await protocol.read()
         if message.code >= 200:
