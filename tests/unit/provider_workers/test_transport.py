@@ -56,6 +56,13 @@ def test_the_vendors_own_origin_is_used_when_none_is_configured() -> None:
         head(destination(url=""))
 
 
+@pytest.mark.parametrize("url", ["http://", "https:///v1", "http://[::1", "http://host:99999/v1"])
+def test_an_address_that_is_none_is_said_when_it_is_used_and_not_before(url: str) -> None:
+    kept = destination(url)
+    with pytest.raises(GatewayError, match=r"endpoints\.up\.url"):
+        head(kept, url)
+
+
 def test_the_head_says_what_it_must_and_nothing_else() -> None:
     assert head(destination(), traceparent="00-aa-bb-01").decode().split("\r\n") == [
         "POST /v1/chat/completions HTTP/1.1",

@@ -47,7 +47,7 @@ class Destination:
         self.name, self.endpoint, self.adapter, self.credentials = name, endpoint, adapter, credentials
         connect_s = endpoint.connect_ms / 1000
         self.timeout = ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
-        self.origin = URL(endpoint.url or adapter.default_url).origin()
+        self.origin = _origin(endpoint.url or adapter.default_url)
         self._template: ClientRequest | None = None
         self._from: tuple[object, ...] = ()
         self._heads: dict[tuple[str, str], bytes] = {}
@@ -56,6 +56,7 @@ class Destination:
     def template(self) -> ClientRequest:
         """What the connection pool wants to know: host, port, TLS."""
         if self._template is None:
+            assert self.origin is not None, "a head was made first"
             self._template = ClientRequest("POST", self.origin, loop=asyncio.get_running_loop(), ssl=True)
         return self._template
 
@@ -93,7 +94,7 @@ class Destination:
         """Parsed, and on this endpoint's origin: what an adapter builds can never carry the key elsewhere."""
         try:
             url = URL(text)  # Quotes what must not stand in a request line.
-            is_ours = url.origin() == self.origin
+            is_ours = self.origin is not None and url.origin() == self.origin
         except ValueError:
             is_ours = False
         if not is_ours:
@@ -103,6 +104,14 @@ class Destination:
                 f" Check endpoints.{self.name}.url",
             )
         return url
+
+
+def _origin(url: str) -> URL | None:
+    """None when it is no address; then nothing is sent anywhere, and the error of each call says what to fix."""
+    try:
+        return URL(url).origin()
+    except ValueError:
+        return None
 
 
 class Watch:
