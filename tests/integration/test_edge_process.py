@@ -364,3 +364,69 @@ def test_the_openai_package_understands_answers_streams_and_errors(servers: Embe
                 assert wrong.value.code == "invalid_api_key"
 
     asyncio.run(run())
+
+
+MORTAL_STAGE = """
+import asyncio, sys
+import msgspec
+from llmproxy.common.bus import Bus
+from llmproxy.common.channels import REQUEST_INSPECT
+from llmproxy.common.frames import Data, End, Head
+from llmproxy.common.nats_wire import NatsWire
+
+async def handle(envelope, answer):
+    if envelope.api != "probe":
+        await asyncio.sleep(1.0)
+    answer.send(Head(provider="demo"), Data(msgspec.Raw(b"{}")), End())
+
+async def main():
+    wire = await NatsWire.connect(sys.argv[1], user="shield", password=sys.argv[2], service="shield")
+    bus = Bus(wire, service="shield", instance=sys.argv[3])
+    await bus.start()
+    await bus.serve(REQUEST_INSPECT, handle, max_in_flight=5000)
+    print("serving", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_killing_the_only_stage_three_times_under_200_requests_fails_none(
+    servers: EmbeddedServers, tmp_path: Path
+) -> None:
+    def mortal(number: int) -> subprocess.Popen[bytes]:
+        arguments = [servers.nats_address, servers.nats_password("shield"), f"mortal-{number}"]
+        process = subprocess.Popen([sys.executable, "-c", MORTAL_STAGE, *arguments], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"serving\n"
+        return process
+
+    async def run() -> None:
+        await configure(servers)
+        living = await asyncio.to_thread(mortal, 0)
+        try:
+            async with (
+                edges(servers, tmp_path) as edge,
+                aiohttp.ClientSession(headers=HEADERS, connector=aiohttp.TCPConnector(limit=0)) as session,
+            ):
+                await edge.start()
+
+                async def ask() -> tuple[int, int]:
+                    async with session.post(f"{edge.url}/v1/chat/completions", json=CHAT) as response:
+                        await response.read()
+                        return response.status, int(response.headers.get("x-llmproxy-attempts", 0))
+
+                asking = [asyncio.create_task(ask()) for _ in range(200)]
+                for number in range(1, 4):
+                    await asyncio.sleep(0.4)  # They are held by now, some announced and some not.
+                    living.kill()
+                    living = await asyncio.to_thread(mortal, number)
+                    asking += [asyncio.create_task(ask()) for _ in range(50)]
+                answers = await asyncio.gather(*asking)
+                assert {status for status, _ in answers} == {200}
+                assert max(attempts for _, attempts in answers) > 1
+        finally:
+            living.kill()
+            living.wait(10)
+
+    asyncio.run(run())

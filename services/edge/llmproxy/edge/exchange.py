@@ -369,4 +369,5 @@ class Exchanges:
             self._fail(exchange, failure)
             return
         metrics.REPUBLISHED.labels("stage_lost").inc()
+        exchange.again, exchange.again_until = 0, 0.0  # It was taken once: what comes now has a grace of its own.
         self._publish_next(exchange)
