@@ -29,8 +29,8 @@ ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}", re.ASCII)
-BASE64_URL = re.compile(r"data:(?!text/)[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,[A-Za-z0-9+/=_\s-]*", re.ASCII)
-BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]*", re.ASCII)
+BASE64_URL = re.compile(r"data:(?!text/)[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,[A-Za-z0-9+/=_\r\n-]*", re.ASCII)
+BASE64 = re.compile(r"[A-Za-z0-9+/=_\r\n-]*", re.ASCII)
 
 URL_HOLDERS = frozenset({"url", "image_url", "file_data"})
 """Keys whose value may be a base64 data: URL: pictures and files. Anywhere else such a string is text."""

@@ -17,11 +17,13 @@ UNUSUAL = re.compile(
     "\u2460-\u24ff\u2776-\u2793\u3000\u3164\ufb00-\ufb06\ufe00-\ufe0f\ufe50-\ufe6f\ufeff\uff01-\uff9f\uffa0\uffe0-\uffe6"
     "\ufff9-\ufffb\U00010140-\U0001018a\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U0001d400-\U0001d7ff\U0001f100-\U0001f169"
     "\U0001fbf0-\U0001fbf9\U000e0000-\U000e0fff]"
+    "|[\u017f\u02b0-\u02b8\u02e0-\u02e4\u0890\u0891\u08e2\u1d9b-\u1dbf\u2c7c\u2c7d\ua7f2-\ua7f4\ufb29\ufe10-\ufe19"
+    "\ufe30-\ufe4f\U000107a5\U000110bd\U000110cd\U00013430-\U0001343f]"
     r"|(?![\x00-\x7f])\d"
 )
 """What may stand for an ASCII character, a space or nothing. Accents, CJK, Cyrillic and the like are not here: they are text."""
 
-ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|(/))")
+ESCAPED = re.compile(r"(?<!\\)\\+(?:u([0-9a-fA-F]{4})|(/))")
 """A JSON escape inside a text, at whatever depth of quoting."""
 
 INVISIBLE_MARKS = frozenset(
