@@ -9,7 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from upstreams.script import KEY, Asked, Behaviour, Recorded, Refused, Script, known, plain, walk
 
-# The models before the current ones take these; the SDK's types speak of the current ones.
+# The current version has no sampling fields, so the SDK's types have none; the first version has them.
+FIRST_VERSION = "2023-06-01"
+VERSIONS = (FIRST_VERSION, "2026-10-21")
 SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 
 
@@ -17,13 +19,13 @@ SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 def request_type() -> tuple[TypeAdapter[Any], TypeAdapter[Any], frozenset[str]]:
     from anthropic.types.message_create_params import MessageCreateParamsNonStreaming, MessageCreateParamsStreaming
 
-    names = frozenset(get_type_hints(MessageCreateParamsStreaming)) | SAMPLING
+    names = frozenset(get_type_hints(MessageCreateParamsStreaming))
     return TypeAdapter(MessageCreateParamsNonStreaming), TypeAdapter(MessageCreateParamsStreaming), names
 
 
-def validate(body: Mapping[str, Any], behaviour: Behaviour) -> None:
+def validate(body: Mapping[str, Any], version: str, behaviour: Behaviour) -> None:
     whole, streamed, names = request_type()
-    known(body, names, behaviour)
+    known(body, names | SAMPLING if version == FIRST_VERSION else names, behaviour)
     try:
         walk((streamed if body.get("stream") else whole).validate_python(body))
     except ValidationError as error:
@@ -80,13 +82,14 @@ class Anthropic:
         return method == "POST" and path == "/v1/messages"
 
     def credential(self, headers: Mapping[str, str]) -> str:
-        return headers.get("x-api-key", "")
+        return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
 
     def ask(self, recorded: Recorded, behaviour: Behaviour) -> Asked:
-        if recorded.headers.get("anthropic-version") != "2023-06-01":
+        version = recorded.headers.get("anthropic-version", "")
+        if version not in VERSIONS:
             raise Refused("anthropic-version: header is required")
         body = recorded.json
-        validate(body, behaviour)
+        validate(body, version, behaviour)
         check(body)
         users = [message["content"] for message in body["messages"] if message["role"] == "user"]
         last = users[-1] if users else ""

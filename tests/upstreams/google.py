@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from upstreams.script import KEY, Asked, Behaviour, Recorded, Refused, Script, known
 
-PATH = re.compile(r"/v1beta/models/([^/:]+):(generateContent|streamGenerateContent)")
+PATH = re.compile(r"/v1(?:beta)?/models/([^/:]+):(generateContent|streamGenerateContent)")
 
 
 @cache

@@ -43,7 +43,7 @@ class Ollama:
     name = "ollama"
     key = ""
     stream_type = "application/x-ndjson"
-    keep_alive = b"\n"
+    keep_alive = b""  # It has none.
 
     def route(self, method: str, path: str) -> bool:
         return method == "POST" and path == "/api/chat"

@@ -101,7 +101,7 @@ class Upstream:
                 return response
             if behaviour.truncate and number == len(events) // 2:
                 return response
-            if behaviour.keep_alives and number % 3 == 1:
+            if behaviour.keep_alives and self.vendor.keep_alive and number % 3 == 1:
                 await self._write(response, self.vendor.keep_alive)
             await self._write(response, b"data: {broken\n\n" if behaviour.malformed and number == 1 else event)
             if behaviour.chunk_delay_s:

@@ -50,7 +50,7 @@ from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
 
 VENDOR = "Anthropic"
-API_VERSION = "2023-06-01"
+API_VERSION = "2023-06-01"  # The version with sampling fields; the SDK's of late 2026 has none.
 MAX_TOKENS = 4096  # The API requires max_tokens; OpenAI's does not.
 
 READS = frozenset(
