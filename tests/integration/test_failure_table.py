@@ -59,7 +59,9 @@ def call(gateway: Gateway, body: bytes = REQUEST) -> Any:
 
 def record_of(gateway: Gateway, request_id: str) -> dict[str, Any]:
     def find() -> Any:
-        return next((one for one in gateway.records(300) if one["id"] == request_id), None)
+        status, page = gateway.get("/api/v1/audit?limit=300", admin=True)
+        entries = page["entries"] if status == 200 else []  # The ledger's database may be the thing that is away.
+        return next((one["record"] for one in entries if one["record"]["id"] == request_id), None)
 
     found: dict[str, Any] = wait_for(find, f"the record of {request_id}", 20)
     return found

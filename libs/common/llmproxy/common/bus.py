@@ -362,10 +362,14 @@ class Bus:
         try:
             await work
         except GatewayError as error:
-            answer.fail(error)
+            failure = error
         except Exception as error:  # noqa: BLE001 - as in serve
             self._report_bug(envelope, error)
-            answer.fail(GatewayError("server_error", f"the {self.service} failed on this request"))
+            failure = GatewayError("server_error", f"the {self.service} failed on this request")
+        else:
+            return
+        with contextlib.suppress(Unavailable):  # Without a bus the edge learns of it by our silence.
+            answer.fail(failure)
 
     def _report_bug(self, envelope: Envelope, error: Exception) -> None:
         trace, where = error.__traceback__, ""
