@@ -15,6 +15,9 @@ LONG = "aB3dE5fG7hJ9kL1mN0pQ2rS4tU6vW8xY1zA3bC5dE7fG9hJ2kL4mN6pQ8rS0tU1vW3xY5zA7
 HEX32 = "0123456789abcdef0123456789abcdef"
 
 
+OURS = keyring.PREFIX + LONG[: keyring.RANDOM_DIGITS]
+
+
 def github_token() -> str:
     body = LONG[:30]
     number, digits = zlib.crc32(body.encode()), ""
@@ -45,7 +48,7 @@ KEYS = {
     "azure_storage": ("AccountKey=" + LONG[:86] + "==",),
     "jwt": ("eyJ" + LONG[:20] + ".eyJ" + LONG[:30] + "." + LONG[:43],),
     "private_key": (PEM, PEM.replace("\n", "\\n")),
-    "llmproxy": (keyring.generate(),),
+    "llmproxy": (OURS + keyring.checksum(OURS),),
 }
 
 
