@@ -7,9 +7,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.edge.edge_gateway import CHAT, CONFIG, KEY, gateway
+from unit.edge.edge_gateway import CHAT, CONFIG, KEY, answers, gateway, until
 
+from llmproxy.common.bus import Answer
 from llmproxy.common.config import Gateway
+from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import GatewayError
 from llmproxy.edge.body import check_media_type, parse_chat
 
@@ -164,6 +166,47 @@ def test_a_body_that_is_announced_as_too_large_is_413_before_it_is_read() -> Non
             )
             assert answer.startswith(b"HTTP/1.1 413 ")
             assert b"connection: close" in answer
+
+    asyncio.run(run())
+
+
+def test_many_large_bodies_at_once_are_refused_before_memory_runs_out() -> None:
+    async def run() -> None:
+        release = asyncio.Event()
+
+        async def script(envelope: Envelope, answer: Answer) -> None:
+            await release.wait()
+            answers(envelope, answer)
+
+        async with gateway(script, bodies_bytes_max=1_000_000) as edge:
+            large = {**CHAT, "pad": "x" * 600_000}
+            first = asyncio.create_task(edge.ask(json=large))
+            await until(lambda: len(edge.seen) == 1)
+            status, headers, body = await edge.ask(json=large)
+            assert (status, json.loads(body)["error"]["code"]) == (503, "server_is_overloaded")
+            assert headers["x-should-retry"] == "true"
+            release.set()
+            assert (await first)[0] == (await edge.ask(json=large))[0] == 200
+            assert edge.bodies.held == 0
+
+    asyncio.run(run())
+
+
+def test_a_client_that_offers_another_protocol_is_answered_in_this_one() -> None:
+    """Java's HttpClient and `curl --http2` do so by default, with a body."""
+
+    async def run() -> None:
+        async with gateway() as edge:
+            body = json.dumps(CHAT).encode()
+            for offer in (b"h2c", b"websocket"):
+                answer = await edge.raw(
+                    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+                    b"x-api-key: %b\r\nContent-Length: %d\r\n\r\n%b" % (offer, KEY.encode(), len(body), body),
+                    until_close=False,
+                )
+                assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+                assert bytes(edge.seen[-1].body) == body
 
     asyncio.run(run())
 

@@ -25,7 +25,7 @@ from llmproxy.edge.app import Edge
 from llmproxy.edge.exchange import Exchanges, Timings
 from llmproxy.edge.identity import Keys
 from llmproxy.edge.ids import RANDOM_BYTES, uuid7
-from llmproxy.edge.ingress import Settled, ring
+from llmproxy.edge.ingress import Bodies, Settled, ring
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import Limiter
 from llmproxy.edge.readiness import PathProbe
@@ -74,6 +74,7 @@ class Gateway:
         self.exchanges: Exchanges
         self.readiness: Readiness
         self.limiter: Limiter
+        self.bodies: Bodies
 
     @property
     def url(self) -> str:
@@ -125,18 +126,19 @@ async def gateway(
     alive_s: float = 0.1,
     replay_s: float = 0.05,
     broker: FakeBroker | None = None,
+    bodies_bytes_max: int = 512 << 20,
 ) -> AsyncIterator[Gateway]:
     broker = broker or FakeBroker()
     bus = await fake_bus(broker, "edge")
     stage = await fake_bus(broker, "shield", announce_new_s=0.02, alive_s=alive_s)
-    settled, keys, readiness = Settled(), Keys(), Readiness()
+    settled, keys, readiness, bodies = Settled(), Keys(), Readiness(), Bodies(bodies_bytes_max)
     settled.swap(Snapshot(revision=1, config=config))
     loop = asyncio.get_running_loop()
     limiter = Limiter(call, monotonic=loop.time, degraded=lambda reason: readiness.note("redis", reason))
     exchanges = Exchanges(bus, random=lambda: 0.5, grace_ms=lambda: settled.config.gateway.grace_ms, timings=timings)
     kept = Spool(spool, "edge-1", 1 << 20) if spool is not None else None
     journal = Journal(bus, kept, boot="boot", mode=lambda: settled.config.audit.mode, replay_s=replay_s)
-    pipeline = ring(keys, limiter, settled)
+    pipeline = ring(keys, limiter, settled, bodies)
     probe = PathProbe(
         bus,
         exchanges,
@@ -152,12 +154,14 @@ async def gateway(
         limiter=limiter,
         exchanges=exchanges,
         journal=journal,
+        bodies=bodies,
         probe=probe,
         readiness=readiness,
         version="1.2.3",
         random=lambda: os.urandom(RANDOM_BYTES),
     )
     it = Gateway(broker, stage, edge, settled, keys)
+    it.bodies = bodies
     it.journal, it.exchanges, it.readiness, it.limiter = journal, exchanges, readiness, limiter
     it.add_key(KEY)
     await keys.watch(bus)

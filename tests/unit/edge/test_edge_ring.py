@@ -34,7 +34,7 @@ class Step:
 
 async def asked_with(step: Step) -> tuple[int, bytes, list]:
     async with gateway() as edge:
-        edge.edge._pipeline = ring(edge.keys, edge.limiter, edge.settled, [step])
+        edge.edge._pipeline = ring(edge.keys, edge.limiter, edge.settled, edge.bodies, [step])
         status, _, body = await edge.ask()
         return status, body, edge.records
 

@@ -16,7 +16,7 @@ from llmproxy.edge.app import Edge
 from llmproxy.edge.exchange import Exchanges
 from llmproxy.edge.identity import Keys
 from llmproxy.edge.ids import RANDOM_BYTES, uuid7
-from llmproxy.edge.ingress import Settled, ring
+from llmproxy.edge.ingress import Bodies, Settled, ring
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import RENEW_S, Limiter, script
 from llmproxy.edge.readiness import PathProbe
@@ -39,7 +39,7 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
 async def run(context: Context[Settings]) -> None:
     settings, bus, readiness = context.settings, context.bus, context.readiness
     readiness.block("start", "waiting for the API keys; is admin running?")
-    settled, keys = Settled(), Keys()
+    settled, keys, bodies = Settled(), Keys(), Bodies()
     context.config.on_change(settled.swap)
     if not await watch_keys(keys, context):
         return
@@ -53,7 +53,7 @@ async def run(context: Context[Settings]) -> None:
     limiter = Limiter(redis.script(script()), monotonic=time.monotonic, edges=settings.edges, degraded=degraded)
     exchanges = Exchanges(bus, random=random.random, grace_ms=lambda: settled.config.gateway.grace_ms)
     journal = open_journal(context, settled)
-    pipeline = ring(keys, limiter, settled)
+    pipeline = ring(keys, limiter, settled, bodies)
     probe = PathProbe(
         bus,
         exchanges,
@@ -68,6 +68,7 @@ async def run(context: Context[Settings]) -> None:
         limiter=limiter,
         exchanges=exchanges,
         journal=journal,
+        bodies=bodies,
         probe=probe,
         readiness=readiness,
         version=runtime.version(),

@@ -17,7 +17,7 @@ from llmproxy.common.probes import Readiness
 from llmproxy.edge import metrics
 from llmproxy.edge.exchange import Exchange, Exchanges
 from llmproxy.edge.ids import uuid7
-from llmproxy.edge.ingress import Ingress, Settled
+from llmproxy.edge.ingress import Bodies, Ingress, Settled
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import Limiter
 from llmproxy.edge.outcome import LEFT, Outcome, record, refusal
@@ -62,6 +62,7 @@ class Edge:
         limiter: Limiter,
         exchanges: Exchanges,
         journal: Journal,
+        bodies: Bodies,
         probe: PathProbe,
         readiness: Readiness,
         version: str,
@@ -70,7 +71,7 @@ class Edge:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus, self._settled, self._pipeline = bus, settled, pipeline
-        self._limiter, self._exchanges, self._journal = limiter, exchanges, journal
+        self._limiter, self._exchanges, self._journal, self._bodies = limiter, exchanges, journal, bodies
         self._probe, self._readiness, self._version = probe, readiness, version
         self._random, self._wall, self._monotonic = random, wall, monotonic
         self._dates = Dates()
@@ -187,6 +188,7 @@ class Edge:
             raise
         finally:
             self.in_flight -= 1
+            self._bodies.give_back(context)
             if context.leased:
                 self._limiter.release(context.id)
             if not context.concluded:  # A bug of ours is an outcome too.
@@ -283,7 +285,11 @@ class Edge:
         record, chat, body = context.record, context.chat, context.body
         assert record is not None
         assert chat is not None
-        reference = await self._bus.deposit(context.id, body) if len(body) > INLINE_BYTES_MAX else ""
+        reference = ""
+        if len(body) > INLINE_BYTES_MAX:
+            reference = await self._bus.deposit(context.id, body)
+            context.body = b""
+            self._bodies.give_back(context)
         return Envelope(
             id=context.id,
             tenant=record.tenant,
@@ -293,7 +299,7 @@ class Edge:
             client_ip=context.ip,
             dialect=context.route.dialect,
             model=chat.model,
-            stream=bool(chat.stream),
+            stream=chat.stream,
             include_usage=chat.include_usage,
             max_output_tokens=chat.max_output_tokens,
             deadline_ms=context.now_ms + self._settled.config.gateway.deadline_ms,

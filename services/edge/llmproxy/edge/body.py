@@ -19,7 +19,16 @@ class StreamOptions(Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class ChatBody(Struct, frozen=True):
+class Chat(Struct, frozen=True):
+    """What the edge knows of a chat. Holds no part of the body, which may be large and is gone before the answer is."""
+
+    model: str
+    stream: bool
+    include_usage: bool
+    max_output_tokens: int | None
+
+
+class _ChatBody(Struct, frozen=True):
     """The fields that decide something at the edge. Unknown ones pass untouched."""
 
     model: Annotated[str, Meta(min_length=1, max_length=MODEL_CHARACTERS_MAX)]
@@ -29,14 +38,6 @@ class ChatBody(Struct, frozen=True):
     n: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
-
-    @property
-    def include_usage(self) -> bool:
-        return self.stream_options is not None and bool(self.stream_options.include_usage)
-
-    @property
-    def max_output_tokens(self) -> int | None:
-        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
 
 EXPECTED = {
@@ -49,7 +50,7 @@ EXPECTED = {
     "max_tokens": "a positive integer",
     "max_completion_tokens": "a positive integer",
 }
-DECODER = msgspec.json.Decoder(ChatBody)
+DECODER = msgspec.json.Decoder(_ChatBody)
 PLACE = re.compile(r"`\$\.?([a-z_.]*)`$")
 MISSING = re.compile(r"missing required field `([a-z_]+)`")
 OFFSET = re.compile(r"\(byte (\d+)\)$")
@@ -68,7 +69,7 @@ def check_media_type(content_type: str, content_encoding: str) -> None:
         raise GatewayError("unsupported_media_type", "send the body uncompressed; no Content-Encoding is accepted")
 
 
-def parse_chat(body: bytes) -> ChatBody:
+def parse_chat(body: bytes) -> Chat:
     """Raises GatewayError naming the field; never quotes the body."""
     if not body:
         raise GatewayError("invalid_json", "the request has no body; send a JSON object")
@@ -79,7 +80,7 @@ def parse_chat(body: bytes) -> ChatBody:
         except UnicodeDecodeError as error:
             raise GatewayError("invalid_encoding", f"the body is not UTF-8 (byte {error.start})") from None
     try:
-        return DECODER.decode(body)
+        found = DECODER.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except msgspec.DecodeError as error:
@@ -88,6 +89,12 @@ def parse_chat(body: bytes) -> ChatBody:
         raise GatewayError("invalid_json", f"the body is not valid JSON{where}") from None
     except RecursionError:
         raise GatewayError("too_deep", "the body is nested too deeply") from None
+    return Chat(
+        found.model,
+        bool(found.stream),
+        found.stream_options is not None and bool(found.stream_options.include_usage),
+        found.max_tokens if found.max_completion_tokens is None else found.max_completion_tokens,
+    )
 
 
 def _invalid(reason: str) -> GatewayError:

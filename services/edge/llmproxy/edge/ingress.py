@@ -12,13 +12,14 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
 from llmproxy.edge import metrics
-from llmproxy.edge.body import ChatBody, check_media_type, parse_chat
+from llmproxy.edge.body import Chat, check_media_type, parse_chat
 from llmproxy.edge.identity import Keys, Network, client_ip, may_use, networks, presented_keys
 from llmproxy.edge.limits import UNLIMITED, Dimension, Limiter, LocalLimits, Quota, dimensions, neighbourhood
 from llmproxy.edge.routes.table import Action, Route
 
 BODY_IDLE_S = 10.0  # Between two reads of a body,
 BODY_TOTAL_S = 120.0  # and for all of it: a slower client is cut off.
+BODIES_BYTES_MAX = 512 << 20  # Of all requests of one edge together.
 GUESSES = Limit(requests_per_minute=60, burst=20)  # Failed authentications of one address; then 429.
 STEP_MS = 1_000
 
@@ -57,6 +58,7 @@ class Ingress:
         "model_id",
         "now_ms",
         "quota",
+        "read_bytes",
         "record",
         "route",
         "started",
@@ -83,9 +85,29 @@ class Ingress:
         self.quota: Quota = UNLIMITED
         self.leased = False
         self.body = b""
-        self.chat: ChatBody | None = None
+        self.read_bytes = 0  # What `Bodies` counts for this request.
+        self.chat: Chat | None = None
         self.is_flood = False  # Answered without waiting for its record, or the wait would be the attack.
         self.concluded = False  # Its record is written.
+
+
+class Bodies:
+    """How much memory all bodies take together: many large ones at once must not end the process."""
+
+    def __init__(self, bytes_max: int = BODIES_BYTES_MAX) -> None:
+        self.held, self._bytes_max = 0, bytes_max
+
+    def take(self, context: Ingress, count: int) -> bool:
+        """False when there is no room for `count` bytes more."""
+        if self.held + count > self._bytes_max:
+            return False
+        self.held += count
+        context.read_bytes += count
+        return True
+
+    def give_back(self, context: Ingress) -> None:
+        self.held -= context.read_bytes
+        context.read_bytes = 0
 
 
 class Settled:
@@ -114,6 +136,9 @@ class Settled:
 
     def client_ip(self, peer: str, headers: Headers) -> str:
         return client_ip(peer, headers.getall("X-Forwarded-For", ()), self.trusted) if self.trusted else peer
+
+
+NO_ROOM = Block("server_is_overloaded", "the gateway holds too many large bodies; retry", retry_after_ms=1_000)
 
 
 def block(error: GatewayError) -> Block:
@@ -203,8 +228,10 @@ class Body:
     name, priority, timeout_ms = "body", 40, int(BODY_TOTAL_S * 1000) + STEP_MS
     fail: Literal["closed", "open"] = "closed"
 
-    def __init__(self, settled: Settled, idle_s: float = BODY_IDLE_S, total_s: float = BODY_TOTAL_S) -> None:
-        self._settled, self._idle_s, self._total_s = settled, idle_s, total_s
+    def __init__(
+        self, settled: Settled, bodies: Bodies, idle_s: float = BODY_IDLE_S, total_s: float = BODY_TOTAL_S
+    ) -> None:
+        self._settled, self._bodies, self._idle_s, self._total_s = settled, bodies, idle_s, total_s
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
         if context.route.action is not Action.CHAT:
@@ -220,7 +247,9 @@ class Body:
             return self._too_large(limit)
         if content.is_eof():  # All of it is here already, as small bodies are.
             context.body = content.read_nowait()
-            return self._too_large(limit) if len(context.body) > limit else MODIFIED
+            if len(context.body) > limit:
+                return self._too_large(limit)
+            return MODIFIED if self._bodies.take(context, len(context.body)) else NO_ROOM
         if headers.get("Expect", "").lower() == "100-continue":
             context.continue_()
         return self._read(context, limit)
@@ -237,6 +266,8 @@ class Body:
                     size += len(part)
                     if size > limit:
                         return self._too_large(limit)
+                    if not self._bodies.take(context, len(part)):
+                        return NO_ROOM
                     parts.append(part)
         except TimeoutError:
             return Block("request_timeout", "the body did not arrive in time; send it faster")
@@ -273,12 +304,14 @@ class Validation:
         return MODIFIED
 
 
-def ring(keys: Keys, limiter: Limiter, settled: Settled, extra: Iterable[Step[Ingress]] = ()) -> Pipeline[Ingress]:
+def ring(
+    keys: Keys, limiter: Limiter, settled: Settled, bodies: Bodies, extra: Iterable[Step[Ingress]] = ()
+) -> Pipeline[Ingress]:
     built_in: list[Step[Ingress]] = [
         Authentication(keys),
         KnownRoute(),
         RateLimits(limiter, settled),
-        Body(settled),
+        Body(settled, bodies),
         Validation(settled),
     ]
     return Pipeline(Ring.INGRESS, [*built_in, *extra])

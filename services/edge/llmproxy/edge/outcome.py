@@ -65,7 +65,7 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         endpoint=head.endpoint or (failure.endpoint if failure is not None else ""),
         provider=head.provider or (failure.provider if failure is not None else ""),
         provider_model=head.model or (failure.model if failure is not None else ""),
-        stream=chat is not None and bool(chat.stream),
+        stream=chat is not None and chat.stream,
         status=outcome.status,
         code=failure.code if failure is not None else "",
         findings=findings,
