@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import resource
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -386,6 +386,10 @@ async def measure_hold(subject: Subject, plan: Plan) -> dict[str, Any]:
 
 async def measure(given: argparse.Namespace) -> dict[str, Any]:
     plan = QUICK if given.quick else Plan()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)  # What was started is stopped first.
     chosen = given.only.split(",") if given.only else PARTS
     results: dict[str, Any] = {"machine": machine(), "quick": given.quick}
     async with contextlib.AsyncExitStack() as stack:
@@ -458,7 +462,7 @@ def main() -> int:
     except processes.Failed as error:
         report.say(f"cannot measure: {error}")
         return 2
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+    except asyncio.CancelledError:
         return 130
     results["seconds"] = time.monotonic() - began
     promises = report.thresholds(results)
