@@ -6,6 +6,7 @@ plain functions, this wire takes the message where the parser delivers it: half 
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
@@ -27,10 +29,11 @@ WRITE_PACE_S = 0.001  # Between two writes of one connection.
 PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JETSTREAM_TIMEOUT_S = 2.0
 FETCH_MESSAGES = 256
-FETCH_WAIT_S = 5.0
-GATHER_S = 0.05  # A durable consumer is in no hurry: batches grow, and each costs a transaction.
+FETCH_WAIT_S = 0.25  # How long a batch gathers, for each costs a transaction; and how long leaving takes.
 ACK_WAIT_S = 5.0  # How long what a killed consumer held keeps its successor waiting, in order; a late acknowledgement still counts.
 RETRY_S = 0.2
+STATUS_HEADER, STATUS_NONE, STATUS_EXPIRED = "Status", "404", "408"  # How JetStream ends a batch.
+LEAVE_S = 20.0  # Above the longest that a handler may take.
 CLOSE_TIMEOUT_S = 2.0
 SETTLE_TIMEOUT_S = 2.0
 
@@ -187,7 +190,7 @@ class NatsWire:
     async def consume(
         self, stream: str, durable: str, subject: str, handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]]
     ) -> Subscription:
-        consuming = _Consuming(self._jetstream, stream, durable, subject, handle)
+        consuming = _Consuming(self._client, self._jetstream, stream, durable, subject, handle)
         consuming.task = asyncio.create_task(consuming.run())
         return consuming
 
@@ -279,16 +282,17 @@ class _Consuming:
 
     def __init__(
         self,
+        client: DirectClient,
         jetstream: JetStreamContext,
         stream: str,
         durable: str,
         subject: str,
         handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]],
     ) -> None:
-        self._jetstream, self._stream, self._durable, self._subject = jetstream, stream, durable, subject
+        self._client, self._jetstream = client, jetstream
+        self._stream, self._durable, self._subject = stream, durable, subject
         self._handle = handle
         self._stopping = False
-        self._handling = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -300,7 +304,9 @@ class _Consuming:
                 await asyncio.sleep(RETRY_S)
 
     async def _session(self) -> None:
-        pull = await self._jetstream.pull_subscribe(
+        """Asks for one batch at a time: with a second question open, as nats-py's `fetch` leaves it, messages would arrive
+        here that a successor must have before later ones."""
+        made = await self._jetstream.pull_subscribe(
             self._subject,
             durable=self._durable,
             stream=self._stream,
@@ -308,34 +314,65 @@ class _Consuming:
                 ack_policy=api.AckPolicy.EXPLICIT, ack_wait=ACK_WAIT_S, max_ack_pending=FETCH_MESSAGES
             ),
         )
-        while not self._stopping:
+        await made.unsubscribe()  # It has made the durable; asking is up to us.
+        inbox = self._client.new_inbox()
+        subscription = await self._client.subscribe(inbox)
+        try:
+            while not self._stopping:
+                await self._batch(inbox, subscription)
+        finally:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
+    async def _batch(self, inbox: str, subscription: NatsSubscription) -> None:
+        messages = await self._fetch(inbox, subscription)
+        if not messages:
+            return
+        handled = await self._until_handled([(m.metadata.sequence.stream, m.data) for m in messages])
+        for message in messages:
+            await (message.ack() if handled else message.nak())
+
+    async def _fetch(self, inbox: str, subscription: NatsSubscription) -> list[Msg]:
+        """What there is within FETCH_WAIT_S; the server says when that is over, and sends nothing afterwards."""
+        question = {"batch": FETCH_MESSAGES, "expires": int(FETCH_WAIT_S * 1e9)}
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}"
+        await self._client.publish(subject, json.dumps(question).encode(), reply=inbox)
+        messages: list[Msg] = []
+        while len(messages) < FETCH_MESSAGES:
             try:
-                messages = await pull.fetch(FETCH_MESSAGES, timeout=FETCH_WAIT_S)
+                message = await subscription.next_msg(timeout=FETCH_WAIT_S + JETSTREAM_TIMEOUT_S)
             except (TimeoutError, nats.errors.TimeoutError):
-                continue
-            async with self._handling:
-                handled = await self._until_handled([(m.metadata.sequence.stream, m.data) for m in messages])
-                for message in messages:
-                    await (message.ack() if handled else message.nak())
+                break  # The server went away; what it had sent is in `messages`.
+            status = (message.headers or {}).get(STATUS_HEADER, "")
+            if not status:
+                messages.append(message)
+            elif status in (STATUS_NONE, STATUS_EXPIRED):
+                break
+            elif messages:
+                break  # The next question meets it again.
+            else:
+                raise nats.js.errors.APIError.from_msg(message)
+        return messages
 
     async def _until_handled(self, batch: list[tuple[int, bytes]]) -> bool:
         """In order, whatever it takes: the next batch waits until this one is handled. False when told to stop before."""
-        while True:
+        while not self._stopping:
             try:
                 await self._handle(batch)
                 return True
             except GatewayError as error:
-                if self._stopping:
-                    return False
                 log.warning("consumer %s: %s", self._durable, error.message)
                 await asyncio.sleep(RETRY_S)
+        return False
 
     async def drain(self) -> None:
+        """What was fetched is handled, or given back at once for whoever consumes next: never left to expire."""
         self._stopping = True
-        async with self._handling:
-            if self.task is not None:
-                self.task.cancel()
-                await asyncio.wait({self.task})
+        if self.task is None:
+            return
+        await asyncio.wait({self.task}, timeout=LEAVE_S)
+        self.task.cancel()
+        await asyncio.wait({self.task})
 
 
 class _KvBucket:
