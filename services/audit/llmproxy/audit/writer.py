@@ -1,11 +1,11 @@
 """From the stream to the ledger: one instance at a time, in order, nothing lost, nothing twice.
 
-The instance that holds the lock consumes; the others wait for it. A batch is acknowledged after it was committed, so it comes again
-when anything fails in between, and a record that is there already is skipped.
+The instance that holds the lock consumes, and only while it does; the others wait for the lock. A batch is acknowledged after
+it was committed, so it comes again when anything fails in between, and a record that is there already is skipped. What a writer
+held when it was killed comes to its successor when the stream stops waiting for the acknowledgement, a few seconds later.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -27,7 +27,6 @@ STANDBY_POLL_S = 0.5
 RECONNECT_S = 0.5
 BROKEN_POLL_S = 5.0
 CHECKPOINT_EVERY_S = 0.2
-PATIENCE_S = 1.0  # How long a batch waits here for Postgres before it is asked for again.
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,6 @@ class LedgerWriter:
         self._bus, self._readiness, self._signer, self._connect = bus, readiness, signer, connect
         self._checkpoint = folder / checkpoint.FILE
         self._writer: Writer | None = None
-        self._active = asyncio.Event()  # Set while there is a writer.
         self._finishing = False
         self._consuming: Subscription | None = None
         self._advanced = asyncio.Event()
@@ -70,7 +68,6 @@ class LedgerWriter:
                 pause_s = BROKEN_POLL_S
                 log.error("%s", error)
                 self._readiness.block("ledger", str(error))
-                await self._stop_consuming()
             await asyncio.sleep(pause_s)
 
     async def _session(self) -> None:
@@ -83,33 +80,33 @@ class LedgerWriter:
             await writer.begin(signed)
             self._signed = 0 if signed is None else signed.seq
             self._writer = writer
-            self._active.set()
             self._readiness.note("ledger", "")
             self._readiness.block("ledger", "")
             metrics.WRITING.set(1)
             metrics.SEQUENCE.set(writer.head.seq)
             log.info("this instance writes the ledger, after entry %d", writer.head.seq)
             self._advanced.set()
-            if self._consuming is None and not self._finishing:
+            if not self._finishing:
                 self._consuming = await self._bus.consume(AUDIT, DURABLE, self.receive)
             await writer.ended()
             if writer.broken is not None:
                 raise writer.broken
             raise Unavailable("audit_unavailable", "the connection to Postgres was lost")
         finally:
-            self._writer = None
-            self._active.clear()
-            metrics.WRITING.set(0)
-            writer.close()
+            try:
+                await self._stop_consuming()
+            finally:
+                self._writer = None
+                metrics.WRITING.set(0)
+                writer.close()
 
     async def _take_lock(self, writer: Writer) -> None:
-        """While another instance has it, this one must not take messages that the other one should write."""
         while not await writer.take_lock():
             self._readiness.note("ledger", "standing by; another instance writes the ledger")
-            await self._stop_consuming()
             await asyncio.sleep(STANDBY_POLL_S)
 
     async def _stop_consuming(self) -> None:
+        """Gives back at once what is not written, so that whoever writes next has it first and in order."""
         if self._consuming is not None:
             consuming, self._consuming = self._consuming, None
             await consuming.drain()
@@ -121,7 +118,9 @@ class LedgerWriter:
             await self._append(records[start : start + RECORDS_PER_INSERT])
 
     async def _append(self, records: list[AuditRecord]) -> None:
-        writer = await self._current()
+        writer = self._writer
+        if writer is None:
+            raise Unavailable("audit_unavailable", "this instance does not write the ledger now")
         before, duplicates = writer.head.seq, writer.duplicates
         spelled = [(columns(record), text) for record, text in map(spell, records)]
         head = await writer.append(spelled)
@@ -129,14 +128,6 @@ class LedgerWriter:
         metrics.DUPLICATES.inc(writer.duplicates - duplicates)
         metrics.SEQUENCE.set(head.seq)
         self._advanced.set()
-
-    async def _current(self) -> Writer:
-        if self._writer is None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._active.wait(), PATIENCE_S)
-        if self._writer is None:
-            raise Unavailable("audit_unavailable", "this instance cannot write the ledger now")
-        return self._writer
 
     async def _sign_heads(self) -> None:
         """After each batch, at most every CHECKPOINT_EVERY_S."""
