@@ -67,7 +67,8 @@ def channels_page() -> str:
             "",
             "## Messages",
             "",
-            "JSON. Fields at their default are left out; a reader ignores fields that it does not know.",
+            "JSON. Fields at their default are left out; a reader ignores fields that it does not know. A message on `event.>`",
+            "may hold several events, one on each line.",
             *(line for message in messages for line in message_section(message)),
             "",
         ]
