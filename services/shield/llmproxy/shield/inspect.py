@@ -14,6 +14,7 @@ from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Data, End, Failure, Frame, Head
 from llmproxy.common.plugins.host import Pipeline
+from llmproxy.shield import metrics
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.offload import INLINE_BYTES_MAX as LOOP_BYTES_MAX
 from llmproxy.shield.offload import Offload
@@ -45,6 +46,7 @@ class Inspect:
         self._preflight, self._postflight, self._offload = preflight, postflight, offload
         self._mask_secret, self._clock, self._now = mask_secret, clock, now
         self._tenant_keys: dict[str, bytes] = {}
+        metrics.SESSIONS.set_function(lambda: len(self.sessions))
 
     def __call__(self, envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | None:
         """At once for a small body; a coroutine for one that is large or lies elsewhere."""
@@ -63,6 +65,7 @@ class Inspect:
         config = self._config.config  # Of the moment the request came; a change applies to the next one.
         if envelope.body_ref:
             body = await self._bus.withdraw(envelope.body_ref)
+        metrics.OFFLOADED.inc()
         examined = await self._offload.examine(self._order(envelope, body, config))
         body_ref = envelope.body_ref
         if isinstance(examined, Examined) and examined.masked is not None:
@@ -87,7 +90,9 @@ class Inspect:
         return key
 
     def _proceed(self, envelope: Envelope, answer: Answer, examined: Examined | Refused, *, body_ref: str) -> None:
-        findings = _sum(envelope.findings, examined.findings)
+        for kind, count in examined.findings.items():
+            metrics.FINDINGS.labels(kind).inc(count)
+        findings = _sum(envelope.findings, examined.findings) if examined.findings else envelope.findings
         if isinstance(examined, Refused):
             self._refuse(envelope, answer, examined, findings)
             return
@@ -95,6 +100,7 @@ class Inspect:
             onward = structs.replace(envelope, findings=findings) if examined.findings else envelope
             self._bus.forward(REQUEST_ROUTE, onward)
             return
+        metrics.MASKED.inc()
         self._bus.event(EVENT_SEGMENT_MASKED, id=envelope.id, tenant=envelope.tenant, **examined.findings)
         masked = structs.replace(envelope, body=Raw(examined.masked), body_ref=body_ref, findings=findings)
         if not examined.originals:  # All redacted: nothing comes back.
@@ -108,6 +114,7 @@ class Inspect:
             raise
 
     def _refuse(self, envelope: Envelope, answer: Answer, refused: Refused, findings: dict[str, int]) -> None:
+        metrics.REFUSED.labels(refused.code).inc()
         if refused.code == "guard_unavailable":
             self._bus.event(EVENT_GUARD_FAILED, id=envelope.id, tenant=envelope.tenant, reason=refused.message)
         answer.send(structs.replace(refused.error().failure(self._bus.service), findings=findings))
@@ -139,7 +146,11 @@ class Session:
         self._hold.cancelled = self.close
         self._bus.expect(envelope, self.receive)
         remaining_s = envelope.deadline_ms / 1000 - inspect._now()
-        self._expiry = asyncio.get_running_loop().call_later(max(0.0, remaining_s), self.close)
+        self._expiry = asyncio.get_running_loop().call_later(max(0.0, remaining_s), self._expire)
+
+    def _expire(self) -> None:
+        metrics.EXPIRED.inc()
+        self.close()
 
     def close(self) -> None:
         """Forgets the originals."""

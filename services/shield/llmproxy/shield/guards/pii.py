@@ -109,13 +109,13 @@ def _is_top_level(suffix: str) -> bool:
 # -- cards
 
 CARD = re.compile(
-    r"(?<!\d)(?<!\d[ .-])(?:"
-    r"\d{4}[ ./-]{0,3}\d{4}[ ./-]{0,3}\d{4}[ ./-]{0,3}\d{1,4}(?:[ ./-]?\d{1,3})?"
-    r"|\d{4}[ ./-]{0,3}\d{6}[ ./-]{0,3}\d{4,5}"
-    r"|\d(?:[ -]\d){12,18}"
+    r"\d(?<!\d\d)(?<!\d[ .-]\d)(?:"  # A digit first, and then what must not stand before it: the search is five times as fast.
+    r"\d{3}[ ./-]{0,3}\d{4}[ ./-]{0,3}\d{4}[ ./-]{0,3}\d{1,4}(?:[ ./-]?\d{1,3})?"
+    r"|\d{3}[ ./-]{0,3}\d{6}[ ./-]{0,3}\d{4,5}"
+    r"|(?:[ -]\d){12,18}"
     r")(?!\d)"
 )
-CARD_INSIDE = re.compile(r"(?<!\d)\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?![\d])|(?<!\d)\d{4}([ -])\d{6}\2\d{5}(?![\d])")
+CARD_INSIDE = re.compile(r"\d(?<!\d\d)\d{3}([ -])(?:\d{4}\1\d{4}\1\d{4}|\d{6}\1\d{5})(?!\d)")
 """The usual spelling, also after other digits (`Order 12 4111 1111 1111 1111`)."""
 
 ISSUERS = re.compile(
@@ -198,7 +198,7 @@ def is_iban(text: str) -> bool:
 
 # -- social security numbers
 
-SSN = re.compile(r"(?<![\w-])(?<!\d[. ])(?!000|666|9\d\d)\d{3}([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w]|-\d)")
+SSN = re.compile(r"[0-8](?<![\w-][0-8])(?<!\d[. ][0-8])\d\d(?<!000)(?<!666)([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w]|-\d)")
 SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)")
 """What the text itself calls one, valid or not: a typing error is as telling, and 9xx is a taxpayer number (ITIN)."""
 

@@ -1,0 +1,10 @@
+"""Every metric of the shield. Kinds are names of rules, never what they matched."""
+
+from prometheus_client import Counter, Gauge
+
+FINDINGS = Counter("llmproxy_shield_findings", "What guards found in requests, by kind", ["kind"])
+MASKED = Counter("llmproxy_shield_masked", "Requests that went on masked")
+REFUSED = Counter("llmproxy_shield_refused", "Requests that did not go on, by error code", ["code"])
+OFFLOADED = Counter("llmproxy_shield_offloaded", "Bodies examined in another process because of their size")
+SESSIONS = Gauge("llmproxy_shield_sessions", "Answers on their way back that hold a mask map")
+EXPIRED = Counter("llmproxy_shield_sessions_expired", "Mask maps freed at the deadline of their request")
