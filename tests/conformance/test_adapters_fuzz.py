@@ -14,6 +14,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
 from llmproxy.provider_workers.adapters.base import Origin, Target
+from llmproxy.provider_workers.vendor_errors import RETRY_AFTER_MAX_MS
 
 WIRE = Path(__file__).parent / "wire"
 ORIGIN = Origin(id="r", model="m", created=1, include_usage=True)
@@ -141,6 +142,12 @@ def test_any_error_answer_has_a_place_in_the_catalogue(provider: str, status: in
     assert error.retry_after_ms >= 0
 
 
+@pytest.mark.parametrize("after", ["9" * 5000, "inf", "nan", "-1", "1e308", "\u0663", "Thu, 99 Foo 2026"])
+def test_an_absurd_retry_after_is_bounded(after: str) -> None:
+    error = ADAPTERS["openai"].error(429, {"retry-after": after, "retry-after-ms": after}, b"{}")
+    assert 0 <= error.retry_after_ms <= RETRY_AFTER_MAX_MS
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_long_message_of_a_vendor_is_cut(provider: str) -> None:
     words = "x" * 10_000
@@ -158,3 +165,30 @@ def test_bytes_that_are_no_text_are_not_passed_on(provider: str) -> None:
     assert translator.failure is not None
     answer = ADAPTERS[provider].response(b'{"choices":[{"index":0}],"content":[],"unread":"\xff"}', ORIGIN)
     assert answer.failure is not None
+
+
+BOTTOMLESS = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_json_without_a_bottom_is_refused_and_not_followed(provider: str) -> None:
+    adapter = ADAPTERS[provider]
+    vendor = (
+        b'{"choices":[{"index":0}],"content":[],"candidates":[],"message":{"content":""},"unread":' + BOTTOMLESS + b"}"
+    )
+    answer = adapter.response(vendor, ORIGIN)
+    assert answer.failure is not None
+    assert answer.failure.code == "provider_bad_answer"
+    translator = adapter.events(ORIGIN)
+    translator.feed(vendor + b"\n" if provider == "ollama" else b"data: " + vendor + b"\n\n")
+    assert translator.failure is not None
+    assert adapter.error(400, {}, vendor).code == "provider_rejected"
+    tool = b'{"type":"function","function":{"name":"f","parameters":' + BOTTOMLESS + b"}}"
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[' + tool + b"]}"
+    with pytest.raises(GatewayError):
+        adapter.request(body, Target(model="m"))
+    arguments = json.dumps({"name": "f", "arguments": BOTTOMLESS.decode()}).encode()
+    call = b'{"role":"assistant","tool_calls":[{"id":"a","function":' + arguments + b"}]}"
+    if provider != "openai":  # There the text of the arguments is nobody's business.
+        with pytest.raises(GatewayError):
+            adapter.request(b'{"model":"m","messages":[' + call + b"]}", Target(model="m"))

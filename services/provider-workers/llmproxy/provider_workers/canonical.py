@@ -11,6 +11,9 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.adapters.base import Answer, Origin
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises of bytes that are not JSON, not text, not of the shape expected, or endlessly nested."""
+
 # --- Requests ---------------------------------------------------------------------------------------------------------
 
 
@@ -278,7 +281,7 @@ def arguments(function: Function, at: str) -> Raw:
     raw = function.arguments.encode()
     try:
         _FIELDS.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise invalid(at, "must be the text of a JSON object; repair or remove this tool call") from None
     return Raw(raw)
 
@@ -560,7 +563,7 @@ def decode_vendor(decoder: msgspec.json.Decoder[T], data: bytes, vendor: str) ->
         if not data.isascii():
             data.decode()
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise GatewayError("provider_bad_answer", f"{vendor} sent an answer that cannot be read") from None
 
 
@@ -588,7 +591,9 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
             param = f"{param}.{name}" if param else name
             raise GatewayError("missing_required_parameter", f"'{param}' is required", param=param) from None
         raise GatewayError("invalid_type", f"'{param or 'body'}': {printable(what)}", param=param) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except RecursionError:
+        raise GatewayError("too_deep", "the body is nested too deeply") from None
+    except UNREADABLE:
         raise GatewayError("invalid_json", "the body is not valid JSON") from None
 
 

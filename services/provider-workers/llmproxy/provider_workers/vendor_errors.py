@@ -87,7 +87,7 @@ def vendor_error(
 def retry_after(headers: Mapping[str, str]) -> int:
     """Milliseconds from `retry-after-ms` or `retry-after`; a date there is measured from the answer's own `date`."""
     exact = headers.get("retry-after-ms", "")
-    if exact.isascii() and exact.isdigit():
+    if exact.isascii() and exact.isdigit() and len(exact) <= len(str(RETRY_AFTER_MAX_MS)):
         return int(exact)
     value = headers.get("retry-after", "")
     try:

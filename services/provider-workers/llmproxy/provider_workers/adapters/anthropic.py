@@ -18,6 +18,7 @@ from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target
 from llmproxy.provider_workers.canonical import (
     ENCODER,
+    UNREADABLE,
     Chat,
     ChoiceOut,
     Chunks,
@@ -212,7 +213,7 @@ class Anthropic:
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         try:
             error = ERROR.decode(body).error
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             error = WireError()
         return vendor_error(VENDOR, status, headers, message=error.message, code=error.type)
 
@@ -476,7 +477,7 @@ def assistant_blocks(message: Message, index: int, dropped: list[str]) -> list[d
 def check_thinking(raw: Raw, at: str) -> None:
     try:
         kind = BLOCK.decode(raw).type
-    except msgspec.DecodeError:
+    except UNREADABLE:
         kind = ""
     if kind not in ("thinking", "redacted_thinking"):
         raise invalid(at, "must be a block of type thinking or redacted_thinking, as it was received")

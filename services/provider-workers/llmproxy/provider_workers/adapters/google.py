@@ -19,6 +19,7 @@ from llmproxy.provider_workers.adapters.base import Answer, Capability, Credenti
 from llmproxy.provider_workers.canonical import (
     ENCODER,
     OUR_CALL_IDS,
+    UNREADABLE,
     Chat,
     ChoiceOut,
     Chunks,
@@ -232,7 +233,7 @@ class Google:
         try:
             # A streamed call without `alt=sse` is answered by an array, its error too.
             error = ERRORS.decode(body)[0].error if body.lstrip()[:1] == b"[" else ERROR.decode(body).error
-        except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
+        except (*UNREADABLE, IndexError):
             error = WireError()
         return error_of(status, headers, error)
 
@@ -435,7 +436,7 @@ def signature_of(extra: Raw, at: str) -> str:
         return ""
     try:
         return EXTRA.decode(extra).google.thought_signature
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise invalid(at, "must be as it was received") from None
 
 
@@ -455,7 +456,7 @@ def result_of(said: str) -> Any:
     """A result that is a JSON object as it is; anything else as the value of one."""
     try:
         OBJECT.decode(said)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except UNREADABLE:
         return {"result": said}
     return Raw(said.encode())
 

@@ -16,6 +16,7 @@ from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target
 from llmproxy.provider_workers.canonical import (
     ENCODER,
+    UNREADABLE,
     Chat,
     ChoiceOut,
     Chunks,
@@ -166,7 +167,7 @@ class Ollama:
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         try:
             message = ERROR.decode(body).error
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             message = ""
         return vendor_error(VENDOR, status, headers, message=message)
 

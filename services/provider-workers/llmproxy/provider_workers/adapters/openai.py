@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target
-from llmproxy.provider_workers.canonical import broken, decode_vendor, failed, finish_of, tokens
+from llmproxy.provider_workers.canonical import UNREADABLE, broken, decode_vendor, failed, finish_of, tokens
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
 
@@ -167,7 +167,7 @@ def aim(body: bytes, target: Target) -> bytes:
     """The same body for the target's model, asking a stream for its usage. Untouched when it says so already."""
     try:
         fields = FIELDS.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise GatewayError("invalid_json", "the body is not a valid JSON object") from None
     changes: dict[str, Raw] = {}
     model = msgspec.json.encode(target.model)
@@ -187,7 +187,7 @@ def _options(raw: Raw | None) -> dict[str, Raw]:
         return {}
     try:
         return FIELDS.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise GatewayError("invalid_type", "'stream_options' must be an object", param="stream_options") from None
 
 
@@ -224,7 +224,7 @@ def words_of(body: bytes) -> tuple[str, str, str]:
     """(message, code, param) of an error body, whoever's."""
     try:
         reply = ERROR.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return "", "", ""
     inner = reply.error
     if isinstance(inner, WireError):
@@ -300,7 +300,7 @@ class Stream:
             decode_vendor(FIELDS, data, VENDOR)  # Unusual, but an object: the client may know what it means.
             out.append(one_line(data))
             return
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise GatewayError("provider_bad_answer", f"{VENDOR} sent an event that is not JSON") from None
         if chunk.error is not None:
             self.failure = error_inside(chunk.error)
