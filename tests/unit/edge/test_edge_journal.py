@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from unit.edge.edge_gateway import until
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.common.testing import FakeBroker, fake_bus
+from llmproxy.edge.__main__ import own_temporary_folder
 from llmproxy.edge.journal import Journal, withheld
 from llmproxy.edge.spool import Spool, Spooled
 
@@ -201,3 +203,15 @@ def test_a_spool_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     Spool(tmp_path / "folder", "one", 1 << 16)
     assert (tmp_path / "folder").stat().st_mode & 0o077 == 0
     assert (tmp_path / "folder" / "one.spool").stat().st_mode & 0o077 == 0
+
+
+def test_the_default_spool_is_refused_when_others_may_look_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = own_temporary_folder()
+    assert folder.stat().st_mode & 0o077 == 0
+    assert own_temporary_folder() == folder
+    folder.chmod(0o755)
+    with pytest.raises(PermissionError, match="LLM_PROXY_SPOOL_DIR"):
+        own_temporary_folder()

@@ -109,9 +109,19 @@ async def watch_keys(keys: Keys, context: Context[Settings]) -> bool:
 
 def open_journal(context: Context[Settings], settled: Settled) -> Journal:
     boot = os.urandom(4).hex()
-    folder = Path(context.settings.spool_dir or Path(tempfile.gettempdir()) / f"llmproxy-edge-{os.getuid()}")
+    folder = Path(context.settings.spool_dir) if context.settings.spool_dir else own_temporary_folder()
     spool = Spool(folder, f"{context.bus.instance}-{boot}", settled.config.audit.spool_bytes_max)
     return Journal(context.bus, spool, boot=boot, mode=lambda: settled.config.audit.mode)
+
+
+def own_temporary_folder() -> Path:
+    """In the temporary folder anybody may have made it before us, to read or to change what we put there."""
+    folder = Path(tempfile.gettempdir()) / f"llmproxy-edge-{os.getuid()}"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise PermissionError(f"{folder} is not private; remove it, or set LLM_PROXY_SPOOL_DIR to a folder of your own")
+    return folder
 
 
 async def renew(limiter: Limiter) -> None:

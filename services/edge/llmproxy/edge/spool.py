@@ -36,8 +36,6 @@ class Spool:
         self._folder, self._bytes_max = folder, bytes_max
         self._decoder = msgspec.json.Decoder(Spooled)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"{folder} belongs to somebody else; set LLM_PROXY_SPOOL_DIR to a folder of your own")
         self._path = folder / f"{name}{SUFFIX}"
         self._file = self._open(self._path)
         self.bytes = 0
