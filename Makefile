@@ -61,3 +61,7 @@ bench: install ## CPU per request, latency and streams, against a bare passthrou
 
 .PHONY: test
 test: check integration e2e ## Everything but chaos and bench
+
+.PHONY: docs
+docs: install ## Write docs/channels.md and docs/metrics.md from the code
+	$(BIN)/python docs/generate.py
