@@ -6,6 +6,7 @@ held when it was killed comes to its successor when the stream stops waiting for
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ STANDBY_POLL_S = 0.5
 RECONNECT_S = 0.5
 BROKEN_POLL_S = 5.0
 CHECKPOINT_EVERY_S = 0.2
+REPEAT_EVERY_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -130,12 +132,13 @@ class LedgerWriter:
         self._advanced.set()
 
     async def _sign_heads(self) -> None:
-        """After each batch, at most every CHECKPOINT_EVERY_S."""
+        """After each batch, at most every CHECKPOINT_EVERY_S; and now and then, so that who came late knows the head too."""
         while True:
-            await self._advanced.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._advanced.wait(), REPEAT_EVERY_S)
             self._advanced.clear()
             writer = self._writer
-            if writer is not None and writer.head.seq > self._signed:
+            if writer is not None and writer.head.seq > 0:
                 await self._sign(writer.head)
             await asyncio.sleep(CHECKPOINT_EVERY_S)
 
