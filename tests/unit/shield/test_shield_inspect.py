@@ -305,6 +305,17 @@ def test_a_large_body_is_examined_off_the_loop_and_goes_on_masked() -> None:
     gateway(scenario)
 
 
+def test_a_small_body_with_very_many_findings_is_examined_off_the_loop() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat([{"type": "text", "text": f"a{number}@b.co"} for number in range(400)]))
+        await around.until(lambda: bool(around.shield.holds))
+        routed, _ = await around.route()
+        assert b"@b.co" not in bytes(routed.body)
+        assert routed.findings == {"email": 400}
+
+    gateway(scenario)
+
+
 def test_a_body_by_claim_check_is_masked_and_deposited_again() -> None:
     async def scenario(around: Gateway) -> None:
         text = "word " * 300_000

@@ -41,8 +41,24 @@ class Refused(Struct, frozen=True, kw_only=True):
 
 
 def examine(order: Order, ring: Pipeline[Inspection], clock: Callable[[], float]) -> Examined | Refused:
+    answer = examine_within(None, order, ring, clock)
+    assert answer is not None, "nothing is too much without a bound"
+    return answer
+
+
+def examine_within(
+    work_max: int | None, order: Order, ring: Pipeline[Inspection], clock: Callable[[], float]
+) -> Examined | Refused | None:
+    """None when the body needs more than `work_max` segments and findings to be looked at: examine it elsewhere."""
     try:
-        inspection = Inspection(order.body, policy=order.policy, key=order.key, max_depth=order.max_depth, clock=clock)
+        inspection = Inspection(
+            order.body,
+            policy=order.policy,
+            key=order.key,
+            max_depth=order.max_depth,
+            clock=clock,
+            work_max=work_max,
+        )
     except GatewayError as error:
         return Refused(code=error.code, message=error.message, param=error.param)
     match ring.start(inspection):
@@ -54,6 +70,8 @@ def examine(order: Order, ring: Pipeline[Inspection], clock: Callable[[], float]
                 retry_after_ms=block.retry_after_ms,
                 findings=inspection.counts(),
             )
+        case Pass() | Modify() if inspection.is_looked_at and inspection.is_too_much:
+            return None
         case Pass() | Modify():
             return Examined(
                 masked=inspection.masked, originals=inspection.vault.originals, findings=inspection.counts()

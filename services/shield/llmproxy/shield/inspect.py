@@ -15,8 +15,9 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Data, End, Failure, Frame, Head
 from llmproxy.common.plugins.host import Pipeline
 from llmproxy.shield import metrics
-from llmproxy.shield.examine import Examined, Order, Refused, examine
+from llmproxy.shield.examine import Examined, Order, Refused, examine_within
 from llmproxy.shield.offload import INLINE_BYTES_MAX as LOOP_BYTES_MAX
+from llmproxy.shield.offload import INLINE_WORK_MAX as LOOP_WORK_MAX
 from llmproxy.shield.offload import Offload
 from llmproxy.shield.postflight import Passage
 from llmproxy.shield.preflight import Inspection
@@ -57,7 +58,9 @@ class Inspect:
         if envelope.body_ref or len(body) > LOOP_BYTES_MAX:
             return self._large(envelope, answer, body)
         order = self._order(envelope, body, self._config.config)
-        examined = examine(order, self._preflight, self._clock)
+        examined = examine_within(LOOP_WORK_MAX, order, self._preflight, self._clock)
+        if examined is None:
+            return self._large(envelope, answer, body)
         self._proceed(envelope, answer, examined, body_ref="")
         return None
 

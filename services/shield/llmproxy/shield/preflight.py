@@ -20,14 +20,31 @@ FIRST_PRIORITY, MASK_PRIORITY = 10, 90
 class Inspection:
     """One body on its way through the ring. What no step asks for is never computed."""
 
-    def __init__(self, body: bytes, *, policy: Policy, key: bytes, max_depth: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        *,
+        policy: Policy,
+        key: bytes,
+        max_depth: int,
+        clock: Callable[[], float],
+        work_max: int | None = None,
+    ) -> None:
         self.body, self.policy, self.max_depth = body, policy, max_depth
         self.budget = Budget(clock() + policy.guard_timeout_ms / 1000, clock)
         self.tree: Any = segments.decode(body, max_depth)
-        self.said = "\n".join(segments.texts(self.tree, body, max_depth))
+        texts = segments.texts(self.tree, body, max_depth)
+        self.said = "\n".join(texts)
+        self.work, self.work_max = len(texts), work_max  # In segments and findings; None: no bound.
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
         self.vault = Vault(key, lambda: self.quoted)
         self.masked: bytes | None = None
+        self.is_looked_at = False  # Some guard wanted more than the quick look.
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether this place may not go on with it. What was found so far is then worth nothing."""
+        return self.work_max is not None and self.work > self.work_max
 
     @cached_property
     def text(self) -> str:
@@ -68,7 +85,8 @@ class Look:
         chain = Chain((self.guard,), inspection.policy, inspection.budget)
         if not chain.may_hold(inspection.said):
             return PASS
-        for index, segment in enumerate(inspection.segments):
+        inspection.is_looked_at = True
+        for index, segment in enumerate(() if inspection.is_too_much else inspection.segments):
             if not chain.may_hold(segment.text):
                 continue
             match chain.inspect(segment):
@@ -78,6 +96,9 @@ class Look:
                     return self._refuse(refusal, segment, inspection, index)
                 case seen:
                     inspection.seen.setdefault(index, []).extend(seen.findings)
+                    inspection.work += len(seen.findings)
+                    if inspection.is_too_much:
+                        break
         return PASS
 
     def _refuse(self, refusal: Refuse, segment: Segment, inspection: Inspection, index: int) -> Block:
@@ -97,6 +118,8 @@ class Masking:
     fail: Literal["closed", "open"] = "closed"
 
     def run(self, inspection: Inspection) -> Result:
+        if inspection.is_too_much:
+            return PASS
         rewrite = Rewrite()
         for index, findings in inspection.seen.items():
             segment = inspection.segments[index]
