@@ -247,6 +247,14 @@ def test_errors_are_openais(
     client.chat.completions.create(model=f"{vendor}-model", messages=[{"role": "user", "content": "x"}])
 
 
+def test_a_parameter_that_was_left_out_is_named(client: OpenAI, vendor: str, upstream: Upstream) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model=f"{vendor}-model", messages=[{"role": "user", "content": "x"}], store=False
+    )
+    dropped = raw.headers.get("x-llmproxy-dropped-params", "")
+    assert dropped == ("" if vendor == "openai" else "store")
+
+
 def test_a_stream_that_breaks_ends_with_an_error_and_no_done(gateway: Gateway, vendor: str, upstream: Upstream) -> None:
     upstream.behaviour.text, upstream.behaviour.break_after = "a long answer in many pieces " * 5, 8
     with pytest.raises(AssertionError, match="provider_stream_broken"):

@@ -28,6 +28,7 @@ class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fra
     retries: int = 0  # Attempts of the plan that failed before this one.
     headers: dict[str, str] = {}  # Provider headers worth re-exposing (request id, rate limits).
     findings: dict[str, int] = {}
+    dropped: tuple[str, ...] = ()  # Request fields that the provider has no word for and that were left out.
 
 
 class Data(Struct, frozen=True, omit_defaults=True, tag_field="frame", tag="data"):

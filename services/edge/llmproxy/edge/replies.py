@@ -95,6 +95,7 @@ def provider_headers(head: Head, publications: int) -> str:
         + header("x-llmproxy-model", head.model)
         + f"x-llmproxy-attempts: {publications}\r\nx-llmproxy-retries: {head.retries}\r\n"
         + findings_header(head.findings)
+        + (header("x-llmproxy-dropped-params", ",".join(head.dropped)) if head.dropped else "")
     )
     for name, value in list(head.headers.items())[:UPSTREAM_HEADERS_MAX]:
         if name.isascii() and name.replace("-", "").replace("_", "").isalnum():

@@ -164,6 +164,7 @@ class Call:
         "_answer",
         "_body",
         "_chars",
+        "_dropped",
         "_envelope",
         "_first_at",
         "_has_ended",
@@ -187,6 +188,7 @@ class Call:
         self._usage = Usage()  # What the provider said so far.
         self._chars = 0  # Delivered, for what it did not say.
         self._parts = 0
+        self._dropped: tuple[str, ...] = ()  # Fields that the provider has no word for and the answer does not need.
 
     async def run(self) -> GatewayError | None:
         """None when the answer has ended, well or not; an error while nothing has left for the caller."""
@@ -244,6 +246,7 @@ class Call:
         destination = work.destination(attempt)
         target = Target(model=attempt.model, url=destination.endpoint.url, stream=envelope.stream)
         request = destination.adapter.request(self._body, target)
+        self._dropped = request.dropped
         self._has_sent = True
         reply = await work.transport.call(destination, request, envelope.traceparent)
         try:
@@ -331,6 +334,7 @@ class Call:
             retries=self._envelope.step,
             headers=reexposed(headers),
             findings=self._envelope.findings,
+            dropped=self._dropped,
         )
 
     async def _packed(self, begin: tuple[Frame, ...], chunks: list[bytes]) -> list[Frame]:
