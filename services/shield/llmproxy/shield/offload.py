@@ -14,7 +14,7 @@ from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.preflight import pipeline
 
 INLINE_BYTES_MAX = 32 << 10  # What a loop may examine itself: the quick look costs under 1 ms.
-INLINE_WORK_MAX = 150  # Segments and findings that a loop may deal with itself: about 30 us each, under 5 ms in all.
+INLINE_WORK_MAX = 150  # Segments, findings and lines that a loop may deal with itself: about 30 us each, so under 5 ms.
 GRACE_S = 1.0  # Beyond the guards' own time, for the way there and back.
 QUEUED_MAX = 64  # Bodies waiting for a process; more are refused.
 

@@ -15,6 +15,7 @@ from llmproxy.shield.verdict import Allow, Finding
 from llmproxy.shield.verdict import Block as Refuse
 
 FIRST_PRIORITY, MASK_PRIORITY = 10, 90
+CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
 
 
 class Inspection:
@@ -35,7 +36,8 @@ class Inspection:
         self.tree: Any = segments.decode(body, max_depth)
         texts = segments.texts(self.tree, body, max_depth)
         self.said = "\n".join(texts)
-        self.work, self.work_max = len(texts), work_max  # In segments and findings; None: no bound.
+        # In segments, findings and lines of text; None: no bound.
+        self.work, self.work_max = len(texts) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
         self.vault = Vault(key, lambda: self.quoted)
         self.masked: bytes | None = None
