@@ -6,11 +6,13 @@ plain functions, this wire takes the message where the parser delivers it: half 
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -56,13 +58,17 @@ class DirectClient(Client):
             return
         receive(bytes(subject), data)
 
-    def publish_now(self, subject: str, payload: bytes, reply: str) -> None:
+    def publish_now(self, subject: str, payload: bytes, reply: str, headers: bytes = b"") -> None:
         """Appends to what the flusher writes next; the subjects come from `channels`, which has checked them.
 
         The first message leaves at once; more within WRITE_PACE_S of it wait for one write together. A write costs more
         than everything else in a hop, for us, for the server and for whoever reads it.
         """
-        command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        if headers:
+            size = f"{len(headers)} {len(headers) + len(payload)}"
+            command = f"HPUB {subject} {reply} {size}\r\n".encode() + headers + payload + b"\r\n"
+        else:
+            command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
         self._pending.append(command)
         self._pending_data_size += len(command)
         if self._wake is not None:
@@ -119,6 +125,7 @@ class NatsWire:
         self._client = client
         self._jetstream: JetStreamContext = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
         self._watches: list[_Watch] = []
+        self._acks: _Acks | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -179,13 +186,12 @@ class NatsWire:
         return _Subscribed(self._client, subscription)
 
     async def commit(self, subject: str, payload: bytes, message_id: str, timeout_s: float) -> int:
-        try:
-            ack = await self._jetstream.publish(
-                subject, payload, timeout=timeout_s, headers={"Nats-Msg-Id": message_id}
-            )
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-            raise Unavailable("audit_unavailable", f"JetStream did not acknowledge ({type(error).__name__})") from error
-        return int(ack.seq)
+        client = self._client
+        if not client.is_connected or client.pending_bytes > PENDING_BYTES_MAX:
+            raise Unavailable("audit_unavailable", "JetStream did not acknowledge (not connected)")
+        if self._acks is None:
+            self._acks = await _Acks.open(self)
+        return await self._acks.commit(subject, payload, message_id, timeout_s)
 
     async def consume(
         self, stream: str, durable: str, subject: str, handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]]
@@ -219,6 +225,12 @@ class NatsWire:
         return found.data or b""
 
     async def provision(self) -> None:
+        try:
+            await self._provision()
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise Unavailable("stage_unavailable", f"JetStream cannot be set up ({type(error).__name__})") from error
+
+    async def _provision(self) -> None:
         for stream in STREAMS:
             await self._provision_stream(
                 api.StreamConfig(
@@ -275,6 +287,56 @@ class NatsWire:
             task = asyncio.create_task(watch.again())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+
+class _PubAck(msgspec.Struct):
+    """https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-1.md"""
+
+    seq: int = 0
+    error: msgspec.Raw | None = None
+
+
+class _Acks:
+    """JetStream's acknowledgements, one subscription for all: nats-py's request machinery costs more than the commit."""
+
+    def __init__(self, client: DirectClient, prefix: str) -> None:
+        self._client, self._prefix = client, prefix
+        self._waiting: dict[bytes, asyncio.Future[bytes]] = {}
+        self._numbers = itertools.count()
+
+    @classmethod
+    async def open(cls, wire: "NatsWire") -> "_Acks":
+        acks = cls(wire._client, wire._client.new_inbox())
+        await wire.subscribe(f"{acks._prefix}.*", acks._receive)
+        return acks
+
+    async def commit(self, subject: str, payload: bytes, message_id: str, timeout_s: float) -> int:
+        loop = asyncio.get_running_loop()
+        reply = f"{self._prefix}.{next(self._numbers)}"
+        future: asyncio.Future[bytes] = loop.create_future()
+        self._waiting[reply.encode()] = future
+        late = loop.call_later(timeout_s, self._give_up, future)
+        try:
+            self._client.publish_now(subject, payload, reply, f"NATS/1.0\r\nNats-Msg-Id: {message_id}\r\n\r\n".encode())
+            answer = await future
+        finally:
+            late.cancel()
+            del self._waiting[reply.encode()]
+        if not answer:  # The server's no-responders: no stream takes this subject.
+            raise Unavailable("audit_unavailable", "JetStream did not acknowledge (no stream)")
+        ack = msgspec.json.decode(answer, type=_PubAck)
+        if ack.error is not None:
+            raise Unavailable("audit_unavailable", "JetStream did not acknowledge (refused)")
+        return ack.seq
+
+    def _receive(self, subject: bytes, payload: bytes) -> None:
+        future = self._waiting.get(subject)
+        if future is not None and not future.done():
+            future.set_result(payload)
+
+    def _give_up(self, future: "asyncio.Future[bytes]") -> None:
+        if not future.done():
+            future.set_exception(Unavailable("audit_unavailable", "JetStream did not acknowledge (timeout)"))
 
 
 class _Consuming:

@@ -16,6 +16,7 @@ from llmproxy.common.keyring import KeyRecord
 MINUTE_US = 60_000_000
 LEASE_TTL_S = 30.0  # How long a killed edge's requests still count.
 RENEW_S = 10.0
+RELEASE_GATHER_S = 0.02  # A release travels with the next request's call, or after this time by itself.
 CALLS_MAX = 4  # Redis calls at once; what arrives meanwhile waits and shares the next one.
 BATCH_MAX = 256  # Requests per call, so that no script runs long.
 RELEASES_MAX = 20_000  # Unsent releases that are kept while Redis is away; their leases expire by themselves.
@@ -178,7 +179,8 @@ class Limiter:
             return
         self._releases.append((lease, keys))
         del self._releases[:-RELEASES_MAX]
-        self._schedule()
+        if len(self._releases) == 1:
+            asyncio.get_running_loop().call_later(RELEASE_GATHER_S, self._start)
 
     async def renew(self) -> None:
         """Keeps the leases of what is still held; call it every RENEW_S. Raises nothing: an expired lease admits one more."""

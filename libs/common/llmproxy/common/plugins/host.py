@@ -94,6 +94,8 @@ class Pipeline(Generic[D]):
                 result = step.run(context)
             except Exception as error:  # noqa: BLE001 - a step is foreign code; its words may quote the request
                 result = self._failure(step, type(error).__name__)
+            if result is PASS or result is MODIFIED:  # Nearly always, and far cheaper than asking for the type.
+                continue
             if not isinstance(result, Result):
                 if inspect.isawaitable(result):
                     return self._finish(index, result, context)
