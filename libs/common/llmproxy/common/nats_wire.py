@@ -49,7 +49,7 @@ class DirectClient(Client):
         super().__init__()
         self.direct: dict[int, Receive] = {}
         self._written_at = 0.0  # When `publish_now` last woke the flusher, in loop time.
-        self._wake: asyncio.TimerHandle | None = None
+        self._wake: asyncio.Handle | None = None
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         receive = self.direct.get(sid)
@@ -75,21 +75,21 @@ class DirectClient(Client):
             return
         loop = asyncio.get_running_loop()
         wait = self._written_at + WRITE_PACE_S - loop.time()
-        if wait > 0:
-            self._wake = loop.call_later(wait, self._write)
-        else:
-            self._write()
+        self._wake = loop.call_later(wait, self._write) if wait > 0 else loop.call_soon(self._write)
 
     def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._wake, self._written_at = None, loop.time()
-        flushes = self._flush_queue
-        if flushes is not None and flushes.empty():
-            flushes.put_nowait(loop.create_future())
+        """At the end of the turn, what `_flusher` would do a future and a task switch later."""
+        self._wake, self._written_at = None, asyncio.get_running_loop().time()
+        if self._pending and self.is_connected and self._transport is not None:
+            pending, self._pending, self._pending_data_size = self._pending, [], 0
+            self._transport.writelines(pending)
 
     @property
     def pending_bytes(self) -> int:
-        return int(self._pending_data_size)
+        """What waits here and in the socket's buffer."""
+        writer = getattr(self._transport, "_io_writer", None)
+        buffered = writer.transport.get_write_buffer_size() if writer is not None else 0
+        return int(self._pending_data_size) + buffered
 
     async def settle(self, timeout_s: float) -> None:
         """Everything sent so far is written, and the server has read it (nats-py's own flush can overtake the buffer)."""

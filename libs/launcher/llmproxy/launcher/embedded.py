@@ -183,7 +183,7 @@ class EmbeddedServers:
         program = Program(
             name="nats",
             argv=(str(nats.binary()), "--config", str(path)),
-            environment={},
+            environment={"GOMAXPROCS": str(nats.threads())},
             log=self._log("nats"),
             orphan_signal=signal.SIGTERM,
         )

@@ -1,5 +1,6 @@
 """nats-server from its wheel: one user per service, each with the subjects of its own work and no others."""
 
+import os
 import importlib.metadata
 import socket
 from collections.abc import Mapping
@@ -29,6 +30,11 @@ def script_of(distribution: str, name: str) -> Path:
             if path.is_file():
                 return path
     raise FileNotFoundError(f"{distribution} is installed without {name}; reinstall it")
+
+
+def threads() -> int:
+    """For Go's scheduler, which otherwise keeps every core half awake for each message: a seventh of the server's CPU."""
+    return max(1, (os.cpu_count() or 1) // 4)
 
 
 def configuration(
