@@ -32,7 +32,10 @@ from load import Load, Streams, Target, body, closed_loop, open_loop, percentile
 KEY = "llm-bench-key"
 PARTS = ("cpu", "latency", "stream", "hold")
 SIZES = {"1 KB": 1_024, "16 KB": 16_384}
-CONNECTIONS = 16
+CONNECTIONS = (
+    64  # At full load, where CPU per request means something: with fewer, every hop of every request is a wake-up.
+)
+FEW_CONNECTIONS = 16
 RATE = 100
 STREAMS, CHUNK_RATE = 50, 40
 QUIET_CORES, QUIET_WINDOW_S, QUIET_TIMEOUT_S = 0.08, 0.3, 3.0
@@ -205,19 +208,23 @@ async def measure_cpu(subjects: list[Subject], plan: Plan) -> dict[str, Any]:
     for label, size in SIZES.items():
         seconds = plan.cpu_s if size < 4_000 else plan.large_s
         found[label] = await cpu_rounds(subjects, body(size), seconds, plan.rounds)
+    few = f"1 KB, {FEW_CONNECTIONS} connections"
+    found[few] = await cpu_rounds(subjects, body(1_024), plan.large_s, plan.rounds, FEW_CONNECTIONS)
     masked = [subject for subject in subjects if subject.name == "gateway"]
     if masked:
         found["1 KB, masked"] = await cpu_rounds(masked, body(1_024, personal=True), plan.large_s, 1)
     return found
 
 
-async def cpu_rounds(subjects: list[Subject], template: bytes, seconds: float, rounds: int) -> dict[str, Any]:
+async def cpu_rounds(
+    subjects: list[Subject], template: bytes, seconds: float, rounds: int, connections: int = CONNECTIONS
+) -> dict[str, Any]:
     collected: dict[str, list[dict[str, Any]]] = {subject.name: [] for subject in subjects}
     for turn in range(rounds):
         for subject in subjects if turn % 2 == 0 else reversed(subjects):
             usage = processes.Usage(subject.pids)
             usage.begin()
-            load = await closed_loop(subject.target, template, CONNECTIONS, seconds)
+            load = await closed_loop(subject.target, template, connections, seconds)
             await quiet(subject)
             used = usage.end()
             collected[subject.name].append(

@@ -153,6 +153,10 @@ def test_a_step_that_fails_open_is_passed_over(body: Body, before: Body | None) 
     assert ran[-1] == "after"
 
 
+def test_a_step_that_bounds_itself_is_not_cut_off() -> None:
+    assert run(Scripted("slow", later(MODIFIED), timeout_ms=0))[0] == PASS
+
+
 @failing
 def test_a_step_is_never_skipped_for_having_failed_before(body: Body) -> None:
     pipeline = Pipeline(Ring.PRE_FLIGHT, [Scripted("guard", body, timeout_ms=5)])

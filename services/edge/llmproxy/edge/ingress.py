@@ -193,7 +193,7 @@ class KnownRoute:
 class RateLimits:
     """Before the body: who is over a limit cannot make us read 32 MiB."""
 
-    name, priority, timeout_ms = "limits", 30, STEP_MS
+    name, priority, timeout_ms = "limits", 30, 0  # Each call to Redis has its own bound.
     fail: Literal["closed", "open"] = "closed"
 
     def __init__(self, limiter: Limiter, settled: Settled) -> None:
@@ -225,7 +225,7 @@ class RateLimits:
 class Body:
     """Reads a chat's body, at most so much of it and at most so long."""
 
-    name, priority, timeout_ms = "body", 40, int(BODY_TOTAL_S * 1000) + STEP_MS
+    name, priority, timeout_ms = "body", 40, 0  # BODY_TOTAL_S and BODY_IDLE_S.
     fail: Literal["closed", "open"] = "closed"
 
     def __init__(

@@ -61,7 +61,7 @@ class Step(Protocol[C]):
 
     name: str
     priority: int  # Ascending.
-    timeout_ms: int  # Bounds a coroutine; what is synchronous must be bounded by its input.
+    timeout_ms: int  # Bounds a coroutine; 0: it bounds itself. What is synchronous must be bounded by its input.
     fail: Literal["closed", "open"]
 
     def run(self, context: C, /) -> Result | Awaitable[Result]: ...
@@ -124,6 +124,8 @@ class Pipeline(Generic[D]):
 
     async def _bounded(self, step: Step[D], pending: Awaitable[Result]) -> Result:
         try:
+            if not step.timeout_ms:
+                return self._checked(step, await pending)
             async with asyncio.timeout(step.timeout_ms / 1000):
                 return self._checked(step, await pending)
         except TimeoutError:

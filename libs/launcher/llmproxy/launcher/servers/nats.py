@@ -1,7 +1,7 @@
 """nats-server from its wheel: one user per service, each with the subjects of its own work and no others."""
 
-import os
 import importlib.metadata
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
