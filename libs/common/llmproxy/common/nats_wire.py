@@ -293,7 +293,7 @@ class _PubAck(msgspec.Struct):
     """https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-1.md"""
 
     seq: int = 0
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 class _Acks:
@@ -324,7 +324,10 @@ class _Acks:
             del self._waiting[reply.encode()]
         if not answer:  # The server's no-responders: no stream takes this subject.
             raise Unavailable("audit_unavailable", "JetStream did not acknowledge (no stream)")
-        ack = msgspec.json.decode(answer, type=_PubAck)
+        try:
+            ack = msgspec.json.decode(answer, type=_PubAck)
+        except msgspec.DecodeError as error:
+            raise Unavailable("audit_unavailable", "JetStream did not acknowledge (unreadable)") from error
         if ack.error is not None:
             raise Unavailable("audit_unavailable", "JetStream did not acknowledge (refused)")
         return ack.seq

@@ -17,7 +17,7 @@ from llmproxy.common.probes import Readiness
 from llmproxy.edge import metrics
 from llmproxy.edge.exchange import Exchange, Exchanges
 from llmproxy.edge.ids import uuid7
-from llmproxy.edge.ingress import Bodies, Ingress, Settled
+from llmproxy.edge.ingress import Bodies, Ingress, Settled, no_such_model
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import Limiter
 from llmproxy.edge.outcome import LEFT, Outcome, record, refusal
@@ -41,9 +41,6 @@ OVERLOADED = Failure(
     code="server_is_overloaded", message="the gateway is at gateway.max_in_flight; retry", retry_after_ms=1_000
 )
 BUG = Failure(code="server_error", message="the gateway failed on this request", stage="edge")
-NO_MODEL = Failure(
-    code="model_not_found", message="The model does not exist or you do not have access to it.", param="model"
-)
 EMPTY_ANSWER = Failure(code="provider_bad_answer", message="the provider's answer was empty", stage="edge")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BODY_UNREAD = frozenset(
@@ -209,7 +206,8 @@ class Edge:
             return await self._respond(context, reply, models.listing(self._settled.models, context.record), 200)
         found = models.one(self._settled.models, context.record, context.model_id)
         if found is None:
-            return await self._refuse(context, reply, NO_MODEL)
+            missing = Failure(code="model_not_found", message=no_such_model(context.model_id), param="model")
+            return await self._refuse(context, reply, missing)
         return await self._respond(context, reply, found, 200)
 
     async def _respond(self, context: Ingress, reply: Reply, body: bytes, status: int) -> Sent:

@@ -1,6 +1,7 @@
 """Ring 1: what a request passes at the edge before it is published. Authentication, limits, its body, its model."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal, Protocol
@@ -138,7 +139,14 @@ class Settled:
         return client_ip(peer, headers.getall("X-Forwarded-For", ()), self.trusted) if self.trusted else peer
 
 
+MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,63}", re.ASCII)
 NO_ROOM = Block("server_is_overloaded", "the gateway holds too many large bodies; retry", retry_after_ms=1_000)
+
+
+def no_such_model(name: str) -> str:
+    """Repeats the name only when it looks like one: whatever else was put there stays out of errors."""
+    quoted = f" `{name}`" if MODEL_NAME.fullmatch(name) else ""
+    return f"The model{quoted} does not exist or you do not have access to it."
 
 
 def block(error: GatewayError) -> Block:
@@ -300,7 +308,7 @@ class Validation:
         if not may_use(context.record, chat.model):
             return Block("model_not_allowed", "this API key may not use that model; ask for its scope", "model")
         if not self._settled.serves(chat.model):
-            return Block("model_not_found", "The model does not exist or you do not have access to it.", "model")
+            return Block("model_not_found", no_such_model(chat.model), "model")
         return MODIFIED
 
 
