@@ -190,7 +190,7 @@ def test_a_status_and_type_of_the_providers_own_are_kept() -> None:
 def test_an_unknown_model_is_refused_without_a_trip_and_any_model_passes_when_an_endpoint_serves_any() -> None:
     async def run() -> None:
         async with gateway() as edge:
-            status, headers, body = await edge.ask(json={**CHAT, "model": "a-secret-name"})
+            status, headers, body = await edge.ask(json={**CHAT, "model": "what is my secret?"})
             assert status == 404
             assert msgspec.json.decode(body)["error"] == {
                 "message": "The model does not exist or you do not have access to it.",
@@ -200,7 +200,7 @@ def test_an_unknown_model_is_refused_without_a_trip_and_any_model_passes_when_an
             }
             assert headers["x-should-retry"] == "false"
             assert edge.seen == []
-            assert not any(b"a-secret-name" in payload for _, payload in edge.broker.published)
+            assert not any(b"what is my secret" in payload for _, payload in edge.broker.published)
             edge.configure(Config(endpoints={"any": Endpoint(provider="openai", models=("*",))}))
             assert (await edge.ask(json={**CHAT, "model": "whatever"}))[0] == 200
 

@@ -51,7 +51,7 @@ def test_a_model_is_found_by_its_id_with_or_without_encoded_slashes() -> None:
             assert status == 404
             assert json.loads(body) == {
                 "error": {
-                    "message": "The model does not exist or you do not have access to it.",
+                    "message": "The model `nope` does not exist or you do not have access to it.",
                     "type": "invalid_request_error",
                     "param": "model",
                     "code": "model_not_found",
