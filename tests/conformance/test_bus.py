@@ -12,6 +12,7 @@ from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import (
     AUDIT,
     CONFIG_BUCKET,
+    EVENT_CIRCUIT_OPENED,
     EVENT_REQUEST_ANSWERED,
     HOLDING,
     KEYS_BUCKET,
@@ -365,6 +366,19 @@ def test_operators_see_events_and_nothing_else(wires: Opened) -> None:
         await operator.subscribe("llmproxy.v1.event.>", lambda subject, _: seen.put_nowait(subject))
         edge.event(EVENT_REQUEST_ANSWERED, id="1", tenant="t", tokens=3)
         assert await asyncio.wait_for(seen.get(), WAIT_S) == b"llmproxy.v1.event.request.answered"
+
+    run(scenario, wires)
+
+
+def test_events_that_come_together_are_handled_one_by_one(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        router, admin = await started(w, "router"), await started(w, "admin")
+        seen: asyncio.Queue[Any] = asyncio.Queue()
+        await admin.subscribe(EVENT_CIRCUIT_OPENED, seen.put_nowait)
+        for endpoint in ("a", "b", "c"):
+            router.event(EVENT_CIRCUIT_OPENED, endpoint=endpoint)
+        heard = [(await asyncio.wait_for(seen.get(), WAIT_S)).facts["endpoint"] for _ in range(3)]
+        assert heard == ["a", "b", "c"]
 
     run(scenario, wires)
 

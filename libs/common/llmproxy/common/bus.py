@@ -233,15 +233,19 @@ class Bus:
     # -- receiving
 
     async def subscribe(self, channel: Channel[T], handle: Callable[[T], None], **tokens: str) -> None:
-        """Every message of a channel, to every instance; a message that does not decode is counted and dropped."""
+        """Every message of a channel, to every instance; a message that does not decode is counted and dropped.
+
+        Events that came together share a message, one JSON object a line; each is handled by itself.
+        """
 
         def receive(_: bytes, payload: bytes) -> None:
-            try:
-                message = channel.decode(payload)
-            except msgspec.DecodeError:
-                self.undecodable += 1
-                return
-            handle(message)
+            for line in payload.split(b"\n"):
+                try:
+                    message = channel.decode(line)
+                except msgspec.DecodeError:
+                    self.undecodable += 1
+                else:
+                    handle(message)
 
         self._subscriptions.append(await self.wire.subscribe(channel.filter(**tokens), receive))
 
