@@ -383,6 +383,55 @@ def test_events_that_come_together_are_handled_one_by_one(wires: Opened) -> None
     run(scenario, wires)
 
 
+def test_a_receiver_that_raises_ends_nothing_but_its_own_message(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+
+        def broken(_: Any) -> None:
+            raise LookupError("prompt text")
+
+        await shield.serve(REQUEST_INSPECT, lambda _, answer: answer.send(End()), max_in_flight=10)
+        first, second, inbox = request_to(edge), request_to(edge), Inbox()
+        edge.expect(first, broken)
+        edge.forward(REQUEST_INSPECT, first)
+        edge.expect(second, inbox)
+        edge.forward(REQUEST_INSPECT, second)
+        assert isinstance(await inbox.next(), End)
+
+    run(scenario, wires)
+
+
+def test_what_is_too_large_for_the_bus_is_refused_and_the_connection_lives(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+        await shield.serve(REQUEST_INSPECT, lambda _, answer: answer.send(End()), max_in_flight=10)
+        with pytest.raises(Unavailable, match="max_payload"):
+            edge.forward(REQUEST_INSPECT, request_to(edge, body=Raw(b'"' + b"x" * (3 << 20) + b'"')))
+        inbox, sent = Inbox(), request_to(edge)
+        edge.expect(sent, inbox)
+        edge.forward(REQUEST_INSPECT, sent)
+        assert isinstance(await inbox.next(), End)
+
+    run(scenario, wires)
+
+
+def test_a_connection_that_the_server_ends_with_a_complaint_comes_back(real_nats: Any) -> None:
+    async def scenario() -> None:
+        wire = await real_nats.connect("shield")
+        heard = asyncio.Event()
+        await wire.subscribe("llmproxy.v1.request.inspect", lambda *_: heard.set(), "shield")
+        wire._client.publish_now("llmproxy.v1.request.route", b"x" * (3 << 20), "")
+        edge = await real_nats.connect("edge")
+        async with asyncio.timeout(10):
+            while not heard.is_set():
+                edge.publish("llmproxy.v1.request.inspect", b"null")
+                await asyncio.sleep(0.05)
+        await wire.close()
+        await edge.close()
+
+    asyncio.run(scenario())
+
+
 def test_the_configuration_bucket_can_be_read_by_every_service(wires: Opened) -> None:
     async def scenario(w: Any) -> None:
         admin = await w.connect("admin")

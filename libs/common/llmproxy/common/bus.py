@@ -172,11 +172,10 @@ class Bus:
 
     async def start(self) -> None:
         """Listens for cancels, bounces and replies, and begins to announce what is held."""
-        wire = self.wire
-        self._subscriptions.append(await wire.subscribe(CONTROL.filter(address=self.address), self._on_control))
-        self._subscriptions.append(await wire.subscribe(f"{self._bounce_prefix}>", self._on_bounce))
+        self._subscriptions.append(await self._listen(CONTROL.filter(address=self.address), self._on_control))
+        self._subscriptions.append(await self._listen(f"{self._bounce_prefix}>", self._on_bounce))
         if self.service in ("edge", "shield"):
-            self._subscriptions.append(await wire.subscribe(REPLY.filter(address=self.address), self._on_reply))
+            self._subscriptions.append(await self._listen(REPLY.filter(address=self.address), self._on_reply))
         self._ticker = asyncio.create_task(self._announce())
 
     # -- sending
@@ -232,6 +231,20 @@ class Bus:
 
     # -- receiving
 
+    async def _listen(self, subject: str, receive: Receive, queue: str = "") -> Subscription:
+        """What a receiver raises would end the wire's reader, and with it everything else that this instance does.
+
+        Nobody needs to be told: a reply that could not go on leaves a gap, and a holder that gave up is silent.
+        """
+
+        def guarded(subject: bytes, payload: bytes) -> None:
+            try:
+                receive(subject, payload)
+            except Exception as error:  # noqa: BLE001 - as said; its words may quote a prompt
+                log.error("a message could not be handled: %s at %s", type(error).__name__, _place(error))
+
+        return await self.wire.subscribe(subject, guarded, queue)
+
     async def subscribe(self, channel: Channel[T], handle: Callable[[T], None], **tokens: str) -> None:
         """Every message of a channel, to every instance; a message that does not decode is counted and dropped.
 
@@ -247,7 +260,7 @@ class Bus:
                 else:
                     handle(message)
 
-        self._subscriptions.append(await self.wire.subscribe(channel.filter(**tokens), receive))
+        self._subscriptions.append(await self._listen(channel.filter(**tokens), receive))
 
     async def serve(self, channel: Channel[Envelope], handle: Handler, *, max_in_flight: int, **tokens: str) -> None:
         """Shares the channel's requests with the other instances of this service."""
@@ -279,7 +292,7 @@ class Bus:
                 if work is not None:
                     self._run(envelope, answer, work)
 
-        self._serving.append(await self.wire.subscribe(channel.filter(**tokens), receive, channel.queue))
+        self._serving.append(await self._listen(channel.filter(**tokens), receive, channel.queue))
 
     async def consume(
         self, channel: Channel[T], durable: str, handle: Callable[[list[Stored[T]]], Awaitable[None]]
@@ -346,7 +359,7 @@ class Bus:
                 except GatewayError as error:
                     log.warning("%s: %s", channel.pattern, error.message)
 
-        self._serving.append(await self.wire.subscribe(channel.filter(), receive, channel.queue))
+        self._serving.append(await self._listen(channel.filter(), receive, channel.queue))
         self._workers.append(asyncio.create_task(work()))
 
     # -- holding
@@ -376,11 +389,7 @@ class Bus:
             answer.fail(failure)
 
     def _report_bug(self, envelope: Envelope, error: Exception) -> None:
-        trace, where = error.__traceback__, ""
-        while trace is not None:
-            where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-            trace = trace.tb_next
-        log.error("request %s: %s at %s", envelope.id, type(error).__name__, where)
+        log.error("request %s: %s at %s", envelope.id, type(error).__name__, _place(error))
 
     async def _announce(self) -> None:
         """New holders soon, all holders every second, one message for each edge."""
@@ -481,3 +490,12 @@ class Bus:
             self._publish_events()
             await self.wire.flush()
         await self.wire.close()
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised, without its words."""
+    trace, where = error.__traceback__, ""
+    while trace is not None:
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return where

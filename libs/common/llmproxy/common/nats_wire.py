@@ -28,6 +28,7 @@ from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREA
 CONNECT_TIMEOUT_S = 2
 RECONNECT_WAIT_S = 0.1
 WRITE_PACE_S = 0.001  # Between two writes of one connection.
+HEADER_BYTES_MAX = 512  # Of ours; NATS counts them to the payload.
 PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JETSTREAM_TIMEOUT_S = 2.0
 FETCH_MESSAGES = 256
@@ -57,6 +58,15 @@ class DirectClient(Client):
             await super()._process_msg(sid, subject, reply, data, headers)
             return
         receive(bytes(subject), data)
+
+    async def _process_err(self, err_msg: str) -> None:
+        """What the server complains of ends the connection, not the service: nats-py would close for good, and nobody
+        would hear of it. What it says about permissions or the password is nats-py's business."""
+        says = err_msg.lower()
+        if self.is_connecting or "permissions" in says or "authorization" in says:
+            await super()._process_err(err_msg)
+        else:
+            await self._process_op_err(nats.errors.Error("the server ended the connection"))
 
     def publish_now(self, subject: str, payload: bytes, reply: str, headers: bytes = b"") -> None:
         """Appends to what the flusher writes next; the subjects come from `channels`, which has checked them.
@@ -174,6 +184,8 @@ class NatsWire:
         client = self._client
         if not client.is_connected or client.pending_bytes > PENDING_BYTES_MAX:
             raise Unavailable("stage_unavailable", "the gateway's message bus is not connected; retry")
+        if len(payload) > client.max_payload:  # The server would end the connection of everybody else with it.
+            raise Unavailable("stage_unavailable", f"a message of {len(payload)} bytes is above max_payload of NATS")
         client.publish_now(subject, payload, reply)
 
     async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> Subscription:
@@ -189,6 +201,8 @@ class NatsWire:
         client = self._client
         if not client.is_connected or client.pending_bytes > PENDING_BYTES_MAX:
             raise Unavailable("audit_unavailable", "JetStream did not acknowledge (not connected)")
+        if len(payload) + HEADER_BYTES_MAX > client.max_payload:
+            raise Unavailable("audit_unavailable", "JetStream did not acknowledge (above max_payload of NATS)")
         if self._acks is None:
             self._acks = await _Acks.open(self)
         return await self._acks.commit(subject, payload, message_id, timeout_s)

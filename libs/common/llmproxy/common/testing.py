@@ -13,6 +13,7 @@ from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.topology import STREAMS
 
 RETRY_S = 0.02
+PAYLOAD_BYTES_MAX = 2 << 20  # As the launcher's nats-server is told.
 
 
 class FakeClock:
@@ -184,6 +185,8 @@ class FakeWire:
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         if not self.connected:
             raise Unavailable("stage_unavailable", "the gateway's message bus is not connected; retry")
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise Unavailable("stage_unavailable", f"a message of {len(payload)} bytes is above max_payload of NATS")
         self.broker.route(self, subject, payload, reply)
 
     async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> _FakeSubscription:
