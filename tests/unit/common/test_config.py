@@ -90,15 +90,23 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
         ("gateway: {max_in_flight: 0}", "gateway.max_in_flight", ">= 1"),
         ("gateway: {deadline_ms: soon}", "gateway.deadline_ms", "Expected `int`"),
         ("routing: {breaker: {failures: -5}}", "routing.breaker.failures", ">= 1"),
-        ("audit: {mode: off-ish}", "audit.mode", "Invalid enum value"),
+        ("limits: {key: {requests_per_minute: 9999999999}}", "limits.key.requests_per_minute", "at most 1000000000"),
+        ("audit: {mode: off-ish}", "audit.mode", "one of strict, relaxed"),
+        ("policy: {kinds: {email: hide}}", "policy.kinds[...]", "one of mask, redact, block, flag, allow"),
+        ("limits: {when_redis_fails: no}", "limits.when_redis_fails", "str"),
+        (
+            ONE_ENDPOINT + "groups: {g: {strategy: fast, targets: []}}",
+            "groups.g.strategy",
+            "one of failover, round_robin",
+        ),
         (
             "endpoints: {a: {provider: openai, models: [m]}, b: {provider: opnai, models: [m]}}",
             "endpoints.b.provider",
-            "enum",
+            "'opnai'; one of openai, anthropic, google, ollama, demo",
         ),
         ("endpoints: {a: {models: [m]}}", "endpoints.a", "required field `provider`"),
         ("groups: {good: {targets: []}, bad: {targets: 3}}", "groups.bad.targets", "array"),
-        ("- a list", "Expected `object`", "array"),
+        ("- a list", "Expected `object`, got `array`", "array"),
     ],
 )
 def test_an_error_names_the_place_and_the_fix(text: str, place: str, fix: str) -> None:
@@ -117,7 +125,7 @@ def test_an_error_names_the_place_and_the_fix(text: str, place: str, fix: str) -
     ],
 )
 def test_an_unknown_field_is_an_error_and_the_likely_one_is_named(text: str, said: str) -> None:
-    assert said in problem(text)
+    assert problem(text).startswith(said)
 
 
 def test_a_key_given_twice_is_an_error_where_yaml_would_keep_the_last() -> None:

@@ -5,7 +5,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
@@ -13,12 +13,13 @@ from msgspec import Struct
 
 from llmproxy.common import money
 from llmproxy.common.envelope import BODY_BYTES_MAX
-from llmproxy.common.policy import KINDS, Policy
+from llmproxy.common.policy import KINDS, Action, Policy
 
 Provider = Literal["openai", "anthropic", "google", "ollama", "demo"]
 PROVIDERS: tuple[Provider, ...] = ("openai", "anthropic", "google", "ollama", "demo")
 Strategy = Literal["failover", "round_robin"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+LIMIT_MAX = 1_000_000_000  # Redis' Lua counts in doubles.
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -216,7 +217,7 @@ class _Loader(yaml.SafeLoader):
 
 def _place_and_fix(problem: str, tree: Any) -> str:
     """`endpoints.main.provider: …` for what msgspec says, with the entry's own name and the likely spelling."""
-    what, _, path = problem.rpartition(" - at `$")
+    what, _, path = problem.partition(" - at `$")
     path = path.rstrip("`").lstrip(".")
     section, dictionary, rest = path.partition("[...]")
     if dictionary and section in ENTRIES:
@@ -225,7 +226,9 @@ def _place_and_fix(problem: str, tree: Any) -> str:
     if unknown:
         close = difflib.get_close_matches(unknown[1], FIELDS, n=1)
         what = f"unknown field {unknown[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
-    return f"{path}: {what or problem}" if path else what or problem
+    elif what.startswith(BAD_CHOICE):
+        what += f"; one of {', '.join(CHOICES[path.removesuffix('[...]').rpartition('.')[2]])}"
+    return f"{path}: {what}" if path else what
 
 
 def _bad_entry(entries: Mapping[Any, Any], kind: Any) -> str:
@@ -237,6 +240,7 @@ def _bad_entry(entries: Mapping[Any, Any], kind: Any) -> str:
     return "*"
 
 
+BAD_CHOICE = "Invalid enum value"
 UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 ENTRIES: dict[str, Any] = {
     "endpoints": Endpoint,
@@ -244,14 +248,17 @@ ENTRIES: dict[str, Any] = {
     "fallbacks": tuple[Target, ...],
     "prices": money.ListedPrice,
 }
-FIELDS = sorted(
-    {
-        field
-        for kind in (Config, Gateway, Endpoint, Group, Target, Policy, Limits, Limit, Routing, Breaker, Audit)
-        for field in kind.__struct_fields__
-    }
-    | set(money.ListedPrice.__struct_fields__)
+SECTIONS: tuple[type[Struct], ...] = (
+    *(Config, Gateway, Endpoint, Group, Target, Policy, Limits, Limit, Routing, Breaker, Audit),
+    money.ListedPrice,
 )
+FIELDS = sorted({field for section in SECTIONS for field in section.__struct_fields__})
+CHOICES: dict[str, tuple[str, ...]] = {
+    field: get_args(kind)
+    for section in SECTIONS
+    for field, kind in get_type_hints(section).items()
+    if get_origin(kind) is Literal
+} | {"kinds": get_args(Action)}
 
 
 def _check_targets(at: str, targets: tuple[Target, ...], config: Config) -> None:
@@ -266,6 +273,8 @@ def _check_limit(at: str, limit: Limit) -> None:
         value = getattr(limit, field)
         if value is not None and value < 1:
             raise ConfigError(f"{at}.{field}: must be at least 1; leave it out for no limit")
+        if value is not None and value > LIMIT_MAX:
+            raise ConfigError(f"{at}.{field}: must be at most {LIMIT_MAX}; leave it out for no limit")
 
 
 def schema() -> dict[str, Any]:

@@ -15,14 +15,17 @@ EFFECTIVE_FILE = "config.effective.yaml"  # In the data folder: `${NAME}` replac
 
 
 def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
-    """The file's, or what the environment and the neighbourhood say. Raises ConfigError."""
+    """The file's, or what the environment and the neighbourhood say. Raises ConfigError, which names the file."""
     if file is None:
         return detect.config(environment, detect.probe(environment))
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
-    return configuration.parse(text, environment)
+    try:
+        return configuration.parse(text, environment)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
 
 
 def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:

@@ -62,5 +62,4 @@ def load(file: Path | None) -> Config:
     try:
         return load_config(file, os.environ)
     except ConfigError as error:
-        where = f"{file}: " if file else ""
-        raise exits.Failure(where + str(error).removeprefix(where), exits.CONFIGURATION) from error
+        raise exits.Failure(str(error), exits.CONFIGURATION) from error
