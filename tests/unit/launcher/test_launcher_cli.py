@@ -121,10 +121,25 @@ def test_a_bad_file_exits_with_3_and_names_the_place(tmp_path: Path, text: str, 
     assert "sk-123" not in answer.output
 
 
-def test_a_missing_file_is_named() -> None:
+def test_a_missing_file_is_named_once() -> None:
     answer = ask("config", "check", "/nowhere/llmproxy.yaml")
     assert answer.exit_code == exits.CONFIGURATION
-    assert "/nowhere/llmproxy.yaml cannot be read: No such file" in answer.output
+    assert answer.output.startswith("Error: /nowhere/llmproxy.yaml cannot be read: No such file")
+
+
+def test_starting_with_a_bad_file_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("endpoints: [")
+    answer = ask("up", "--config", str(file), "--data", str(tmp_path / "data"))
+    assert answer.exit_code == exits.CONFIGURATION
+    assert answer.output.startswith(f"Error: {file}: not valid YAML")
+
+
+def test_an_address_of_another_machine_is_the_hosts_fault_and_not_the_ports(tmp_path: Path) -> None:
+    for option in ("--host", "--admin-host"):
+        answer = ask("up", "--data", str(tmp_path / "data"), "--port", "0", "--admin-port", "0", option, "192.0.2.1")
+        assert answer.exit_code == exits.CANNOT_START
+        assert f"choose another with {option}" in answer.output
 
 
 def test_show_prints_references_and_never_a_key(tmp_path: Path) -> None:
@@ -216,6 +231,8 @@ def test_the_token_is_found_in_the_data_folder(admin: FakeAdmin, tmp_path: Path)
         ["up", "--scale", "shield=0"],
         ["up", "--scale", "shield"],
         ["up", "--ports", "nats=99999"],
+        ["audit", "verify", "--checkpoint", "/nowhere/checkpoint"],
+        ["audit", "verify", "--public-key", "/nowhere/signing.pub"],
         ["keys", "create"],
         ["keys", "create", "--name", "x", "--expires", "soon"],
         ["nonsense"],
@@ -246,6 +263,14 @@ def test_compose_init_writes_each_secret_for_its_service_once(tmp_path: Path) ->
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert ask("compose", "init", "--to", str(folder)).exit_code == exits.CANNOT_START
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("command", [("compose", "init", "--to"), ("up", "--port", "0", "--admin-port", "0", "--data")])
+def test_a_folder_that_cannot_be_made_is_named_with_the_fix(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "file").touch()
+    answer = ask(*command, str(tmp_path / "file" / "folder"))
+    assert answer.exit_code == exits.CANNOT_START
+    assert f"choose another {'with --to' if command[0] == 'compose' else '--data folder'}" in answer.output
 
 
 def test_the_announced_curl_line_survives_any_model_name() -> None:

@@ -64,9 +64,9 @@ class DataFolder:
         return self.root.is_dir()
 
     def _make_root(self) -> None:
-        if self.root.is_dir():
-            return
         try:
+            if self.root.is_dir():
+                return
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DataFolderError(f"cannot make {self.root}: {error.strerror}; choose another --data folder") from error

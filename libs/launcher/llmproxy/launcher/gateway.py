@@ -1,6 +1,7 @@
 """`llmproxy up`: the servers, the six services under a supervisor, and what is printed about them."""
 
 import contextlib
+import errno
 import os
 import secrets
 import signal
@@ -72,8 +73,10 @@ def listen(host: str, port: int, option: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        choice = option.replace("port", "host") if is_host else option
         raise CannotStartError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with {option}"
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with {choice}"
         ) from error
     listener.listen(BACKLOG)
     return listener

@@ -14,6 +14,7 @@ from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataF
 from llmproxy.launcher.embedded import EmbeddedServers
 from llmproxy.launcher.options import data_option
 
+KEPT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CHECKPOINT, PUBLIC_KEY = "checkpoint", "signing.pub"
 
 
@@ -29,8 +30,8 @@ def audit() -> None:
     envvar="LLM_PROXY_POSTGRES_DSN",
     help="Of the ledger's database. Default: the data folder's own PostgreSQL.",
 )
-@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path), help="A signed head that you kept.")
-@click.option("--public-key", type=click.Path(dir_okay=False, path_type=Path), help="The key that you kept with it.")
+@click.option("--checkpoint", type=KEPT_FILE, help="A signed head that you kept.")
+@click.option("--public-key", type=KEPT_FILE, help="The key that you kept with it.")
 @data_option
 def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, public_key: Path | None) -> None:
     """Check every record of the ledger against its chain and its signed head.

@@ -36,11 +36,16 @@ def init(folder: Path) -> None:
 
     Put provider keys into provider-workers.env, and client keys, if you like, into admin.env.
     """
-    if any((folder / name).exists() for name in files(lambda: "")):
-        raise exits.Failure(f"{folder} has secrets already; remove it to make new ones", exits.CANNOT_START)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, content in files(lambda: secrets.token_urlsafe(PASSWORD_BYTES)).items():
-        write_private(folder / name, content.encode())
+    try:
+        if any((folder / name).exists() for name in files(lambda: "")):
+            raise exits.Failure(f"{folder} has secrets already; remove it to make new ones", exits.CANNOT_START)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, content in files(lambda: secrets.token_urlsafe(PASSWORD_BYTES)).items():
+            write_private(folder / name, content.encode())
+    except OSError as error:
+        raise exits.Failure(
+            f"cannot write {folder}: {error.strerror}; choose another with --to", exits.CANNOT_START
+        ) from error
     click.echo(f"{folder} is written; add provider keys to {folder / 'provider-workers.env'}, then `docker compose up`")
 
 
