@@ -118,12 +118,11 @@ async def _body(route: Route, request: web.Request) -> Any:
             raw = await request.read()
     except TimeoutError:
         raise Problem(408, "timeout", f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
-    if not route.is_text:
-        return msgspec.json.decode(raw, type=route.request)
     try:
-        return raw.decode()
+        text = raw.decode()
     except UnicodeDecodeError:
         raise Problem(400, "invalid_encoding", "the body is not UTF-8") from None
+    return text if route.is_text else msgspec.json.decode(text, type=route.request)
 
 
 def _response(route: Route, reply: Reply) -> web.Response:

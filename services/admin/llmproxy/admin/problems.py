@@ -60,4 +60,6 @@ def from_validation(error: msgspec.DecodeError) -> Problem:
     if unknown:
         field = f"{field}.{unknown[1]}" if field else unknown[1]
         return Problem(400, "unknown_parameter", f"there is no {field!r}; see /openapi.json", field)
-    return Problem(400, "invalid_parameter", VALIDATION_PLACE.sub("", text) + (f" ({field})" if field else ""), field)
+    return Problem(
+        400, "invalid_parameter", VALIDATION_PLACE.sub("", text) + (f" ({field})" if field else ""), field or None
+    )

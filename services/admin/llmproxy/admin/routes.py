@@ -8,6 +8,7 @@ from msgspec import Struct
 
 JSON = "application/json"
 YAML = "application/yaml"
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"  # Names appear in tables and logs, and Postgres holds no NUL.
 BODY_BYTES_MAX = 256 << 10  # The largest is a configuration; it must also fit into one message of the bus.
 
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from llmproxy.admin.problems import Problem
-from llmproxy.admin.routes import Call, Route
+from llmproxy.admin.routes import ONE_LINE, Call, Route
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import LEDGER_ANSWER, LEDGER_QUERY, LEDGER_VERIFY
 from llmproxy.common.ledger_questions import (
@@ -23,7 +23,7 @@ from llmproxy.common.records import Verdict
 PAGE_TIMEOUT_S = 8.0  # Above the database's own limit for a query.
 VERIFY_TIMEOUT_S = 610.0
 
-Filter = Annotated[str, Meta(max_length=256)]
+Filter = Annotated[str, Meta(max_length=256, pattern=ONE_LINE)]
 Instant = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 

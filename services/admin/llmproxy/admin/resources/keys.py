@@ -8,18 +8,19 @@ from msgspec import Meta, Struct
 
 from llmproxy.admin.key_store import KeyStore
 from llmproxy.admin.problems import Problem
-from llmproxy.admin.routes import Call, Reply, Route
+from llmproxy.admin.routes import ONE_LINE, Call, Reply, Route
 from llmproxy.common import config, keyring
 from llmproxy.common.config import Config, ConfigError, Limit, Limits
 from llmproxy.common.keyring import KeyRecord
 
-Text = Annotated[str, Meta(max_length=128)]
-Names = Annotated[tuple[Text, ...], Meta(max_length=256)]
+Text = Annotated[str, Meta(max_length=128, pattern=ONE_LINE)]
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=ONE_LINE)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=256)]
 
 
 class NewKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Text = ""
-    tenant: Annotated[str, Meta(min_length=1, max_length=128)] = "default"
+    tenant: Name = "default"
     principal: Text = ""
     roles: Names = ()
     models: Names = ()  # Empty: every model.
