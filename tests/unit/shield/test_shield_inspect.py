@@ -339,6 +339,45 @@ def test_a_body_by_claim_check_is_masked_and_deposited_again() -> None:
     gateway(scenario)
 
 
+PEM = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0B" * 700 + "\n-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_large_only_when_it_is_unmasked_goes_by_claim_check(stream: bool) -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(PEM), stream=stream)
+        routed, answer = await around.route()
+        text = json.loads(bytes(routed.body))["messages"][0]["content"] * 200
+        what = "delta" if stream else "message"
+        reply = json.dumps({"choices": [{"index": 0, what: {"content": text}}]}).encode()
+        answer.send(Head(), Data(Raw(reply)), End())
+        frames = [await around.frame() for _ in range(3)]
+        assert [type(frame) for frame in frames] == [Head, Data, End]
+        assert isinstance(frames[1], Data)
+        whole = json.loads(await around.edge.withdraw(frames[1].ref))
+        assert whole["choices"][0][what]["content"] == PEM * 200
+        assert not around.inspect.sessions
+
+    gateway(scenario)
+
+
+def test_two_large_events_of_one_stream_do_not_take_each_others_place() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(MAIL), stream=True)
+        _, answer = await around.route()
+        events = [
+            json.dumps({"choices": [{"index": 0, "delta": {"content": letter * 1_200_000}}]}).encode()
+            for letter in "ab"
+        ]
+        refs = [await around.router.deposit(f"event-{number}", event) for number, event in enumerate(events)]
+        answer.send(Head(), *[Data(ref=ref) for ref in refs], End())
+        frames = [await around.frame() for _ in range(4)]
+        read = [await around.edge.withdraw(frame.ref) for frame in frames if isinstance(frame, Data)]
+        assert read == events
+
+    gateway(scenario)
+
+
 def test_a_clean_body_by_claim_check_keeps_its_reference() -> None:
     async def scenario(around: Gateway) -> None:
         reference = await around.edge.deposit("big", json.dumps(chat("word " * 300_000)).encode())

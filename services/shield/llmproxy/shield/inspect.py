@@ -142,8 +142,9 @@ class Session:
     ) -> None:
         self._inspect, self._bus, self._envelope, self._answer = inspect, inspect._bus, envelope, answer
         self._passage, self._findings = passage, findings
-        self._late: list[Frame] = []  # Frames behind a large answer that is being fetched.
-        self._fetching: asyncio.Task[None] | None = None
+        self._late: list[Frame] = []  # Frames behind a large answer that is being fetched or deposited.
+        self._aside: asyncio.Task[None] | None = None
+        self._parts = 0  # Deposited; each has a name of its own.
         self._closed = False
         self._hold: Hold = self._bus.hold(envelope, role="return")
         self._hold.cancelled = self.close
@@ -165,22 +166,27 @@ class Session:
         self._bus.forget(self._envelope.id)
         if self._inspect.sessions.get(self._envelope.id) is self:
             del self._inspect.sessions[self._envelope.id]
-        if self._fetching is not None:
-            self._fetching.cancel()
+        if self._aside is not None:
+            self._aside.cancel()
 
     def receive(self, frames: Sequence[Frame]) -> None:
         """Called by the bus, in order."""
-        if self._fetching is not None:
+        if self._aside is not None:
             self._late += frames
             return
         sent: list[Frame] = []
+        sent_bytes = 0
         for position, frame in enumerate(frames):
             if isinstance(frame, Data) and frame.ref:
-                self._late += frames[position + 1 :]
-                self._fetching = asyncio.create_task(self._fetch(frame))
+                self._step_aside(self._fetch(frame), frames[position + 1 :])
                 break
-            sent += self._restore(frame)
-            if isinstance(sent[-1], End | Failure):
+            restored = self._restore(frame)
+            sent_bytes += sum(len(bytes(one.json)) for one in restored if isinstance(one, Data))
+            if sent_bytes > INLINE_BYTES_MAX:  # What comes back may be a thousand times as long as what stood for it.
+                self._step_aside(_settled(restored), frames[position + 1 :])
+                break
+            sent += restored
+            if isinstance(restored[-1], End | Failure):
                 self.close()
                 break
         if sent:
@@ -205,26 +211,44 @@ class Session:
             return [refusal.failure(self._bus.service)]
         return [Data(Raw(one), name) for one in self._passage.events]
 
-    async def _fetch(self, frame: Data) -> None:
-        """A large answer: withdrawn, unmasked off the loop, deposited again."""
+    def _step_aside(self, work: Coroutine[Any, Any, list[Frame]], late: Sequence[Frame]) -> None:
+        self._late += late
+        self._aside = asyncio.create_task(self._large(work))
+
+    async def _large(self, work: Coroutine[Any, Any, list[Frame]]) -> None:
+        """Sends frames one by one, what is too large by claim check, then what came meanwhile."""
         try:
-            answer = await self._bus.withdraw(frame.ref)
-            restored = await asyncio.to_thread(self._data, answer, frame.event)
-            self._answer.send(*[await self._parked(one) for one in restored])
+            frames = await work
+            for frame in frames:
+                self._answer.send(await self._parked(frame))
         except GatewayError as error:
+            self._aside = None
+            self.close()
             self._answer.fail(error)
+            return
+        self._aside = None
+        if isinstance(frames[-1], End | Failure):
             self.close()
             return
-        self._fetching = None
         late, self._late = self._late, []
         if late:
             self.receive(late)
 
+    async def _fetch(self, frame: Data) -> list[Frame]:
+        """A large answer: withdrawn, and unmasked off the loop."""
+        answer = await self._bus.withdraw(frame.ref)
+        return await asyncio.to_thread(self._data, answer, frame.event)
+
     async def _parked(self, frame: Frame) -> Frame:
         if isinstance(frame, Data) and len(bytes(frame.json)) > INLINE_BYTES_MAX:
-            name = f"{self._envelope.id}.{self._envelope.attempt}.restored"
+            self._parts += 1
+            name = f"{self._envelope.id}.{self._envelope.attempt}.restored.{self._parts}"
             return Data(ref=await self._bus.deposit(name, bytes(frame.json)), event=frame.event)
         return frame
+
+
+async def _settled(frames: list[Frame]) -> list[Frame]:
+    return frames
 
 
 def _sum(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
