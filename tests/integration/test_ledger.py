@@ -279,6 +279,46 @@ def test_what_somebody_with_the_database_password_changes_is_found(
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["DROP TABLE ledger CASCADE"],
+        ["ALTER TABLE ledger DROP COLUMN prev_hash CASCADE"],
+        ["ALTER TABLE ledger ALTER record DROP NOT NULL", "UPDATE ledger SET record = NULL WHERE seq = 2"],
+        ["DROP VIEW ledger_entry", "ALTER TABLE ledger ALTER record TYPE text USING convert_from(record, 'UTF8')"],
+    ],
+)
+def test_a_table_that_was_made_over_is_not_valid(dsn: str, tmp_path: Path, statements: list[str]) -> None:
+    async def scenario() -> None:
+        writer = await opened(dsn)
+        head = await writer.append(spelled(range(1, 4)))
+        checkpoint.write(tmp_path / checkpoint.FILE, checkpoint.open_signer(tmp_path).sign(head)[0])
+        assert (await checked(dsn, tmp_path)).ok
+        for statement in statements:
+            await run_sql(dsn, statement)
+        found = await checked(dsn, tmp_path)
+        assert not found.ok
+        assert found.at_seq == found.records + 1
+        writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_empty_ledger_is_signed_too_so_a_ledger_without_a_checkpoint_is_not_valid(dsn: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Audit.start(FakeBroker(), dsn, tmp_path):
+
+            async def is_signed() -> bool:
+                return (tmp_path / checkpoint.FILE).exists()
+
+            await eventually(is_signed, "the head before the first entry is signed")
+        assert (await checked(dsn, tmp_path)).ok
+        (tmp_path / checkpoint.FILE).unlink()
+        assert "no checkpoint" in (await checked(dsn, tmp_path)).problem
+
+    asyncio.run(scenario())
+
+
 def test_a_ledger_forged_from_the_start_needs_the_signing_key(sound: tuple[str, Path]) -> None:
     dsn, folder = sound
 

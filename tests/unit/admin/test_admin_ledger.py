@@ -47,7 +47,14 @@ def test_filters_go_to_the_audit_service_and_its_entries_come_back(start_admin: 
             assert (query.model, query.verdict, query.before_seq, query.limit) == ("m", "blocked", 10, 5)
             status, proof = await admin.call("POST", "/api/v1/audit/verify", data=b"{}")
             assert status == 200
-            assert proof == {"ok": False, "records": 6, "problem": "entry 7 is missing", "at_seq": 7, "head": "ab"}
+            assert proof == {
+                "ok": False,
+                "records": 6,
+                "problem": "entry 7 is missing",
+                "at_seq": 7,
+                "head": "ab",
+                "unsigned": 0,
+            }
 
     asyncio.run(scenario())
 

@@ -118,8 +118,10 @@ def test_a_ledger_rewritten_from_the_start_with_a_good_chain_is_seen_by_what_was
     assert "rewritten" in found.problem
 
 
-def test_entries_after_the_checkpoint_are_fine() -> None:
-    assert check(ENTRIES, Head(5, ENTRIES[4].entry_hash)).ok
+def test_entries_after_the_checkpoint_are_fine_and_counted() -> None:
+    found = check(ENTRIES, Head(5, ENTRIES[4].entry_hash))
+    assert (found.ok, found.unsigned) == (True, 3)
+    assert check(ENTRIES, HEAD).unsigned == 0
 
 
 @pytest.mark.parametrize(

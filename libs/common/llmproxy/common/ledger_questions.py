@@ -46,6 +46,7 @@ class LedgerVerified(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     problem: str = ""
     at_seq: int = 0
     head: str = ""  # Hex.
+    unsigned: int = 0  # Of `records`, those after the signed head.
 
 
 LedgerAnswer = LedgerPage | LedgerVerified

@@ -52,6 +52,7 @@ class Verification(Struct, frozen=True, kw_only=True):
     problem: str = ""
     at_seq: int = 0  # Where the problem is.
     head: str = ""  # Hash of the last good entry, hex.
+    unsigned: int = 0  # Of `records`, those after the signed head: nothing but their chain speaks for them yet.
 
 
 def entry_hash(prev_hash: bytes, seq: int, spelled: bytes) -> bytes:
@@ -89,6 +90,10 @@ class Walk:
         self.head = Head(entry.seq, entry.entry_hash)
         return None
 
+    def unreadable(self, problem: str) -> Verification:
+        """What follows is not even an entry."""
+        return self._broken(problem, self.head.seq + 1)
+
     def finish(self) -> Verification:
         """The ledger ends here."""
         signed = self._signed
@@ -97,7 +102,8 @@ class Walk:
                 f"the ledger ends at entry {self.head.seq}, but {signed.seq} were signed: it was truncated",
                 self.head.seq + 1,
             )
-        return Verification(ok=True, records=self.head.seq, head=self.head.hash.hex())
+        unsigned = self.head.seq - (signed.seq if signed is not None else 0)
+        return Verification(ok=True, records=self.head.seq, head=self.head.hash.hex(), unsigned=unsigned)
 
     def _signed_problem(self, entry: Entry) -> str:
         signed = self._signed

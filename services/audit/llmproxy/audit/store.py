@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from llmproxy.audit import ledger
 from llmproxy.audit.ledger import Entry, Head
@@ -203,7 +204,10 @@ class Reader:
 
 @asynccontextmanager
 async def entries(dsn: str) -> AsyncIterator[tuple[int, AsyncIterator[Entry]]]:
-    """How many entries there are and each of them in order, from one unchanging view of the table."""
+    """How many entries there are and each of them in order, from one unchanging view of the table.
+
+    Raises Unavailable, and Broken when there is no such table or a row that no writer wrote.
+    """
     queries = load_queries(PACKAGE)
     with _translated():
         connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=KEEPALIVE)
@@ -212,10 +216,17 @@ async def entries(dsn: str) -> AsyncIterator[tuple[int, AsyncIterator[Entry]]]:
                 count = await connection.fetchval(queries["count"])
                 rows = connection.cursor(queries["walk"], prefetch=WALK_ROWS)
                 yield count, _entries(rows)
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+            raise Broken("the ledger's table is missing, or is not the one that was made") from None
         finally:
             connection.terminate()
 
 
 async def _entries(rows: AsyncIterator[Any]) -> AsyncIterator[Entry]:
+    before = 0
     async for row in rows:
-        yield Entry(*row)
+        try:
+            yield msgspec.convert(tuple(row), Entry)
+        except msgspec.ValidationError:
+            raise Broken(f"the row after entry {before} has a column that is empty or of another type") from None
+        before = row[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 from llmproxy.audit import checkpoint, store
 from llmproxy.audit.checkpoint import CheckpointError
 from llmproxy.audit.ledger import Verification, Walk
+from llmproxy.audit.store import Broken
 
 PROGRESS_EVERY = 1_000
 
@@ -26,18 +27,19 @@ async def verify(
         signed = checkpoint.read(checkpoint_path, public)
     except CheckpointError as error:
         return Verification(ok=False, records=0, problem=str(error))
-    async with store.entries(dsn) as (count, entries):
-        if signed is None and count > 0:
-            return Verification(
-                ok=False, records=0, problem=f"there are {count} entries but no checkpoint at {checkpoint_path}"
-            )
-        walk = Walk(signed)
-        async for entry in entries:
-            broken = walk.step(entry)
-            if broken is not None:
-                return broken
-            if progress is not None and entry.seq % PROGRESS_EVERY == 0:
-                progress(entry.seq, count)
+    if signed is None:  # The writer signs before the first entry, too.
+        return Verification(ok=False, records=0, problem=f"there is no checkpoint at {checkpoint_path}")
+    walk = Walk(signed)
+    try:
+        async with store.entries(dsn) as (count, entries):
+            async for entry in entries:
+                broken = walk.step(entry)
+                if broken is not None:
+                    return broken
+                if progress is not None and entry.seq % PROGRESS_EVERY == 0:
+                    progress(entry.seq, count)
+    except Broken as error:
+        return walk.unreadable(str(error))
     if progress is not None:
         progress(count, count)
     return walk.finish()

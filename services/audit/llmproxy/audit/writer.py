@@ -87,6 +87,8 @@ class LedgerWriter:
             metrics.WRITING.set(1)
             metrics.SEQUENCE.set(writer.head.seq)
             log.info("this instance writes the ledger, after entry %d", writer.head.seq)
+            if writer.head.seq > self._signed:  # A writer was killed between the two, or somebody else wrote them.
+                log.warning("entries %d to %d were not signed; they are now", self._signed + 1, writer.head.seq)
             self._advanced.set()
             if not self._finishing:
                 self._consuming = await self._bus.consume(AUDIT, DURABLE, self.receive)
@@ -138,7 +140,7 @@ class LedgerWriter:
                 await asyncio.wait_for(self._advanced.wait(), REPEAT_EVERY_S)
             self._advanced.clear()
             writer = self._writer
-            if writer is not None and writer.head.seq > 0:
+            if writer is not None:
                 await self._sign(writer.head)
             await asyncio.sleep(CHECKPOINT_EVERY_S)
 

@@ -53,7 +53,8 @@ def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, 
     if as_json:
         click.echo(json.format(json.encode(to_builtins(result)), indent=2))
     elif result.ok:
-        click.echo(f"valid: {result.records} records, head {result.head}")
+        tail = f", the last {result.unsigned} of them not signed yet" if result.unsigned else ""
+        click.echo(f"valid: {result.records} records{tail}, head {result.head}")
     else:
         click.echo(f"NOT VALID at record {result.at_seq}: {result.problem}", err=True)
     if not result.ok:

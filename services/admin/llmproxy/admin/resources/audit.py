@@ -51,6 +51,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     problem: str
     at_seq: int
     head: str
+    unsigned: int  # Of `records`, those after the signed head.
 
 
 class AuditResource:
