@@ -15,7 +15,7 @@ from llmproxy.common.config import Config, Snapshot
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import Unavailable
-from llmproxy.common.frames import Data, End, Failure, Frame, Head
+from llmproxy.common.frames import Data, End, Failure, Frame, Head, Usage
 from llmproxy.common.policy import Policy
 from llmproxy.common.records import Event
 from llmproxy.common.testing import FakeBroker, envelope, fake_bus
@@ -201,6 +201,23 @@ def test_the_mask_map_is_freed_however_the_answer_ends(how: str) -> None:
             assert isinstance(lost, Failure)
             assert lost.code == "stage_lost"
         await around.until(lambda: not around.inspect.sessions and not around.shield.holds)
+
+    gateway(scenario)
+
+
+def test_a_cancelled_answer_still_says_what_was_used() -> None:
+    async def scenario(around: Gateway) -> None:
+        sent = around.send(chat(MAIL), stream=True)
+        routed, answer = await around.route()
+        placeholder = json.loads(bytes(routed.body))["messages"][0]["content"]
+        around.edge.cancel(around.shield.address, sent.id, sent.attempt)
+        await around.until(lambda: not around.shield.holds)
+        event = {"choices": [{"index": 0, "delta": {"content": placeholder}}]}
+        last = End(finish="cancelled", usage=Usage(input=7, output=2))
+        answer.send(Head(), Data(Raw(json.dumps(event).encode())), last)
+        assert await around.frame() == Head(findings={"email": 1})
+        assert await around.frame() == last
+        assert not around.inspect.sessions
 
     gateway(scenario)
 

@@ -24,6 +24,7 @@ from llmproxy.shield.preflight import Inspection
 from llmproxy.shield.restore import Stream, Whole
 from llmproxy.shield.vault import tenant_key
 
+FAREWELL_S = 1.0  # After a cancel: how long the worker's last word, with what was used so far, may take.
 TENANT_KEYS_MAX = 4_096  # Derived keys kept; a tenant beyond them costs one HMAC more for each request.
 
 
@@ -141,13 +142,14 @@ class Session:
         self, inspect: Inspect, envelope: Envelope, answer: Answer, passage: Passage, findings: dict[str, int]
     ) -> None:
         self._inspect, self._bus, self._envelope, self._answer = inspect, inspect._bus, envelope, answer
-        self._passage, self._findings = passage, findings
+        self._passage: Passage | None = passage  # None: nobody reads the answer any more.
+        self._findings = findings
         self._late: list[Frame] = []  # Frames behind a large answer that is being fetched or deposited.
         self._aside: asyncio.Task[None] | None = None
         self._parts = 0  # Deposited; each has a name of its own.
         self._closed = False
         self._hold: Hold = self._bus.hold(envelope, role="return")
-        self._hold.cancelled = self.close
+        self._hold.cancelled = self._cancel
         self._bus.expect(envelope, self.receive)
         remaining_s = envelope.deadline_ms / 1000 - inspect._now()
         self._expiry = asyncio.get_running_loop().call_later(max(0.0, remaining_s), self._expire)
@@ -155,6 +157,16 @@ class Session:
     def _expire(self) -> None:
         metrics.EXPIRED.inc()
         self.close()
+
+    def _cancel(self) -> None:
+        """Forgets the originals; only the last word still goes through, because it says what was used."""
+        self._passage, self._late = None, []
+        if self._aside is not None:
+            self._aside.cancel()
+            self._aside = None
+        self._hold.release()
+        self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_later(FAREWELL_S, self.close)
 
     def close(self) -> None:
         """Forgets the originals."""
@@ -186,7 +198,7 @@ class Session:
                 self._step_aside(_settled(restored), frames[position + 1 :])
                 break
             sent += restored
-            if isinstance(restored[-1], End | Failure):
+            if restored and isinstance(restored[-1], End | Failure):
                 self.close()
                 break
         if sent:
@@ -206,10 +218,13 @@ class Session:
 
     def _data(self, event: bytes, name: str) -> list[Frame]:
         """One event through ring 4; `b""` is the end of the answer. A step that fails ends the answer with its refusal."""
-        refusal = self._passage.through(self._inspect._postflight, event)
+        passage = self._passage
+        if passage is None:
+            return []
+        refusal = passage.through(self._inspect._postflight, event)
         if refusal is not None:
             return [refusal.failure(self._bus.service)]
-        return [Data(Raw(one), name) for one in self._passage.events]
+        return [Data(Raw(one), name) for one in passage.events]
 
     def _step_aside(self, work: Coroutine[Any, Any, list[Frame]], late: Sequence[Frame]) -> None:
         self._late += late
