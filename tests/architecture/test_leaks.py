@@ -38,7 +38,6 @@ HARMLESS_CALLS = {
     "isinstance": "a fact",
     "bool": "a fact",
     "place": "file and line of a traceback's end",
-    "_where": "file and line of a traceback's end",
     "_position": "the number of a byte",
 }
 ALLOWED_IN_LOGS = {

@@ -17,7 +17,7 @@ import msgspec
 from llmproxy.common import channels, frames
 from llmproxy.common.channels import CONTROL, HOLDING, REPLY, Channel
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
-from llmproxy.common.errors import GatewayError, Unavailable
+from llmproxy.common.errors import GatewayError, Unavailable, place
 from llmproxy.common.frames import Cancel, Failure, Frame, Holding, Packet
 from llmproxy.common.records import Event
 
@@ -241,7 +241,7 @@ class Bus:
             try:
                 receive(subject, payload)
             except Exception as error:  # noqa: BLE001 - as said; its words may quote a prompt
-                log.error("a message could not be handled: %s at %s", type(error).__name__, _place(error))
+                log.error("a message could not be handled: %s at %s", type(error).__name__, place(error))
 
         return await self.wire.subscribe(subject, guarded, queue)
 
@@ -389,7 +389,7 @@ class Bus:
             answer.fail(failure)
 
     def _report_bug(self, envelope: Envelope, error: Exception) -> None:
-        log.error("request %s: %s at %s", envelope.id, type(error).__name__, _place(error))
+        log.error("request %s: %s at %s", envelope.id, type(error).__name__, place(error))
 
     async def _announce(self) -> None:
         """New holders soon, all holders every second, one message for each edge."""
@@ -490,12 +490,3 @@ class Bus:
             self._publish_events()
             await self.wire.flush()
         await self.wire.close()
-
-
-def _place(error: Exception) -> str:
-    """Where it was raised, without its words."""
-    trace, where = error.__traceback__, ""
-    while trace is not None:
-        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return where

@@ -97,3 +97,12 @@ class GatewayError(Exception):
 
 class Unavailable(GatewayError):
     """Something this service depends on does not answer: NATS, JetStream, Redis, Postgres."""
+
+
+def place(error: BaseException | None) -> str:
+    """Where it was raised, for a log line: its words may quote a prompt or a key."""
+    trace, where = error.__traceback__ if error is not None else None, "?"
+    while trace is not None:
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return where

@@ -15,7 +15,7 @@ from msgspec import Struct
 from llmproxy.admin import metrics, problems
 from llmproxy.admin.problems import Problem
 from llmproxy.admin.routes import BODY_BYTES_MAX, Actor, Call, Reply, Route
-from llmproxy.common.errors import GatewayError
+from llmproxy.common.errors import GatewayError, place
 
 BODY_TIMEOUT_S = 10.0
 SHUTDOWN_S = 5.0
@@ -60,7 +60,7 @@ def build(routes: Sequence[Route], token: Token) -> web.Application:
         except web.HTTPException as error:
             answer = _refusal(_from_http(error))
         except Exception as error:  # noqa: BLE001 - a bug must not answer with its own words, which may quote a key
-            log.error("%s: %s at %s", names.get(matched, "?"), type(error).__name__, _where(error))
+            log.error("%s: %s at %s", names.get(matched, "?"), type(error).__name__, place(error))
             answer = _refusal(Problem(500, "server_error", "admin failed on this request; see its log"))
         metrics.REQUESTS.labels(request.method, names.get(matched, "unknown"), answer.status).inc()
         answer.headers.update(HEADERS)
@@ -150,11 +150,3 @@ def _from_http(error: web.HTTPException) -> Problem:
     if isinstance(error, web.HTTPNotFound):
         return problems.not_found("there is nothing here; see /openapi.json")
     return Problem(error.status, "http_error", error.reason)
-
-
-def _where(error: BaseException) -> str:
-    trace, where = error.__traceback__, ""
-    while trace is not None:
-        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return where

@@ -12,6 +12,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from llmproxy.common.errors import place
 from llmproxy.edge import metrics
 from llmproxy.edge.replies import Reply, Sent
 
@@ -93,15 +94,6 @@ class _Protocol(RequestHandler):
         exc = kwargs.get("exc_info")
         if isinstance(exc, BaseException):
             log.error("the HTTP server failed: %s at %s", type(exc).__name__, place(exc))
-
-
-def place(exc: BaseException | None) -> str:
-    """Where it was raised, without its words."""
-    trace, where = exc.__traceback__ if exc is not None else None, "?"
-    while trace is not None:
-        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return where
 
 
 class Server(web.Server):
