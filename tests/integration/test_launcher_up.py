@@ -35,7 +35,8 @@ import http.server, json, os, pathlib, signal, socket, sys, threading, time
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 service = sys.argv[1]
 told = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / (os.environ["LLM_PROXY_INSTANCE"] + ".told")
-told.write_text(json.dumps(dict(os.environ)))
+told.with_suffix(".new").write_text(json.dumps(dict(os.environ)))
+told.with_suffix(".new").rename(told)
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -84,8 +85,11 @@ class Running:
         return self.output.read_text()
 
     def told(self, service: str) -> dict[str, str]:
-        """What the newest instance of the service was told."""
-        found = max(self._told.glob(f"{service}-*.told"), key=lambda path: path.stat().st_mtime_ns)
+        """What the newest instance of the service was told. Waits for the first: the stand-in of the edge is ready
+        whatever the others do."""
+        pattern = f"{service}-*.told"
+        assert wait(lambda: any(self._told.glob(pattern))), f"{service} has not started"
+        found = max(self._told.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
         environment: dict[str, str] = json.loads(found.read_text())
         return environment
 
