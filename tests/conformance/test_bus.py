@@ -359,6 +359,20 @@ def test_a_large_body_goes_by_claim_check(wires: Opened) -> None:
     run(scenario, wires)
 
 
+def test_a_body_that_is_discarded_makes_room(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield, workers = [await started(w, name) for name in ("edge", "shield", "provider-workers")]
+        for bus in (edge, shield, workers):
+            reference = await bus.deposit(str(uuid.uuid4()), b"x" * (INLINE_BYTES_MAX + 1))
+            bus.discard(reference)
+            bus.discard("never deposited")
+            await bus.drain(1.0)
+            with pytest.raises(Unavailable):
+                await (await started(w, "edge")).withdraw(reference)
+
+    run(scenario, wires)
+
+
 def test_operators_see_events_and_nothing_else(wires: Opened) -> None:
     async def scenario(w: Any) -> None:
         edge, operator = await started(w, "edge"), await w.connect("operator")

@@ -352,6 +352,8 @@ def test_a_body_by_claim_check_is_masked_and_deposited_again() -> None:
         assert whole["choices"][0]["message"]["content"] == text + MAIL
         assert isinstance(frames[2], End)
         assert not around.inspect.sessions
+        left = {name for _, name in around.edge.wire.broker.objects}
+        assert left == {reference, data.ref}, "the edge's to discard; what the shield read and wrote is gone"
 
     gateway(scenario)
 

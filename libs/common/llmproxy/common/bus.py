@@ -78,6 +78,9 @@ class Wire(Protocol):
     async def bucket(self, name: str) -> Bucket: ...
     async def deposit(self, bucket: str, name: str, payload: bytes) -> None: ...
     async def withdraw(self, bucket: str, name: str) -> bytes: ...
+    async def discard(self, bucket: str, name: str) -> None:
+        """Never raises: what stays is gone after the bucket's time to live."""
+
     async def provision(self) -> None:
         """Creates or updates the streams and buckets of `topology`."""
 
@@ -168,6 +171,7 @@ class Bus:
         self._events: dict[str, list[bytes]] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._ticker: asyncio.Task[None] | None = None
+        self._discards: set[asyncio.Task[None]] = set()
         self._bounce_prefix = f"{channels.ROOT}.bounce.{self.address}."
 
     async def start(self) -> None:
@@ -466,6 +470,12 @@ class Bus:
     async def withdraw(self, reference: str) -> bytes:
         return await self.wire.withdraw(channels.BODIES_BUCKET, reference)
 
+    def discard(self, reference: str) -> None:
+        """Nobody will withdraw it any more. The bucket is bounded: what stayed would keep other large bodies out."""
+        task = asyncio.create_task(self.wire.discard(channels.BODIES_BUCKET, reference))
+        self._discards.add(task)
+        task.add_done_callback(self._discards.discard)
+
     async def leave(self) -> None:
         """Takes no new work; what was already delivered is still handled."""
         serving, self._serving = self._serving, []
@@ -486,6 +496,8 @@ class Bus:
             await asyncio.wait(tasks, timeout=1.0)
         if self._ticker is not None:
             self._ticker.cancel()
+        if self._discards:
+            await asyncio.wait(self._discards, timeout=1.0)
         if self.wire.connected:
             self._publish_events()
             await self.wire.flush()

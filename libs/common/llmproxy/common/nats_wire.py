@@ -238,6 +238,11 @@ class NatsWire:
             raise Unavailable("stage_unavailable", f"the body is not there ({type(error).__name__})") from error
         return found.data or b""
 
+    async def discard(self, bucket: str, name: str) -> None:
+        with contextlib.suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
+            store = await self._jetstream.object_store(bucket)
+            await store.delete(name)
+
     async def provision(self) -> None:
         try:
             await self._provision()

@@ -240,6 +240,9 @@ class FakeWire:
         except KeyError:
             raise Unavailable("stage_unavailable", "the body is not there (ObjectNotFoundError)") from None
 
+    async def discard(self, bucket: str, name: str) -> None:
+        self.broker.objects.pop((bucket, name), None)
+
     async def provision(self) -> None:
         self._need_jetstream()
 

@@ -265,6 +265,7 @@ class Exchanges:
     async def _withdraw(self, exchange: Exchange, claim: Data, attempt: int) -> None:
         try:
             json = msgspec.Raw(await self._bus.withdraw(claim.ref))
+            self._bus.discard(claim.ref)
         except GatewayError as error:
             if exchange.envelope.attempt == attempt:
                 self._cancel_holders(exchange)
@@ -296,6 +297,8 @@ class Exchanges:
     def _close(self, exchange: Exchange) -> None:
         if self._open.pop(exchange.envelope.id, None) is not None:
             self._bus.forget(exchange.envelope.id)
+            if exchange.envelope.body_ref:
+                self._bus.discard(exchange.envelope.body_ref)
         if exchange.republishing is not None:
             exchange.republishing.cancel()
 

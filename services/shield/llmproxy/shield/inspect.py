@@ -110,7 +110,8 @@ class Inspect:
         if not examined.originals:  # All redacted: nothing comes back.
             self._bus.forward(REQUEST_ROUTE, masked)
             return
-        session = self._open(envelope, answer, examined.originals, findings)
+        deposited = body_ref if body_ref != envelope.body_ref else ""
+        session = self._open(envelope, answer, examined.originals, findings, deposited)
         try:
             self._bus.forward(REQUEST_ROUTE, structs.replace(masked, reply_to=self._bus.address))
         except BaseException:
@@ -124,13 +125,18 @@ class Inspect:
         answer.send(structs.replace(refused.error().failure(self._bus.service), findings=findings))
 
     def _open(
-        self, envelope: Envelope, answer: Answer, originals: Mapping[str, str], findings: dict[str, int]
+        self,
+        envelope: Envelope,
+        answer: Answer,
+        originals: Mapping[str, str],
+        findings: dict[str, int],
+        deposited: str,
     ) -> "Session":
         earlier = self.sessions.get(envelope.id)
         if earlier is not None:  # The edge has published the request again: nobody reads the older attempt's frames.
             earlier.close()
         restorer = Stream(originals) if envelope.stream else Whole(originals)
-        session = Session(self, envelope, answer, Passage(restorer), findings)
+        session = Session(self, envelope, answer, Passage(restorer), findings, deposited)
         self.sessions[envelope.id] = session
         return session
 
@@ -139,11 +145,17 @@ class Session:
     """One answer on its way back through this instance, until it ends, fails, is cancelled or is too late."""
 
     def __init__(
-        self, inspect: Inspect, envelope: Envelope, answer: Answer, passage: Passage, findings: dict[str, int]
+        self,
+        inspect: Inspect,
+        envelope: Envelope,
+        answer: Answer,
+        passage: Passage,
+        findings: dict[str, int],
+        deposited: str,
     ) -> None:
         self._inspect, self._bus, self._envelope, self._answer = inspect, inspect._bus, envelope, answer
         self._passage: Passage | None = passage  # None: nobody reads the answer any more.
-        self._findings = findings
+        self._findings, self._deposited = findings, deposited
         self._late: list[Frame] = []  # Frames behind a large answer that is being fetched or deposited.
         self._aside: asyncio.Task[None] | None = None
         self._parts = 0  # Deposited; each has a name of its own.
@@ -176,6 +188,8 @@ class Session:
         self._expiry.cancel()
         self._hold.release()
         self._bus.forget(self._envelope.id)
+        if self._deposited:
+            self._bus.discard(self._deposited)
         if self._inspect.sessions.get(self._envelope.id) is self:
             del self._inspect.sessions[self._envelope.id]
         if self._aside is not None:
@@ -252,6 +266,7 @@ class Session:
     async def _fetch(self, frame: Data) -> list[Frame]:
         """A large answer: withdrawn, and unmasked off the loop."""
         answer = await self._bus.withdraw(frame.ref)
+        self._bus.discard(frame.ref)
         return await asyncio.to_thread(self._data, answer, frame.event)
 
     async def _parked(self, frame: Frame) -> Frame:
