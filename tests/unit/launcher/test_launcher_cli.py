@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import shlex
 import stat
 import threading
 from collections.abc import Iterator
@@ -273,9 +274,8 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_fix(tmp_path: Path, comm
     assert f"choose another {'with --to' if command[0] == 'compose' else '--data folder'}" in answer.output
 
 
-def test_the_announced_curl_line_survives_any_model_name() -> None:
-    config = Config(endpoints={"x": Endpoint(provider="openai", models=("it's",))})
-    lines = list(
+def announced(config: Config) -> list[str]:
+    return list(
         announcement.lines(
             gateway_url="http://127.0.0.1:1",
             admin_url="http://127.0.0.1:2",
@@ -285,8 +285,22 @@ def test_the_announced_curl_line_survives_any_model_name() -> None:
             keys_exist=False,
         )
     )
-    import shlex
 
+
+@pytest.mark.parametrize(
+    ("endpoints", "said"),
+    [
+        ({}, "none; the configuration has no endpoints"),
+        ({"x": Endpoint(provider="openai", models=("*",))}, "any"),
+        ({"x": Endpoint(provider="openai", models=("m",))}, "m"),
+    ],
+)
+def test_the_models_are_announced(endpoints: dict[str, Endpoint], said: str) -> None:
+    assert f"  Models    {said}" in announced(Config(endpoints=endpoints))
+
+
+def test_the_announced_curl_line_survives_any_model_name() -> None:
+    lines = announced(Config(endpoints={"x": Endpoint(provider="openai", models=("it's",))}))
     (curl,) = [line for line in lines if line.strip().startswith("curl")]
     words = shlex.split(curl)
     assert json.loads(words[-1])["model"] == "it's"

@@ -229,3 +229,11 @@ def test_a_follower_shows_whole_new_lines_with_their_file(tmp_path: Path) -> Non
         writer.write("o\n")
     assert [line.strip() for line in follower.new_lines()] == ["edge-1 | two"]
     assert follower.new_lines() == []
+
+
+def test_a_tool_of_the_start_does_not_hear_a_terminals_ctrl_c(tmp_path: Path) -> None:
+    """Otherwise Ctrl-C in the first seconds is told as a failure of initdb."""
+    log = tmp_path / "log"
+    said = "import os; print(os.getpgrp() == os.getpid())"
+    processes.run(Program(name="tool", argv=(sys.executable, "-c", said), environment={}, log=log), timeout_s=30)
+    assert log.read_text().strip() == "True"

@@ -17,7 +17,8 @@ def lines(*, gateway_url: str, admin_url: str, data: Path, config: Config, key: 
     yield ""
     yield f"  Gateway   {gateway_url}/v1"
     yield f"  Admin     {admin_url}   token in {data / 'admin.token'}"
-    yield f"  Models    {', '.join(names[:MODELS_SHOWN_MAX]) or 'any'}{more}"
+    nothing_named = "any" if config.endpoints else "none; the configuration has no endpoints"
+    yield f"  Models    {', '.join(names[:MODELS_SHOWN_MAX]) or nothing_named}{more}"
     if key:
         yield f"  API key   {key}   (shown once; only its hash is stored)"
     elif keys_exist:

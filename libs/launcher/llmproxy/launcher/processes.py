@@ -75,7 +75,10 @@ def start(program: Program) -> Process:
 
 
 def run(program: Program, *, text: str = "", timeout_s: float) -> None:
-    """Runs it to its end with `text` on standard input. Raises CalledProcessError; what it said is in its log."""
+    """Runs it to its end with `text` on standard input, whatever is pressed at the terminal meanwhile.
+
+    Raises CalledProcessError; what it said is in its log.
+    """
     with program.log.open("ab") as log:
         subprocess.run(  # noqa: S603 - our own programs, by absolute path
             program.argv,
@@ -86,6 +89,7 @@ def run(program: Program, *, text: str = "", timeout_s: float) -> None:
             stderr=log,
             check=True,
             timeout=timeout_s,
+            process_group=0,
             preexec_fn=_before_exec(program),
         )
 
