@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmproxy.common.errors import GatewayError
 from llmproxy.shield.restore import Stream, Whole
 from llmproxy.shield.vault import Vault, tenant_key, unmask
 
@@ -196,3 +197,14 @@ def test_streamed_and_whole_answers_say_the_same(parts: list[str], cuts: list[in
     events = [chunk({"content": piece}) for piece in pieces] + ([chunk({}, finish="stop")] if finishes else [])
     streamed = texts(play(events))
     assert streamed == restored(answer(content=text))["choices"][0]["message"]["content"] == unmask(text, ORIGINALS)
+
+
+@pytest.mark.parametrize("kind", [Stream, Whole])
+def test_an_answer_of_placeholders_is_refused_before_it_fills_the_memory(kind: type[Stream] | type[Whole]) -> None:
+    placeholder = "[SECRET_0123456789abcdef]"
+    restorer = kind({placeholder: "k" * 20_000})
+    choice = {"index": 0, "delta": {"content": placeholder * 10_000}}
+    with pytest.raises(GatewayError):
+        restorer.chunk(json.dumps({"choices": [choice]}).encode())
+    choice = {"index": 0, "delta": {"content": placeholder * 100 + "x" * 100_000}}
+    assert sum(map(len, restorer.chunk(json.dumps({"choices": [choice]}).encode()))) > 2_000_000

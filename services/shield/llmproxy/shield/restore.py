@@ -10,7 +10,7 @@ import msgspec
 
 from llmproxy.common import segments
 from llmproxy.common.segments import Rewrite, Segment
-from llmproxy.shield.vault import PLACEHOLDER, unmask
+from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
 from llmproxy.shield.window import Originals, Window
 
 DELTA_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
@@ -28,6 +28,7 @@ def whole(answer: bytes, originals: Originals) -> bytes:
     text = answer.decode()
     if PLACEHOLDER.search(text) is None and "\\u005" not in text:
         return answer
+    check_growth(text, originals.in_text)
     tree = segments.decode(answer, ANSWER_DEPTH_MAX)
     rewrite, changed = Rewrite(), set[int]()
     for segment in segments.segments(text, tree, ANSWER_DEPTH_MAX, embedded=False):

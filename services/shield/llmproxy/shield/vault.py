@@ -13,6 +13,8 @@ from llmproxy.common.errors import GatewayError
 DIGEST_DIGITS = 16  # 64 bits: two values of a tenant do not meet, and a model still copies it faithfully.
 VALUES_MAX = 20_000  # Of one request. Above it the request is refused, because it cannot be masked within bounds.
 SALTS_MAX = 16
+RESTORED_CHARS_MAX = 64 << 20  # Of one text: a placeholder may stand for a key nearly a thousand times its length.
+BOMB_CHARS_MIN = 64 << 10  # A text below this cannot become that long.
 
 PLACEHOLDER = re.compile(r"\[[A-Z_]{1,32}_[0-9a-f]{16}\]")
 """Upper case, digits and one pair of brackets: copied verbatim by models, safe in JSON and Markdown alike."""
@@ -75,4 +77,13 @@ def unmask(text: str, originals: Mapping[str, str]) -> str:
     """The text with this request's placeholders replaced; any other text that looks like one stays as it is."""
     if "[" not in text:
         return text
+    check_growth(text, originals)
     return PLACEHOLDER.sub(lambda match: originals.get(match[0], match[0]), text)
+
+
+def check_growth(text: str, originals: Mapping[str, str]) -> None:
+    """Raises GatewayError when the placeholders of the text stand for more than memory should hold."""
+    if len(text) < BOMB_CHARS_MIN:
+        return
+    if sum(len(originals.get(match[0], "")) for match in PLACEHOLDER.finditer(text)) > RESTORED_CHARS_MAX:
+        raise GatewayError("provider_bad_answer", "the answer would be too large with what was masked put back")
