@@ -11,6 +11,7 @@ from msgspec import Raw
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import (
     AUDIT,
+    BODIES_BUCKET,
     CONFIG_BUCKET,
     EVENT_CIRCUIT_OPENED,
     EVENT_REQUEST_ANSWERED,
@@ -357,6 +358,23 @@ def test_a_large_body_goes_by_claim_check(wires: Opened) -> None:
             await workers.withdraw(str(uuid.uuid4()))
 
     run(scenario, wires)
+
+
+def test_a_body_that_goes_while_it_is_read_ends_the_reading(real_nats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmproxy.common.nats_wire.WITHDRAW_TIMEOUT_S", 0.3)
+
+    async def scenario() -> None:
+        admin, edge = await real_nats.connect("admin"), await real_nats.connect("edge")
+        await admin.provision()
+        await edge.deposit(BODIES_BUCKET, "going", b"x" * (INLINE_BYTES_MAX + 1))
+        await edge._jetstream.purge_stream(f"OBJ_{BODIES_BUCKET}", subject=f"$O.{BODIES_BUCKET}.C.>")
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable):
+                await edge.withdraw(BODIES_BUCKET, "going")
+        await edge.close()
+        await admin.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_body_that_is_discarded_makes_room(wires: Opened) -> None:

@@ -6,6 +6,7 @@ plain functions, this wire takes the message where the parser delivers it: half 
 
 import asyncio
 import contextlib
+import io
 import itertools
 import json
 import logging
@@ -31,6 +32,7 @@ WRITE_PACE_S = 0.001  # Between two writes of one connection.
 HEADER_BYTES_MAX = 512  # Of ours; NATS counts them to the payload.
 PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JETSTREAM_TIMEOUT_S = 2.0
+WITHDRAW_TIMEOUT_S = 10.0  # Of 32 MiB. What is discarded while it is read never ends by itself.
 FETCH_MESSAGES = 256
 FETCH_WAIT_S = 0.25  # How long a batch gathers, for each costs a transaction; and how long leaving takes.
 ACK_WAIT_S = 5.0  # How long what a killed consumer held keeps its successor waiting, in order; a late acknowledgement still counts.
@@ -232,11 +234,13 @@ class NatsWire:
 
     async def withdraw(self, bucket: str, name: str) -> bytes:
         try:
-            store = await self._jetstream.object_store(bucket)
-            found = await store.get(name)
+            async with asyncio.timeout(WITHDRAW_TIMEOUT_S):
+                store = await self._jetstream.object_store(bucket)
+                payload = io.BytesIO()  # Without it nats-py appends to one bytes object: quadratic, seconds for 28 MiB.
+                await store.get(name, writeinto=payload)
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable("stage_unavailable", f"the body is not there ({type(error).__name__})") from error
-        return found.data or b""
+        return payload.getvalue()
 
     async def discard(self, bucket: str, name: str) -> None:
         with contextlib.suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
