@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import openai
 import pytest
 from aiohttp import web
-from gateway import Gateway, free_port
+from gateway import Gateway, free_port, wait_for
 from openai import OpenAI
 from traffic import Background, SlowProvider, completion, event
 
@@ -25,12 +26,16 @@ class Echo(SlowProvider):
         super().__init__()
         self.cuts: tuple[int, ...] = ()
         self.as_tool = False
+        self.refuses = False
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.bodies.append(body)
         asked = json.loads(body)
         said = asked["messages"][-1]["content"]
+        if self.refuses:
+            error = {"message": f"cannot do: {said}", "type": "invalid_request_error", "param": None, "code": None}
+            return web.json_response({"error": error}, status=400)
         text = json.dumps({"note": said}) if self.as_tool else said
         if not asked.get("stream"):
             return web.json_response(self._whole(text))
@@ -67,7 +72,7 @@ def echo_port() -> int:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, echo_port: int) -> Iterator[Gateway]:
-    endpoint = {"provider": "openai", "url": f"http://127.0.0.1:{echo_port}/v1", "models": ["echo"]}
+    endpoint = {"provider": "openai", "url": f"http://127.0.0.1:{echo_port}/v1", "models": ["echo", "*"]}
     with Gateway(tmp_path_factory.mktemp("masking"), {"endpoints": {"echo": endpoint}}) as running:
         yield running
 
@@ -149,3 +154,24 @@ def test_the_same_value_gets_the_same_placeholder_so_that_prompt_caches_hit(echo
     ask(client)
     ask(client)
     assert echo.bodies[0] == echo.bodies[1]
+
+
+def test_a_providers_error_is_unmasked_too(echo: Echo, client: OpenAI) -> None:
+    echo.refuses = True
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="echo", messages=[{"role": "user", "content": EMAIL}])
+    assert EMAIL in str(refused.value)
+    echo.refuses = False
+
+
+def test_a_model_name_that_holds_personal_data_is_refused_and_recorded_nowhere(
+    gateway: Gateway, echo: Echo, client: OpenAI
+) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model=EMAIL, messages=[{"role": "user", "content": "hello"}])
+    assert (refused.value.code, refused.value.param) == ("content_blocked", "model")
+    assert not echo.bodies
+    request_id = refused.value.response.headers["x-request-id"]
+    (record,) = wait_for(lambda: [one for one in gateway.records(50) if one["id"] == request_id], "its record")
+    assert record["verdict"] == "blocked"
+    assert EMAIL not in json.dumps(record)

@@ -47,6 +47,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, ports: tuple[int, int]) ->
             "second": {"provider": "openai", "url": slow, "models": ["second"]},
         },
         "fallbacks": {"absent": [{"endpoint": "second", "model": "second"}]},
+        "prices": {"slow": {"input": "1", "output": "2"}},
         "limits": {"key": {"requests_per_minute": 100000, "burst": 10000}},
     }
     with Gateway(tmp_path_factory.mktemp("failures"), config) as running:
@@ -99,6 +100,9 @@ def test_a_worker_that_dies_in_mid_stream_ends_it_with_one_error_and_no_done(
     assert received.count(b'data: {"error"') == 1
     record = record_of(gateway, request_id)
     assert record["verdict"] == "failed"
+    assert record["estimated"]
+    assert record["output_tokens"] >= 2
+    assert record["cost"] > 0  # What was delivered is settled.
     gateway.wait_ready()
 
 

@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import Raw, Struct, json
 
+from llmproxy.common.envelope import Price
+
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "error", "cancelled", ""]
 
 
@@ -28,6 +30,7 @@ class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fra
     retries: int = 0  # Attempts of the plan that failed before this one.
     headers: dict[str, str] = {}  # Provider headers worth re-exposing (request id, rate limits).
     findings: dict[str, int] = {}
+    price: Price = Price()  # What the edge settles by when the worker cannot say what was used.
     dropped: tuple[str, ...] = ()  # Request fields that the provider has no word for and that were left out.
 
 

@@ -10,7 +10,7 @@ import io
 import itertools
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
+from nats.js.object_store import ObjectStore
 
 from llmproxy.common.bus import Bucket, Receive, Subscription
 from llmproxy.common.errors import GatewayError, Unavailable
@@ -228,9 +229,22 @@ class NatsWire:
     async def deposit(self, bucket: str, name: str, payload: bytes) -> None:
         try:
             store = await self._jetstream.object_store(bucket)
-            await store.put(name, payload)
+            await self._put(store, bucket, name, payload)
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable("stage_unavailable", f"the body could not be stored ({type(error).__name__})") from error
+
+    async def _put(self, store: ObjectStore, bucket: str, name: str, payload: bytes) -> None:
+        """Whoever waits may be cancelled; half an object cannot be deleted, so it is finished first."""
+        putting = asyncio.ensure_future(store.put(name, payload))
+        try:
+            await asyncio.shield(putting)
+        except asyncio.CancelledError:
+            self._in_background(self._finish_and_discard(putting, bucket, name))
+            raise
+
+    async def _finish_and_discard(self, putting: "asyncio.Future[Any]", bucket: str, name: str) -> None:
+        await asyncio.wait({putting})
+        await self.discard(bucket, name)
 
     async def withdraw(self, bucket: str, name: str) -> bytes:
         try:
@@ -307,9 +321,12 @@ class NatsWire:
     def _watch_again(self) -> None:
         """After a reconnection a server may have lost our ephemeral consumers: everything is delivered anew."""
         for watch in self._watches:
-            task = asyncio.create_task(watch.again())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._in_background(watch.again())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 class _PubAck(msgspec.Struct):

@@ -10,11 +10,12 @@ from typing import Protocol
 
 import msgspec
 
+from llmproxy.common import money
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import HOLDING, REQUEST_INSPECT
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.frames import Data, End, Failure, Frame, Head, Holding
+from llmproxy.common.frames import Data, End, Failure, Frame, Head, Holding, Usage
 from llmproxy.edge import metrics
 
 LOST_S = 2.5  # No frame and no sign of a holder for so long: it died. Holders say that they live every second.
@@ -25,6 +26,8 @@ AGAIN_CAP_MS = 250
 TICK_S = 0.2
 PING_S = 15.0
 SETTLE_S = 3.0  # After a client left: how long to wait for the usage of what it had.
+CHARS_PER_TOKEN = 4
+NOTHING_USED = Usage()
 STREAM_BUFFER_BYTES = 1 << 20  # What a client may leave unread before its stream is cancelled.
 RETRY_AFTER_MS = 1_000
 
@@ -63,6 +66,7 @@ class Exchange:
         "done",
         "end",
         "envelope",
+        "events",
         "failure",
         "fetching",
         "first_data_at",
@@ -84,6 +88,7 @@ class Exchange:
         self.data: list[Data] = []  # Not streamed: the answer.
         self.end: End | None = None
         self.failure: Failure | None = None
+        self.events = 0  # Streamed.
         self.begun = False  # Something was sent to the client: this attempt is the last.
         self.chain_holder = self.return_holder = ""
         self.opened_at = self.chain_seen = self.return_seen = self.written_at = now
@@ -235,6 +240,7 @@ class Exchanges:
         # Asked before, not after: one event may be larger than the bound, and that is not the client's fault.
         behind = sink.unsent_bytes > self._timings.stream_buffer_bytes
         sink.send(data)
+        exchange.events += len(data)
         exchange.written_at = exchange.chain_seen
         if behind:
             metrics.SLOW_CONSUMERS.inc()
@@ -278,7 +284,7 @@ class Exchanges:
 
     def _fail(self, exchange: Exchange, failure: Failure) -> None:
         if exchange.end is None and exchange.failure is None:
-            exchange.failure = failure
+            exchange.failure = _settled(exchange, failure) if exchange.begun else failure
             self._resolve(exchange)
 
     def _resolve(self, exchange: Exchange) -> None:
@@ -374,3 +380,11 @@ class Exchanges:
         metrics.REPUBLISHED.labels("stage_lost").inc()
         exchange.again, exchange.again_until = 0, 0.0  # It was taken once: what comes now has a grace of its own.
         self._publish_next(exchange)
+
+
+def _settled(exchange: Exchange, failure: Failure) -> Failure:
+    """With what was used up: when nobody can say, about four characters a token went out and one token an event came."""
+    if failure.usage != NOTHING_USED or exchange.head is None:
+        return failure
+    usage = Usage(input=len(bytes(exchange.envelope.body)) // CHARS_PER_TOKEN, output=exchange.events, estimated=True)
+    return msgspec.structs.replace(failure, usage=usage, cost=money.cost(usage, exchange.head.price))

@@ -61,7 +61,7 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         api=context.route.api,
         method=context.method if context.method in METHODS else "",
         route=context.route.name,
-        model=model if settled.serves(model) else "",  # A name that we do not know may be anything.
+        model=model if is_a_name(model, failure, settled) else "",
         endpoint=head.endpoint or (failure.endpoint if failure is not None else ""),
         provider=head.provider or (failure.provider if failure is not None else ""),
         provider_model=head.model or (failure.model if failure is not None else ""),
@@ -85,6 +85,11 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         policy=settled.snapshot.revision,
         instance=instance,
     )
+
+
+def is_a_name(model: str, failure: Failure | None, settled: Settled) -> bool:
+    """A name that we do not know, or that a guard has refused, may be anything."""
+    return settled.serves(model) and not (failure is not None and failure.param == "model")
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -334,6 +334,7 @@ class Call:
             retries=self._envelope.step,
             headers=reexposed(headers),
             findings=self._envelope.findings,
+            price=attempt.price,
             dropped=self._dropped,
         )
 

@@ -111,6 +111,9 @@ class Inspect:
             self._bus.forward(REQUEST_ROUTE, masked)
             return
         deposited = body_ref if body_ref != envelope.body_ref else ""
+        earlier = self.sessions.get(envelope.id)
+        if earlier is not None and earlier.attempt > envelope.attempt:
+            return  # This one was looked at for so long that the edge has published the request again.
         session = self._open(envelope, answer, examined.originals, findings, deposited)
         try:
             self._bus.forward(REQUEST_ROUTE, structs.replace(masked, reply_to=self._bus.address))
@@ -165,6 +168,10 @@ class Session:
         self._bus.expect(envelope, self.receive)
         remaining_s = envelope.deadline_ms / 1000 - inspect._now()
         self._expiry = asyncio.get_running_loop().call_later(max(0.0, remaining_s), self._expire)
+
+    @property
+    def attempt(self) -> int:
+        return self._envelope.attempt
 
     def _expire(self) -> None:
         metrics.EXPIRED.inc()
@@ -225,7 +232,8 @@ class Session:
             case End():
                 return [*self._data(b"", ""), frame]
             case Failure():
-                found = frame if frame.findings else structs.replace(frame, findings=self._findings)
+                message = frame.message if self._passage is None else self._passage.restorer.text(frame.message)
+                found = structs.replace(frame, message=message, findings=frame.findings or self._findings)
                 return [*self._data(b"", ""), found]
             case Head():
                 return [frame if frame.findings else structs.replace(frame, findings=self._findings)]

@@ -11,7 +11,7 @@ from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart
 from llmproxy.shield.guards.base import Guard
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
-from llmproxy.shield.verdict import Allow, Finding
+from llmproxy.shield.verdict import Allow, Finding, Mask
 from llmproxy.shield.verdict import Block as Refuse
 
 FIRST_PRIORITY, MASK_PRIORITY = 10, 90
@@ -96,6 +96,8 @@ class Look:
                     continue
                 case Refuse() as refusal:
                     return self._refuse(refusal, segment, inspection, index)
+                case Mask() as seen if segment.path == "model":  # It is a name to route by: nothing can stand for it.
+                    return self._refuse(Refuse(seen.findings), segment, inspection, index)
                 case seen:
                     inspection.seen.setdefault(index, []).extend(seen.findings)
                     inspection.work += len(seen.findings)

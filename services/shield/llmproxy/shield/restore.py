@@ -76,6 +76,8 @@ class Restorer(Protocol):
 
     def chunk(self, event: bytes) -> list[bytes]: ...
     def end(self) -> list[bytes]: ...
+    def text(self, text: str) -> str:
+        """Words about the answer: an error message may quote the request."""
 
 
 class Whole:
@@ -83,6 +85,9 @@ class Whole:
 
     def __init__(self, originals: Mapping[str, str]) -> None:
         self._originals = Originals(originals)
+
+    def text(self, text: str) -> str:
+        return unmask(text, self._originals.in_text)
 
     def chunk(self, event: bytes) -> list[bytes]:
         return [whole(event, self._originals)]
@@ -98,6 +103,9 @@ class Stream:
         self._originals = Originals(originals)
         self._windows: dict[Channel, Window] = {}
         self._last: dict[str, Any] = {}
+
+    def text(self, text: str) -> str:
+        return unmask(text, self._originals.in_text)
 
     def chunk(self, event: bytes) -> list[bytes]:
         tree = msgspec.json.decode(event)
