@@ -476,3 +476,27 @@ def test_the_configuration_bucket_can_be_read_by_every_service(wires: Opened) ->
             assert found["test"] == value
 
     run(scenario, wires)
+
+
+def test_a_body_whose_sender_left_while_it_was_stored_leaves_nothing_behind(real_nats: Any) -> None:
+    async def main() -> None:
+        admin, edge = await real_nats.connect("admin"), await real_nats.connect("edge")
+        await admin.provision()
+
+        async def stored_bytes() -> int:
+            info = await edge._jetstream.stream_info(f"OBJ_{BODIES_BUCKET}")
+            return int(info.state.bytes)
+
+        before = await stored_bytes()
+        sending = asyncio.create_task(edge.deposit(BODIES_BUCKET, str(uuid.uuid4()), bytes(8 << 20)))
+        while await stored_bytes() < before + (1 << 18):
+            await asyncio.sleep(0)
+        assert sending.cancel()
+        await asyncio.wait({sending})
+        async with asyncio.timeout(10):
+            while await stored_bytes() > before + (1 << 16):  # A deleted object's marker stays for its time to live.
+                await asyncio.sleep(0.05)
+        await edge.close()
+        await admin.close()
+
+    asyncio.run(main())
