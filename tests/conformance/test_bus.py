@@ -17,6 +17,8 @@ from llmproxy.common.channels import (
     EVENT_REQUEST_ANSWERED,
     HOLDING,
     KEYS_BUCKET,
+    LEDGER_ANSWER,
+    LEDGER_QUERY,
     REQUEST_CALL,
     REQUEST_INSPECT,
     REQUEST_ROUTE,
@@ -24,6 +26,7 @@ from llmproxy.common.channels import (
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.frames import Data, End, Failure, Frame, Head
+from llmproxy.common.ledger_questions import LedgerPage, LedgerQuery
 from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.common.testing import envelope
 
@@ -462,6 +465,34 @@ def test_a_connection_that_the_server_ends_with_a_complaint_comes_back(real_nats
         await edge.close()
 
     asyncio.run(scenario())
+
+
+def test_questions_are_answered_by_who_leaves_and_after_one_that_failed(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        admin, audit = await started(w, "admin"), await started(w, "audit")
+        entered = asyncio.Event()
+
+        async def answer(question: LedgerQuery) -> None:
+            if question.tenant == "broken":
+                raise RuntimeError("a bug")
+            entered.set()
+            await asyncio.sleep(0.05)
+            audit.publish(LEDGER_ANSWER, LedgerPage(), address=question.address, id=question.id)
+
+        await audit.answer_questions(LEDGER_QUERY, answer)
+
+        def ask(tenant: str, timeout_s: float) -> Any:
+            question = LedgerQuery(address=admin.address, id=uuid.uuid4().hex, tenant=tenant)
+            return admin.ask(LEDGER_QUERY, question, LEDGER_ANSWER, question.id, timeout_s)
+
+        with pytest.raises(Unavailable):
+            await ask("broken", 0.1)
+        asking = asyncio.create_task(ask("fine", WAIT_S))
+        await asyncio.wait_for(entered.wait(), WAIT_S)
+        await audit.leave()
+        assert await asking == LedgerPage()
+
+    run(scenario, wires)
 
 
 def test_the_configuration_bucket_can_be_read_by_every_service(wires: Opened) -> None:

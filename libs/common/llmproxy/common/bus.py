@@ -31,6 +31,7 @@ EVENTS_GATHER_S = 0.02  # Events of one subject that come within this time share
 EVENTS_PER_MESSAGE = 500  # Under the server's limit for a message.
 EVENTS_MAX = 10_000  # Gathered at once; what is more is not told.
 DRAIN_S = 60.0
+QUESTIONS_S = 10.0  # For the answers to questions that had arrived when a service leaves.
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,7 @@ class Bus:
         self._subscriptions: list[Subscription] = []
         self._events: dict[str, list[bytes]] = {}
         self._workers: list[asyncio.Task[None]] = []
+        self._questions: list[asyncio.Queue[Any]] = []
         self._ticker: asyncio.Task[None] | None = None
         self._discards: set[asyncio.Task[None]] = set()
         self._bounce_prefix = f"{channels.ROOT}.bounce.{self.address}."
@@ -362,8 +364,13 @@ class Bus:
                     await handle(question)
                 except GatewayError as error:
                     log.warning("%s: %s", channel.pattern, error.message)
+                except Exception as error:  # noqa: BLE001 - the next question must find somebody; as in serve
+                    log.error("%s: %s at %s", channel.pattern, type(error).__name__, place(error))
+                finally:
+                    queue.task_done()
 
         self._serving.append(await self._listen(channel.filter(), receive, channel.queue))
+        self._questions.append(queue)
         self._workers.append(asyncio.create_task(work()))
 
     # -- holding
@@ -481,6 +488,10 @@ class Bus:
         serving, self._serving = self._serving, []
         for subscription in serving:
             await subscription.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUESTIONS_S):
+                for questions in self._questions:
+                    await questions.join()
 
     async def drain(self, timeout_s: float = DRAIN_S) -> None:
         """Leaves, finishes what is held, flushes and closes. What is still held after `timeout_s` is cancelled."""

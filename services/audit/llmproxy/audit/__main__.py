@@ -44,6 +44,7 @@ async def run(context: Context[Settings]) -> None:
         context.ready()
         await context.stop.wait()
         await ledger.finish()
+        await bus.leave()  # Questions that have arrived need the reader.
         writing.cancel()
 
 
