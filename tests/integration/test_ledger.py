@@ -68,7 +68,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]], what: str) -> Non
 
 
 async def run_sql(dsn: str, statement: str, *arguments: object) -> list[Any]:
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(dsn, timeout=5)  # A dead server's socket may still take connections.
     try:
         return list(await connection.fetch(statement, *arguments))
     finally:
@@ -268,7 +268,7 @@ def test_what_somebody_with_the_database_password_changes_is_found(
         kept = await run_sql(dsn, "SELECT * FROM ledger")
         await run_sql(dsn, statement)
         found = await checked(dsn, folder)
-        connection = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(dsn, timeout=5)  # A dead server's socket may still take connections.
         await connection.execute("DELETE FROM ledger")
         await connection.copy_records_to_table("ledger", records=[tuple(row) for row in kept])
         await connection.close()
@@ -324,7 +324,7 @@ def test_a_ledger_forged_from_the_start_needs_the_signing_key(sound: tuple[str, 
 
     async def scenario() -> None:
         kept = await run_sql(dsn, "SELECT * FROM ledger")
-        connection = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(dsn, timeout=5)  # A dead server's socket may still take connections.
         await connection.execute("DELETE FROM ledger")
         pairs = [(columns(record(n, cost=1)), canonical(record(n, cost=1))) for n in range(1, 11)]
         await connection.copy_records_to_table("ledger", records=extend(GENESIS, pairs))

@@ -18,6 +18,7 @@ TIMEOUT_S = 0.05
 FAILURES_TO_OPEN = 3
 OPEN_S = 1.0
 CONNECTIONS_MAX = 16  # Callers beyond them wait, within their budget.
+LINES_MAX = 12  # Of them, for scripts; the rest is for everything else.
 RETRIES = 1  # For a connection that the server closed meanwhile; whoever waits longer has other plans.
 
 Value = bytes | int | None
@@ -71,6 +72,7 @@ class Redis:
         )
         self._pool = pool
         self._client: Client = Client.from_pool(pool)
+        self._free = asyncio.Semaphore(LINES_MAX)  # Lines are kept, not given back: the pool would never wake a waiter.
         self._lines: list[AbstractConnection] = []  # Connected, and between two script calls.
         self._timeout_s, self._monotonic = timeout_s, monotonic
         self._failures = 0
@@ -107,6 +109,10 @@ class Redis:
 
         A kept connection that the server has closed meanwhile is replaced, once, as redis-py does.
         """
+        async with self._free:
+            return await self._exchange(command)
+
+    async def _exchange(self, command: bytes) -> object:
         while True:
             kept = bool(self._lines)
             line = self._lines.pop() if kept else await self._pool.get_connection()  # type: ignore[no-untyped-call]
