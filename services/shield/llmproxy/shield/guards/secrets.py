@@ -9,7 +9,7 @@ import zlib
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import log2
 
 from llmproxy.common import keyring
@@ -119,7 +119,7 @@ def is_drawn(value: str) -> bool:
         return False
     if all(WORDY.fullmatch(word) for part in PARTS.split(value) for word in CAMEL.split(part)):
         return False
-    return MIXED.search(value) is not None or _turns(value) >= 6
+    return MIXED.search(value) is not None or _turns(value) >= TURNS_MIN
 
 
 def _turns(value: str) -> int:
@@ -156,26 +156,35 @@ def _keys(vendor: Vendor, literal: bytes, text: str, data: bytes) -> Iterator[Fi
 
 # -- what somebody assigns, or says that it is one
 
-NAMES = (b"key", b"token", b"secret", b"access", b"private", b"cred", b"auth", b"bearer", b"pass", b"pat", b"pwd", b"sess", b"cookie", b"sid")
+TURNS_MIN = 6
+VENDOR_NAMED_CHARS_MIN = 24
+NAMES = (b"key", b"token", b"secret", b"access", b"private", b"cred", b"auth", b"bearer", b"pass", b"pwd", b"api", b"pat", b"session", b"sessid", b"cookie", b"sid")
 NAME_CHARS = 48  # How far before a value its name may begin.
 ASSIGNED = re.compile(
     r"(?:secret|token|passw(?:or)?d|passwd|pwd|api|key|private|access|credentials?|auth(?:orization)?|bearer|session|sessid|cookie"
-    r"|sid|[_-]pat)(?![a-z]{3})[\w-]{0,12}?[\"'\])}]{0,3}"
+    r"|(?<![a-z])sid|(?<=[_-])pat)(?![a-z]{3})[\w-]{0,12}?[\"'\])}]{0,3}"
     r"(?:\s{0,3}(?:=>|:=|==?|:)\s{0,3}|,\s?|\s(?:is|was|ist|es|est)\s:?\s?|[\s-])[\"'`]?(?:(?:bearer|basic|token)\s)?"
     r"[\"'`]?(?=([^\s\"'`,;<>(){}\[\]|\\]{16,512}))",
     re.IGNORECASE,
 )
+VENDOR_NAMES = frozenset(
+    (
+        b"adafruit airtable algolia alibaba amplitude anypoint apollo artifactory asana atlassian auth0 bitbucket "
+        b"bitly braintree bugsnag buildkite checkly circleci clearbit cloudflare cloudinary cloudsmith codacy "
+        b"codecov coinbase confluent contentful coveralls crowdin datadog deepgram dockerhub doppler dropbox "
+        b"elastic elevenlabs etherscan facebook fastly figma finnhub freshdesk gitter grafana harness heroku "
+        b"honeycomb hubspot infura intercom jfrog jira jumpcloud klaviyo kraken launchdarkly linkedin lokalise "
+        b"mailchimp mailgun mailjet mapbox mapquest messagebird mixpanel moralis netlify newrelic nexmo notion "
+        b"nytimes okta onesignal opsgenie pagerduty pastebin paypal paystack pinecone plaid postmark pushbullet "
+        b"pusher rapidapi rollbar salesforce scaleway segment sendbird sentry shodan shutterstock snyk sonarqube "
+        b"sparkpost splunk square sumologic telegram travis travisci trello twitch twitter typeform vercel "
+        b"virustotal vonage wakatime webflow zendesk zoho "
+    ).split()
+)
+WORDS = re.compile(rb"[a-z][a-z0-9]{3,15}")
 VENDOR_NAMED = re.compile(
-    r"(?<![A-Za-z])(?:adafruit|airtable|algolia|alibaba|amplitude|anypoint|apollo|artifactory|asana|atlassian|auth0|bitbucket|bitly"
-    r"|braintree|bugsnag|buildkite|checkly|circleci|clearbit|cloudflare|cloudinary|cloudsmith|codacy|codecov|coinbase|confluent"
-    r"|contentful|coveralls|crowdin|datadog|deepgram|dockerhub|doppler|dropbox|elastic|elevenlabs|etherscan|facebook|fastly|figma"
-    r"|finnhub|freshdesk|gitter|grafana|harness|heroku|honeycomb|hubspot|infura|intercom|jfrog|jira|jumpcloud|klaviyo|kraken"
-    r"|launchdarkly|linkedin|lokalise|mailchimp|mailgun|mailjet|mapbox|mapquest|messagebird|mixpanel|moralis|netlify|newrelic"
-    r"|nexmo|notion|nytimes|okta|onesignal|opsgenie|pagerduty|pastebin|paypal|paystack|pinecone|plaid|postmark|pushbullet|pusher"
-    r"|rapidapi|rollbar|salesforce|scaleway|segment|sendbird|sentry|shodan|shutterstock|snyk|sonarqube|sparkpost|splunk|square"
-    r"|sumologic|telegram|travis(?:ci)?|trello|twitch|twitter|typeform|vercel|virustotal|vonage|wakatime|webflow|zendesk|zoho)"
-    r"(?![a-z])[\s\"'=:_.-]{1,4}(?:[A-Za-z_]{0,12}[\s\"'=:-]{1,4})?(?=([^\s\"'`,;<>(){}\[\]|\\/]{24,200}))",
-    re.IGNORECASE,
+    r"(?<![A-Za-z])([A-Za-z][A-Za-z0-9]{3,15})[\s\"'=:_.-]{1,4}(?:[A-Za-z_]{0,12}[\s\"'=:-]{1,4})?"
+    r"(?=([^\s\"'`,;<>(){}\[\]|\\/]{24,200}))"
 )
 """A vendor's name directly before a token is a name for it."""
 
@@ -189,24 +198,41 @@ NOT_NAMED = re.compile(
 
 def _assigned(text: str, lower: bytes, words: list[tuple[int, int]]) -> Iterator[Finding]:
     for first, end in words:
+        if MIXED.search(text, first, end) is None and _turns(text[first:end]) < TURNS_MIN:
+            continue
         begin = max(0, first - NAME_CHARS)
         window = lower[begin : min(end, first + NAME_CHARS)]
-        named = any(name in window for name in NAMES)
-        done = begin
-        for pattern in (ASSIGNED, VENDOR_NAMED) if named else (VENDOR_NAMED,):
-            for match in pattern.finditer(text, begin, end):
-                start, stop = match.span(1)
-                start, stop = _trim(text, start, stop)
-                if (
-                    start < done
-                    or stop <= first
-                    or NOT_NAMED.search(text, max(begin, start - NAME_CHARS), start) is not None
-                ):
-                    continue
-                if text[stop : stop + 1] != "(" and stop - start >= WORD_CHARS_MIN and is_drawn(text[start:stop]):
-                    yield Finding("secret.assigned", start, stop)
-                    done = stop
-                    break
+        span = _first_value(_named(window, text, begin), text, begin, first)
+        if span is None and end - first >= VENDOR_NAMED_CHARS_MIN and not VENDOR_NAMES.isdisjoint(WORDS.findall(window)):
+            named = (one for one in VENDOR_NAMED.finditer(text, begin, end) if one[1].lower().encode() in VENDOR_NAMES)
+            span = _first_value(named, text, begin, first)
+        if span is not None:
+            yield Finding("secret.assigned", *span)
+
+
+def _named(window: bytes, text: str, begin: int) -> Iterator[re.Match[str]]:
+    for name in NAMES:
+        at = window.find(name)
+        while at >= 0:
+            match = ASSIGNED.match(text, begin + at)
+            if match is not None:
+                yield match
+            at = window.find(name, at + len(name))
+
+
+def _first_value(matches: Iterable[re.Match[str]], text: str, begin: int, first: int) -> tuple[int, int] | None:
+    """The first match whose value reaches into the word at `first`, and was drawn by a machine."""
+    for match in matches:
+        start, stop = _trim(text, *match.span(match.lastindex or 0))
+        if (
+            stop > first
+            and stop - start >= WORD_CHARS_MIN
+            and text[stop : stop + 1] != "("
+            and NOT_NAMED.search(text, max(begin, start - NAME_CHARS), start) is None
+            and is_drawn(text[start:stop])
+        ):
+            return start, stop
+    return None
 
 
 STILL_NAME = re.compile(r"[A-Za-z_]{1,24}[=:]{1,2}|(?:key|token|secret)[-_=:]")
@@ -224,9 +250,9 @@ def _trim(text: str, start: int, stop: int) -> tuple[int, int]:
 
 # -- passwords
 
-PASSWORD_NAMES = (b"pass", b"pwd", b"kennwort", b"contrase", b"mot de passe", b"senha", b"wachtwoord", b"identified by")
+PASSWORD_NAMES = (b"pass", b"pwd", b"kennwort", b"contrase", b"senha", b"wachtwoord", b"identified by")
 PASSWORD = re.compile(
-    r"(?:pass(?:word|wort|wd|phrase|code|w)?|pwd|kennwort|contrase.a|mot de passe|senha|wachtwoord|identified by)(?![a-z]{2})"
+    r"(?:pass(?:word|wort|wd|phrase|code|w|e)?|pwd|kennwort|contrase.a|senha|wachtwoord|identified by)(?![a-z]{2})"
     r"[\w-]{0,16}?[\"'\])]{0,3}"
     r"(?P<sign>\s{0,3}(?:=>|:=|==?|:)\s{0,3}|(?:\s(?:for|of|to|on)\s[\w@.\s-]{1,40}?)?\s(?:is|was|ist|es|est|é)\s?:?\s?|(?<=by)\s|(?<=--password)\s)"
     r"(?:(?P<quote>[\"'`])(?P<quoted>[^\"'`\n]{4,128})(?P=quote)|[\"'`]?(?P<bare>[^\s\"'`,;<>]{6,128}))",
