@@ -42,7 +42,7 @@ def _findings(text: str) -> Iterator[Finding]:
     words = [
         (start, end)
         for start, end in glance.long_words(data, WORD_CHARS_MIN)
-        if DIGIT.search(data, start, end) or CASES.search(data, start, end)
+        if MIXED_BYTES.search(data, start, end) or _turns(text[start:end]) >= TURNS_MIN
     ]
     if words:
         yield from _vendor_keys(text, data, words)
@@ -54,10 +54,6 @@ def _findings(text: str) -> Iterator[Finding]:
     yield from _passwords(text, lower)
     if b"basic" in lower:
         yield from _basic(text, lower)
-
-
-DIGIT = re.compile(rb"\d")
-CASES = re.compile(rb"[a-z][A-Z][a-z]{0,2}[A-Z]|[A-Z]{16}")
 
 
 # -- checks
@@ -105,7 +101,8 @@ def _is_stand_in(value: str) -> bool:
     return STAND_IN.search(value) is not None or len(set(value)) < 5
 
 
-MIXED = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{8,}|[A-Za-z]\d[A-Za-z]\d|\d{30,}", re.ASCII)
+MIXED = re.compile(r"(?:[A-Za-z]\d|\d[A-Za-z])(?:(?<=[A-Za-z0-9]{8})|(?<=[A-Za-z0-9]{4})(?=[A-Za-z0-9]{4})|(?=[A-Za-z0-9]{6}))|[A-Za-z]\d[A-Za-z]\d|\d{30}", re.ASCII)
+MIXED_BYTES = re.compile(MIXED.pattern.encode())
 WORDY = re.compile(r"[A-Z]?[a-z]{2,15}\d{0,4}|[A-Z]{2,12}\d{0,4}|\d{1,8}|[a-zA-Z]?")
 PARTS = re.compile(r"[-_./:+=@#]+")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -131,27 +128,48 @@ def _turns(value: str) -> int:
 
 
 def _vendor_keys(text: str, data: bytes, words: list[tuple[int, int]]) -> Iterator[Finding]:
-    said = b" ".join([data[start:end] for start, end in words])
-    for vendor in VENDORS:
+    for first, end in words:
+        done = first
+        for begin in BEGINS.finditer(data, first, end):
+            start = begin.start()
+            for vendor in BY_HEAD.get(data[start : start + HEAD_CHARS], ()) if start >= done else ():
+                match = vendor.pattern.match(text, start) if data.startswith(vendor.literals, start) else None
+                if match is not None and _is_key(vendor, match[match.lastindex or 0]):
+                    yield Finding(f"secret.{vendor.name}", *match.span(match.lastindex or 0))
+                    done = match.end()
+                    break
+    for vendor in INSIDE:
         for literal in vendor.literals:
-            if literal in said:
-                yield from _keys(vendor, literal, text, data)
+            if literal in data:
+                yield from _around(vendor, literal, text, data)
 
 
-def _keys(vendor: Vendor, literal: bytes, text: str, data: bytes) -> Iterator[Finding]:
+def _around(vendor: Vendor, literal: bytes, text: str, data: bytes) -> Iterator[Finding]:
+    """A key whose telling part is not its beginning."""
     done = 0
     for at in glance.places(data, literal):
-        if at < done:
-            continue
-        start = max(at - vendor.before, done)
-        match = (
-            vendor.pattern.search(text, start, at + vendor.chars_max)
-            if vendor.before
-            else vendor.pattern.match(text, at)
-        )
-        if match is not None and _is_key(vendor, match[match.lastindex or 0]):
-            yield Finding(f"secret.{vendor.name}", *match.span(match.lastindex or 0))
-            done = match.end()
+        if at >= done:
+            match = vendor.pattern.search(text, max(at - vendor.before, done), at + vendor.chars_max)
+            if match is not None and _is_key(vendor, match[match.lastindex or 0]):
+                yield Finding(f"secret.{vendor.name}", *match.span(match.lastindex or 0))
+                done = match.end()
+
+
+HEAD_CHARS = 2
+BEGINS = re.compile(rb"(?<![A-Za-z0-9_])[A-Za-z0-9]")
+INSIDE = tuple(vendor for vendor in VENDORS if vendor.before)
+
+
+def _by_head() -> dict[bytes, tuple[Vendor, ...]]:
+    heads: dict[bytes, tuple[Vendor, ...]] = {}
+    for vendor in VENDORS:
+        for head in {literal[:HEAD_CHARS] for literal in vendor.literals if not vendor.before}:
+            heads[head] = (*heads.get(head, ()), vendor)
+    return heads
+
+
+BY_HEAD = _by_head()
+"""The first two characters of a key -> whose it may be."""
 
 
 # -- what somebody assigns, or says that it is one
@@ -198,8 +216,6 @@ NOT_NAMED = re.compile(
 
 def _assigned(text: str, lower: bytes, words: list[tuple[int, int]]) -> Iterator[Finding]:
     for first, end in words:
-        if MIXED.search(text, first, end) is None and _turns(text[first:end]) < TURNS_MIN:
-            continue
         begin = max(0, first - NAME_CHARS)
         window = lower[begin : min(end, first + NAME_CHARS)]
         span = _first_value(_named(window, text, begin), text, begin, first)
