@@ -21,7 +21,9 @@ def _table(**classes: bytes) -> bytes:
 
 
 _SHAPE = _table(a=LETTERS, **{"0": DIGITS})
-_HEX = _table(h=DIGITS + b"abcdefABCDEF", **{":": b"-"})
+_COLONS = _table(**{":": b"-"})
+_HEX_DIGITS = DIGITS + b"abcdefABCDEF"
+_HEX_OR_COLON = frozenset(_HEX_DIGITS + b":")
 _WORD = bytes(ord("x") if 32 < code < 127 and code not in WORD_BREAKS else ord(" ") for code in range(256))
 SEPARATORS = b" ()./-_"
 
@@ -41,9 +43,16 @@ def joined(data: bytes) -> bytes:
     return data.translate(_SHAPE, SEPARATORS)
 
 
-def hexadecimal(data: bytes) -> bytes:
-    """Hexadecimal digits as `h`, dashes as colons."""
-    return data.translate(_HEX)
+def gaps(data: bytes) -> bytes:
+    """Colons and dashes between hexadecimal digits come together, and other text stays between them."""
+    return data.translate(_COLONS, _HEX_DIGITS)
+
+
+def begin_of(data: bytes, at: int, least: int) -> int:
+    """Where the hexadecimal digits and colons before a place begin."""
+    while at > least and data[at - 1] in _HEX_OR_COLON:
+        at -= 1
+    return at
 
 
 def long_words(data: bytes, at_least: int) -> Iterator[tuple[int, int]]:
