@@ -58,7 +58,7 @@ def _findings(text: str) -> Iterator[Finding]:
 
 
 RUN = re.compile(r"\d(?:[ ()./_-]{0,3}\d){5,39}", re.ASCII)
-MOMENT = re.compile(rb"0000([-/.])00\1000?(?: 00)?")
+MOMENT = re.compile(rb"0000([-/.])00(?:\1)000?(?: 00)?")
 
 
 def _numbers(page: Page) -> Iterator[Finding]:
@@ -70,23 +70,24 @@ def _numbers(page: Page) -> Iterator[Finding]:
             continue
         count = end - start if run[0].isdecimal() else sum(map(str.isdecimal, run[0]))
         first, last = max(0, start - PLACE_CHARS_BEFORE), min(len(text), end + PLACE_CHARS_AFTER)
+        is_spaced = count < end - start
+        before = page.lower[max(0, start - CONTEXT_CHARS) : start]
         if count >= 12:
             yield from _cards(text, first, last, end)
-        if count >= 9:
+        if count >= 9 and (is_spaced or b"ssn" in before or b"social" in before):
             yield from _ssns(text, first, last, start, end)
         if count >= 7:
-            yield from _phones(text, first, last, start, end)
-        yield from _ids(page, start, end, count)
+            yield from _phones(text, first, last, start, end, before, is_spaced=is_spaced)
+        yield from _ids(page, before, start, end, count)
 
 
-def _ids(page: Page, start: int, end: int, count: int) -> Iterator[Finding]:
-    first = max(0, start - CONTEXT_CHARS)
-    before = page.lower[first:start]
-    for number in NUMBERS:
+def _ids(page: Page, before: bytes, start: int, end: int, count: int) -> Iterator[Finding]:
+    said = [word for word in WORDS if word in before]
+    for number in NUMBERS if said else EVIDENT:
         if count < number.digits_min:
             continue
         if number.words:
-            ends = [at + len(word) for word in number.words if (at := before.rfind(word)) >= 0]
+            ends = [before.rfind(word) + len(word) for word in said if word in number.words]
             if not ends or (number.kind in ONE_LINE and b"\n" in before[max(ends) :]):
                 continue
         for match in number.pattern.finditer(page.text, max(0, start - PLACE_CHARS_BEFORE), min(len(page.text), end + 8)):
@@ -95,23 +96,19 @@ def _ids(page: Page, start: int, end: int, count: int) -> Iterator[Finding]:
                 break
 
 
+EVIDENT = tuple(number for number in NUMBERS if not number.words)
+WORDS = tuple(sorted({word for number in NUMBERS for word in number.words}))
 ONE_LINE = frozenset({"bank_account", "passport", "driver_license", "medical_record", "license_plate"})
 """Kinds of which only the words before them tell: those must be on the same line."""
-
-CODED = (b"aaaaa0000a", b"aaaaaa00a00a000a", b"a00a00", b"aa000000", b"a000000", b"aa00aaaa", b"aa00")
-STATED = (b"passport", b"reisepass", b"ausweis", b"swift", b"bic", b"plate", b"kennzeichen")
-CODES = tuple(number for number in NUMBERS if number.kind in ("in_pan", "it_fiscal_code", "passport"))
-CODE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z0-9]{0,15}\d)[A-Za-z][A-Za-z0-9]{8,15}(?![A-Za-z0-9])", re.ASCII)
 
 
 def _coded(page: Page) -> Iterator[Finding]:
     """What has its digits apart: IBANs by their first four, PAN, codice fiscale, German passports."""
     yield from _ibans(page)
     shape = page.shape
-    for form, width in ((b"aaaaa0000a", 10), (b"aaaaaa00a00a000a", 16), (b"a00a00a00", 9)):
-        if form in shape:
-            for at in glance.places(shape, form):
-                yield from _ids(page, at, at + width, 7)
+    for form in (b"aaaaa0000a", b"aaaaaa00a00a000a", b"a00a00a00"):
+        for at in glance.places(shape, form):
+            yield from _ids(page, page.lower[max(0, at - CONTEXT_CHARS) : at], at, at + len(form), 7)
 
 
 # -- dates of birth
@@ -460,27 +457,34 @@ PHONE_SAID = re.compile(
     r"(?: (?:number|no|me|us|at|on|is|number is|me at|us at|me back at|us back at))?\b[\s.:#=\"']{0,4}(?:at |on |is |est le |est |ist |es )?\Z|(?:电话|手机|電話)[ :：]{0,3}\Z",
     re.IGNORECASE,
 )
-PHONE_CONTEXT = re.compile(
-    r"phone|\btel|telefon|mobil|\bcell|\bfax|whatsapp|hotline|\bcall|\bsms|\btext|num[eé]ro|m[oó]vil|desk|office|handy|reach|电话|手机|電話", re.IGNORECASE
-)
+PHONE_WORDS = (b"phone", b"tel", b"mobil", b"cell", b"fax", b"whatsapp", b"hotline", b"call", b"sms", b"text", b"num?ro", b"numero", b"m?vil", b"movil", b"t?l", b"desk", b"office", b"handy", b"??")
 PHONE_CONTEXT_CHARS = 28
 DATE = re.compile(r"\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4}")
 
 
-def _phones(text: str, first: int, last: int, start: int, end: int) -> Iterator[Finding]:
-    for pattern in (INTERNATIONAL, NORTH_AMERICAN, TRUNK):
+def _phones(
+    text: str, first: int, last: int, start: int, end: int, before: bytes, *, is_spaced: bool
+) -> Iterator[Finding]:
+    patterns = []
+    if "+" in text[first:start] or text.startswith("00", start):
+        patterns.append(INTERNATIONAL)
+    if is_spaced:
+        patterns.append(NORTH_AMERICAN)
+        if text[start] == "0":
+            patterns.append(TRUNK)
+    for pattern in patterns:
         for match in pattern.finditer(text, first, last):
             if match.start() >= end:
                 break
             digits = _only_digits(match[0])
             if 8 <= len(digits) <= 21 and len(set(digits)) > 2:
                 yield Finding("phone", *match.span())
-    if PHONE_CONTEXT.search(text, max(0, start - PHONE_CONTEXT_CHARS - 2), start):
+    if any(word in before for word in PHONE_WORDS):
         for match in IN_CONTEXT.finditer(text, first, last):
             if match.start() >= end:
                 break
-            before = text[max(0, match.start() - PHONE_CONTEXT_CHARS) : match.start()]
-            if PHONE_SAID.search(before) and not DATE.match(match[0]):
+            said = text[max(0, match.start() - PHONE_CONTEXT_CHARS) : match.start()]
+            if PHONE_SAID.search(said) and not DATE.match(match[0]):
                 yield Finding("phone", *match.span())
 
 

@@ -39,11 +39,7 @@ class Secrets:
 def _findings(text: str) -> Iterator[Finding]:
     data = glance.plain(text)
     lower = data.lower()
-    words = [
-        (start, end)
-        for start, end in glance.long_words(data, WORD_CHARS_MIN)
-        if MIXED_BYTES.search(data, start, end) or _turns(text[start:end]) >= TURNS_MIN
-    ]
+    words = [(start, end) for start, end in glance.long_words(data, WORD_CHARS_MIN) if _may_be_drawn(data[start:end])]
     if words:
         yield from _vendor_keys(text, data, words)
         yield from _assigned(text, lower, words)
@@ -54,6 +50,20 @@ def _findings(text: str) -> Iterator[Finding]:
     yield from _passwords(text, lower)
     if b"basic" in lower:
         yield from _basic(text, lower)
+
+
+RUNS = re.compile(rb"[A-Za-z0-9]{8,}")
+ALTERNATING = re.compile(rb"[A-Za-z]\d[A-Za-z]\d")
+
+
+def _may_be_drawn(word: bytes) -> bool:
+    """Letters and digits mixed, or many changes of case: no other word holds a key."""
+    for run in RUNS.findall(word):
+        if not run.isalpha() and not (run.isdigit() and len(run) < DIGITS_MIN):
+            return True
+    if ALTERNATING.search(word) is not None:
+        return True
+    return not word.islower() and len(CAMEL_BYTES.findall(word)) >= TURNS_MIN
 
 
 # -- checks
@@ -101,11 +111,12 @@ def _is_stand_in(value: str) -> bool:
     return STAND_IN.search(value) is not None or len(set(value)) < 5
 
 
-MIXED = re.compile(r"(?:[A-Za-z]\d|\d[A-Za-z])(?:(?<=[A-Za-z0-9]{8})|(?<=[A-Za-z0-9]{4})(?=[A-Za-z0-9]{4})|(?=[A-Za-z0-9]{6}))|[A-Za-z]\d[A-Za-z]\d|\d{30}", re.ASCII)
-MIXED_BYTES = re.compile(MIXED.pattern.encode())
+DIGITS_MIN = 30  # Of a number without a letter that somebody calls a key.
+MIXED = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{8,}|[A-Za-z]\d[A-Za-z]\d|\d{30,}", re.ASCII)
 WORDY = re.compile(r"[A-Z]?[a-z]{2,15}\d{0,4}|[A-Z]{2,12}\d{0,4}|\d{1,8}|[a-zA-Z]?")
 PARTS = re.compile(r"[-_./:+=@#]+")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+CAMEL_BYTES = re.compile(rb"[a-z0-9][A-Z]")
 
 
 def is_drawn(value: str) -> bool:
