@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from string import ascii_letters, digits
 
 DIGITS, LETTERS = digits.encode(), ascii_letters.encode()
-WORD_BREAKS = b" \t\r\n\x0b\x0c\"'`,;<>(){}[]|\\"
+WORD_BREAKS = b" \t\r\n\x0b\x0c\"'`,;<>(){}[]|\\?"  # What is not ASCII is a question mark here.
 
 
 def _table(**classes: bytes) -> bytes:

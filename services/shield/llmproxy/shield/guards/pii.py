@@ -82,7 +82,8 @@ def _numbers(page: Page) -> Iterator[Finding]:
 
 
 def _ids(page: Page, before: bytes, start: int, end: int, count: int) -> Iterator[Finding]:
-    said = [word for word in WORDS if word in before]
+    is_said = not WORD_HEADS.isdisjoint(HEAD.findall(before))
+    said = [word for word in WORDS if word in before] if is_said else ()
     for number in NUMBERS if said else EVIDENT:
         if count < number.digits_min:
             continue
@@ -98,6 +99,10 @@ def _ids(page: Page, before: bytes, start: int, end: int, count: int) -> Iterato
 
 EVIDENT = tuple(number for number in NUMBERS if not number.words)
 WORDS = tuple(sorted({word for number in NUMBERS for word in number.words}))
+HEAD = re.compile(rb"(?<![a-z?])[a-z?][a-z?/][a-z?/#: ]")
+"""The first three characters of each word: a set of them is compared faster than sixty words are looked for."""
+
+WORD_HEADS = frozenset(word[:3] for word in WORDS)
 ONE_LINE = frozenset({"bank_account", "passport", "driver_license", "medical_record", "license_plate"})
 """Kinds of which only the words before them tell: those must be on the same line."""
 
@@ -113,7 +118,8 @@ def _coded(page: Page) -> Iterator[Finding]:
 
 # -- dates of birth
 
-BIRTH_WORDS = (b"birth", b"born", b"dob", b"d.o.b", b"geboren", b"geb.", b"geburt", b"naci", b"naiss", b"n?(e)", b"n? le", b"n?e le", b"nato il", b"nata il", b"nascita", b"urodz", b"geb datum")
+BIRTH_WORDS = (b"birth", b"born", b"dob", b"geboren", b"geb.", b"geburt", b"naci", b"naiss", b"n? le", b"n?e le", b"nato il", b"nata il", b"nascita", b"urodz", b"geb datum")
+BIRTH_HEADS = frozenset((b"bir", b"bor", b"dob", b"geb", b"nac", b"nai", b"n? ", b"n?e", b"nat", b"nas", b"uro"))
 BIRTH_CHARS = 40
 MONTHS = (
     r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz]|janv|f[eé]vr?|avr|juin|juil|ao[uû]t|ene|abr|ago|dic|gen|mag|giu|lug|set|ott|mei|maa)"
@@ -135,6 +141,8 @@ def _births(page: Page) -> Iterator[Finding]:
             continue
         first = max(0, at - BIRTH_CHARS)
         window = page.lower[first:at]
+        if BIRTH_HEADS.isdisjoint(HEAD.findall(window)):
+            continue
         ends = [place + len(word) for word in BIRTH_WORDS if (place := window.rfind(word)) >= 0]
         if ends:
             match = BIRTH_DATE.search(page.text, max(first + max(ends), done), at + 10)
@@ -457,7 +465,9 @@ PHONE_SAID = re.compile(
     r"(?: (?:number|no|me|us|at|on|is|number is|me at|us at|me back at|us back at))?\b[\s.:#=\"']{0,4}(?:at |on |is |est le |est |ist |es )?\Z|(?:电话|手机|電話)[ :：]{0,3}\Z",
     re.IGNORECASE,
 )
-PHONE_WORDS = (b"phone", b"tel", b"mobil", b"cell", b"fax", b"whatsapp", b"hotline", b"call", b"sms", b"text", b"num?ro", b"numero", b"m?vil", b"movil", b"t?l", b"desk", b"office", b"handy", b"??")
+PHONE_HEADS = frozenset(
+    (b"pho", b"tel", b"mob", b"cel", b"fax", b"wha", b"hot", b"cal", b"sms", b"tex", b"num", b"m?v", b"mov", b"t?l", b"des", b"off", b"han", b"cid")
+) | {b"??" + after for after in (b"?", b":", b" ")}  # The last three: CJK words.
 PHONE_CONTEXT_CHARS = 28
 DATE = re.compile(r"\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4}")
 
@@ -479,7 +489,7 @@ def _phones(
             digits = _only_digits(match[0])
             if 8 <= len(digits) <= 21 and len(set(digits)) > 2:
                 yield Finding("phone", *match.span())
-    if any(word in before for word in PHONE_WORDS):
+    if b"phone" in before or not PHONE_HEADS.isdisjoint(HEAD.findall(before)):
         for match in IN_CONTEXT.finditer(text, first, last):
             if match.start() >= end:
                 break

@@ -149,9 +149,10 @@ def _vendor_keys(text: str, data: bytes, words: list[tuple[int, int]]) -> Iterat
                     yield Finding(f"secret.{vendor.name}", *match.span(match.lastindex or 0))
                     done = match.end()
                     break
+    said = b" ".join([data[first:end] for first, end in words])
     for vendor in INSIDE:
         for literal in vendor.literals:
-            if literal in data:
+            if literal in said or (vendor.name == "aws" and literal in data):
                 yield from _around(vendor, literal, text, data)
 
 
