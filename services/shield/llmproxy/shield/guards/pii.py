@@ -82,9 +82,10 @@ def _numbers(page: Page) -> Iterator[Finding]:
 
 
 def _ids(page: Page, before: bytes, start: int, end: int, count: int) -> Iterator[Finding]:
-    is_said = not WORD_HEADS.isdisjoint(HEAD.findall(before))
-    said = [word for word in WORDS if word in before] if is_said else ()
-    for number in NUMBERS if said else EVIDENT:
+    said = [word for head in HEAD.findall(before) for word in WORDS_BY_HEAD.get(head, ()) if word in before]
+    shape = page.shape
+    is_lettered = b"a" in shape[max(0, start - 3) : start] or b"a" in shape[start : end + 2]
+    for number in NUMBERS if said else EVIDENT if is_lettered else EVIDENT_DIGITS:
         if count < number.digits_min:
             continue
         if number.words:
@@ -98,11 +99,12 @@ def _ids(page: Page, before: bytes, start: int, end: int, count: int) -> Iterato
 
 
 EVIDENT = tuple(number for number in NUMBERS if not number.words)
+EVIDENT_DIGITS = tuple(number for number in EVIDENT if number.kind in ("us_itin", "in_aadhaar", "fr_nir"))
 WORDS = tuple(sorted({word for number in NUMBERS for word in number.words}))
 HEAD = re.compile(rb"(?<![a-z?])[a-z?][a-z?/][a-z?/#: ]")
 """The first three characters of each word: a set of them is compared faster than sixty words are looked for."""
 
-WORD_HEADS = frozenset(word[:3] for word in WORDS)
+WORDS_BY_HEAD = {head: tuple(word for word in WORDS if word[:3] == head) for head in {word[:3] for word in WORDS}}
 ONE_LINE = frozenset({"bank_account", "passport", "driver_license", "medical_record", "license_plate"})
 """Kinds of which only the words before them tell: those must be on the same line."""
 

@@ -59,6 +59,8 @@ ALTERNATING = re.compile(rb"[A-Za-z]\d[A-Za-z]\d")
 def _may_be_drawn(word: bytes) -> bool:
     """Letters and digits mixed, or many changes of case: no other word holds a key."""
     for run in RUNS.findall(word):
+        if run.isupper() and len(run) >= WORD_CHARS_MIN:  # An AWS key in fifty has no digit.
+            return True
         if not run.isalpha() and not (run.isdigit() and len(run) < DIGITS_MIN):
             return True
     if ALTERNATING.search(word) is not None:
@@ -99,7 +101,7 @@ def _is_key(vendor: Vendor, key: str) -> bool:
 
 
 STAND_IN = re.compile(
-    r"\$[{(A-Z]|<|>|\{|\}|%\(|%[A-Z_]{3,}%|\*{3}|\.{3}|x{4}|redacted|placeholder|change_?me|your[_-]|my[_-]?(?:pass|secret|token|key|api)"
+    r"^\$[{(A-Z_]|\$[{(]|<|>|\{|\}|%\(|%[A-Z_]{3,}%|\*{3}|\.{3}|x{4}|redacted|placeholder|change_?me|your[_-]|my[_-]?(?:pass|secret|token|key|api)"
     r"|_here\b|example_|process\.env|environ|getenv|settings\.|config\.|secrets?\.|self\.|this\.|null\b|none\b|true\b|false\b"
     r"|undefined|required|optional|string|\[[A-Z_]+_",
     re.IGNORECASE,
@@ -193,7 +195,7 @@ NAME_CHARS = 48  # How far before a value its name may begin.
 ASSIGNED = re.compile(
     r"(?:secret|token|passw(?:or)?d|passwd|pwd|api|key|private|access|credentials?|auth(?:orization)?|bearer|session|sessid|cookie"
     r"|(?<![a-z])sid|(?<=[_-])pat)(?![a-z]{3})[\w-]{0,12}?[\"'\])}]{0,3}"
-    r"(?:\s{0,3}(?:=>|:=|==?|:)\s{0,3}|,\s?|\s(?:is|was|ist|es|est)\s:?\s?|[\s-])[\"'`]?(?:(?:bearer|basic|token)\s)?"
+    r"(?:\s{0,3}(?:=>|:=|==?|:)\s{0,3}|,\s?|\s(?:is|was|ist|es|est)\s:?\s?|[\s.-])[\"'`]?(?:(?:bearer|basic|token)\s)?"
     r"[\"'`]?(?=([^\s\"'`,;<>(){}\[\]|\\]{16,512}))",
     re.IGNORECASE,
 )
@@ -214,12 +216,12 @@ VENDOR_NAMES = frozenset(
 WORDS = re.compile(rb"[a-z][a-z0-9]{3,15}")
 VENDOR_NAMED = re.compile(
     r"(?<![A-Za-z])([A-Za-z][A-Za-z0-9]{3,15})[\s\"'=:_.-]{1,4}(?:[A-Za-z_]{0,12}[\s\"'=:-]{1,4})?"
-    r"(?=([^\s\"'`,;<>(){}\[\]|\\/]{24,200}))"
+    r"(?=([^\s\"'`,;<>(){}\[\]|\\/#]{24,200}))"
 )
 """A vendor's name directly before a token is a name for it."""
 
 NOT_NAMED = re.compile(
-    r"(?:hash|sha\d*|md5|digest|checksum|commit|etag|integrity|public[\s_-]?key|pub[\s_-]?key|tokens?[\s_-]?(?:count|type|limit)|cache[\s_-]?key"
+    r"(?:hash|sha\d*|md5|digest|checksum|commit|etag|integrity|public[\s_-]?key(?:-{4,}\s)?|pub[\s_-]?key|tokens?[\s_-]?(?:count|type|limit)|cache[\s_-]?key"
     r"|primary[\s_-]?key|foreign[\s_-]?key|sort[\s_-]?key|partition[\s_-]?key|key[\s_-]?(?:id|name)|idempotency[\s_-]?key|request[\s_-]?id"
     r"|fingerprint|author|trace)[\"'\])]{0,2}[\s:=-]{1,4}[\"'`]?\Z",
     re.IGNORECASE,
