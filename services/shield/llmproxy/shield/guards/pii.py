@@ -44,7 +44,7 @@ def _findings(text: str) -> Iterator[Finding]:
     page = Page(text)
     if b"@" in page.data:
         yield from _emails(text)
-    if b":" in page.data or b"-" in page.data:
+    if page.data.count(b":") >= COLONS_MIN or page.data.count(b"-") >= DASHES_MIN:
         yield from _colons(page)
     if b"0.0" in page.shape:
         yield from _ip4s(text, page)
@@ -54,9 +54,11 @@ def _findings(text: str) -> Iterator[Finding]:
         yield from _coded(page)
     if b"000000" in glance.joined(page.data):
         yield from _numbers(page)
+    yield from _stated(page)
     yield from _wallets(page)
 
 
+COLONS_MIN, DASHES_MIN = 2, 5  # Of an IPv6 address (`::`), of a MAC address with dashes.
 RUN = re.compile(r"\d(?:[ ()./_-]{0,3}\d){5,39}", re.ASCII)
 MOMENT = re.compile(rb"0000([-/.])00(?:\1)000?(?: 00)?")
 
@@ -101,7 +103,7 @@ def _ids(page: Page, before: bytes, start: int, end: int, count: int) -> Iterato
 EVIDENT = tuple(number for number in NUMBERS if not number.words)
 EVIDENT_DIGITS = tuple(number for number in EVIDENT if number.kind in ("us_itin", "in_aadhaar", "fr_nir"))
 WORDS = tuple(sorted({word for number in NUMBERS for word in number.words}))
-HEAD = re.compile(rb"(?<![a-z?])[a-z?][a-z?/][a-z?/#: ]")
+HEAD = re.compile(rb"(?<![a-z])(?=([a-z?][a-z?/][a-z?/#: ]))")
 """The first three characters of each word: a set of them is compared faster than sixty words are looked for."""
 
 WORDS_BY_HEAD = {head: tuple(word for word in WORDS if word[:3] == head) for head in {word[:3] for word in WORDS}}
@@ -116,6 +118,21 @@ def _coded(page: Page) -> Iterator[Finding]:
     for form in (b"aaaaa0000a", b"aaaaaa00a00a000a", b"a00a00a00"):
         for at in glance.places(shape, form):
             yield from _ids(page, page.lower[max(0, at - CONTEXT_CHARS) : at], at, at + len(form), 7)
+
+
+STATED = tuple(number for number in NUMBERS if number.digits_min <= 1)
+STATED_WORDS = (b"swift", b"bic", b"plate")
+STATED_CHARS = 40
+
+
+def _stated(page: Page) -> Iterator[Finding]:
+    """What has neither digits enough nor a checksum: bank codes and number plates, directly behind their words."""
+    for word in STATED_WORDS:
+        for at in glance.places(page.lower, word):
+            for number in STATED:
+                match = number.pattern.search(page.text, at + len(word), at + STATED_CHARS)
+                if match is not None and any(one in page.lower[max(0, at - 14) : match.start()] for one in number.words):
+                    yield Finding(number.kind, *match.span())
 
 
 # -- dates of birth
@@ -190,7 +207,7 @@ def is_base58_checked(address: str) -> bool:
 MAC = re.compile(
     r"(?<![0-9A-Za-z:-])[0-9A-Fa-f]{2}(?:(:)|-)[0-9A-Fa-f]{2}(?:(?(1):|-)[0-9A-Fa-f]{2}){4}(?![0-9A-Za-z]|[:-][0-9A-Fa-f]{2}(?![0-9A-Za-z]))"
 )
-FULL_IP6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){6}(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})(?![\w:])")
+FULL_IP6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){6}(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})(?![\w:])", re.ASCII)
 IP6_CHARS_MAX = 45
 
 
@@ -354,10 +371,14 @@ def _ibans(page: Page) -> Iterator[Finding]:
         if length is None or rest is None:
             continue
         end = _after(rest[0], length - 4)
-        if end and (end == len(rest[0]) or not rest[0][end].isalnum()):
+        if end and (end == len(rest[0]) or not is_ascii_alnum(rest[0][end])):
             stop = at + 4 + end
-            if not text[stop : stop + 1].isalnum() and is_iban(text[at:stop]):
+            if not is_ascii_alnum(text[stop : stop + 1]) and is_iban(text[at:stop]):
                 yield Finding("iban", at, stop)
+
+
+def is_ascii_alnum(character: str) -> bool:
+    return character.isascii() and character.isalnum()
 
 
 def _after(text: str, count: int) -> int:
@@ -378,8 +399,8 @@ def is_iban(text: str) -> bool:
 
 # -- social security numbers
 
-SSN = re.compile(r"[0-8](?<![\w-][0-8])(?<!\d[. ][0-8])\d\d(?<!000)(?<!666)([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w]|-\d)")
-SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)")
+SSN = re.compile(r"[0-8](?<![\w-][0-8])(?<!\d[. ][0-8])\d\d(?<!000)(?<!666)([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w]|-\d)", re.ASCII)
+SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)", re.ASCII)
 """What the text itself calls one, valid or not: a typing error is as telling, and 9xx is a taxpayer number (ITIN)."""
 
 SSN_CONTEXT = re.compile(r"(?:\b|_)ssns?(?:\b|_)|social.security", re.IGNORECASE)
@@ -400,11 +421,11 @@ def _ssns(text: str, first: int, last: int, start: int, end: int) -> Iterator[Fi
 # -- IP addresses
 
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-IP4 = re.compile(rf"(?<![\w.])(?<!\d-){OCTET}(?:\.{OCTET}){{3}}(?![\w]|\.\d)")
+IP4 = re.compile(rf"(?<![\w.])(?<!\d-){OCTET}(?:\.{OCTET}){{3}}(?![\w]|\.\d)", re.ASCII)
 VERSION_BEFORE = re.compile(r"(?:\bv|\bver\.?|version|release|build|firmware|chapter|section|§)[ :=]*\Z", re.IGNORECASE)
 VERSION_CHARS = 16
 UNSPECIFIED = ".".join("0000")  # What servers bind to; nobody's address.
-IP6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,39}(?:\.\d{1,3}){0,3}(?![\w:])")
+IP6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,39}(?:\.\d{1,3}){0,3}(?![\w:])", re.ASCII)
 
 
 def _ip4s(text: str, page: Page) -> Iterator[Finding]:
@@ -449,19 +470,21 @@ def _is_ip6(candidate: str) -> bool:
 # -- phone numbers
 
 EXTENSION = r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?"
-INTERNATIONAL = re.compile(rf"(?<![\w+])(?:\+|00)[1-9](?:[ ()./-]{{0,3}}\d){{6,14}}{EXTENSION}(?!\w|[.-]\d)")
+INTERNATIONAL = re.compile(rf"(?<![\w+])(?:\+|00)[1-9](?:[ ()./-]{{0,3}}\d){{6,14}}{EXTENSION}(?!\w|[.-]\d)", re.ASCII)
 NORTH_AMERICAN = re.compile(
     r"(?<![\w.+-])(?<!\d )(?:1[ .-]?)?(?:\([2-9]\d\d\)[ .-]?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}"
-    rf"{EXTENSION}(?![\w]|[.-]\d)"
+    rf"{EXTENSION}(?![\w]|[.-]\d)",
+    re.ASCII,
 )
 TRUNK = re.compile(
     r"(?<![\w.+/-])(?<!\d )(?:"
     r"0[1-9](?:[ .-]\d\d){4}"  # France
-    r"|\(?0\d{2,4}\)?[ /-]\d{3,4}[ -]?\d{3,4}"  # United Kingdom, Germany, Australia, Japan
-    r"|0\d{3,4}[ /-]\d{5,8}"
-    r")(?![\w]|[.-]\d)"
+    r"|\(?0[1-9]\d{1,3}\)?[ /-]\d{3,4}[ -]?\d{3,4}"  # United Kingdom, Germany, Australia, Japan
+    r"|0[1-9]\d{2,3}[ /-]\d{5,8}"
+    r")(?![\w]|[.-]\d)",
+    re.ASCII,
 )
-IN_CONTEXT = re.compile(rf"(?<![\w.+-])\(?\d(?:[ ().-]{{0,2}}\d){{6,13}}{EXTENSION}(?!\w|[.-]\d)")
+IN_CONTEXT = re.compile(rf"(?<![\w.+-])\(?\d(?:[ ().-]{{0,2}}\d){{6,13}}{EXTENSION}(?!\w|[.-]\d)", re.ASCII)
 PHONE_SAID = re.compile(
     r"\b(?:phone|tel|telephone|telefon|handy|móvil|movil|numéro|desk|office|teléfono|téléphone|telefono|mobile|mobil|cell|fax|whatsapp|hotline|call|sms|text)"
     r"(?: (?:number|no|me|us|at|on|is|number is|me at|us at|me back at|us back at))?\b[\s.:#=\"']{0,4}(?:at |on |is |est le |est |ist |es )?\Z|(?:电话|手机|電話)[ :：]{0,3}\Z",

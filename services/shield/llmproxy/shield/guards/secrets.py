@@ -43,13 +43,13 @@ def _findings(text: str) -> Iterator[Finding]:
     if words:
         yield from _vendor_keys(text, data, words)
         yield from _assigned(text, lower, words)
+        if b"basic" in lower:
+            yield from _basic(text, lower)
     if b"://" in data:
         yield from _urls(text, data)
     if b"PRIVATE" in data:
         yield from _private_keys(text, data)
     yield from _passwords(text, lower)
-    if b"basic" in lower:
-        yield from _basic(text, lower)
 
 
 RUNS = re.compile(rb"[A-Za-z0-9]{8,}")
@@ -379,7 +379,7 @@ def _private_keys(text: str, data: bytes) -> Iterator[Finding]:
 
 # -- basic authentication
 
-BASIC = re.compile(r"basic\s{1,3}([A-Za-z0-9+/_-]{8,400}={0,2})", re.IGNORECASE | re.ASCII)
+BASIC = re.compile(r"basic\s{1,3}([A-Za-z0-9+/_-]{14,400}={0,2})", re.IGNORECASE | re.ASCII)
 
 
 def _basic(text: str, lower: bytes) -> Iterator[Finding]:

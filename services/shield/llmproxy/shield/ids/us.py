@@ -18,5 +18,5 @@ NUMBERS = (
     number("bank_account", r"\d{6,17}|\d{2,6}(?:[ -]\d{2,8}){1,4}", words=ACCOUNT),
     number("medical_record", r"(?:MRN|MR|PT)[ :#-]{0,2}\d{5,10}", always),
     number("medical_record", r"[A-Z]{0,3}-?\d{5,12}", words=RECORD),
-    number("license_plate", r"[A-Z]{1,3}[ -]?[A-Z]{0,2}[ -]?\d{1,4}[A-Z]{0,2}|\d{1,4}[ -]?[A-Z]{2,3}", words="license plate,licence plate,number plate,registration plate,kennzeichen,plate number,plate no", digits_min=1),
+    number("license_plate", r"(?-i:[A-Z]{2}\d\d ?[A-Z]{3}|[A-Z]{1,3}[ -]?[A-Z]{0,2}[ -]?\d{1,4}[A-Z]{0,2}|\d{1,4}[ -]?[A-Z]{2,3})", words="license plate,licence plate,number plate,registration plate,plate number,plate no", digits_min=1),
 )  # fmt: skip
