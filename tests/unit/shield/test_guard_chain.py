@@ -178,7 +178,9 @@ def test_every_span_of_a_view_maps_to_a_span_of_the_text(text: str) -> None:
     assert spans == sorted(spans)
     assert all(0 <= start < end <= len(text) for start, end in spans)
     assert all(
-        text[start] == seen for (start, end), seen in zip(spans, view.text, strict=True) if normalise.is_plain(text[start:end])
+        text[start] == seen
+        for (start, end), seen in zip(spans, view.text, strict=True)
+        if normalise.is_plain(text[start:end])
     )
 
 

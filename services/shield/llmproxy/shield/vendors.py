@@ -19,9 +19,7 @@ class Vendor(Struct, frozen=True):
     entropy_min: float = 2.5
 
 
-def _vendor(
-    name: str, literals: str, pattern: str, link: str, *, before: int = 0, entropy_min: float = 2.5
-) -> Vendor:
+def _vendor(name: str, literals: str, pattern: str, link: str, *, before: int = 0, entropy_min: float = 2.5) -> Vendor:
     compiled = re.compile(pattern if before else NOT_AFTER + pattern, re.ASCII)
     return Vendor(name, tuple(literals.encode().split()), compiled, link, before=before, entropy_min=entropy_min)
 
@@ -42,7 +40,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("slack", "xapp-", r"xapp-\d-[A-Z0-9]{8,16}-\d{8,16}-[a-f0-9]{32,64}", "https://api.slack.com/concepts/token-types"),
     _vendor("slack_webhook", "hooks.slack.com", r"(?:https?://)?hooks\.slack\.com/(?:services|workflows|triggers)/[\w+/-]{20,80}", "https://api.slack.com/messaging/webhooks", before=8),
     _vendor("discord_webhook", "/api/webhooks/", r"https?://(?:\w{1,10}\.)?discord(?:app)?\.com/api/webhooks/\d{17,20}/[\w-]{60,80}", "https://discord.com/developers/docs/resources/webhook", before=34),
-    _vendor("discord", "MT Mj Mz MD ND NT Nj Nz OD OT", r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,42}" + END, "https://discord.com/developers/docs/reference#authentication", entropy_min=4.0),
+    _vendor("discord", "MT Mj Mz MD ND NT Nj Nz OD OT", r"(?:M[TjzD]|N[DTjz]|O[DT])[A-Za-z0-9_-]{22,26}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,42}" + END, "https://discord.com/developers/docs/reference#authentication", entropy_min=4.0),
     _vendor("teams_webhook", "webhook.office.com", r"https?://[\w-]{1,40}\.webhook\.office\.com/webhookb2/[\w@/-]{40,200}", "https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook", before=50),
     _vendor("google", "AIza", r"AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])", "https://cloud.google.com/docs/authentication/api-keys"),
     _vendor("google_oauth", "GOCSPX- ya29. 1//0", r"(?:GOCSPX-[A-Za-z0-9_-]{28}|ya29\.[A-Za-z0-9_-]{20,400}|1//0[A-Za-z0-9_-]{40,120})", "https://developers.google.com/identity/protocols/oauth2"),

@@ -78,9 +78,13 @@ def _numbers(page: Page) -> Iterator[Finding]:
             yield from _cards(text, first, last, end)
         if count >= 9 and (is_spaced or b"ssn" in before or b"social" in before):
             yield from _ssns(text, first, last, start, end)
+        numbers = list(_ids(page, before, start, end, count))
+        yield from (
+            one for one in numbers if one.kind not in ONE_LINE
+        )  # A checksum tells more than the form of a phone,
         if count >= 7:
             yield from _phones(text, first, last, start, end, before, is_spaced=is_spaced)
-        yield from _ids(page, before, start, end, count)
+        yield from (one for one in numbers if one.kind in ONE_LINE)  # and that more than a word.
 
 
 def _ids(page: Page, before: bytes, start: int, end: int, count: int) -> Iterator[Finding]:
@@ -94,7 +98,9 @@ def _ids(page: Page, before: bytes, start: int, end: int, count: int) -> Iterato
             ends = [before.rfind(word) + len(word) for word in said if word in number.words]
             if not ends or (number.kind in ONE_LINE and b"\n" in before[max(ends) :]):
                 continue
-        for match in number.pattern.finditer(page.text, max(0, start - PLACE_CHARS_BEFORE), min(len(page.text), end + 8)):
+        for match in number.pattern.finditer(
+            page.text, max(0, start - PLACE_CHARS_BEFORE), min(len(page.text), end + 8)
+        ):
             if match.start() < end and match.end() > start and number.holds(match[0]):
                 yield Finding(number.kind, *match.span())
                 break
@@ -131,13 +137,31 @@ def _stated(page: Page) -> Iterator[Finding]:
         for at in glance.places(page.lower, word):
             for number in STATED:
                 match = number.pattern.search(page.text, at + len(word), at + STATED_CHARS)
-                if match is not None and any(one in page.lower[max(0, at - 14) : match.start()] for one in number.words):
+                if match is not None and any(
+                    one in page.lower[max(0, at - 14) : match.start()] for one in number.words
+                ):
                     yield Finding(number.kind, *match.span())
 
 
 # -- dates of birth
 
-BIRTH_WORDS = (b"birth", b"born", b"dob", b"geboren", b"geb.", b"geburt", b"naci", b"naiss", b"n? le", b"n?e le", b"nato il", b"nata il", b"nascita", b"urodz", b"geb datum")
+BIRTH_WORDS = (
+    b"birth",
+    b"born",
+    b"dob",
+    b"geboren",
+    b"geb.",
+    b"geburt",
+    b"naci",
+    b"naiss",
+    b"n? le",
+    b"n?e le",
+    b"nato il",
+    b"nata il",
+    b"nascita",
+    b"urodz",
+    b"geb datum",
+)
 BIRTH_HEADS = frozenset((b"bir", b"bor", b"dob", b"geb", b"nac", b"nai", b"n? ", b"n?e", b"nat", b"nas", b"uro"))
 BIRTH_CHARS = 40
 MONTHS = (
@@ -207,7 +231,10 @@ def is_base58_checked(address: str) -> bool:
 MAC = re.compile(
     r"(?<![0-9A-Za-z:-])[0-9A-Fa-f]{2}(?:(:)|-)[0-9A-Fa-f]{2}(?:(?(1):|-)[0-9A-Fa-f]{2}){4}(?![0-9A-Za-z]|[:-][0-9A-Fa-f]{2}(?![0-9A-Za-z]))"
 )
-FULL_IP6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){6}(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})(?![\w:])", re.ASCII)
+FULL_IP6 = re.compile(
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){6}(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})(?![\w:])",
+    re.ASCII,
+)
 IP6_CHARS_MAX = 45
 
 
@@ -325,7 +352,10 @@ def _cards(text: str, first: int, last: int, end: int) -> Iterator[Finding]:
                 yield Finding("credit_card", match.start(), match.end())
 
 
-CARD_WORDS = re.compile(r"(?:credit|debit)[ _-]?card|card (?:number|no\b|#)|for (?:this )?card:?\s\Z|kreditkarte|carte (?:bancaire|de cr)", re.IGNORECASE)
+CARD_WORDS = re.compile(
+    r"(?:credit|debit)[ _-]?card|card (?:number|no\b|#)|for (?:this )?card:?\s\Z|kreditkarte|carte (?:bancaire|de cr)",
+    re.IGNORECASE,
+)
 
 
 def _is_said_a_card(text: str, start: int) -> bool:
@@ -399,7 +429,9 @@ def is_iban(text: str) -> bool:
 
 # -- social security numbers
 
-SSN = re.compile(r"[0-8](?<![\w-][0-8])(?<!\d[. ][0-8])\d\d(?<!000)(?<!666)([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w]|-\d)", re.ASCII)
+SSN = re.compile(
+    r"[0-8](?<![\w-][0-8])(?<!\d[. ][0-8])\d\d(?<!000)(?<!666)([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w]|-\d)", re.ASCII
+)
 SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)", re.ASCII)
 """What the text itself calls one, valid or not: a typing error is as telling, and 9xx is a taxpayer number (ITIN)."""
 
@@ -491,7 +523,26 @@ PHONE_SAID = re.compile(
     re.IGNORECASE,
 )
 PHONE_HEADS = frozenset(
-    (b"pho", b"tel", b"mob", b"cel", b"fax", b"wha", b"hot", b"cal", b"sms", b"tex", b"num", b"m?v", b"mov", b"t?l", b"des", b"off", b"han", b"cid")
+    (
+        b"pho",
+        b"tel",
+        b"mob",
+        b"cel",
+        b"fax",
+        b"wha",
+        b"hot",
+        b"cal",
+        b"sms",
+        b"tex",
+        b"num",
+        b"m?v",
+        b"mov",
+        b"t?l",
+        b"des",
+        b"off",
+        b"han",
+        b"cid",
+    )
 ) | {b"??" + after for after in (b"?", b":", b" ")}  # The last three: CJK words.
 PHONE_CONTEXT_CHARS = 28
 DATE = re.compile(r"\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4}")

@@ -190,7 +190,24 @@ BY_HEAD = _by_head()
 
 TURNS_MIN = 6
 VENDOR_NAMED_CHARS_MIN = 24
-NAMES = (b"key", b"token", b"secret", b"access", b"private", b"cred", b"auth", b"bearer", b"pass", b"pwd", b"api", b"pat", b"session", b"sessid", b"cookie", b"sid")
+NAMES = (
+    b"key",
+    b"token",
+    b"secret",
+    b"access",
+    b"private",
+    b"cred",
+    b"auth",
+    b"bearer",
+    b"pass",
+    b"pwd",
+    b"api",
+    b"pat",
+    b"session",
+    b"sessid",
+    b"cookie",
+    b"sid",
+)
 NAME_CHARS = 48  # How far before a value its name may begin.
 ASSIGNED = re.compile(
     r"(?:secret|token|passw(?:or)?d|passwd|pwd|api|key|private|access|credentials?|auth(?:orization)?|bearer|session|sessid|cookie"
@@ -221,9 +238,9 @@ VENDOR_NAMED = re.compile(
 """A vendor's name directly before a token is a name for it."""
 
 NOT_NAMED = re.compile(
-    r"(?:hash|sha\d*|md5|digest|checksum|commit|etag|integrity|public[\s_-]?key(?:-{4,}\s)?|pub[\s_-]?key|tokens?[\s_-]?(?:count|type|limit)|cache[\s_-]?key"
+    r"(?:hash|sha\d*|md5|digest|checksum|commit|etag|integrity|public[\s_-]?key|pub[\s_-]?key|tokens?[\s_-]?(?:count|type|limit)|cache[\s_-]?key"
     r"|primary[\s_-]?key|foreign[\s_-]?key|sort[\s_-]?key|partition[\s_-]?key|key[\s_-]?(?:id|name)|idempotency[\s_-]?key|request[\s_-]?id"
-    r"|fingerprint|author|trace)[\"'\])]{0,2}[\s:=-]{1,4}[\"'`]?\Z",
+    r"|fingerprint|author|trace)[\"'\])]{0,2}[\s:=-]{1,8}[\"'`]?\Z",
     re.IGNORECASE,
 )
 
@@ -233,7 +250,11 @@ def _assigned(text: str, lower: bytes, words: list[tuple[int, int]]) -> Iterator
         begin = max(0, first - NAME_CHARS)
         window = lower[begin : min(end, first + NAME_CHARS)]
         span = _first_value(_named(window, text, begin), text, begin, first)
-        if span is None and end - first >= VENDOR_NAMED_CHARS_MIN and not VENDOR_NAMES.isdisjoint(WORDS.findall(window)):
+        if (
+            span is None
+            and end - first >= VENDOR_NAMED_CHARS_MIN
+            and not VENDOR_NAMES.isdisjoint(WORDS.findall(window))
+        ):
             named = (one for one in VENDOR_NAMED.finditer(text, begin, end) if one[1].lower().encode() in VENDOR_NAMES)
             span = _first_value(named, text, begin, first)
         if span is not None:
@@ -301,8 +322,10 @@ def _passwords(text: str, lower: bytes) -> Iterator[Finding]:
                 group = "quoted" if match["quoted"] else "bare"
                 value, start = match[group], match.start(group)
                 if group == "bare":
-                    value = value.rstrip(".:?!)}]") if not match["sign"].strip(" :=>") == "" else value.rstrip(")}]")
-                if start >= done and _is_password(value, is_quoted=match["quoted"] is not None, sign=match["sign"].strip()):
+                    value = value.rstrip(".:?)}]") if match["sign"].strip(" :=>") else value.rstrip(")}]")
+                if start >= done and _is_password(
+                    value, is_quoted=match["quoted"] is not None, sign=match["sign"].strip()
+                ):
                     yield Finding("secret.password", start, start + len(value))
                     done = start + len(value)
 
@@ -318,7 +341,9 @@ def _is_password(value: str, *, is_quoted: bool, sign: str) -> bool:
         return False
     if classes >= 2 and (digit or (other and classes >= 2 and not is_prose(value))):
         return True
-    return is_quoted and sign != "" and small and capital and _turns(value) >= 1 and len(value) >= 8 and not is_name(value)
+    return (
+        is_quoted and sign != "" and small and capital and _turns(value) >= 1 and len(value) >= 8 and not is_name(value)
+    )
 
 
 def is_prose(value: str) -> bool:
@@ -333,7 +358,8 @@ def is_name(value: str) -> bool:
 # -- connection strings
 
 URL = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]{1,30})://[^\s:/@\"'<>`]{0,100}:([^\s/\"'<>`]{1,200})@[^\s@\"'<>`?#,;)\]}]{1,253}", re.ASCII
+    r"([A-Za-z][A-Za-z0-9+.-]{1,30})://[^\s:/@\"'<>`]{0,100}:([^\s/\"'<>`]{1,200})@[^\s@\"'<>`?#,;)\]}]{1,253}",
+    re.ASCII,
 )
 SCHEME_CHARS = 32
 

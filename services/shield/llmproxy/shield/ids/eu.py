@@ -16,7 +16,9 @@ def is_steuer_id(text: str) -> bool:
 
 def is_nir(text: str) -> bool:
     """https://www.insee.fr: fifteen characters, 97 minus the rest of the first thirteen. Corsica's 2A and 2B are 19 and 18."""
-    plain = "".join(character for character in text.upper() if character.isalnum()).replace("2A", "19").replace("2B", "18")
+    plain = (
+        "".join(character for character in text.upper() if character.isalnum()).replace("2A", "19").replace("2B", "18")
+    )
     return plain.isdecimal() and 97 - int(plain[:13]) % 97 == int(plain[13:])
 
 
@@ -30,7 +32,9 @@ def is_nif(text: str) -> bool:
 def is_codice_fiscale(text: str) -> bool:
     """https://www.agenziaentrate.gov.it: the last letter is a sum with odd places weighted."""
     plain = text.upper()
-    total = sum(ODD[one] for one in plain[0:15:2]) + sum(int(one, 36) - (0 if one.isdecimal() else 10) for one in plain[1:15:2])
+    total = sum(ODD[one] for one in plain[0:15:2]) + sum(
+        int(one, 36) - (0 if one.isdecimal() else 10) for one in plain[1:15:2]
+    )
     return chr(total % 26 + ord("A")) == plain[15]
 
 

@@ -30,7 +30,9 @@ def number(
 ) -> Number:
     """`words` are separated by commas."""
     spelled = tuple(word.strip().encode("ascii", "replace") for word in words.split(",") if word.strip())
-    compiled = re.compile(rf"(?<![A-Za-z0-9])(?<!\d[.,-])(?:{pattern})(?![A-Za-z0-9]|[.,-]\d)", re.ASCII | re.IGNORECASE)
+    compiled = re.compile(
+        rf"(?<![A-Za-z0-9])(?<!\d[.,-])(?:{pattern})(?![A-Za-z0-9]|[.,-]\d)", re.ASCII | re.IGNORECASE
+    )
     return Number(kind, compiled, holds, spelled, digits_min)
 
 
