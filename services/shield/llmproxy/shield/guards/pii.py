@@ -14,7 +14,7 @@ from llmproxy.shield import glance
 from llmproxy.shield.ids import NUMBERS
 from llmproxy.shield.verdict import Finding, Verdict, found
 
-PLACE_CHARS_BEFORE, PLACE_CHARS_AFTER = 6, 48
+PLACE_CHARS_BEFORE, PLACE_CHARS_AFTER = 6, 14
 """How far around a run of digits a pattern may look."""
 
 
@@ -60,7 +60,7 @@ def _findings(text: str) -> Iterator[Finding]:
 
 COLONS_MIN, DASHES_MIN = 2, 5  # Of an IPv6 address (`::`), of a MAC address with dashes.
 RUN = re.compile(r"\d(?:[ ()./_-]{0,3}\d){5,39}", re.ASCII)
-MOMENT = re.compile(rb"0000([-/.])00(?:\1)000?(?: 00)?")
+MOMENT = re.compile(rb"0000([-/.])00(?:\1)000?(?: 00)?|00\.0{3,9}")  # A date; seconds with their fraction.
 
 
 def _numbers(page: Page) -> Iterator[Finding]:
@@ -78,17 +78,18 @@ def _numbers(page: Page) -> Iterator[Finding]:
             yield from _cards(text, first, last, end)
         if count >= 9 and (is_spaced or b"ssn" in before or b"social" in before):
             yield from _ssns(text, first, last, start, end)
-        numbers = list(_ids(page, before, start, end, count))
+        heads = HEAD.findall(before)
+        numbers = list(_ids(page, before, heads, start, end, count))
         yield from (
             one for one in numbers if one.kind not in ONE_LINE
         )  # A checksum tells more than the form of a phone,
         if count >= 7:
-            yield from _phones(text, first, last, start, end, before, is_spaced=is_spaced)
+            yield from _phones(text, first, last, start, end, before, heads, is_spaced=is_spaced)
         yield from (one for one in numbers if one.kind in ONE_LINE)  # and that more than a word.
 
 
-def _ids(page: Page, before: bytes, start: int, end: int, count: int) -> Iterator[Finding]:
-    said = [word for head in HEAD.findall(before) for word in WORDS_BY_HEAD.get(head, ()) if word in before]
+def _ids(page: Page, before: bytes, heads: list[bytes], start: int, end: int, count: int) -> Iterator[Finding]:
+    said = [word for head in heads for word in WORDS_BY_HEAD.get(head, ()) if word in before]
     shape = page.shape
     is_lettered = b"a" in shape[max(0, start - 3) : start] or b"a" in shape[start : end + 2]
     for number in NUMBERS if said else EVIDENT if is_lettered else EVIDENT_DIGITS:
@@ -123,7 +124,8 @@ def _coded(page: Page) -> Iterator[Finding]:
     shape = page.shape
     for form in (b"aaaaa0000a", b"aaaaaa00a00a000a", b"a00a00a00"):
         for at in glance.places(shape, form):
-            yield from _ids(page, page.lower[max(0, at - CONTEXT_CHARS) : at], at, at + len(form), 7)
+            before = page.lower[max(0, at - CONTEXT_CHARS) : at]
+            yield from _ids(page, before, HEAD.findall(before), at, at + len(form), 7)
 
 
 STATED = tuple(number for number in NUMBERS if number.digits_min <= 1)
@@ -180,7 +182,7 @@ def _births(page: Page) -> Iterator[Finding]:
     """A date with a year of four digits that the text calls a day of birth."""
     done = 0
     for at in glance.places(page.shape, b"0000"):
-        if at < done or page.data[at : at + 2] not in (b"19", b"20"):
+        if at < done or page.data[at : at + 2] not in (b"19", b"20") or not _is_in_a_date(page, at):
             continue
         first = max(0, at - BIRTH_CHARS)
         window = page.lower[first:at]
@@ -192,6 +194,20 @@ def _births(page: Page) -> Iterator[Finding]:
             if match is not None and match.start() <= at < match.end():
                 yield Finding("date_of_birth", *match.span())
                 done = match.end()
+
+
+MONTH_HEADS = frozenset(
+    b"jan feb mar m?r apr mai may jun jul aug sep okt oct nov dez dec f?v avr jui ao? ago ene abr dic gen mag giu lug set ott mei maa de".split()
+)
+YEAR_CHARS_BEFORE = 14
+
+
+def _is_in_a_date(page: Page, year: int) -> bool:
+    """Most years of prose are not: a quick look at what stands around one."""
+    if page.data[year + 4 : year + 5] in (b"-", b"/", b".") or page.data[year - 1 : year] in (b"-", b"/", b"."):
+        return True
+    words = page.lower[max(0, year - YEAR_CHARS_BEFORE) : year].replace(b",", b" ").split()
+    return bool(words) and (words[-1][:3] in MONTH_HEADS or words[-1][:1].isdigit())
 
 
 # -- wallets
@@ -549,7 +565,7 @@ DATE = re.compile(r"\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4}"
 
 
 def _phones(
-    text: str, first: int, last: int, start: int, end: int, before: bytes, *, is_spaced: bool
+    text: str, first: int, last: int, start: int, end: int, before: bytes, heads: list[bytes], *, is_spaced: bool
 ) -> Iterator[Finding]:
     patterns = []
     if "+" in text[first:start] or text.startswith("00", start):
@@ -565,7 +581,7 @@ def _phones(
             digits = _only_digits(match[0])
             if 8 <= len(digits) <= 21 and len(set(digits)) > 2:
                 yield Finding("phone", *match.span())
-    if b"phone" in before or not PHONE_HEADS.isdisjoint(HEAD.findall(before)):
+    if b"phone" in before or not PHONE_HEADS.isdisjoint(heads):
         for match in IN_CONTEXT.finditer(text, first, last):
             if match.start() >= end:
                 break
