@@ -1,5 +1,6 @@
 """Identity numbers: each kind where it is valid, left alone with a wrong checksum or without its words, found anywhere."""
 
+import json
 import random
 import re
 from collections.abc import Callable
@@ -9,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxy.common.policy import KINDS, Policy
+from llmproxy.common.policy import KINDS, Action, Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield.chain import Chain
+from llmproxy.shield.examine import Examined, Order, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.pii import BASE58, Pii, is_iban
 from llmproxy.shield.ids import NUMBERS, au, eu, form, in_, uk
-from llmproxy.shield.vault import Vault, unmask
+from llmproxy.shield.preflight import pipeline
+from llmproxy.shield.vault import Vault, hashed, unmask
 from llmproxy.shield.verdict import Allow, Mask
 
 
@@ -147,6 +150,7 @@ CLEAN = [
     "0001 0002 0003 0004 0005 0006\n1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144",
     "In 1905, aged 26, he wrote four papers; by 1921 he had the prize. Population: 8 336 817.",
     "std::vector<std::pair<int, int>> v; foo::bar::baz(); ns::f::g",
+    '{"text": "91480072", "box": [[63, 191], [372, 124]]}',
     "chr1:155205634-155214653 rs1800497 ENSG00000139618 P04637",
 ]
 
@@ -251,3 +255,39 @@ def test_random_digits_are_hardly_ever_a_number() -> None:
     assert (
         sum(bool(kinds(sample)) for sample in samples) <= 60
     )  # Most are cards: thirteen digits and a 4 at the front pass Luhn one time in ten.
+
+
+def _examined(kinds: dict[str, Action], key: bytes, text: str) -> Examined:
+    body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+    order = Order(body=body, policy=Policy(kinds=kinds), key=key, max_depth=64)
+    examined = examine(order, pipeline(GUARDS), lambda: 0.0)
+    assert isinstance(examined, Examined)
+    return examined
+
+
+def test_what_is_hashed_leaves_the_same_mark_for_a_tenant_and_never_comes_back() -> None:
+    once = _examined({"email": "hash"}, b"a" * 32, "ada@example.com and ada@example.com")
+    assert once.masked is not None
+    assert b"ada@" not in once.masked
+    assert once.masked.count(hashed(b"a" * 32, "email", "ada@example.com").encode()) == 2
+    assert once.originals == {}
+    other = _examined({"email": "hash"}, b"b" * 32, "ada@example.com and ada@example.com")
+    assert other.masked != once.masked
+
+
+def test_a_hash_is_not_the_placeholder_of_the_same_value() -> None:
+    vault = Vault(b"k" * 32, lambda: frozenset())
+    mark, placeholder = vault.hashed("email", "ada@example.com"), vault.mask("email", "ada@example.com")
+    assert mark != placeholder
+    assert unmask(mark, vault.originals) == mark
+
+
+def test_a_key_behind_an_escape_inside_tool_call_arguments_is_found() -> None:
+    key = "ghp_" + "aB3dE5fG7hJ9kL1mN0pQ2rS4tU6vW8xY1zA3"
+    arguments = json.dumps({"text": f"first line\n{key}\tend"})
+    body = {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}]}
+    order = Order(body=json.dumps(body).encode(), policy=Policy(), key=b"k" * 32, max_depth=64)
+    examined = examine(order, pipeline(GUARDS), lambda: 0.0)
+    assert isinstance(examined, Examined)
+    assert examined.masked is not None
+    assert key.encode() not in examined.masked

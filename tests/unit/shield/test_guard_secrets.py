@@ -188,6 +188,8 @@ def test_what_people_write_around_a_secret_gives_it_away(text: str, value: str) 
     "text",
     [
         "Please reset my password, is that possible?",
+        '{"Sid": "AllowS3BucketAccess", "Effect": "Allow"}',
+        "![IMG](https://api.placid.app/u/qsraj?title%5Btext%5D=Formatting%20Guide)",
         "password: string",
         "const password = req.body.password;",
         "password = getpass.getpass()",

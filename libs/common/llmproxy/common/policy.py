@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Action = Literal["mask", "redact", "block", "flag", "allow"]
-"""mask: placeholder out, original back in the answer; redact: gone for good; block: refuse the request;
+Action = Literal["mask", "redact", "hash", "block", "flag", "allow"]
+"""mask: placeholder out, original back in the answer; redact: gone for good; hash: gone, but the same
+value of a tenant leaves the same mark; block: refuse the request;
 flag: let it pass and record it; allow: do not look for it."""
 
 PII_KINDS = (

@@ -156,6 +156,8 @@ class Masking:
         match finding.action:
             case "mask":
                 rewrite.replace(segment, finding.start, finding.end, vault.mask(finding.kind, value))
+            case "hash":
+                rewrite.replace(segment, finding.start, finding.end, vault.hashed(finding.kind, value))
             case "redact":
                 rewrite.replace(segment, finding.start, finding.end, redacted(finding.kind))
 

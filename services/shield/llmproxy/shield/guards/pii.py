@@ -534,7 +534,7 @@ TRUNK = re.compile(
 )
 IN_CONTEXT = re.compile(rf"(?<![\w.+-])\(?\d(?:[ ().-]{{0,2}}\d){{6,13}}{EXTENSION}(?!\w|[.-]\d)", re.ASCII)
 PHONE_SAID = re.compile(
-    r"\b(?:phone|tel|telephone|telefon|handy|móvil|movil|numéro|desk|office|teléfono|téléphone|telefono|mobile|mobil|cell|fax|whatsapp|hotline|call|sms|text)"
+    r"\b(?:phone|tel|telephone|telefon|handy|móvil|movil|numéro|desk|office|teléfono|téléphone|telefono|mobile|mobil|cell|fax|whatsapp|hotline|call|sms|text(?=\s))"
     r"(?: (?:number|no|me|us|at|on|is|number is|me at|us at|me back at|us back at))?\b[\s.:#=\"']{0,4}(?:at |on |is |est le |est |ist |es )?\Z|(?:电话|手机|電話)[ :：]{0,3}\Z",
     re.IGNORECASE,
 )

@@ -39,9 +39,16 @@ class Secrets:
 def _findings(text: str) -> Iterator[Finding]:
     data = glance.plain(text)
     lower = data.lower()
-    words = [(start, end) for start, end in glance.long_words(data, WORD_CHARS_MIN) if _may_be_drawn(data[start:end])]
+    cased, words = [], []
+    for start, end in glance.long_words(data, WORD_CHARS_MIN):
+        word = data[start:end]
+        if _may_be_drawn(word):
+            words.append((start, end))
+        elif not word.islower():  # One key in twenty of sixteen letters and digits has no digit.
+            cased.append((start, end))
+    if words or cased:
+        yield from _vendor_keys(text, data, words + cased)
     if words:
-        yield from _vendor_keys(text, data, words)
         yield from _assigned(text, lower, words)
         if b"basic" in lower:
             yield from _basic(text, lower)
@@ -211,8 +218,8 @@ NAMES = (
 NAME_CHARS = 48  # How far before a value its name may begin.
 ASSIGNED = re.compile(
     r"(?:secret|token|passw(?:or)?d|passwd|pwd|api|key|private|access|credentials?|auth(?:orization)?|bearer|session|sessid|cookie"
-    r"|(?<![a-z])sid|(?<=[_-])pat)(?![a-z]{3})[\w-]{0,12}?[\"'\])}]{0,3}"
-    r"(?:\s{0,3}(?:=>|:=|==?|:)\s{0,3}|,\s?|\s(?:is|was|ist|es|est)\s:?\s?|[\s.-])[\"'`]?(?:(?:bearer|basic|token)\s)?"
+    r"|(?<![a-z\"])sid|(?<=[_-])pat)(?![a-z]{3})[\w-]{0,12}?[\"'\])}]{0,3}"
+    r"(?:\s{0,3}(?:=>|:=|==?|:)\s{0,3}|,\s?|\s(?:is|was|ist|es|est)\s:?\s?|[\s-]|(?<!api)\.)[\"'`]?(?:(?:bearer|basic|token)\s)?"
     r"[\"'`]?(?=([^\s\"'`,;<>(){}\[\]|\\]{16,512}))",
     re.IGNORECASE,
 )
