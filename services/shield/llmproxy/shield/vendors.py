@@ -49,7 +49,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("paypal", "access_token$production$", r"access_token\$production\$[a-z0-9]{13,16}\$[a-f0-9]{32}", "https://developer.paypal.com/braintree/docs/guides/paypal/server-side"),
     _vendor("razorpay", "rzp_live_ rzp_test_", r"rzp_(?:live|test)_[A-Za-z0-9]{14,24}" + END, "https://razorpay.com/docs/payments/dashboard/account-settings/api-keys/"),
     _vendor("flutterwave", "FLWSECK", r"FLWSECK(?:_TEST)?-[A-Za-z0-9]{12,40}(?:-X)?", "https://developer.flutterwave.com/docs/authentication"),
-    _vendor("paystack", "ak_live_ ak_test_", r"ak_(?:live|test)_[A-Za-z0-9]{30,48}" + END, "https://docs.pagar.me/docs/chaves-de-acesso"),
+    _vendor("pagarme", "ak_live_ ak_test_", r"ak_(?:live|test)_[A-Za-z0-9]{30,48}" + END, "https://docs.pagar.me/docs/chaves-de-acesso"),
     _vendor("plaid", "access-production- access-sandbox-", r"access-(?:production|sandbox)-[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", "https://plaid.com/docs/api/tokens/"),
     _vendor("gocardless", "live_", r"live_[A-Za-z0-9_=-]{40}" + END, "https://developer.gocardless.com/getting-started/api/making-your-first-request/", entropy_min=4.0),
     _vendor("twilio", "SK AC", r"(?:SK|AC)[0-9a-f]{32}(?![A-Za-z0-9_])", "https://www.twilio.com/docs/glossary/what-is-a-sid"),
