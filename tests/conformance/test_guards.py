@@ -38,7 +38,8 @@ def test_names_are_different() -> None:
 TELLING = st.sampled_from(
     [
         "ada@example.com", "219-09-9998", "4111 1111 1111 1111", "GB82 WEST 1234 5698 7654 32", "10.0.0.7", "fe80::1",
-        "+1 415 555 2671", "password: hunter2!x", "AKIA" + "IOSFODNN7EXAMPLE", "https://u:p4ssw0rd@h/", "\u200b", "\u00a0",
+        "+1 415 555 2671", "password: hunter2!x", "my passcode is tr0ub4dor", "NHS 943 476 5919", "AB 12 34 56 C", "ABCPE1234F",
+        "born on 1946-04-19", "9e:b2:c6:ee:02:2a", "0x442d4be2c590ec9947f3b32aaba6f7ea49c4cdbb", "api_key=9f8e7d6c5b4a3928170615243342516f", "AKIA" + "IOSFODNN7EXAMPLE", "https://u:p4ssw0rd@h/", "\u200b", "\u00a0",
         "\\u0040", "\uff11", "@", "::", "sk-", "eyJ", "-----BEGIN PRIVATE KEY-----", " ", "\n", "\U000e0041", "\ufdfa",
     ]
 )  # fmt: skip
@@ -85,6 +86,9 @@ PATTERNS = [
     "aws ", "aws'", "AWS_secret_access_key ", "sig=", "&sig=a", ":AA", "1:AA", "ssn ", "ssn 1", "social.security",
     "phone ", "phone 1 ", "tel: 1", "text me ", "version ", "v1.1.1.1 ", "\\u0031", "\\", "\\\\u", "\u200b", "\uff11",
     "4111 ", "4111-1111-", "4 1 1 ", "hooks.slack.com/", "https://discord.com/api/webhooks/", "ghp_", "github_pat_a_",
+    "password for ", "Basic a", "pass is ", "passport ", "account 1 ", "born 1999 ", "1999 ", "mrn 1", "AA00", "a00a00a00", "aaaaa0000a",
+    "aa:", "aa-", "a::", "1:1:1:", "0x0", "bc1q", "1a1A", "a1B2c3D4", "key=a1B2c3D4e5F6g7H8 ", "datadog a1B2c3D4e5F6g7H8i9J0k1L2 ",
+    "token token ", "swift ", "bic AAAA", "MTa.a", "a://a:a@a:a@", "a-us1", "\\n", "-eyJaaaaaaaaaa", "PRIVATE KEY", "\u2013", "\u00e9",
     "llmp-a", "SG.a.", "AccountKey=a", "\u00a01", "ж", "中", "\U0001d7ce",
 ]  # fmt: skip
 """What the rules begin with, over and over: the place where a pattern that backtracks would show."""

@@ -92,7 +92,7 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
         ("routing: {breaker: {failures: -5}}", "routing.breaker.failures", ">= 1"),
         ("limits: {key: {requests_per_minute: 9999999999}}", "limits.key.requests_per_minute", "at most 1000000000"),
         ("audit: {mode: off-ish}", "audit.mode", "one of strict, relaxed"),
-        ("policy: {kinds: {email: hide}}", "policy.kinds[...]", "one of mask, redact, block, flag, allow"),
+        ("policy: {kinds: {email: hide}}", "policy.kinds[...]", "one of mask, redact, hash, block, flag, allow"),
         ("limits: {when_redis_fails: no}", "limits.when_redis_fails", "str"),
         (
             ONE_ENDPOINT + "groups: {g: {strategy: fast, targets: []}}",

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxy.common.policy import KINDS, Action, Policy
+from llmproxy.common.policy import ALLOWED, KINDS, Action, Policy
 
 actions = st.sampled_from(get_args(Action))
 kinds = st.sampled_from(KINDS) | st.text(max_size=20)
 
 
 @given(st.dictionaries(kinds, actions), kinds)
-def test_a_kind_not_named_is_masked(configured: dict[str, Action], kind: str) -> None:
-    assert Policy(kinds=configured).action(kind) == configured.get(kind, "mask")
+def test_a_kind_not_named_is_masked_unless_it_is_let_pass_by_default(configured: dict[str, Action], kind: str) -> None:
+    assert Policy(kinds=configured).action(kind) == configured.get(kind, "allow" if kind in ALLOWED else "mask")
 
 
-def test_by_default_everything_that_is_found_is_masked() -> None:
-    assert {Policy().action(kind) for kind in KINDS} == {"mask"}
+def test_by_default_everything_but_public_numbers_is_masked() -> None:
+    assert {kind for kind in KINDS if Policy().action(kind) != "mask"} == ALLOWED
 
 
 def test_an_unknown_action_does_not_decode() -> None:

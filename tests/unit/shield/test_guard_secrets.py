@@ -1,12 +1,13 @@
 """Credentials are found by their documented form; talk about credentials is not."""
 
-import zlib
-
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from llmproxy.common import keyring
 from llmproxy.common.segments import Segment
-from llmproxy.shield.guards.secrets import BASE62, Secrets, entropy_bits
+from llmproxy.shield.guards.secrets import Secrets, base62_checksum, entropy_bits
+from llmproxy.shield.vendors import VENDORS, Vendor
 from llmproxy.shield.verdict import Allow
 
 # Put together here so that no scanner of this repository takes them for real ones.
@@ -20,10 +21,7 @@ OURS = keyring.PREFIX + LONG[: keyring.RANDOM_DIGITS]
 
 def github_token() -> str:
     body = LONG[:30]
-    number, digits = zlib.crc32(body.encode()), ""
-    for _ in range(6):
-        number, digit = divmod(number, 62)
-        digits = BASE62[digit] + digits
+    digits = base62_checksum(body)
     return f"ghp_{body}{digits}"
 
 
@@ -78,7 +76,7 @@ def test_a_vendors_key_is_found_whole(name: str, key: str) -> None:
         ("api_key = 9f8e7d6c5b4a3928170615243342516f", "9f8e7d6c5b4a3928170615243342516f"),
         ('client_secret: "Zx9Qw3Er7Ty1Ui5Op2As4D"', "Zx9Qw3Er7Ty1Ui5Op2As4D"),
         ("Authorization: Bearer 9f8e7d6c5b4a3928170615243342516f", "9f8e7d6c5b4a3928170615243342516f"),
-        ("postgres://app:s3cr3tPw@db.internal:5432/x", "s3cr3tPw"),
+        ("at postgres://app:s3cr3tPw@db.internal:5432/x now", "postgres://app:s3cr3tPw@db.internal:5432/x"),
         (
             "aws_secret_access_key = " + "wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + "EXAMPLEKEY",
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -124,3 +122,91 @@ def test_a_private_key_without_its_end_is_masked_as_far_as_it_goes() -> None:
 def test_entropy_of_a_constant_is_zero_and_of_sixteen_different_digits_four_bits() -> None:
     assert entropy_bits("aaaa") == 0
     assert entropy_bits("0123456789abcdef") == 4
+
+
+FORMS = tuple(vendor for vendor in VENDORS if vendor.name not in ("llmproxy", "aws"))
+"""The one has a checksum, the other's name may stand in the secret."""
+
+
+@pytest.mark.parametrize("vendor", FORMS, ids=lambda vendor: f"{vendor.name} {vendor.literals[0].decode()}")
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_has_a_vendors_documented_form_is_found(vendor: Vendor, data: st.DataObject) -> None:
+    key = data.draw(
+        st.from_regex(
+            vendor.pattern, fullmatch=True, alphabet=st.characters(codec="ascii", categories=["L", "N", "P", "S"])
+        )
+    )
+    group = vendor.pattern.fullmatch(key)
+    assert group is not None
+    secret = group[group.lastindex or 0]
+    assume(
+        any(literal.decode() in key for literal in vendor.literals)
+        and entropy_bits(secret) >= max(3.5, vendor.entropy_min)
+    )
+    found = Secrets().inspect(Segment(role="user", path="p", text=f"use {key} now"))
+    assert not isinstance(found, Allow)
+    assert any(
+        one.start <= 4 + key.index(secret) and one.end >= 4 + key.index(secret) + len(secret) for one in found.findings
+    )
+
+
+def test_there_are_a_hundred_vendor_forms_each_with_a_source() -> None:
+    assert len({vendor.name for vendor in VENDORS}) >= 90
+    assert all(vendor.link.startswith("https://") for vendor in VENDORS)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("the passcode: 8841-zulu", "8841-zulu"),
+        ("The password for the staging db is Tr0ub4dor&3.", "Tr0ub4dor&3"),
+        ("mein Passwort ist Geheim123", "Geheim123"),
+        ("mi contraseña es Secreto99!", "Secreto99!"),
+        ("CREATE USER 'app'@'%' IDENTIFIED BY 'q5gON5W6d';", "q5gON5W6d"),
+        ('dbPass: "ULqRYp9zdWAcK1m"', "ULqRYp9zdWAcK1m"),
+        ('  db-password: "sDSBWnbc"', "sDSBWnbc"),
+        ("mysql --password=S3cr3tPa55 -u root", "S3cr3tPa55"),
+        ("SECRET_KEY=9f8e7d6c5b4a3928170615243342516f", "9f8e7d6c5b4a3928170615243342516f"),
+        (
+            "    client-key-data: LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQo",
+            "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQo",
+        ),
+        ("Authorization: Basic YWRtaW46czNjcjN0UHchIQ==", "YWRtaW46czNjcjN0UHchIQ=="),
+        ("Set-Cookie: session=9f8e7d6c5b4a3928170615243342516f; Path=/", "9f8e7d6c5b4a3928170615243342516f"),
+        ("PHPSESSID: 9f8e7d6c5b4a3928170615243342516f", "9f8e7d6c5b4a3928170615243342516f"),
+        ("Datadog: 9f8e7d6c5b4a3928170615243342516f", "9f8e7d6c5b4a3928170615243342516f"),
+        ('export API_KEY="ASIA' + 'CRCCFVCDBCGPMKVM"', "ASIA" + "CRCCFVCDBCGPMKVM"),
+        ("amqps://svc:pa@ss@mq.internal:5671/vhost", "amqps://svc:pa@ss@mq.internal:5671/vhost"),
+    ],
+)
+def test_what_people_write_around_a_secret_gives_it_away(text: str, value: str) -> None:
+    assert value in seen(text).values()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Please reset my password, is that possible?",
+        '{"Sid": "AllowS3BucketAccess", "Effect": "Allow"}',
+        "![IMG](https://api.placid.app/u/qsraj?title%5Btext%5D=Formatting%20Guide)",
+        "password: string",
+        "const password = req.body.password;",
+        "password = getpass.getpass()",
+        'if (user.password === "") return false;',
+        "The password is case-sensitive and must have 8 characters.",
+        "pass by reference is faster; pass is a keyword",
+        "token_count = 128000, max_tokens: 4096, tokenizer: cl100k_base",
+        'primary_key=True, foreign_key="users.id", key=lambda item: item[1]',
+        "cache key user:1234:profile:v2 and key/value-stores-2024-edition",
+        "secret sauce: two-tablespoons-of-vinegar",
+        "sha256 = 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        '"integrity": "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg=="',
+        "request_id=3f2b8c1e-77aa-4b0c-9a11-0f4c2f6f1d2e path=/api/v1/orders/1234567",
+        "postgres://user:password@localhost/db and redis://:${REDIS_PASSWORD}@cache:6379",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJAaNF68eKvi4fFoJm0BmXiTp0pOPF1HoGQAGepVulXb user@host",
+        "-----BEGIN PUBLIC KEY-----\nV3RA5t9LH2grWe5CE9fbIN1l2OJbXnP9aA6rZYQ9Rg0UxfqGp9jqhUZpy3Ln9VtB\n-----END PUBLIC KEY-----",
+    ],
+)
+def test_code_and_questions_about_secrets_are_left_alone(text: str) -> None:
+    assert seen(text) == {}

@@ -135,9 +135,11 @@ def _each_key_once(body: bytes, keys: int) -> bool:
     the exact count), or stand in a string, where the quote is escaped. The first line sends away what counts too few:
     a space before the colon, and a key that ends in a backslash.
     """
-    if b" :" in body or b"\n:" in body or b"\t:" in body or b"\r:" in body or b'\\\\":' in body:
+    if b" :" in body or any(space in body and space + b":" in body for space in (b"\n", b"\t", b"\r")):
         return False
-    return body.count(b'":') - body.count(b'\\":') == keys
+    if b"\\" not in body:
+        return body.count(b'":') == keys
+    return b'\\\\":' not in body and body.count(b'":') - body.count(b'\\":') == keys
 
 
 # -- the exact pass

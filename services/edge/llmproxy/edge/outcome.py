@@ -96,4 +96,4 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def masks(policy: Policy, findings: dict[str, int]) -> bool:
-    return any(policy.action(kind) in ("mask", "redact") for kind in findings)
+    return any(policy.action(kind) in ("mask", "redact", "hash") for kind in findings)

@@ -40,9 +40,13 @@ class Chain:
         self.name = "+".join(guard.name for guard in guards)
 
     def may_hold(self, text: str) -> bool:
-        """As of any guard: a view that differs must be looked at closely, because only it shows what is there."""
+        """As of any guard, for the text or for its plain view."""
+        return self.may_hold_any(normalise.appearances(text))
+
+    def may_hold_any(self, appearances: Sequence[str]) -> bool:
+        """Of one text, as `normalise.appearances` gives them."""
         try:
-            return not normalise.is_plain(text) or any(guard.may_hold(text) for guard in self.guards)
+            return any(guard.may_hold(text) for guard in self.guards for text in appearances)
         except Exception as error:  # noqa: BLE001 - `inspect` will fail closed; the error's words may quote the text
             log.error("guard chain %s: %s", self.name, type(error).__name__)
             return True

@@ -1,5 +1,6 @@
 """Ring 2: each guard looks at the request, then what they found is masked. Built-in guards are steps like any plugin."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -8,6 +9,7 @@ from llmproxy.common import segments
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Rewrite, Segment
+from llmproxy.shield import normalise
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart
 from llmproxy.shield.guards.base import Guard
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
@@ -16,6 +18,14 @@ from llmproxy.shield.verdict import Block as Refuse
 
 FIRST_PRIORITY, MASK_PRIORITY = 10, 90
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
+
+
+ESCAPED_SIGN = re.compile(r"\\+([ntrbf\"])")
+"""In a document in a string, at whatever depth."""
+
+
+def _sign(escaped: re.Match[str]) -> str:
+    return '"' if escaped[1] == '"' else " "
 
 
 class Inspection:
@@ -53,6 +63,14 @@ class Inspection:
         return self.body.decode()
 
     @cached_property
+    def appearances(self) -> tuple[str, ...]:
+        """What is said, in every way a guard will see it; a document in a string also without its escapes."""
+        appearances = normalise.appearances(self.said)
+        if "\\" in self.said and (b'"arguments"' in self.body or b"\\u" in self.body):
+            appearances += (ESCAPED_SIGN.sub(_sign, appearances[-1]),)
+        return appearances
+
+    @cached_property
     def segments(self) -> list[Segment]:
         return segments.segments(self.text, self.tree, self.max_depth)
 
@@ -85,7 +103,7 @@ class Look:
 
     def run(self, inspection: Inspection) -> Result:
         chain = Chain((self.guard,), inspection.policy, inspection.budget)
-        if not chain.may_hold(inspection.said):
+        if not chain.may_hold_any(inspection.appearances):
             return PASS
         inspection.is_looked_at = True
         for index, segment in enumerate(() if inspection.is_too_much else inspection.segments):
@@ -140,6 +158,8 @@ class Masking:
         match finding.action:
             case "mask":
                 rewrite.replace(segment, finding.start, finding.end, vault.mask(finding.kind, value))
+            case "hash":
+                rewrite.replace(segment, finding.start, finding.end, vault.hashed(finding.kind, value))
             case "redact":
                 rewrite.replace(segment, finding.start, finding.end, redacted(finding.kind))
 

@@ -37,6 +37,15 @@ def redacted(kind: str) -> str:
     return f"[{label(kind)}_REDACTED]"
 
 
+def hashed(key: bytes, kind: str, value: str) -> str:
+    """A mark that does not come back and tells nothing, but is the same for the same value of a tenant.
+
+    It is no placeholder of `Vault`, which could be restored: what is hashed differs, and so does the mark.
+    """
+    message = f"hash\0{label(kind)}\0".encode() + value.encode("utf-8", "surrogatepass")
+    return f"[{label(kind)}_HASH_{hmac.digest(key, message, 'sha256').hex()[:DIGEST_DIGITS]}]"
+
+
 class Vault:
     """Masks the values of one request. `quoted` gives what looks like a placeholder in the caller's own words."""
 
@@ -46,6 +55,10 @@ class Vault:
         self._key, self._quoted = key, quoted
         self._placeholders: dict[tuple[str, str], str] = {}
         self.originals: dict[str, str] = {}
+
+    def hashed(self, kind: str, value: str) -> str:
+        """As the function, with this tenant's key."""
+        return hashed(self._key, kind, value)
 
     def mask(self, kind: str, value: str) -> str:
         """The placeholder of a value. Raises GatewayError when there are too many."""

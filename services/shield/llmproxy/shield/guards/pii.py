@@ -6,19 +6,16 @@ its country's length and mod 97, an address `ipaddress`.
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from ipaddress import AddressValueError, IPv6Address
 
 from llmproxy.common.segments import Segment
+from llmproxy.shield import glance
+from llmproxy.shield.ids import NUMBERS
 from llmproxy.shield.verdict import Finding, Verdict, found
 
-CANDIDATE = re.compile(
-    r"\d(?:[ ()./-]{0,3}\d){6}"  # Seven digits: phone, card, social security number, most IBANs.
-    r"|\d\.\d{1,3}\.\d{1,3}\.\d"
-    r"|\d\d[ -]?[A-Za-z]{4}[ -]?[A-Za-z]{0,4}\d"  # IBANs with a bank in letters.
-)
-"""Every branch begins with a digit, so that the search skips prose as fast as it can."""
-
-GROUPED = re.compile(r":[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{0,4}:|::")
+PLACE_CHARS_BEFORE, PLACE_CHARS_AFTER = 6, 14
+"""How far around a run of digits a pattern may look."""
 
 
 class Pii:
@@ -27,17 +24,248 @@ class Pii:
     name = "pii"
 
     def may_hold(self, text: str) -> bool:
-        return "@" in text or CANDIDATE.search(text) is not None or GROUPED.search(text) is not None
+        return next(_findings(text), None) is not None
 
     def inspect(self, segment: Segment) -> Verdict:
-        text = segment.text
-        findings = list(_emails(text))
-        if GROUPED.search(text) is not None:
-            findings += _ip6s(text)
-        if CANDIDATE.search(text) is not None:
-            for detect in (_cards, _ibans, _ssns, _ip4s, _phones):
-                findings += detect(text)
-        return found(findings)
+        return found(list(_findings(segment.text)))
+
+
+class Page:
+    """A text and what the patterns need to know of it, each computed once."""
+
+    __slots__ = ("data", "lower", "shape", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text, self.data = text, glance.plain(text)
+        self.lower, self.shape = self.data.lower(), glance.shape(self.data)
+
+
+def _findings(text: str) -> Iterator[Finding]:
+    page = Page(text)
+    if b"@" in page.data:
+        yield from _emails(text)
+    if page.data.count(b":") >= COLONS_MIN or page.data.count(b"-") >= DASHES_MIN:
+        yield from _colons(page)
+    if b"0.0" in page.shape:
+        yield from _ip4s(text, page)
+    if b"0000" in page.shape:
+        yield from _births(page)
+    if b"a00" in page.shape:
+        yield from _coded(page)
+    if b"000000" in glance.joined(page.data):
+        yield from _numbers(page)
+    yield from _stated(page)
+    yield from _wallets(page)
+
+
+COLONS_MIN, DASHES_MIN = 2, 5  # Of an IPv6 address (`::`), of a MAC address with dashes.
+RUN = re.compile(r"\d(?:[ ()./_-]{0,3}\d){5,39}", re.ASCII)
+MOMENT = re.compile(rb"0000([-/.])00(?:\1)000?(?: 00)?|00\.0{3,9}")  # A date; seconds with their fraction.
+
+
+def _numbers(page: Page) -> Iterator[Finding]:
+    """Every run of six digits and more, with what may stand between the groups of a number."""
+    text = page.text
+    for run in RUN.finditer(text):
+        start, end = run.span()
+        if MOMENT.fullmatch(page.shape, start, end) is not None:
+            continue
+        count = end - start if run[0].isdecimal() else sum(map(str.isdecimal, run[0]))
+        first, last = max(0, start - PLACE_CHARS_BEFORE), min(len(text), end + PLACE_CHARS_AFTER)
+        is_spaced = count < end - start
+        before = page.lower[max(0, start - CONTEXT_CHARS) : start]
+        if count >= 12:
+            yield from _cards(text, first, last, end)
+        if count >= 9 and (is_spaced or b"ssn" in before or b"social" in before):
+            yield from _ssns(text, first, last, start, end)
+        heads = HEAD.findall(before)
+        numbers = list(_ids(page, before, heads, start, end, count))
+        yield from (
+            one for one in numbers if one.kind not in ONE_LINE
+        )  # A checksum tells more than the form of a phone,
+        if count >= 7:
+            yield from _phones(text, first, last, start, end, before, heads, is_spaced=is_spaced)
+        yield from (one for one in numbers if one.kind in ONE_LINE)  # and that more than a word.
+
+
+def _ids(page: Page, before: bytes, heads: list[bytes], start: int, end: int, count: int) -> Iterator[Finding]:
+    said = [word for head in heads for word in WORDS_BY_HEAD.get(head, ()) if word in before]
+    shape = page.shape
+    is_lettered = b"a" in shape[max(0, start - 3) : start] or b"a" in shape[start : end + 2]
+    for number in NUMBERS if said else EVIDENT if is_lettered else EVIDENT_DIGITS:
+        if count < number.digits_min:
+            continue
+        if number.words:
+            ends = [before.rfind(word) + len(word) for word in said if word in number.words]
+            if not ends or (number.kind in ONE_LINE and b"\n" in before[max(ends) :]):
+                continue
+        for match in number.pattern.finditer(
+            page.text, max(0, start - PLACE_CHARS_BEFORE), min(len(page.text), end + 8)
+        ):
+            if match.start() < end and match.end() > start and number.holds(match[0]):
+                yield Finding(number.kind, *match.span())
+                break
+
+
+EVIDENT = tuple(number for number in NUMBERS if not number.words)
+EVIDENT_DIGITS = tuple(number for number in EVIDENT if number.kind in ("us_itin", "in_aadhaar", "fr_nir"))
+WORDS = tuple(sorted({word for number in NUMBERS for word in number.words}))
+HEAD = re.compile(rb"(?<![a-z])(?=([a-z?][a-z?/][a-z?/#: ]))")
+"""The first three characters of each word: a set of them is compared faster than sixty words are looked for."""
+
+WORDS_BY_HEAD = {head: tuple(word for word in WORDS if word[:3] == head) for head in {word[:3] for word in WORDS}}
+ONE_LINE = frozenset({"bank_account", "passport", "driver_license", "medical_record", "license_plate"})
+"""Kinds of which only the words before them tell: those must be on the same line."""
+
+
+def _coded(page: Page) -> Iterator[Finding]:
+    """What has its digits apart: IBANs by their first four, PAN, codice fiscale, German passports."""
+    yield from _ibans(page)
+    shape = page.shape
+    for form in (b"aaaaa0000a", b"aaaaaa00a00a000a", b"a00a00a00"):
+        for at in glance.places(shape, form):
+            before = page.lower[max(0, at - CONTEXT_CHARS) : at]
+            yield from _ids(page, before, HEAD.findall(before), at, at + len(form), 7)
+
+
+STATED = tuple(number for number in NUMBERS if number.digits_min <= 1)
+STATED_WORDS = (b"swift", b"bic", b"plate")
+STATED_CHARS = 40
+
+
+def _stated(page: Page) -> Iterator[Finding]:
+    """What has neither digits enough nor a checksum: bank codes and number plates, directly behind their words."""
+    for word in STATED_WORDS:
+        for at in glance.places(page.lower, word):
+            for number in STATED:
+                match = number.pattern.search(page.text, at + len(word), at + STATED_CHARS)
+                if match is not None and any(
+                    one in page.lower[max(0, at - 14) : match.start()] for one in number.words
+                ):
+                    yield Finding(number.kind, *match.span())
+
+
+# -- dates of birth
+
+BIRTH_WORDS = (
+    b"birth",
+    b"born",
+    b"dob",
+    b"geboren",
+    b"geb.",
+    b"geburt",
+    b"naci",
+    b"naiss",
+    b"n? le",
+    b"n?e le",
+    b"nato il",
+    b"nata il",
+    b"nascita",
+    b"urodz",
+    b"geb datum",
+)
+BIRTH_HEADS = frozenset((b"bir", b"bor", b"dob", b"geb", b"nac", b"nai", b"n? ", b"n?e", b"nat", b"nas", b"uro"))
+BIRTH_CHARS = 40
+MONTHS = (
+    r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz]|janv|f[eé]vr?|avr|juin|juil|ao[uû]t|ene|abr|ago|dic|gen|mag|giu|lug|set|ott|mei|maa)"
+    r"[a-zé]{0,9}\.?"
+)
+BIRTH_DATE = re.compile(
+    rf"(?<!\d)(?:(?:19|20)\d\d([-/.])\d{{1,2}}\1\d{{1,2}}|\d{{1,2}}([-/. ])\d{{1,2}}\2(?:19|20)\d\d|\d{{1,2}}(?:st|nd|rd|th|\.|er)?[ -](?:de )?{MONTHS},?[ -](?:de )?(?:19|20)\d\d"
+    rf"|{MONTHS} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d)(?!\d)",
+    re.IGNORECASE,
+)
+DATE_CHARS = 24
+
+
+def _births(page: Page) -> Iterator[Finding]:
+    """A date with a year of four digits that the text calls a day of birth."""
+    done = 0
+    for at in glance.places(page.shape, b"0000"):
+        if at < done or page.data[at : at + 2] not in (b"19", b"20") or not _is_in_a_date(page, at):
+            continue
+        first = max(0, at - BIRTH_CHARS)
+        window = page.lower[first:at]
+        if BIRTH_HEADS.isdisjoint(HEAD.findall(window)):
+            continue
+        ends = [place + len(word) for word in BIRTH_WORDS if (place := window.rfind(word)) >= 0]
+        if ends:
+            match = BIRTH_DATE.search(page.text, max(first + max(ends), done), at + 10)
+            if match is not None and match.start() <= at < match.end():
+                yield Finding("date_of_birth", *match.span())
+                done = match.end()
+
+
+MONTH_HEADS = frozenset(
+    b"jan feb mar m?r apr mai may jun jul aug sep okt oct nov dez dec f?v avr jui ao? ago ene abr dic gen mag giu lug set ott mei maa de".split()
+)
+YEAR_CHARS_BEFORE = 14
+
+
+def _is_in_a_date(page: Page, year: int) -> bool:
+    """Most years of prose are not: a quick look at what stands around one."""
+    if page.data[year + 4 : year + 5] in (b"-", b"/", b".") or page.data[year - 1 : year] in (b"-", b"/", b"."):
+        return True
+    words = page.lower[max(0, year - YEAR_CHARS_BEFORE) : year].replace(b",", b" ").split()
+    return bool(words) and (words[-1][:3] in MONTH_HEADS or words[-1][:1].isdigit())
+
+
+# -- wallets
+
+WALLET_CHARS_MIN = 26
+WALLET = re.compile(
+    r"(?<![A-Za-z0-9])(?:0x[0-9a-fA-F]{40}|(?:bc1|tb1|ltc1)[02-9ac-hj-np-z]{11,71}|([13LMDT][1-9A-HJ-NP-Za-km-z]{25,34})|4[0-9AB][1-9A-HJ-NP-Za-km-z]{93})(?![A-Za-z0-9])"
+)
+WALLET_WORDS = (b"btc", b"bitcoin", b"wallet", b"crypto", b"litecoin", b"doge", b"tron", b"usdt", b"ltc")
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def _wallets(page: Page) -> Iterator[Finding]:
+    """https://en.bitcoin.it/wiki/Base58Check_encoding, BIP 173, https://ethereum.org/en/developers/docs/accounts/"""
+    for first, end in glance.long_words(page.data, WALLET_CHARS_MIN):
+        for match in WALLET.finditer(page.text, first, end):
+            if not match[1] or is_base58_checked(match[1]) or _is_said_a_wallet(page, match.start(), match[1]):
+                yield Finding("crypto", *match.span())
+
+
+def _is_said_a_wallet(page: Page, start: int, address: str) -> bool:
+    before = page.lower[max(0, start - CONTEXT_CHARS) : start]
+    return any(word in before for word in WALLET_WORDS) and any(one.isdecimal() for one in address[1:])
+
+
+def is_base58_checked(address: str) -> bool:
+    """The last four bytes are the beginning of the double SHA-256 of the others."""
+    value = 0
+    for character in address:
+        value = value * 58 + BASE58.index(character)
+    raw = value.to_bytes(25, "big") if value.bit_length() <= 200 else b""
+    return bool(raw) and sha256(sha256(raw[:-4]).digest()).digest()[:4] == raw[-4:]
+
+
+# -- what stands between colons: MAC and IPv6 addresses
+
+MAC = re.compile(
+    r"(?<![0-9A-Za-z:-])[0-9A-Fa-f]{2}(?:(:)|-)[0-9A-Fa-f]{2}(?:(?(1):|-)[0-9A-Fa-f]{2}){4}(?![0-9A-Za-z]|[:-][0-9A-Fa-f]{2}(?![0-9A-Za-z]))"
+)
+FULL_IP6 = re.compile(
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){6}(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})(?![\w:])",
+    re.ASCII,
+)
+IP6_CHARS_MAX = 45
+
+
+def _colons(page: Page) -> Iterator[Finding]:
+    text = page.text
+    if b"::" in page.data:
+        yield from _ip6s(page)
+    gaps = glance.gaps(page.data)
+    if b":::::" in gaps:
+        for match in MAC.finditer(text):
+            if len(set(match[0].lower()) - {":", "-"}) > 1:  # Not all zeroes, not broadcast.
+                yield Finding("mac_address", *match.span())
+        for match in FULL_IP6.finditer(text):
+            if _is_ip6(match[0]):
+                yield Finding("ip_address", *match.span())
 
 
 # -- e-mail
@@ -130,12 +358,25 @@ ISSUERS = re.compile(
 )
 
 
-def _cards(text: str) -> Iterator[Finding]:
+def _cards(text: str, first: int, last: int, end: int) -> Iterator[Finding]:
     for pattern in (CARD, CARD_INSIDE):
-        for match in pattern.finditer(text):
+        for match in pattern.finditer(text, first, last):
+            if match.start() >= end:
+                break
             digits = _only_digits(match[0])
-            if ISSUERS.fullmatch(digits) and is_luhn(digits):
+            if ISSUERS.fullmatch(digits) and (is_luhn(digits) or _is_said_a_card(text, match.start())):
                 yield Finding("credit_card", match.start(), match.end())
+
+
+CARD_WORDS = re.compile(
+    r"(?:credit|debit)[ _-]?card|card (?:number|no\b|#)|for (?:this )?card:?\s\Z|kreditkarte|carte (?:bancaire|de cr)",
+    re.IGNORECASE,
+)
+
+
+def _is_said_a_card(text: str, start: int) -> bool:
+    """A typing error in what the text itself calls a card is as telling."""
+    return CARD_WORDS.search(text, max(0, start - CONTEXT_CHARS), start) is not None
 
 
 DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
@@ -167,17 +408,23 @@ IBAN_LENGTHS = {
 """SWIFT's IBAN registry: https://www.swift.com/standards/data-standards/iban-international-bank-account-number"""
 
 
-def _ibans(text: str) -> Iterator[Finding]:
-    for start in IBAN_START.finditer(text):
-        length = IBAN_LENGTHS.get(start[0][:2].upper())
-        rest = IBAN_REST.match(text[start.end() : start.end() + IBAN_CHARS_MAX]) if length else None
+def _ibans(page: Page) -> Iterator[Finding]:
+    text = page.text
+    for at in glance.places(page.shape, b"aa00"):
+        start = IBAN_START.match(text, at)
+        length = IBAN_LENGTHS.get(start[0][:2].upper()) if start else None
+        rest = IBAN_REST.match(text, at + 4, at + 4 + IBAN_CHARS_MAX) if length else None
         if length is None or rest is None:
             continue
         end = _after(rest[0], length - 4)
-        if end and (end == len(rest[0]) or not rest[0][end].isalnum()):
-            stop = start.end() + end
-            if text[stop : stop + 1].isalnum() is False and is_iban(text[start.start() : stop]):
-                yield Finding("iban", start.start(), stop)
+        if end and (end == len(rest[0]) or not is_ascii_alnum(rest[0][end])):
+            stop = at + 4 + end
+            if not is_ascii_alnum(text[stop : stop + 1]) and is_iban(text[at:stop]):
+                yield Finding("iban", at, stop)
+
+
+def is_ascii_alnum(character: str) -> bool:
+    return character.isascii() and character.isalnum()
 
 
 def _after(text: str, count: int) -> int:
@@ -198,35 +445,40 @@ def is_iban(text: str) -> bool:
 
 # -- social security numbers
 
-SSN = re.compile(r"[0-8](?<![\w-][0-8])(?<!\d[. ][0-8])\d\d(?<!000)(?<!666)([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w]|-\d)")
-SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)")
+SSN = re.compile(
+    r"[0-8](?<![\w-][0-8])(?<!\d[. ][0-8])\d\d(?<!000)(?<!666)([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w]|-\d)", re.ASCII
+)
+SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)", re.ASCII)
 """What the text itself calls one, valid or not: a typing error is as telling, and 9xx is a taxpayer number (ITIN)."""
 
 SSN_CONTEXT = re.compile(r"(?:\b|_)ssns?(?:\b|_)|social.security", re.IGNORECASE)
 CONTEXT_CHARS = 40
 
 
-def _ssns(text: str) -> Iterator[Finding]:
+def _ssns(text: str, first: int, last: int, start: int, end: int) -> Iterator[Finding]:
     """https://www.ssa.gov/employer/randomization.html: no area 000, 666 or 9xx, no group 00, no serial 0000."""
-    for match in SSN.finditer(text):
-        yield Finding("us_ssn", *match.span())
-    if SSN_CONTEXT.search(text):
-        for match in SSN_STATED.finditer(text):
-            if SSN_CONTEXT.search(text[max(0, match.start() - CONTEXT_CHARS) : match.start()]):
+    for match in SSN.finditer(text, first, last):
+        if match.start() < end:
+            yield Finding("us_ssn", *match.span())
+    if SSN_CONTEXT.search(text, max(0, start - CONTEXT_CHARS), start):
+        for match in SSN_STATED.finditer(text, first, last):
+            if match.start() < end and SSN_CONTEXT.search(text, max(0, match.start() - CONTEXT_CHARS), match.start()):
                 yield Finding("us_ssn", *match.span())
 
 
 # -- IP addresses
 
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-IP4 = re.compile(rf"(?<![\w.])(?<!\d-){OCTET}(?:\.{OCTET}){{3}}(?![\w]|\.\d)")
+IP4 = re.compile(rf"(?<![\w.])(?<!\d-){OCTET}(?:\.{OCTET}){{3}}(?![\w]|\.\d)", re.ASCII)
 VERSION_BEFORE = re.compile(r"(?:\bv|\bver\.?|version|release|build|firmware|chapter|section|§)[ :=]*\Z", re.IGNORECASE)
 VERSION_CHARS = 16
 UNSPECIFIED = ".".join("0000")  # What servers bind to; nobody's address.
-IP6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,39}(?:\.\d{1,3}){0,3}(?![\w:])")
+IP6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,39}(?:\.\d{1,3}){0,3}(?![\w:])", re.ASCII)
 
 
-def _ip4s(text: str) -> Iterator[Finding]:
+def _ip4s(text: str, page: Page) -> Iterator[Finding]:
+    if not any(middle in page.shape for middle in (b"0.0.0", b"0.00.0", b"0.000.0")):
+        return
     for match in IP4.finditer(text):
         if match[0] != UNSPECIFIED and not VERSION_BEFORE.search(
             text[max(0, match.start() - VERSION_CHARS) : match.start()]
@@ -234,57 +486,108 @@ def _ip4s(text: str) -> Iterator[Finding]:
             yield Finding("ip_address", *match.span())
 
 
-def _ip6s(text: str) -> Iterator[Finding]:
-    for match in IP6.finditer(text):
+def _ip6s(page: Page) -> Iterator[Finding]:
+    """Those with a gap: `::` and what stands around it."""
+    done = 0
+    for at in glance.places(page.data, b"::"):
+        if at < done:
+            continue
+        begin = max(at - IP6_CHARS_MAX, done)
+        match = IP6.match(page.text, glance.begin_of(page.data, at, begin))
+        if match is None:
+            continue
         candidate = match[0]
         if candidate.endswith(":") and not candidate.endswith("::"):
             candidate = candidate[:-1]  # A colon of the sentence.
         groups = [group for group in candidate.split(":") if group]
         # `a::b` and `::add` are scopes in a program, `::` is the unspecified address: not what identifies anybody.
-        if candidate.count(":") < 2 or len(groups) < 2 or not any(character.isdigit() for character in candidate):
-            continue
-        try:
-            IPv6Address(candidate)
-        except AddressValueError:
+        if len(groups) < 2 or not any(character.isdigit() for character in candidate) or not _is_ip6(candidate):
             continue
         yield Finding("ip_address", match.start(), match.start() + len(candidate))
+        done = match.end()
+
+
+def _is_ip6(candidate: str) -> bool:
+    try:
+        IPv6Address(candidate)
+    except AddressValueError:
+        return False
+    return True
 
 
 # -- phone numbers
 
 EXTENSION = r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?"
-INTERNATIONAL = re.compile(rf"(?<![\w+])(?:\+|00)[1-9](?:[ ()./-]{{0,3}}\d){{6,14}}{EXTENSION}(?!\w|[.-]\d)")
+INTERNATIONAL = re.compile(rf"(?<![\w+])(?:\+|00)[1-9](?:[ ()./-]{{0,3}}\d){{6,14}}{EXTENSION}(?!\w|[.-]\d)", re.ASCII)
 NORTH_AMERICAN = re.compile(
     r"(?<![\w.+-])(?<!\d )(?:1[ .-]?)?(?:\([2-9]\d\d\)[ .-]?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}"
-    rf"{EXTENSION}(?![\w]|[.-]\d)"
+    rf"{EXTENSION}(?![\w]|[.-]\d)",
+    re.ASCII,
 )
 TRUNK = re.compile(
     r"(?<![\w.+/-])(?<!\d )(?:"
     r"0[1-9](?:[ .-]\d\d){4}"  # France
-    r"|\(?0\d{2,4}\)?[ /-]\d{3,4}[ -]?\d{3,4}"  # United Kingdom, Germany, Australia, Japan
-    r"|0\d{3,4}[ /-]\d{5,8}"
-    r")(?![\w]|[.-]\d)"
+    r"|\(?0[1-9]\d{1,3}\)?[ /-]\d{3,4}[ -]?\d{3,4}"  # United Kingdom, Germany, Australia, Japan
+    r"|0[1-9]\d{2,3}[ /-]\d{5,8}"
+    r")(?![\w]|[.-]\d)",
+    re.ASCII,
 )
-IN_CONTEXT = re.compile(rf"(?<![\w.+-])\(?\d(?:[ ().-]{{0,2}}\d){{6,13}}{EXTENSION}(?!\w|[.-]\d)")
-PHONE_CONTEXT = re.compile(
-    r"\b(?:phone|tel|telephone|telefon|teléfono|téléphone|telefono|mobile|mobil|cell|fax|whatsapp|hotline|call|sms|text)"
-    r"(?: (?:number|no|me|us|at|on|is|number is|me at|us at|me back at|us back at))?\b[\s.:#=\"']{0,4}(?:at |on |is )?\Z|(?:电话|手机|電話)[ :：]{0,3}\Z",
+IN_CONTEXT = re.compile(rf"(?<![\w.+-])\(?\d(?:[ ().-]{{0,2}}\d){{6,13}}{EXTENSION}(?!\w|[.-]\d)", re.ASCII)
+PHONE_SAID = re.compile(
+    r"\b(?:phone|tel|telephone|telefon|handy|móvil|movil|numéro|desk|office|teléfono|téléphone|telefono|mobile|mobil|cell|fax|whatsapp|hotline|call|sms|text(?=\s))"
+    r"(?: (?:number|no|me|us|at|on|is|number is|me at|us at|me back at|us back at))?\b[\s.:#=\"']{0,4}(?:at |on |is |est le |est |ist |es )?\Z|(?:电话|手机|電話)[ :：]{0,3}\Z",
     re.IGNORECASE,
 )
+PHONE_HEADS = frozenset(
+    (
+        b"pho",
+        b"tel",
+        b"mob",
+        b"cel",
+        b"fax",
+        b"wha",
+        b"hot",
+        b"cal",
+        b"sms",
+        b"tex",
+        b"num",
+        b"m?v",
+        b"mov",
+        b"t?l",
+        b"des",
+        b"off",
+        b"han",
+        b"cid",
+    )
+) | {b"??" + after for after in (b"?", b":", b" ")}  # The last three: CJK words.
 PHONE_CONTEXT_CHARS = 28
 DATE = re.compile(r"\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4}")
 
 
-def _phones(text: str) -> Iterator[Finding]:
-    for pattern in (INTERNATIONAL, NORTH_AMERICAN, TRUNK):
-        for match in pattern.finditer(text):
+def _phones(
+    text: str, first: int, last: int, start: int, end: int, before: bytes, heads: list[bytes], *, is_spaced: bool
+) -> Iterator[Finding]:
+    patterns = []
+    if "+" in text[first:start] or text.startswith("00", start):
+        patterns.append(INTERNATIONAL)
+    if is_spaced:
+        patterns.append(NORTH_AMERICAN)
+        if text[start] == "0":
+            patterns.append(TRUNK)
+    for pattern in patterns:
+        for match in pattern.finditer(text, first, last):
+            if match.start() >= end:
+                break
             digits = _only_digits(match[0])
             if 8 <= len(digits) <= 21 and len(set(digits)) > 2:
                 yield Finding("phone", *match.span())
-    for match in IN_CONTEXT.finditer(text):
-        before = text[max(0, match.start() - PHONE_CONTEXT_CHARS) : match.start()]
-        if PHONE_CONTEXT.search(before) and not DATE.match(match[0]):
-            yield Finding("phone", *match.span())
+    if b"phone" in before or not PHONE_HEADS.isdisjoint(heads):
+        for match in IN_CONTEXT.finditer(text, first, last):
+            if match.start() >= end:
+                break
+            said = text[max(0, match.start() - PHONE_CONTEXT_CHARS) : match.start()]
+            if PHONE_SAID.search(said) and not DATE.match(match[0]):
+                yield Finding("phone", *match.span())
 
 
 def _only_digits(text: str) -> str:

@@ -1,0 +1,55 @@
+"""What an identity number is: a form, a checksum, and the words that stand before it."""
+
+import re
+from collections.abc import Callable
+
+from msgspec import Struct
+
+
+def digits_of(text: str) -> list[int]:
+    return [int(character) for character in text if character.isdecimal()]
+
+
+def always(_: str) -> bool:
+    """The form says enough, or the words before it do."""
+    return True
+
+
+class Number(Struct, frozen=True):
+    """A `kind` where `pattern` matches, `holds` agrees and, when `words` is not empty, one of them stands before it."""
+
+    kind: str
+    pattern: re.Pattern[str]
+    holds: Callable[[str], bool]
+    words: tuple[bytes, ...] = ()  # Lower case; what is not ASCII in them is written `?`.
+    digits_min: int = 6
+
+
+def number(
+    kind: str, pattern: str, holds: Callable[[str], bool] = always, words: str = "", digits_min: int = 6
+) -> Number:
+    """`words` are separated by commas."""
+    spelled = tuple(word.strip().encode("ascii", "replace") for word in words.split(",") if word.strip())
+    compiled = re.compile(
+        rf"(?<![A-Za-z0-9])(?<!\d[.,-])(?:{pattern})(?![A-Za-z0-9]|[.,-]\d)", re.ASCII | re.IGNORECASE
+    )
+    return Number(kind, compiled, holds, spelled, digits_min)
+
+
+def weighted(numbers: list[int], weights: tuple[int, ...]) -> int:
+    return sum(digit * weight for digit, weight in zip(numbers, weights, strict=False))
+
+
+def is_luhn(text: str) -> bool:
+    """ISO/IEC 7812-1."""
+    numbers = digits_of(text)[::-1]
+    return sum(numbers[::2]) % 10 == -sum(sum(divmod(2 * digit, 10)) for digit in numbers[1::2]) % 10 and any(numbers)
+
+
+def is_mod_11_10(text: str) -> bool:
+    """ISO/IEC 7064, MOD 11,10: German tax numbers."""
+    product = 10
+    numbers = digits_of(text)
+    for digit in numbers[:-1]:
+        product = ((digit + product) % 10 or 10) * 2 % 11
+    return (11 - product) % 10 == numbers[-1]
