@@ -223,7 +223,7 @@ def calibrate(scores: np.ndarray, attack: np.ndarray) -> tuple[float, float]:
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
-GATE_BLOCKING_LOST_MAX = 0.01
+GATE_LOST_MAX = 0.04  # Of the windows that hold an attack; a text has several.
 
 
 def gate(masks: np.ndarray, positive: np.ndarray, benign: np.ndarray, concepts: int) -> list[int]:
@@ -233,7 +233,7 @@ def gate(masks: np.ndarray, positive: np.ndarray, benign: np.ndarray, concepts: 
     miss = {m: (masks[benign] & m) == m for m in options}
     covered, opened = np.zeros(positive.sum(), bool), np.zeros(benign.sum(), bool)
     chosen: list[int] = []
-    while (~covered).mean() > GATE_BLOCKING_LOST_MAX:
+    while (~covered).mean() > GATE_LOST_MAX:
         best = max(options, key=lambda m: ((hit[m] & ~covered).sum() / len(covered)) / ((miss[m] & ~opened).mean() + 0.002))
         if not (hit[best] & ~covered).any():
             break
@@ -324,6 +324,9 @@ def main() -> None:
     final = data.windows @ weights + bias
     opens = gate(data.masks, data.attack[data.row] & (1 / (1 + np.exp(-(slope * final + intercept))) >= threshold / 2) & (final >= data.worst(final)[data.row]),
                  ~data.attack[data.row], len(f.lexicon().concepts))  # fmt: skip
+    is_open = np.any([(data.masks & mask) == mask for mask in opens], axis=0)
+    probability = 1 / (1 + np.exp(-(slope * data.worst(np.where(is_open, window_scores, -1e3)) + intercept)))
+    threshold = round(max(at_rate(probability[ordinary], 0.007), at_rate(probability[hard], 0.03)) + 0.0005, 2)
     scale = float(np.quantile(np.abs(weights[weights != 0]), 0.9999)) / 127
     header = {
         "version": 1, "features": f.FEATURES, "scale": scale, "bias": bias, "slope": slope, "intercept": intercept, "gate": opens,

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from itertools import islice
 from zlib import crc32
 
 from msgspec import Struct
@@ -104,6 +105,14 @@ def fold(text: str) -> str:
 def words(text: str) -> list[str]:
     """The tokens of a folded text, as written."""
     return (ASCII_TOKEN if text.isascii() else lexicon().token).findall(text)
+
+
+def place(text: str, first: int, last: int) -> tuple[int, int]:
+    """Where the tokens [first, last) stand in a text; all of it where folding has moved its characters."""
+    if not text.isascii():
+        return 0, len(text)
+    found = [match.span() for match in islice(ASCII_TOKEN.finditer(text.lower()), first, last)]
+    return (found[0][0], found[-1][1]) if found else (0, len(text))
 
 
 def token(word: str) -> Token:
