@@ -25,6 +25,7 @@ FEATURES = TRIPLES + CONCEPTS_MAX**3
 
 BLOCK_TOKENS = 40  # Half a window: an injected sentence is seldom longer than a window of two.
 GAP_TOKENS = 6  # Concepts further apart than this are not about each other.
+RECENT_MAX = 4  # Nor are those with more concepts between them; and dense text costs no more than this.
 STEM_CHARS_MIN, STEM_CHARS_MAX = 2, 16
 WORD_CHARS_MAX = 24  # Of a longer word only the beginning is read: it is a token or a blob.
 VOCABULARY_MAX = 1 << 15  # Words whose token is remembered; the rest are worked out each time.
@@ -182,16 +183,18 @@ def features(tokens: Sequence[Token], block: range) -> set[int]:
                 starts = concepts
             while recent and recent[0][0] < at - GAP_TOKENS:
                 del recent[0]
+            del recent[:-RECENT_MAX]
             if inside:
-                for index, (_, left) in enumerate(recent):
+                for _, left in recent:
                     for a in left:
                         for c in concepts:
                             add(PAIRS + a * CONCEPTS_MAX + c)
-                    for _, middle in recent[index + 1 :]:
+                if len(recent) > 1:
+                    middle, left = recent[-1][1], recent[-2][1]
+                    for b in middle:
                         for a in left:
-                            for b in middle:
-                                for c in concepts:
-                                    add(TRIPLES + (a * CONCEPTS_MAX + b) * CONCEPTS_MAX + c)
+                            for c in concepts:
+                                add(TRIPLES + (a * CONCEPTS_MAX + b) * CONCEPTS_MAX + c)
             recent.append((at, concepts))
         before = one.number or 1
     return found

@@ -1,5 +1,6 @@
 """The injection model: a weight for each feature, in one byte. Reads `weights.bin`, written by training/train_injection.py."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -8,15 +9,17 @@ from math import exp, sqrt
 import msgspec
 from msgspec import Struct
 
-from llmproxy.shield.injection.features import FEATURES, Token, Vocabulary, blocks, features, fold, words
+from llmproxy.shield.injection.features import FEATURES, Token, Vocabulary, blocks, features, fold, lexicon, words
 
 WEIGHTS = "weights.bin"
 LOGIT_MAX = 30.0  # Beyond it a probability is 0 or 1 anyway.
 
-PLAIN = bytes(ord(chr(code).lower()) if chr(code).isalnum() or chr(code) in "_'" else 0x20 for code in range(128)) + (
+PLAIN = bytes(ord(chr(code).lower()) if chr(code).isalnum() or code == ord("_") else 0x20 for code in range(128)) + (
     b" " * 128
 )
 """ASCII letters in lower case, digits, and spaces for the rest: the quickest way to words."""
+
+WORDY = re.compile(r"[a-z0-9_]+", re.ASCII)
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -50,10 +53,28 @@ class Model:
         self.header = header
         self._weight = memoryview(weights).cast("b").__getitem__
         self._vocabulary = Vocabulary()
+        self._odd: dict[str, list[tuple[str, int]]] = {}  # What PLAIN takes apart (apostrophes, markup), by what it needs.
+        for word, concepts in lexicon().words.items():
+            if word.isascii() and WORDY.fullmatch(word) is None:
+                needed = next(part for part in ("'", word[:2], word[0]) if part in word)
+                self._odd.setdefault(needed, []).append((word, sum(1 << concept for concept in concepts)))
 
     def may_be(self, text: str) -> bool:
         """A look of microseconds. False stays False for every part of the text."""
-        return self._is_open(self._mask(_quick_words(text)))
+        return self._is_open(self.concepts(text))
+
+    def concepts(self, text: str) -> int:
+        """As bits: at least those that any token of the text may stand for."""
+        if not text.isascii():
+            return self._mask(words(fold(text)))
+        lower = text.lower()
+        mask = self._mask(text.encode().translate(PLAIN).decode().split())
+        for character, terms in self._odd.items():
+            if character in lower:
+                for term, bits in terms:
+                    if term in lower:
+                        mask |= bits
+        return mask
 
     def probability(self, text: str) -> float:
         """Of the most suspicious window, whatever the quick look says: for ranking and for evaluation."""
@@ -110,10 +131,6 @@ class Model:
         header = self.header
         logit = header.slope * (score * header.scale + header.bias) + header.intercept
         return 1 / (1 + exp(-max(-LOGIT_MAX, min(LOGIT_MAX, logit))))
-
-
-def _quick_words(text: str) -> list[str]:
-    return text.encode().translate(PLAIN).decode().split() if text.isascii() else words(fold(text))
 
 
 def read(data: bytes) -> Model:
