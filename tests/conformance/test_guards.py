@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxy.common.policy import KINDS, Policy
+from llmproxy.common.policy import INJECTION, KINDS, Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield.chain import Chain
 from llmproxy.shield.guards import GUARDS
@@ -54,7 +54,7 @@ def test_a_guard_answers_any_text_with_a_verdict_and_spans_inside_it(guard: Guar
     assert not isinstance(verdict, Block)  # Nothing fails on any text, and the default policy blocks nothing.
     for finding in findings(verdict):
         assert 0 <= finding.start < finding.end <= len(text)
-        assert finding.kind in KINDS or finding.kind.startswith("secret.")
+        assert finding.kind in (*KINDS, INJECTION) or finding.kind.startswith("secret.")
 
 
 @every_guard

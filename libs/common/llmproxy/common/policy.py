@@ -17,6 +17,34 @@ PII_KINDS = (
 )  # fmt: skip
 SECRET = "secret"  # noqa: S105 - the name of a kind, not a secret
 KINDS = (*PII_KINDS, SECRET)
+INJECTION = "injection"
+"""A kind of its own: the guard says how likely it is, and `Policy.injection` what follows."""
+
+Mode = Literal["block", "flag", "shadow", "disabled"]
+"""block: refuse the request; flag: let it pass and record it; shadow: the same, recorded as `injection.shadow`, to try
+thresholds on real traffic; disabled: do not look."""
+
+Probability = Annotated[float, Meta(ge=0, le=1)]
+TOOL_ROLES = frozenset({"tool", "function"})
+TRUSTED_ROLES = frozenset({"system", "developer"})
+
+
+class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From which probability on a text counts as an injection, by whose text it is.
+
+    The defaults are the model card's (docs/models/injection.md): at most 1 % false alarms on ordinary texts and 5 % on hard
+    ones. What a tool returns has no business giving orders, so less is needed; the operator's own prompts often say what
+    must not be revealed, so more is.
+    """
+
+    mode: Mode = "disabled"  # Until it costs what its place on the path allows: docs/models/injection.md.
+    user: Probability = 0.66  # And whatever has no threshold of its own: assistant, tool definitions, parameters.
+    tool: Probability = 0.5  # Tool results and retrieved content.
+    system: Probability = 0.98  # System and developer messages.
+
+    def threshold(self, role: str) -> float:
+        return self.tool if role in TOOL_ROLES else self.system if role in TRUSTED_ROLES else self.user
+
 
 ALLOWED = frozenset({"au_abn", "swift_bic", "license_plate"})
 """Kinds that are let pass unless the policy names them: public registers' numbers of companies and banks, and number plates,
@@ -27,7 +55,10 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Per kind of finding; kinds not named here are masked, or let pass when they are in `ALLOWED`."""
 
     kinds: dict[str, Action] = {}
+    injection: Injection = Injection()
     guard_timeout_ms: Annotated[int, Meta(ge=1)] = 2_000  # Of the whole chain for one request; then it fails closed.
 
     def action(self, kind: str) -> Action:
+        if kind.startswith(INJECTION) and kind not in self.kinds:
+            return "block" if self.injection.mode == "block" else "flag"
         return self.kinds.get(kind, "allow" if kind in ALLOWED else "mask")

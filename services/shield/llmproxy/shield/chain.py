@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct, structs
 
-from llmproxy.common.policy import SECRET, Action, Policy
+from llmproxy.common.policy import INJECTION, SECRET, Action, Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.guards.base import Guard
@@ -36,7 +36,8 @@ class Chain:
     """Runs guards over one segment and says what the policy makes of what they found."""
 
     def __init__(self, guards: Sequence[Guard], policy: Policy, budget: Budget | None = None) -> None:
-        self.guards, self.policy, self.budget = tuple(guards), policy, budget
+        self.policy, self.budget = policy, budget
+        self.guards = tuple(guard for guard in guards if guard.name != INJECTION or policy.injection.mode != "disabled")
         self.name = "+".join(guard.name for guard in guards)
 
     def may_hold(self, text: str) -> bool:
@@ -79,12 +80,25 @@ class Chain:
                     findings += (_in_text(finding, view) for finding in verdict.findings)
         if self.budget is not None:
             self.budget.check()
-        return findings
+        return likely(findings, self.policy, segment.role)
 
 
 def _in_text(finding: Finding, view: normalise.View) -> Finding:
     start, end = view.span(finding.start, finding.end)
     return structs.replace(finding, start=start, end=end)
+
+
+def likely(findings: list[Finding], policy: Policy, role: str) -> list[Finding]:
+    """Without the injections that are too unlikely for whose text it is; in shadow mode under a name of their own."""
+    if not any(finding.kind == INJECTION for finding in findings):
+        return findings
+    threshold = policy.injection.threshold(role)
+    kind = f"{INJECTION}.shadow" if policy.injection.mode == "shadow" else INJECTION
+    return [
+        structs.replace(finding, kind=kind) if finding.kind == INJECTION else finding
+        for finding in findings
+        if finding.kind != INJECTION or finding.score >= threshold
+    ]
 
 
 def action(kind: str, policy: Policy) -> Action:

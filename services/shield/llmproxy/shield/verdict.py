@@ -12,6 +12,7 @@ class Finding(Struct, frozen=True):
     start: int
     end: int
     action: Action = "mask"
+    score: float = 1.0  # How likely, from a guard that weighs; the rest are sure.
 
 
 class Allow(Struct, frozen=True):

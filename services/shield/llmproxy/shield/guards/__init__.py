@@ -1,7 +1,8 @@
 """The guards that come with the shield, in the order in which they run."""
 
 from llmproxy.shield.guards.base import Guard
+from llmproxy.shield.guards.injection import Injection
 from llmproxy.shield.guards.pii import Pii
 from llmproxy.shield.guards.secrets import Secrets
 
-GUARDS: tuple[Guard, ...] = (Secrets(), Pii())
+GUARDS: tuple[Guard, ...] = (Secrets(), Pii(), Injection())
