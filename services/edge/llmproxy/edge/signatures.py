@@ -1,0 +1,279 @@
+"""The firewall's signatures as one matcher: literals in one pass, then the few signatures that may be there, each exactly.
+
+Full expressions in one automaton take minutes to compile or thrash its cache (docs/adr/0011), so each signature is reduced to the
+words that it cannot do without; only where all of them occur is its expression tried, and only around them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from re import _parser as regex_parser  # type: ignore[attr-defined]
+from typing import Any, Literal
+
+import hyperscan
+import msgspec
+import re2
+import yaml
+from msgspec import Struct
+
+from llmproxy.common.config import Signature as Custom
+from llmproxy.common.views import MARKS, NONE, Hint
+
+DATA = "signatures.yaml"
+WORD_BYTES_MIN = 3  # A shorter literal is everywhere.
+WORDS_NEEDED_MAX = 3  # Of one signature: more do not make it rarer.
+REACH_BYTES = 240  # No signature looks further than this to both sides of its rarest word.
+SEPARATOR = r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{0,4}"
+SENTENCE_GAP = r"[^.!?]{0,%s}"
+EXPRESSION_BYTES_MAX = 4 << 20  # Of memory for one compiled expression's states.
+
+Severity = Literal["high", "medium", "low"]
+
+
+class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: str
+    category: str
+    severity: Severity
+    source: str
+    pattern: str
+    why: str
+
+
+class Signatures(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    version: int
+    vocabulary: dict[str, str]
+    signatures: tuple[Signature, ...]
+
+
+class Hit(Struct, frozen=True):
+    id: str
+    category: str
+    severity: Severity
+
+
+def shipped() -> Signatures:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = resources.files(__package__).joinpath(DATA).read_text(encoding="utf-8")
+    return msgspec.convert(yaml.load(text, Loader=loader), Signatures)  # noqa: S506 - a SafeLoader
+
+
+# -- from the file's notation to an expression
+
+VOCABULARY = re.compile(r"<([a-z]+)>")
+GAP = re.compile(r"~(\d+) ?")
+
+
+def expression(pattern: str, vocabulary: Mapping[str, str]) -> str:
+    """The notation of signatures.yaml as a regular expression over lower-case bytes."""
+    while (filled := VOCABULARY.sub(lambda found: vocabulary.get(found[1], found[0]), pattern)) != pattern:
+        pattern = filled
+    starts_word = pattern.isascii() and pattern.removeprefix("(?:")[:1].isalnum()
+    parts = [r"\b"] if starts_word else []
+    at, in_class = 0, False
+    while at < len(pattern):
+        one = pattern[at]
+        if one == "\\":
+            parts.append(pattern[at : at + 2])
+            at += 2
+            continue
+        in_class = one == "[" or (in_class and one != "]")
+        gap = GAP.match(pattern, at) if not in_class else None
+        if gap is not None:
+            parts.append(SENTENCE_GAP % gap[1])
+            at = gap.end()
+            continue
+        parts.append(SEPARATOR if one == " " and not in_class else one)
+        at += 1
+    return "".join(parts)
+
+
+def phrase(text: str) -> str:
+    """A custom signature is words, not an expression: any space or punctuation may stand between them."""
+    words = [re2.escape(word) for word in text.lower().split()]
+    ends_word = text[-1:].isascii() and text[-1:].isalnum()
+    return (r"\b" if text[:1].isascii() and text[:1].isalnum() else "") + SEPARATOR.join(words) + r"\b" * ends_word
+
+
+# -- what an expression cannot do without
+
+Words = frozenset[str]
+
+
+def needed(pattern: str) -> list[Words]:
+    """Sets of literals; a text that matches holds at least one of each. The rarest first; empty when there is none."""
+    groups = dict.fromkeys(_groups(regex_parser.parse(pattern)))
+    return sorted(groups, key=_commonness)[:WORDS_NEEDED_MAX]
+
+
+def _commonness(group: Words) -> tuple[float, int]:
+    """Many and short alternatives are found often."""
+    return sum(30.0 ** -min(len(word.encode()), 8) for word in group), len(group)
+
+
+def _groups(nodes: Iterable[tuple[Any, Any]]) -> list[Words]:
+    found: list[Words] = []
+    run: list[str] = []
+
+    def end_run() -> None:
+        if run:
+            found.append(frozenset({"".join(run)}))
+            run.clear()
+
+    for kind, value in nodes:
+        name = str(kind)
+        if name == "LITERAL":
+            run.append(chr(value))
+            continue
+        end_run()
+        if name == "SUBPATTERN":
+            found += _groups(value[3])
+        elif name == "BRANCH":
+            found += _branch(value[1])
+        elif name in ("MAX_REPEAT", "MIN_REPEAT") and value[0] > 0:
+            found += _groups(value[2])
+    end_run()
+    return [group for group in found if all(len(word.encode()) >= WORD_BYTES_MIN for word in group)]
+
+
+def _branch(alternatives: Sequence[Any]) -> list[Words]:
+    """One set for all alternatives, unless one of them has no literal of its own."""
+    best: list[Words] = []
+    for alternative in alternatives:
+        groups = _groups(alternative)
+        if not groups:
+            return []
+        best.append(min(groups, key=_commonness))
+    return [frozenset().union(*best)]
+
+
+# -- the matcher
+
+
+class Compiled(Struct, frozen=True):
+    hit: Hit
+    expression: Any  # re2's.
+    key: tuple[bytes, ...]  # The rarest of what it needs: where to look.
+    needs: int  # A bit for each set of literals.
+
+
+class Budget:
+    """How many bytes the exact expressions may still look at, for all views of one body."""
+
+    __slots__ = ("bytes_left", "exhausted")
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_left = bytes_max
+        self.exhausted = False
+
+    def take(self, count: int) -> bool:
+        self.bytes_left -= count
+        self.exhausted = self.exhausted or self.bytes_left < 0
+        return self.bytes_left >= 0
+
+
+class Matcher:
+    """All signatures, compiled. Immutable; a change of configuration makes another one."""
+
+    def __init__(self, signatures: Iterable[tuple[Hit, str]]) -> None:
+        """Raises ValueError naming the signature that cannot be compiled."""
+        self._bits: list[int] = []  # Literal -> the sets that it belongs to.
+        self._candidates: list[list[Compiled]] = []  # Literal -> the signatures whose key it is in.
+        self._marks: list[Hint] = []
+        self._literals: dict[str, int] = {}
+        self._sets: dict[Words, int] = {}
+        self.signatures = tuple(self._compile(hit, source) for hit, source in signatures)
+        self._database = self._build()
+        self._seen: list[int] = []
+
+    def _compile(self, hit: Hit, source: str) -> Compiled:
+        groups = needed(source)
+        if not groups:
+            raise ValueError(f"signature {hit.id} has no word of {WORD_BYTES_MIN} letters that it cannot do without")
+        options = re2.Options()
+        options.encoding = re2.Options.Encoding.LATIN1  # Bytes are matched: nothing is invalid, and a gap is in bytes.
+        options.max_mem = EXPRESSION_BYTES_MAX
+        options.log_errors = False
+        options.never_capture = True
+        try:
+            exact = re2.compile(source.encode(), options)
+        except re2.error:
+            raise ValueError(f"signature {hit.id} is not an expression that RE2 accepts") from None
+        needs = 0
+        for group in groups:
+            bit = self._sets.setdefault(group, 1 << len(self._sets))
+            needs |= bit
+            for word in group:
+                self._bits[self._literal(word)] |= bit
+        compiled = Compiled(hit, exact, tuple(sorted(word.encode() for word in groups[0])), needs)
+        for word in groups[0]:
+            self._candidates[self._literal(word)].append(compiled)
+        return compiled
+
+    def _literal(self, word: str) -> int:
+        index = self._literals.setdefault(word, len(self._literals))
+        if index == len(self._bits):
+            self._bits.append(0)
+            self._candidates.append([])
+        return index
+
+    def _build(self) -> hyperscan.Database:
+        expressions = [re.escape(word).encode() for word in self._literals] + [mark.encode() for mark in MARKS.values()]
+        self._marks = list(MARKS)
+        flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(self._literals)
+        flags += [hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_CASELESS] * len(MARKS)
+        database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        database.compile(expressions=expressions, ids=list(range(len(expressions))), flags=flags)
+        return database
+
+    def scan(self, plain: bytes, budget: Budget) -> tuple[list[Hit], Hint]:
+        """What is in a lower-case text, and which of its parts may hide more. The pass over the text is one."""
+        seen: list[int] = []
+        self._database.scan(plain, lambda literal, _from, _to, _flags, _context: seen.append(literal))
+        if not seen:
+            return [], NONE
+        literals = len(self._literals)
+        hints, bits = NONE, 0
+        words: list[int] = []
+        for one in seen:
+            if one < literals:
+                words.append(one)
+                bits |= self._bits[one]
+            else:
+                hints |= self._marks[one - literals]
+        hits: list[Hit] = []
+        tried: set[int] = set()
+        for word in words:
+            for compiled in self._candidates[word]:
+                if bits & compiled.needs == compiled.needs and id(compiled) not in tried:
+                    tried.add(id(compiled))
+                    if occurs(compiled, plain, budget):
+                        hits.append(compiled.hit)
+        return hits, hints
+
+
+def occurs(compiled: Compiled, plain: bytes, budget: Budget) -> bool:
+    """Tries the expression around each of its rarest words; where two are near each other, once for both."""
+    if len(plain) <= 2 * REACH_BYTES:
+        return budget.take(len(plain)) and compiled.expression.search(plain) is not None
+    for word in compiled.key:
+        at = plain.find(word)
+        while at >= 0:
+            start, end = max(0, at - REACH_BYTES), min(len(plain), at + 2 * REACH_BYTES)
+            if not budget.take(end - start):
+                return False
+            if compiled.expression.search(plain, start, end) is not None:
+                return True
+            at = plain.find(word, at + REACH_BYTES)
+    return False
+
+
+def matcher(data: Signatures, custom: Sequence[Custom] = (), disabled: Iterable[str] = ()) -> Matcher:
+    """Shipped and custom signatures without those disabled, by id or by whole category."""
+    off = frozenset(disabled)
+    wanted = [
+        (Hit(one.id, one.category, one.severity), expression(one.pattern, data.vocabulary))
+        for one in data.signatures
+        if one.id not in off and one.category not in off
+    ]
+    wanted += [(Hit(one.id, one.category, one.severity), phrase(one.phrase)) for one in custom if one.id not in off]
+    return Matcher(wanted)
