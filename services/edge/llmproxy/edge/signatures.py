@@ -21,7 +21,12 @@ from llmproxy.common.views import MARKS, NONE, Hint
 
 DATA = "signatures.yaml"
 WORD_BYTES_MIN = 3  # A shorter literal is everywhere.
-WORDS_NEEDED_MAX = 3  # Of one signature: more do not make it rarer.
+EVERYDAY = frozenset(
+    "the and for that how ver you are what all with que turn can tes any end use sen put this ode art late den pre not mai has "
+    "here each let have was your will them then than ist ive out our act".split()
+)
+"""In every other prompt; to look for them says nothing."""
+WORDS_NEEDED_MAX = 4  # Of one signature: more do not make it rarer.
 REACH_BYTES = 240  # No signature looks further than this to both sides of its rarest word.
 SEPARATOR = r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{0,4}"
 SENTENCE_GAP = r"[^.!?]{0,%s}"
@@ -89,7 +94,7 @@ def expression(pattern: str, vocabulary: Mapping[str, str]) -> str:
 
 def phrase(text: str) -> str:
     """A custom signature is words, not an expression: any space or punctuation may stand between them."""
-    words = [re2.escape(word) for word in text.lower().split()]
+    words = [re.escape(word) for word in text.lower().split()]
     ends_word = text[-1:].isascii() and text[-1:].isalnum()
     return (r"\b" if text[:1].isascii() and text[:1].isalnum() else "") + SEPARATOR.join(words) + r"\b" * ends_word
 
@@ -101,13 +106,13 @@ Words = frozenset[str]
 
 def needed(pattern: str) -> list[Words]:
     """Sets of literals; a text that matches holds at least one of each. The rarest first; empty when there is none."""
-    groups = dict.fromkeys(_groups(regex_parser.parse(pattern)))
-    return sorted(groups, key=_commonness)[:WORDS_NEEDED_MAX]
+    groups = sorted(dict.fromkeys(_groups(regex_parser.parse(pattern))), key=_commonness)
+    return [group for group in groups if group.isdisjoint(EVERYDAY)][:WORDS_NEEDED_MAX] or groups[:1]
 
 
-def _commonness(group: Words) -> tuple[float, int]:
-    """Many and short alternatives are found often."""
-    return sum(30.0 ** -min(len(word.encode()), 8) for word in group), len(group)
+def _commonness(group: Words) -> float:
+    """Many, short and everyday alternatives are found often."""
+    return sum(1.0 if word in EVERYDAY else 12.0 ** -min(len(word.encode()) - 2, 6) for word in group)
 
 
 def _groups(nodes: Iterable[tuple[Any, Any]]) -> list[Words]:
@@ -123,6 +128,11 @@ def _groups(nodes: Iterable[tuple[Any, Any]]) -> list[Words]:
         name = str(kind)
         if name == "LITERAL":
             run.append(chr(value))
+            continue
+        if name == "BRANCH" and run:  # The parser takes the common beginning of alternatives out of them.
+            before = [(regex_parser.LITERAL, ord(one)) for one in "".join(run)]
+            found += _branch([[*before, *alternative] for alternative in value[1]])
+            end_run()
             continue
         end_run()
         if name == "SUBPATTERN":
