@@ -49,7 +49,8 @@ MARKS: dict[Hint, str] = {
     Hint.ENTITY: r"&(?:#|[a-zA-Z]{2,8};)",
     Hint.RUN: rf"[A-Za-z0-9+/_-]{{{RUN_CHARS_MIN}}}|(?:[0-9a-fA-F]{{2}}[ ,:]){{8}}",
     Hint.SPACED: r"\b[a-zA-Z0-9@$!](?:[ ._*|,/-][a-zA-Z0-9@$!]\b){3}",
-    Hint.JOINED: r"[a-zA-Z][._*~`|-]{1,4}[a-zA-Z]",
+    Hint.JOINED: r"\*\*[a-zA-Z]+\*\*[a-zA-Z]|[a-zA-Z][._*~`|-][a-zA-Z][._*~`|-][a-zA-Z]"
+    r"|[a-zA-Z][._*~`|-][a-zA-Z]+[^a-zA-Z0-9]{1,3}[a-zA-Z]+[._*~`|-][a-zA-Z]",
     Hint.LEET: r"[a-zA-Z][013457$@!][a-zA-Z]|[a-zA-Z][013457]{2}|\b[013457][a-zA-Z]",
     Hint.ROT13: "|".join(ROT13_ANCHORS),
     Hint.REVERSED: "|".join(REVERSED_ANCHORS),

@@ -19,10 +19,10 @@ from llmproxy.edge.signatures import Budget, Hit, Matcher, matcher, shipped
 
 SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
-EXACT_BYTES_MAX = 131_072  # Of one body, for the exact expressions, over all its views.
-DECODED_CHARS_MAX = 49_152  # Of one body, for the decoders; a slice may take a third, so that no part of a body can use up all.
-SLICE_DECODED_CHARS_MAX = DECODED_CHARS_MAX // 3
-EXHAUSTED = "firewall.exhausted"  # The finding that a budget was used up.
+WORDS_MAX = 6_000  # Of one body: words that signatures are made of,
+TRIALS_MAX = 250  # and exact expressions tried near them.
+DECODED_CHARS_MAX = 16_384  # Of one body, for the decoders.
+SLICE_DECODED_CHARS_MAX = 8_192  # A view of a slice is of its beginning.
 
 SIMPLE_ESCAPES = ((b"\\n", b"\n"), (b"\\t", b" "), (b"\\r", b" "), (b'\\"', b'"'), (b"\\/", b"/"))
 
@@ -73,7 +73,7 @@ class Examination:
 
     def __init__(self, matching: Matcher) -> None:
         self._matcher = matching
-        self._budget = Budget(EXACT_BYTES_MAX)
+        self._budget = Budget(WORDS_MAX, TRIALS_MAX)
         self._chars_left = DECODED_CHARS_MAX
         self.hits: dict[str, tuple[Hit, tuple[str, ...]]] = {}  # By id: what, and in which view.
         self.blocking: Hit | None = None
@@ -93,11 +93,11 @@ class Examination:
         self.exhausted = self.exhausted or self._budget.exhausted
 
     def _look_inside(self, text: str, hints: Hint) -> None:
-        allowed = min(self._chars_left, SLICE_DECODED_CHARS_MAX + len(text))
-        if allowed < len(text):
+        text = text[: min(self._chars_left, SLICE_DECODED_CHARS_MAX)]
+        if not text:
             self.exhausted = True
             return
-        for view in views(text, hints, chars_max=allowed)[1:]:
+        for view in views(text, hints, chars_max=self._chars_left)[1:]:
             self._chars_left -= len(view.text)
             self._scan(lowered(view.text.encode("utf-8", "replace"), view.text.isascii()), view.via)
             if self.blocking is not None:
@@ -117,15 +117,14 @@ def lowered(plain: bytes, is_ascii: bool) -> bytes:
 
 
 def conclude(context: Ingress, examination: Examination) -> Result:
-    if not examination.hits and not examination.exhausted:
+    if examination.exhausted:
+        metrics.FIREWALL_EXHAUSTED.inc()
+    if not examination.hits:
         return PASS
     for hit, _ in examination.hits.values():
         kind = f"firewall.{hit.category}"
         context.findings[kind] = context.findings.get(kind, 0) + 1
         metrics.FIREWALL.labels(hit.category if hit.category in CATEGORIES else "custom", hit.severity).inc()
-    if examination.exhausted:
-        context.findings[EXHAUSTED] = 1
-        metrics.FIREWALL_EXHAUSTED.inc()
     blocking = examination.blocking
     if blocking is None:
         return MODIFIED

@@ -26,8 +26,8 @@ EVERYDAY = frozenset(
     "here each let have was your will them then than ist ive out our act".split()
 )
 """In every other prompt; to look for them says nothing."""
-WORDS_NEEDED_MAX = 4  # Of one signature: more do not make it rarer.
-REACH_BYTES = 240  # No signature looks further than this to both sides of its rarest word.
+WORDS_NEEDED_MAX = 3  # Of one signature: more do not make it rarer.
+CELL_BITS = 7  # Words are near each other when they are in the same cell of 128 bytes or in neighbouring ones.
 SEPARATOR = r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{0,4}"
 SENTENCE_GAP = r"[^.!?]{0,%s}"
 EXPRESSION_BYTES_MAX = 4 << 20  # Of memory for one compiled expression's states.
@@ -162,23 +162,19 @@ def _branch(alternatives: Sequence[Any]) -> list[Words]:
 class Compiled(Struct, frozen=True):
     hit: Hit
     expression: Any  # re2's.
-    key: tuple[bytes, ...]  # The rarest of what it needs: where to look.
+    index: int
     needs: int  # A bit for each set of literals.
 
 
 class Budget:
-    """How many bytes the exact expressions may still look at, for all views of one body."""
+    """What may still be spent on one body, over all its views. When it is used up, what is left is not looked at."""
 
-    __slots__ = ("bytes_left", "exhausted")
+    __slots__ = ("exhausted", "trials", "words")
 
-    def __init__(self, bytes_max: int) -> None:
-        self.bytes_left = bytes_max
+    def __init__(self, words: int, trials: int) -> None:
+        self.words = words  # Literals seen,
+        self.trials = trials  # and expressions tried.
         self.exhausted = False
-
-    def take(self, count: int) -> bool:
-        self.bytes_left -= count
-        self.exhausted = self.exhausted or self.bytes_left < 0
-        return self.bytes_left >= 0
 
 
 class Matcher:
@@ -191,9 +187,9 @@ class Matcher:
         self._marks: list[Hint] = []
         self._literals: dict[str, int] = {}
         self._sets: dict[Words, int] = {}
+        self._count = 0
         self.signatures = tuple(self._compile(hit, source) for hit, source in signatures)
         self._database = self._build()
-        self._seen: list[int] = []
 
     def _compile(self, hit: Hit, source: str) -> Compiled:
         groups = needed(source)
@@ -214,7 +210,8 @@ class Matcher:
             needs |= bit
             for word in group:
                 self._bits[self._literal(word)] |= bit
-        compiled = Compiled(hit, exact, tuple(sorted(word.encode() for word in groups[0])), needs)
+        compiled = Compiled(hit, exact, self._count, needs)
+        self._count += 1
         for word in groups[0]:
             self._candidates[self._literal(word)].append(compiled)
         return compiled
@@ -229,52 +226,61 @@ class Matcher:
     def _build(self) -> hyperscan.Database:
         expressions = [re.escape(word).encode() for word in self._literals] + [mark.encode() for mark in MARKS.values()]
         self._marks = list(MARKS)
-        flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(self._literals)
+        flags = [0] * len(self._literals)
         flags += [hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_CASELESS] * len(MARKS)
         database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         database.compile(expressions=expressions, ids=list(range(len(expressions))), flags=flags)
         return database
 
     def scan(self, plain: bytes, budget: Budget) -> tuple[list[Hit], Hint]:
-        """What is in a lower-case text, and which of its parts may hide more. The pass over the text is one."""
-        seen: list[int] = []
-        self._database.scan(plain, lambda literal, _from, _to, _flags, _context: seen.append(literal))
-        if not seen:
-            return [], NONE
-        literals = len(self._literals)
-        hints, bits = NONE, 0
-        words: list[int] = []
-        for one in seen:
-            if one < literals:
-                words.append(one)
-                bits |= self._bits[one]
-            else:
-                hints |= self._marks[one - literals]
+        """What is in a lower-case text, and which of its parts may hide more. One pass, whatever there is to find."""
+        words: list[int] = []  # Literal, place, literal, place: a list of numbers is the cheapest record of a match.
+        marks: list[int] = []
+        literals, left = len(self._literals), 2 * budget.words
+
+        def found(one: int, _from: int, end: int, _flags: int, _context: object) -> bool | None:
+            if one >= literals:
+                marks.append(one)
+                return None
+            words.extend((one, end))
+            return len(words) >= left  # True ends the pass.
+
+        try:
+            self._database.scan(plain, found)
+        except hyperscan.ScanTerminated:
+            budget.exhausted = True
+        budget.words -= len(words) // 2
+        hints = NONE
+        for mark in marks:
+            hints |= self._marks[mark - literals]
+        return (self._confirmed(plain, words, budget), hints) if words else ([], hints)
+
+    def _confirmed(self, plain: bytes, words: list[int], budget: Budget) -> list[Hit]:
+        """The signatures whose words are all near each other, and whose expression matches there."""
+        cells: dict[int, int] = {}
+        bits, candidates = self._bits, self._candidates
+        for one, end in zip(words[::2], words[1::2], strict=True):
+            cell = end >> CELL_BITS
+            cells[cell] = cells.get(cell, 0) | bits[one]
         hits: list[Hit] = []
-        tried: set[int] = set()
-        for word in words:
-            for compiled in self._candidates[word]:
-                if bits & compiled.needs == compiled.needs and id(compiled) not in tried:
-                    tried.add(id(compiled))
-                    if occurs(compiled, plain, budget):
-                        hits.append(compiled.hit)
-        return hits, hints
-
-
-def occurs(compiled: Compiled, plain: bytes, budget: Budget) -> bool:
-    """Tries the expression around each of its rarest words; where two are near each other, once for both."""
-    if len(plain) <= 2 * REACH_BYTES:
-        return budget.take(len(plain)) and compiled.expression.search(plain) is not None
-    for word in compiled.key:
-        at = plain.find(word)
-        while at >= 0:
-            start, end = max(0, at - REACH_BYTES), min(len(plain), at + 2 * REACH_BYTES)
-            if not budget.take(end - start):
-                return False
-            if compiled.expression.search(plain, start, end) is not None:
-                return True
-            at = plain.find(word, at + REACH_BYTES)
-    return False
+        tried: set[tuple[int, int]] = set()
+        for one, end in zip(words[::2], words[1::2], strict=True):
+            if not candidates[one]:
+                continue
+            cell = end >> CELL_BITS
+            near = cells.get(cell - 1, 0) | cells[cell] | cells.get(cell + 1, 0)
+            for compiled in candidates[one]:
+                if near & compiled.needs != compiled.needs or (cell, compiled.index) in tried:
+                    continue
+                tried.add((cell, compiled.index))
+                if budget.trials <= 0:
+                    budget.exhausted = True
+                    return hits
+                budget.trials -= 1
+                start, stop = max(0, (cell - 1) << CELL_BITS), (cell + 2) << CELL_BITS
+                if compiled.expression.search(plain[start:stop]) is not None:
+                    hits.append(compiled.hit)
+        return hits
 
 
 def matcher(data: Signatures, custom: Sequence[Custom] = (), disabled: Iterable[str] = ()) -> Matcher:
