@@ -269,7 +269,21 @@ ENTRIES: dict[str, Any] = {
 FIELDS = sorted(
     {
         field
-        for kind in (Config, Gateway, Endpoint, Group, Target, Policy, Limits, Limit, Routing, Breaker, Audit, Firewall, Signature)
+        for kind in (
+            Config,
+            Gateway,
+            Endpoint,
+            Group,
+            Target,
+            Policy,
+            Limits,
+            Limit,
+            Routing,
+            Breaker,
+            Audit,
+            Firewall,
+            Signature,
+        )
         for field in kind.__struct_fields__
     }
     | set(money.ListedPrice.__struct_fields__)

@@ -260,6 +260,8 @@ def joined(text: str) -> str:
 
 
 LEET = str.maketrans("013457869@$!|+", "oieastbggasiit")
+
+
 def leet(text: str) -> str:
     plain = text.lower().translate(LEET)
     return WORDS.sub(lambda match: L_FORMS.get(match[0], match[0]), plain)
@@ -268,12 +270,7 @@ def leet(text: str) -> str:
 WORDS = re.compile(r"[a-z]*i[a-z]*")
 L_FORMS = {
     word.replace("l", "i"): word
-    for word in (
-        "all tell tells rule rules reveal guideline guidelines policy policies model developer limit limits limitation "
-        "limitations filter filters will follow explain display language full list fulfill load unfiltered illegal jailbreak "
-        "telling previously earlier helpful comply explicit last like disclose complete completely hypothetical hypothetically "
-        "roleplay"
-    ).split()
+    for word in ["all", "tell", "tells", "rule", "rules", "reveal", "guideline", "guidelines", "policy", "policies", "model", "developer", "limit", "limits", "limitation", "limitations", "filter", "filters", "will", "follow", "explain", "display", "language", "full", "list", "fulfill", "load", "unfiltered", "illegal", "jailbreak", "telling", "previously", "earlier", "helpful", "comply", "explicit", "last", "like", "disclose", "complete", "completely", "hypothetical", "hypothetically", "roleplay"]
 }
 """A 1 is an i or an l: words with an l, as they look when it was read as an i."""
 

@@ -128,7 +128,9 @@ def conclude(context: Ingress, examination: Examination) -> Result:
     blocking = examination.blocking
     if blocking is None:
         return MODIFIED
-    return Block("content_blocked", f"the firewall found {blocking.category} in the request; remove it, or ask the operator")
+    return Block(
+        "content_blocked", f"the firewall found {blocking.category} in the request; remove it, or ask the operator"
+    )
 
 
 CATEGORIES = frozenset(

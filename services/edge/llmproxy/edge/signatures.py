@@ -22,8 +22,7 @@ from llmproxy.common.views import MARKS, NONE, Hint
 DATA = "signatures.yaml"
 WORD_BYTES_MIN = 3  # A shorter literal is everywhere.
 EVERYDAY = frozenset(
-    "the and for that how ver you are what all with que turn can tes any end use sen put this ode art late den pre not mai has "
-    "here each let have was your will them then than ist ive out our act".split()
+    ["the", "and", "for", "that", "how", "ver", "you", "are", "what", "all", "with", "que", "turn", "can", "tes", "any", "end", "use", "sen", "put", "this", "ode", "art", "late", "den", "pre", "not", "mai", "has", "here", "each", "let", "have", "was", "your", "will", "them", "then", "than", "ist", "ive", "out", "our", "act"]
 )
 """In every other prompt; to look for them says nothing."""
 WORDS_NEEDED_MAX = 3  # Of one signature: more do not make it rarer.
