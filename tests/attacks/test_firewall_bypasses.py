@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -153,4 +154,4 @@ def test_slices_cover_all_of_a_body_and_overlap(length: int) -> None:
     assert len(starts) == len(set(starts))
     assert covered[0][0] == 0
     assert covered[-1][1] >= length
-    assert all(later[0] <= former[1] - OVERLAP_BYTES for former, later in zip(covered, covered[1:], strict=False))
+    assert all(later[0] <= former[1] - OVERLAP_BYTES for former, later in pairwise(covered))

@@ -175,13 +175,18 @@ MARKS_ABOVE = re.compile("[\u0300-\u036f\u0489\u20d0-\u20ff]+")
 
 def fold(text: str) -> str:
     """NFKC, invisible characters out, tag characters as what they spell, look-alikes as Latin, marks off Latin letters."""
-    folded = TAGS.sub(lambda match: match[0].translate(_UNTAG), text)
+    folded = TAGS.sub(_untagged, text)
     folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", folded))
     if LATIN.search(folded) is None:
         return folded
     if LOOKALIKE.search(folded) is not None:
         folded = folded.translate(CONFUSABLES)
     return MARKS_ABOVE.sub("", folded)
+
+
+def _untagged(match: re.Match[str]) -> str:
+    spelt = match[0].translate(_UNTAG)
+    return f" {spelt} " if len(spelt) > 3 else spelt  # A message of its own, or letters inside a word.
 
 
 _UNTAG = {code: code - 0xE0000 for code in range(0xE0020, 0xE007F)}

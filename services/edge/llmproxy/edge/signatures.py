@@ -26,7 +26,7 @@ EVERYDAY = frozenset(
 )
 """In every other prompt; to look for them says nothing."""
 WORDS_NEEDED_MAX = 3  # Of one signature: more do not make it rarer.
-CELL_BITS = 7  # Words are near each other when they are in the same cell of 128 bytes or in neighbouring ones.
+CELL_BITS = 6  # Words are near each other when they are in the same cell of 64 bytes or in neighbouring ones.
 SEPARATOR = r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{0,4}"
 SENTENCE_GAP = r"[^.!?]{0,%s}"
 EXPRESSION_BYTES_MAX = 4 << 20  # Of memory for one compiled expression's states.
