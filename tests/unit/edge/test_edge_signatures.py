@@ -20,7 +20,7 @@ def all_of_them() -> Matcher:
 
 
 def severities(text: str) -> set[str]:
-    hits, _ = all_of_them().scan(text.lower().encode(), Budget(10**6, 10**6))
+    hits, _, _ = all_of_them().scan(text.lower().encode(), Budget(10**6, 10**6))
     return {hit.severity for hit in hits}
 
 

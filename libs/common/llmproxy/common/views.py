@@ -18,6 +18,7 @@ from msgspec import Struct
 DEPTH_MAX = 3  # Decodings one after the other: base64 of base64 of percent escapes.
 VIEWS_MAX = 12  # Without the text itself.
 DECODED_CHARS_MAX = 32_768  # Of all views of one text together; what is beyond is not decoded.
+GROWTH_MAX = 2  # One compatibility character may stand for 18 others.
 RUN_CHARS_MIN = 16  # A shorter run of base64 or hex letters says too little to be an attack.
 PRINTABLE_MIN = 0.9  # Of a decoded run: less is not text.
 
@@ -56,7 +57,7 @@ MARKS: dict[Hint, str] = {
     Hint.REVERSED: "|".join(REVERSED_ANCHORS),
 }
 """One regular expression for each decoder, in the common subset of `re` and multi-pattern engines. FOLD has none: it is for all that is not ASCII."""
-_MARKS = {hint: re.compile(mark, re.IGNORECASE) for hint, mark in MARKS.items()}
+_MARKS = {hint: re.compile(mark) for hint, mark in MARKS.items() if not hint & (Hint.ROT13 | Hint.REVERSED)}
 
 
 class View(Struct, frozen=True):
@@ -70,7 +71,10 @@ def hints(text: str) -> Hint:
     for hint, mark in _MARKS.items():
         if mark.search(text) is not None:
             found |= hint
-    return found
+    low = text.lower()
+    if any(anchor in low for anchor in ROT13_ANCHORS):
+        found |= Hint.ROT13
+    return found | Hint.REVERSED if any(anchor in low for anchor in REVERSED_ANCHORS) else found
 
 
 def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_CHARS_MAX) -> list[View]:
@@ -88,7 +92,7 @@ def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_
             if len(view.text) > chars_max or len(views) > VIEWS_MAX:
                 return views
             chars_max -= len(view.text)
-            decoded = decode(view.text)
+            decoded = decode(view.text)[: GROWTH_MAX * len(view.text)]
             if not decoded or decoded in seen:
                 continue
             seen.add(decoded)
@@ -275,7 +279,52 @@ def leet(text: str) -> str:
 WORDS = re.compile(r"[a-z]*i[a-z]*")
 L_FORMS = {
     word.replace("l", "i"): word
-    for word in ["all", "tell", "tells", "rule", "rules", "reveal", "guideline", "guidelines", "policy", "policies", "model", "developer", "limit", "limits", "limitation", "limitations", "filter", "filters", "will", "follow", "explain", "display", "language", "full", "list", "fulfill", "load", "unfiltered", "illegal", "jailbreak", "telling", "previously", "earlier", "helpful", "comply", "explicit", "last", "like", "disclose", "complete", "completely", "hypothetical", "hypothetically", "roleplay"]
+    for word in [
+        "all",
+        "tell",
+        "tells",
+        "rule",
+        "rules",
+        "reveal",
+        "guideline",
+        "guidelines",
+        "policy",
+        "policies",
+        "model",
+        "developer",
+        "limit",
+        "limits",
+        "limitation",
+        "limitations",
+        "filter",
+        "filters",
+        "will",
+        "follow",
+        "explain",
+        "display",
+        "language",
+        "full",
+        "list",
+        "fulfill",
+        "load",
+        "unfiltered",
+        "illegal",
+        "jailbreak",
+        "telling",
+        "previously",
+        "earlier",
+        "helpful",
+        "comply",
+        "explicit",
+        "last",
+        "like",
+        "disclose",
+        "complete",
+        "completely",
+        "hypothetical",
+        "hypothetically",
+        "roleplay",
+    ]
 }
 """A 1 is an i or an l: words with an l, as they look when it was read as an i."""
 

@@ -19,10 +19,11 @@ from llmproxy.edge.signatures import Budget, Hit, Matcher, matcher, shipped
 
 SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
-WORDS_MAX = 6_000  # Of one body: words that signatures are made of,
-TRIALS_MAX = 250  # and exact expressions tried near them.
-DECODED_CHARS_MAX = 16_384  # Of one body, for the decoders.
-SLICE_DECODED_CHARS_MAX = 8_192  # A view of a slice is of its beginning.
+WORDS_MAX = 4_000  # Of one body: words that signatures are made of,
+TRIALS_MAX = 400  # and exact expressions tried near them.
+DECODED_CHARS_MAX = 12_288  # Of one body, for the decoders.
+SLICE_DECODED_BYTES_MAX = 6_144  # Of one slice, from the first mark of an encoding on.
+BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
 
 SIMPLE_ESCAPES = ((b"\\n", b"\n"), (b"\\t", b" "), (b"\\r", b" "), (b'\\"', b'"'), (b"\\/", b"/"))
 
@@ -85,31 +86,29 @@ class Examination:
         if b"\\" in plain:
             for escape, meaning in SIMPLE_ESCAPES:
                 plain = plain.replace(escape, meaning)
-        hints = self._scan(lowered(plain, is_ascii), ())
+        hints, first = self._scan(lowered(plain, is_ascii), ())
         if not is_ascii:
-            hints |= Hint.FOLD
+            hints, first = hints | Hint.FOLD, 0
         if hints and self.blocking is None:
-            self._look_inside(plain.decode("utf-8", "replace"), hints)
+            self._look_inside(plain[max(0, first - BEFORE_MARK_BYTES) :], hints)
         self.exhausted = self.exhausted or self._budget.exhausted
 
-    def _look_inside(self, text: str, hints: Hint) -> None:
-        text = text[: min(self._chars_left, SLICE_DECODED_CHARS_MAX)]
-        if not text:
-            self.exhausted = True
-            return
-        for view in views(text, hints, chars_max=self._chars_left)[1:]:
+    def _look_inside(self, plain: bytes, hints: Hint) -> None:
+        text = plain[: min(max(0, self._chars_left), SLICE_DECODED_BYTES_MAX)].decode("utf-8", "replace")
+        self.exhausted = self.exhausted or len(plain) > self._chars_left
+        for view in views(text, hints, chars_max=self._chars_left)[1:] if text else ():
             self._chars_left -= len(view.text)
             self._scan(lowered(view.text.encode("utf-8", "replace"), view.text.isascii()), view.via)
             if self.blocking is not None:
                 return
 
-    def _scan(self, plain: bytes, via: tuple[str, ...]) -> Hint:
-        found, hints = self._matcher.scan(plain, self._budget)
+    def _scan(self, plain: bytes, via: tuple[str, ...]) -> tuple[Hint, int]:
+        found, hints, first = self._matcher.scan(plain, self._budget)
         for hit in found:
             self.hits.setdefault(hit.id, (hit, via))
             if hit.severity == "high" and self.blocking is None:
                 self.blocking = hit
-        return hints
+        return hints, first
 
 
 def lowered(plain: bytes, is_ascii: bool) -> bytes:

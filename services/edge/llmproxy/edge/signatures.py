@@ -20,9 +20,55 @@ from llmproxy.common.config import Signature as Custom
 from llmproxy.common.views import MARKS, NONE, Hint
 
 DATA = "signatures.yaml"
-WORD_BYTES_MIN = 3  # A shorter literal is everywhere.
+WORD_BYTES_MIN = 3  # A shorter literal is everywhere,
+SHORT_WORDS = frozenset({"ai"})  # except as a word of its own.
 EVERYDAY = frozenset(
-    ["the", "and", "for", "that", "how", "ver", "you", "are", "what", "all", "with", "que", "turn", "can", "tes", "any", "end", "use", "sen", "put", "this", "ode", "art", "late", "den", "pre", "not", "mai", "has", "here", "each", "let", "have", "was", "your", "will", "them", "then", "than", "ist", "ive", "out", "our", "act"]
+    [
+        "the",
+        "and",
+        "for",
+        "that",
+        "how",
+        "ver",
+        "you",
+        "are",
+        "what",
+        "all",
+        "with",
+        "que",
+        "turn",
+        "can",
+        "tes",
+        "any",
+        "end",
+        "use",
+        "sen",
+        "put",
+        "this",
+        "ode",
+        "art",
+        "late",
+        "den",
+        "pre",
+        "not",
+        "mai",
+        "has",
+        "here",
+        "each",
+        "let",
+        "have",
+        "was",
+        "your",
+        "will",
+        "them",
+        "then",
+        "than",
+        "ist",
+        "ive",
+        "out",
+        "our",
+        "act",
+    ]
 )
 """In every other prompt; to look for them says nothing."""
 WORDS_NEEDED_MAX = 3  # Of one signature: more do not make it rarer.
@@ -111,7 +157,10 @@ def needed(pattern: str) -> list[Words]:
 
 def _commonness(group: Words) -> float:
     """Many, short and everyday alternatives are found often."""
-    return sum(1.0 if word in EVERYDAY else 12.0 ** -min(len(word.encode()) - 2, 6) for word in group)
+    return sum(
+        1.0 if word in EVERYDAY else 0.01 if word in SHORT_WORDS else 12.0 ** -min(len(word.encode()) - 2, 6)
+        for word in group
+    )
 
 
 def _groups(nodes: Iterable[tuple[Any, Any]]) -> list[Words]:
@@ -141,7 +190,16 @@ def _groups(nodes: Iterable[tuple[Any, Any]]) -> list[Words]:
         elif name in ("MAX_REPEAT", "MIN_REPEAT") and value[0] > 0:
             found += _groups(value[2])
     end_run()
-    return [group for group in found if all(len(word.encode()) >= WORD_BYTES_MIN for word in group)]
+    return [group for group in found if all(is_telling(word) for word in group)]
+
+
+def is_telling(word: str) -> bool:
+    return len(word.encode()) >= WORD_BYTES_MIN or word in SHORT_WORDS
+
+
+def literal(word: str) -> bytes:
+    bare = re.escape(word).encode()
+    return rb"\b%b\b" % bare if word in SHORT_WORDS else bare
 
 
 def _branch(alternatives: Sequence[Any]) -> list[Words]:
@@ -223,7 +281,7 @@ class Matcher:
         return index
 
     def _build(self) -> hyperscan.Database:
-        expressions = [re.escape(word).encode() for word in self._literals] + [mark.encode() for mark in MARKS.values()]
+        expressions = [literal(word) for word in self._literals] + [mark.encode() for mark in MARKS.values()]
         self._marks = list(MARKS)
         flags = [0] * len(self._literals)
         flags += [hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_CASELESS] * len(MARKS)
@@ -231,15 +289,15 @@ class Matcher:
         database.compile(expressions=expressions, ids=list(range(len(expressions))), flags=flags)
         return database
 
-    def scan(self, plain: bytes, budget: Budget) -> tuple[list[Hit], Hint]:
-        """What is in a lower-case text, and which of its parts may hide more. One pass, whatever there is to find."""
+    def scan(self, plain: bytes, budget: Budget) -> tuple[list[Hit], Hint, int]:
+        """What is in a lower-case text, what may hide more in it, and from where. One pass, whatever there is to find."""
         words: list[int] = []  # Literal, place, literal, place: a list of numbers is the cheapest record of a match.
-        marks: list[int] = []
+        marks: list[tuple[int, int]] = []
         literals, left = len(self._literals), 2 * budget.words
 
         def found(one: int, _from: int, end: int, _flags: int, _context: object) -> bool | None:
             if one >= literals:
-                marks.append(one)
+                marks.append((one, end))
                 return None
             words.extend((one, end))
             return len(words) >= left  # True ends the pass.
@@ -249,25 +307,28 @@ class Matcher:
         except hyperscan.ScanTerminated:
             budget.exhausted = True
         budget.words -= len(words) // 2
-        hints = NONE
-        for mark in marks:
+        hints, first = NONE, len(plain)
+        for mark, end in marks:
             hints |= self._marks[mark - literals]
-        return (self._confirmed(plain, words, budget), hints) if words else ([], hints)
+            first = min(first, end)
+        return (self._confirmed(plain, words, budget) if words else []), hints, first
 
     def _confirmed(self, plain: bytes, words: list[int], budget: Budget) -> list[Hit]:
         """The signatures whose words are all near each other, and whose expression matches there."""
         cells: dict[int, int] = {}
+        keys: dict[tuple[int, int], None] = {}  # Each key word once in a cell, in order.
         bits, candidates = self._bits, self._candidates
         for one, end in zip(words[::2], words[1::2], strict=True):
             cell = end >> CELL_BITS
             cells[cell] = cells.get(cell, 0) | bits[one]
+            if candidates[one]:
+                keys[cell, one] = None
         hits: list[Hit] = []
         tried: set[tuple[int, int]] = set()
-        for one, end in zip(words[::2], words[1::2], strict=True):
-            if not candidates[one]:
-                continue
-            cell = end >> CELL_BITS
-            near = cells.get(cell - 1, 0) | cells[cell] | cells.get(cell + 1, 0)
+        at, near = -1, 0
+        for cell, one in keys:
+            if cell != at:
+                at, near = cell, cells.get(cell - 1, 0) | cells[cell] | cells.get(cell + 1, 0)
             for compiled in candidates[one]:
                 if near & compiled.needs != compiled.needs or (cell, compiled.index) in tried:
                     continue
