@@ -241,7 +241,7 @@ class Matcher:
         """Raises ValueError naming the signature that cannot be compiled."""
         self._bits: list[int] = []  # Literal -> the sets that it belongs to.
         self._candidates: list[list[Compiled]] = []  # Literal -> the signatures whose key it is in.
-        self._marks: list[Hint] = []
+        self._marks: list[int] = []
         self._literals: dict[str, int] = {}
         self._sets: dict[Words, int] = {}
         self._count = 0
@@ -282,7 +282,7 @@ class Matcher:
 
     def _build(self) -> hyperscan.Database:
         expressions = [literal(word) for word in self._literals] + [mark.encode() for mark in MARKS.values()]
-        self._marks = list(MARKS)
+        self._marks = [int(hint) for hint in MARKS]  # Combining plain numbers is ten times cheaper.
         flags = [0] * len(self._literals)
         flags += [hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_CASELESS] * len(MARKS)
         database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
@@ -307,11 +307,11 @@ class Matcher:
         except hyperscan.ScanTerminated:
             budget.exhausted = True
         budget.words -= len(words) // 2
-        hints, first = NONE, len(plain)
+        hints, first = 0, len(plain)
         for mark, end in marks:
             hints |= self._marks[mark - literals]
             first = min(first, end)
-        return (self._confirmed(plain, words, budget) if words else []), hints, first
+        return (self._confirmed(plain, words, budget) if words else []), Hint(hints) if hints else NONE, first
 
     def _confirmed(self, plain: bytes, words: list[int], budget: Budget) -> list[Hit]:
         """The signatures whose words are all near each other, and whose expression matches there."""
