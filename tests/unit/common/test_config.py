@@ -235,3 +235,22 @@ def test_the_schema_knows_every_field_and_refuses_others() -> None:
     definition = schema["$defs"]["Endpoint"]
     assert set(definition["properties"]) == set(Endpoint.__struct_fields__)
     assert definition["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("entry", "place"),
+    [
+        ("{id: Big, phrase: some words}", r"signatures\[0\]: id and category"),
+        ("{id: a, phrase: '. .'}", r"signatures\[0\]\.phrase"),
+        (f"{{id: a, phrase: '{'word ' * 60}'}}", r"signatures\[0\]\.phrase"),
+        ("{id: a, phrase: some words, severity: fatal}", "severity"),
+    ],
+)
+def test_a_firewall_signature_that_cannot_work_is_refused_by_place(entry: str, place: str) -> None:
+    with pytest.raises(ConfigError, match=place):
+        parse(f"firewall: {{signatures: [{entry}]}}", {})
+
+
+def test_two_firewall_signatures_of_one_id_are_refused() -> None:
+    with pytest.raises(ConfigError, match="given twice"):
+        parse("firewall: {signatures: [{id: a, phrase: some words}, {id: a, phrase: other words}]}", {})

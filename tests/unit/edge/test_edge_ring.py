@@ -43,7 +43,14 @@ def test_the_ring_lists_every_step_that_runs_in_order() -> None:
     async def run() -> None:
         async with gateway() as edge:
             steps = edge.edge._pipeline.describe()
-            assert [step.name for step in steps] == ["authentication", "route", "limits", "body", "validation"]
+            assert [step.name for step in steps] == [
+                "authentication",
+                "route",
+                "limits",
+                "body",
+                "firewall",
+                "validation",
+            ]
             assert {(step.ring, step.fail) for step in steps} == {(int(Ring.INGRESS), "closed")}
 
     asyncio.run(run())

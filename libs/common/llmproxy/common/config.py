@@ -22,6 +22,9 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 LIMIT_MAX = 1_000_000_000  # Redis' Lua counts in doubles.
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+SIGNATURES_MAX = 1_000  # Custom ones; they are compiled again at each change.
+PHRASE_WORD_MIN = 3
+PHRASE_CHARACTERS_MAX = 200
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -97,6 +100,23 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     trusted_proxies: tuple[str, ...] = ()  # Addresses or networks whose X-Forwarded-For is believed.
 
 
+class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A phrase of your own for the firewall: words, not an expression; case, spaces and punctuation do not count."""
+
+    id: str
+    phrase: str
+    category: str = "custom"
+    severity: Literal["high", "medium", "low"] = "high"  # high blocks; the others are recorded.
+
+
+class Firewall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the edge looks for in a body before it is parsed."""
+
+    enabled: bool = False  # Until a clean kilobyte costs it what its place on the path allows (docs/adr/0011).
+    signatures: tuple[Signature, ...] = ()  # Added to the shipped ones.
+    disabled: tuple[str, ...] = ()  # Ids or categories that are not looked for.
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     gateway: Gateway = Gateway()
     endpoints: dict[str, Endpoint] = {}
@@ -106,6 +126,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     limits: Limits = Limits()
     routing: Routing = Routing()
     audit: Audit = Audit()
+    firewall: Firewall = Firewall()
     prices: dict[str, money.ListedPrice] = {}  # Added to, and before, the shipped ones.
 
 
@@ -196,6 +217,7 @@ def check(config: Config) -> None:
             money.price(listed)
         except ValueError as error:
             raise ConfigError(f"prices.{model}: {error}") from None
+    _check_signatures(config.firewall.signatures)
     for scope in ("key", "ip", "tenant"):
         _check_limit(f"limits.{scope}", getattr(config.limits, scope))
 
@@ -249,7 +271,7 @@ ENTRIES: dict[str, Any] = {
     "prices": money.ListedPrice,
 }
 SECTIONS: tuple[type[Struct], ...] = (
-    *(Config, Gateway, Endpoint, Group, Target, Policy, Limits, Limit, Routing, Breaker, Audit),
+    *(Config, Gateway, Endpoint, Group, Target, Policy, Limits, Limit, Routing, Breaker, Audit, Firewall, Signature),
     money.ListedPrice,
 )
 FIELDS = sorted({field for section in SECTIONS for field in section.__struct_fields__})
@@ -266,6 +288,24 @@ def _check_targets(at: str, targets: tuple[Target, ...], config: Config) -> None
         if target.endpoint not in config.endpoints:
             known = ", ".join(sorted(config.endpoints)) or "none is configured"
             raise ConfigError(f"{at}[{index}].endpoint: no endpoint {target.endpoint!r}; known: {known}")
+
+
+def _check_signatures(signatures: tuple[Signature, ...]) -> None:
+    if len(signatures) > SIGNATURES_MAX:
+        raise ConfigError(f"firewall.signatures: at most {SIGNATURES_MAX}; there are {len(signatures)}")
+    ids: set[str] = set()
+    for index, one in enumerate(signatures):
+        at = f"firewall.signatures[{index}]"
+        if not NAME.fullmatch(one.id) or not NAME.fullmatch(one.category):
+            raise ConfigError(f"{at}: id and category are lower-case letters, digits, - and _, at most 63")
+        if one.id in ids:
+            raise ConfigError(f"{at}.id: {one.id!r} is given twice; keep one")
+        ids.add(one.id)
+        longest = max((len(word) for word in one.phrase.split()), default=0)
+        if longest < PHRASE_WORD_MIN or len(one.phrase) > PHRASE_CHARACTERS_MAX:
+            raise ConfigError(
+                f"{at}.phrase: at most {PHRASE_CHARACTERS_MAX} characters, and one word of at least {PHRASE_WORD_MIN}"
+            )
 
 
 def _check_limit(at: str, limit: Limit) -> None:

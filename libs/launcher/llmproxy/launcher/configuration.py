@@ -16,6 +16,10 @@ EFFECTIVE_FILE = "config.effective.yaml"  # In the data folder: `${NAME}` replac
 
 def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
     """The file's, or what the environment and the neighbourhood say. Raises ConfigError, which names the file."""
+    return detect.with_switches(_load(file, environment), environment)
+
+
+def _load(file: Path | None, environment: Mapping[str, str]) -> Config:
     if file is None:
         return detect.config(environment, detect.probe(environment))
     try:

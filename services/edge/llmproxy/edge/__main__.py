@@ -14,6 +14,7 @@ from llmproxy.common.runtime import Context
 from llmproxy.edge import metrics
 from llmproxy.edge.app import Edge
 from llmproxy.edge.exchange import Exchanges
+from llmproxy.edge.firewall import Firewall, Rules
 from llmproxy.edge.identity import Keys
 from llmproxy.edge.ids import RANDOM_BYTES, uuid7
 from llmproxy.edge.ingress import Bodies, Settled, ring
@@ -39,8 +40,9 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
 async def run(context: Context[Settings]) -> None:
     settings, bus, readiness = context.settings, context.bus, context.readiness
     readiness.block("start", "waiting for the API keys; is admin running?")
-    settled, keys, bodies = Settled(), Keys(), Bodies()
+    settled, keys, bodies, rules = Settled(), Keys(), Bodies(), Rules()
     context.config.on_change(settled.swap)
+    context.config.on_change(rules.follow)
     if not await watch_keys(keys, context):
         return
     redis = Redis(settings.redis_url)
@@ -53,7 +55,7 @@ async def run(context: Context[Settings]) -> None:
     limiter = Limiter(redis.script(script()), monotonic=time.monotonic, edges=settings.edges, degraded=degraded)
     exchanges = Exchanges(bus, random=random.random, grace_ms=lambda: settled.config.gateway.grace_ms)
     journal = open_journal(context, settled)
-    pipeline = ring(keys, limiter, settled, bodies)
+    pipeline = ring(keys, limiter, settled, bodies, [Firewall(lambda: rules.matcher)])
     probe = PathProbe(
         bus,
         exchanges,

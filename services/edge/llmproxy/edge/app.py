@@ -219,7 +219,7 @@ class Edge:
     async def _refuse(self, context: Ingress, reply: Reply, failure: Failure, exchange: Exchange | None = None) -> Sent:
         outcome = refusal(failure) if exchange is None else self._outcome(exchange, status_of(failure))
         said = await self._commit(context, outcome) or failure
-        headers = self._headers(context) + findings_header(outcome.findings)
+        headers = self._headers(context) + findings_header({**outcome.findings, **context.findings})
         if exchange is not None:
             headers += f"x-llmproxy-attempts: {exchange.publications}\r\n"
         if failure.code == "method_not_allowed":

@@ -50,6 +50,7 @@ class Ingress:
         "concluded",
         "content",
         "continue_",
+        "findings",
         "headers",
         "id",
         "ip",
@@ -88,6 +89,7 @@ class Ingress:
         self.body = b""
         self.read_bytes = 0  # What `Bodies` counts for this request.
         self.chat: Chat | None = None
+        self.findings: dict[str, int] = {}  # Of the steps at the edge; the shield's are in its frames.
         self.is_flood = False  # Answered without waiting for its record, or the wait would be the attack.
         self.concluded = False  # Its record is written.
 

@@ -16,6 +16,8 @@ LIMITS_DEGRADED = Gauge("llmproxy_edge_limits_degraded", "1 while Redis is away 
 REPUBLISHED = Counter("llmproxy_edge_republished", "Requests published again", ["reason"])
 LOST = Counter("llmproxy_edge_lost", "Requests whose holder died after content had left")
 SLOW_CONSUMERS = Counter("llmproxy_edge_slow_consumers", "Streams cancelled because their client did not read")
+FIREWALL = Counter("llmproxy_edge_firewall_hits", "Signatures found in bodies", ["category", "severity"])
+FIREWALL_EXHAUSTED = Counter("llmproxy_edge_firewall_exhausted", "Bodies of which a part was not decoded")
 AUDIT_COMMIT = Histogram(
     "llmproxy_edge_audit_commit_seconds",
     "From handing a batch to JetStream to its acknowledgement",

@@ -48,7 +48,8 @@ def refusal(failure: Failure) -> Outcome:
 def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: str, latency_ms: int) -> AuditRecord:
     failure, end, usage = outcome.failure, outcome.end, outcome.usage
     head = outcome.head or NOTHING
-    known, chat, findings = context.record, context.chat, outcome.findings
+    known, chat = context.record, context.chat
+    findings = {**outcome.findings, **context.findings} if context.findings else outcome.findings
     model = chat.model if chat is not None else context.model_id
     return AuditRecord(
         id=context.id,

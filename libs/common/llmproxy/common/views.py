@@ -1,0 +1,351 @@
+"""What a text says once the things that hide it are undone: a bounded set of views, each with the decodings that led to it.
+
+A view is for looking, never for sending: decoders may damage what they do not understand. Nothing here raises on any text.
+"""
+
+import base64
+import binascii
+import codecs
+import html.entities
+import re
+import unicodedata
+from collections.abc import Callable
+from enum import IntFlag, auto
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+DEPTH_MAX = 3  # Decodings one after the other: base64 of base64 of percent escapes.
+VIEWS_MAX = 12  # Without the text itself.
+DECODED_CHARS_MAX = 32_768  # Of all views of one text together; what is beyond is not decoded.
+GROWTH_MAX = 2  # One compatibility character may stand for 18 others.
+RUN_CHARS_MIN = 16  # A shorter run of base64 or hex letters says too little to be an attack.
+PRINTABLE_MIN = 0.9  # Of a decoded run: less is not text.
+
+
+class Hint(IntFlag):
+    """Which decoders a text gives reason to try."""
+
+    ESCAPE = auto()
+    PERCENT = auto()
+    ENTITY = auto()
+    FOLD = auto()
+    RUN = auto()
+    SPACED = auto()
+    JOINED = auto()
+    LEET = auto()
+    ROT13 = auto()
+    REVERSED = auto()
+
+
+NONE = Hint(0)
+ANCHORS = ("ignore", "instruction", "previous", "prompt", "system", "disregard", "reveal", "forget", "pretend", "rules")
+"""Words that most attacks cannot do without: seen backwards or in ROT13, they are reason to turn the whole text."""
+ROT13_ANCHORS = tuple(codecs.encode(anchor, "rot13") for anchor in ANCHORS)
+REVERSED_ANCHORS = tuple(anchor[::-1] for anchor in ANCHORS)
+
+MARKS: dict[Hint, str] = {
+    Hint.ESCAPE: r"\\+[ux]\{?[0-9a-fA-F]{2}",
+    Hint.PERCENT: r"%[0-9a-fA-F]{2}",
+    Hint.ENTITY: r"&(?:#|[a-zA-Z]{2,8};)",
+    Hint.RUN: rf"[A-Za-z0-9+/_-]{{{RUN_CHARS_MIN}}}|(?:[0-9a-fA-F]{{2}}[ ,:]){{8}}",
+    Hint.SPACED: r"\b[a-zA-Z0-9@$!](?:[ ._*|,/-][a-zA-Z0-9@$!]\b){3}",
+    Hint.JOINED: r"\*\*[a-zA-Z]+\*\*[a-zA-Z]|[a-zA-Z][._*~`|-][a-zA-Z][._*~`|-][a-zA-Z]"
+    r"|[a-zA-Z][._*~`|-][a-zA-Z]+[^a-zA-Z0-9]{1,3}[a-zA-Z]+[._*~`|-][a-zA-Z]",
+    Hint.LEET: r"[a-zA-Z][013457$@!][a-zA-Z]|[a-zA-Z][013457]{2}|\b[013457][a-zA-Z]",
+    Hint.ROT13: "|".join(ROT13_ANCHORS),
+    Hint.REVERSED: "|".join(REVERSED_ANCHORS),
+}
+"""One regular expression for each decoder, in the common subset of `re` and multi-pattern engines. FOLD has none: it is for all that is not ASCII."""
+_MARKS = {hint: re.compile(mark) for hint, mark in MARKS.items() if not hint & (Hint.ROT13 | Hint.REVERSED)}
+
+
+class View(Struct, frozen=True):
+    text: str
+    via: tuple[str, ...] = ()  # Names of the decoders, in the order in which they were applied.
+
+
+def hints(text: str) -> Hint:
+    """What an engine that has looked for MARKS would say."""
+    found = NONE if text.isascii() else Hint.FOLD
+    for hint, mark in _MARKS.items():
+        if mark.search(text) is not None:
+            found |= hint
+    low = text.lower()
+    if any(anchor in low for anchor in ROT13_ANCHORS):
+        found |= Hint.ROT13
+    return found | Hint.REVERSED if any(anchor in low for anchor in REVERSED_ANCHORS) else found
+
+
+def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_CHARS_MAX) -> list[View]:
+    """The text and what is hidden in it. `suspected` spares the search for marks; plain text is its own only view."""
+    views = [View(text)]
+    suspected = hints(text) if suspected is None else suspected
+    if not suspected:
+        return views
+    seen = {text}
+    todo = [(views[0], suspected)]
+    for view, suspected in todo:  # Grows while it is read, and is bounded by VIEWS_MAX.
+        for hint, name, decode in DECODERS:
+            if not hint & suspected:
+                continue
+            if len(view.text) > chars_max or len(views) > VIEWS_MAX:
+                return views
+            chars_max -= len(view.text)
+            decoded = decode(view.text)[: GROWTH_MAX * len(view.text)]
+            if not decoded or decoded in seen:
+                continue
+            seen.add(decoded)
+            views.append(View(decoded, (*view.via, name)))
+            if len(view.via) + 1 < DEPTH_MAX:
+                todo.append((views[-1], hints(decoded) & ~_done(view.via, name)))
+    return views
+
+
+def _done(via: tuple[str, ...], name: str) -> Hint:
+    """What is not tried after `name`: turning back, and reading noise into what has been joined already."""
+    if name in ("rot13", "reversed"):
+        return Hint.ROT13 | Hint.REVERSED
+    return Hint.JOINED | Hint.SPACED if name in ("spaced", "joined") else NONE
+
+
+# -- one decoder each; all take time proportional to the text
+
+ESCAPES = re.compile(r"(?:\\+x[0-9a-fA-F]{2})+|\\+u\{[0-9a-fA-F]{1,6}\}|\\+u[0-9a-fA-F]{4}|\\+[nrt\"'/]")
+HEX_BYTE = re.compile(r"x([0-9a-fA-F]{2})")
+MEANT = {"n": "\n", "r": "\n", "t": "\t"}
+
+
+def escapes(text: str) -> str:
+    decoded = ESCAPES.sub(_escape, text)
+    # Two escapes of one character beyond the first plane are surrogates until they are joined.
+    return decoded.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _escape(match: re.Match[str]) -> str:
+    found = match[0]
+    kind = found.lstrip("\\")
+    if kind[0] == "x":
+        return bytes(int(byte, 16) for byte in HEX_BYTE.findall(found)).decode("utf-8", "replace")
+    if kind[0] == "u" and len(kind) > 1:
+        return character(int(kind.strip("u{}"), 16))
+    return MEANT.get(kind, kind)
+
+
+def character(code: int) -> str:
+    """A space for a number that is no character: it must neither raise nor join what it parts."""
+    return chr(code) if 0 < code <= 0x10FFFF else " "
+
+
+ENTITIES = re.compile(r"&(?:#0{0,32}([1-9][0-9]{0,7})|#[xX]0{0,32}([1-9a-fA-F][0-9a-fA-F]{0,6})|([a-zA-Z]{2,8}));?")
+
+
+def entities(text: str) -> str:
+    # Our own: html.unescape reads numbers of any length, and Python refuses to convert very long ones.
+    return ENTITIES.sub(_entity, text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _entity(match: re.Match[str]) -> str:
+    if match[1]:
+        return character(int(match[1]))
+    if match[2]:
+        return character(int(match[2], 16))
+    return html.entities.html5.get(f"{match[3]};", match[0])
+
+
+def percent(text: str) -> str:
+    return unquote(text, errors="replace")
+
+
+CONFUSABLES = str.maketrans(
+    {
+        **dict(zip("асеіјорѕхуԁԛԝһӏкмнтвгби", "aceijopsxydqwhlkmhtbrbu", strict=True)),
+        **dict(zip("АВСЕНІЈКМОРЅТХУԌԚԜҺӀ", "ABCEHIJKMOPSTXYGQWHI", strict=True)),
+        **dict(zip("αβγεηικνορτυχωϲ", "abyenikvoptuxwc", strict=True)),
+        **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹ", "ABEZHIKMNOPTYXC", strict=True)),
+        **dict(zip("ıɡɑɩʟɴʀʏꜱᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢ", "igailnrysacdejkmoptuvwz", strict=True)),
+    }
+)
+"""Letters that look like Latin ones. Applied only beside Latin letters; real Russian or Greek is matched as it is, too."""
+LATIN = re.compile("[a-zA-Z]")
+LOOKALIKE = re.compile("[\u0131\u0251-\u029f\u0370-\u052f\u1d00-\u1d22\ua730\ua731]")
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0080-\U000e0fff\U000e0000-\U000e001f]+"
+)
+TAGS = re.compile("[\U000e0020-\U000e007e]+")
+MARKS_ABOVE = re.compile("[\u0300-\u036f\u0489\u20d0-\u20ff]+")
+
+
+def fold(text: str) -> str:
+    """NFKC, invisible characters out, tag characters as what they spell, look-alikes as Latin, marks off Latin letters."""
+    folded = TAGS.sub(_untagged, text)
+    folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", folded))
+    if LATIN.search(folded) is None:
+        return folded
+    if LOOKALIKE.search(folded) is not None:
+        folded = folded.translate(CONFUSABLES)
+    return MARKS_ABOVE.sub("", folded)
+
+
+def _untagged(match: re.Match[str]) -> str:
+    spelt = match[0].translate(_UNTAG)
+    return f" {spelt} " if len(spelt) > 3 else spelt  # A message of its own, or letters inside a word.
+
+
+_UNTAG = {code: code - 0xE0000 for code in range(0xE0020, 0xE007F)}
+
+HEX_RUNS = re.compile(r"(?:[0-9a-fA-F]{2}[ ,:]?){8,}")
+BASE64_RUNS = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,6}(?:\s[A-Za-z0-9+/_-]{16,}={0,6})*")
+BASE32_ALPHABET = re.compile(r"[A-Z2-7]+={0,6}")
+SPACE = re.compile(r"[\s,:]+")
+
+
+def runs(text: str) -> str:
+    """Runs of hex, base64 or base32 letters in their place, where they spell text."""
+    if (decoded := HEX_RUNS.sub(_unhex, text)) != text:
+        return decoded
+    decoded = BASE64_RUNS.sub(_unbase, text)
+    return decoded if decoded != text else ""
+
+
+def _unhex(match: re.Match[str]) -> str:
+    digits = SPACE.sub("", match[0])
+    return printable(bytes.fromhex(digits[: len(digits) // 2 * 2])) or match[0]
+
+
+def _unbase(match: re.Match[str]) -> str:
+    letters = SPACE.sub("", match[0])
+    if BASE32_ALPHABET.fullmatch(letters) is not None:
+        bare = letters.rstrip("=")
+        bare = bare[: len(bare) - (1 if len(bare) % 8 in (1, 3, 6) else 0)]
+        if found := _decoded(base64.b32decode, bare + "=" * (-len(bare) % 8)):
+            return found
+    bare = letters.rstrip("=").replace("-", "+").replace("_", "/")
+    for start in range(4):  # A word before it without a space moves the grid.
+        rest = bare[start:]
+        rest = rest[: len(rest) - (len(rest) % 4 == 1)]
+        if found := _decoded(base64.b64decode, rest + "=" * (-len(rest) % 4)):
+            return bare[:start] + " " + found
+    return match[0]
+
+
+def _decoded(decode: Callable[[str], bytes], letters: str) -> str:
+    try:
+        return printable(decode(letters))
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def printable(data: bytes) -> str:
+    """The bytes as text, or "" when they are none."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "replace")
+        if text.count("\ufffd") * 10 > len(text):
+            return ""
+    if text.isprintable():
+        return text
+    readable = sum(map(str.isprintable, text)) + text.count("\n") + text.count("\t") + text.count("\r")
+    return text if readable >= PRINTABLE_MIN * len(text) else ""
+
+
+SPELLED = re.compile(r"(?<![^\W_])[^\W_](?:[ ._*|,/-][^\W_](?![^\W_])){2,}")
+SEPARATORS = re.compile(r"[ ._*|,/-]")
+
+
+def spaced(text: str) -> str:
+    """`i g n o r e` and `i-g-n-o-r-e` as words."""
+    return SPELLED.sub(lambda match: SEPARATORS.sub("", match[0]), text)
+
+
+PUNCTUATION_INSIDE = re.compile(r"(?<=[^\W_])[._*~`|-]{1,4}(?=[^\W_])|\*\*|__")
+
+
+def joined(text: str) -> str:
+    """`ig-no.re` and `**ign**ore` as words."""
+    return PUNCTUATION_INSIDE.sub("", text)
+
+
+LEET = str.maketrans("013457869@$!|+", "oieastbggasiit")
+
+
+def leet(text: str) -> str:
+    plain = text.lower().translate(LEET)
+    return WORDS.sub(lambda match: L_FORMS.get(match[0], match[0]), plain)
+
+
+WORDS = re.compile(r"[a-z]*i[a-z]*")
+L_FORMS = {
+    word.replace("l", "i"): word
+    for word in [
+        "all",
+        "tell",
+        "tells",
+        "rule",
+        "rules",
+        "reveal",
+        "guideline",
+        "guidelines",
+        "policy",
+        "policies",
+        "model",
+        "developer",
+        "limit",
+        "limits",
+        "limitation",
+        "limitations",
+        "filter",
+        "filters",
+        "will",
+        "follow",
+        "explain",
+        "display",
+        "language",
+        "full",
+        "list",
+        "fulfill",
+        "load",
+        "unfiltered",
+        "illegal",
+        "jailbreak",
+        "telling",
+        "previously",
+        "earlier",
+        "helpful",
+        "comply",
+        "explicit",
+        "last",
+        "like",
+        "disclose",
+        "complete",
+        "completely",
+        "hypothetical",
+        "hypothetically",
+        "roleplay",
+    ]
+}
+"""A 1 is an i or an l: words with an l, as they look when it was read as an i."""
+
+
+def rot13(text: str) -> str:
+    return codecs.encode(text, "rot13")
+
+
+def backwards(text: str) -> str:
+    return text[::-1]
+
+
+DECODERS: tuple[tuple[Hint, str, Callable[[str], str]], ...] = (
+    (Hint.ESCAPE, "escapes", escapes),
+    (Hint.PERCENT, "percent", percent),
+    (Hint.ENTITY, "entities", entities),
+    (Hint.FOLD, "fold", fold),
+    (Hint.RUN, "runs", runs),
+    (Hint.SPACED, "spaced", spaced),
+    (Hint.JOINED, "joined", joined),
+    (Hint.LEET, "leet", leet),
+    (Hint.ROT13, "rot13", rot13),
+    (Hint.REVERSED, "reversed", backwards),
+)

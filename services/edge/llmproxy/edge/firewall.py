@@ -1,0 +1,175 @@
+"""The firewall: looks at the bytes of a body before anything parses them, in what they say and in what they hide.
+
+Bounded by bytes, not by time: a body is looked at in slices, the loop runs between two of them, and what the exact expressions and the
+decoders may look at is a budget of the whole body. The shield looks at every text again, parsed and in full.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from llmproxy.common import config
+from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
+from llmproxy.common.views import Hint, views
+from llmproxy.edge import metrics
+from llmproxy.edge.ingress import Ingress
+from llmproxy.edge.routes.table import Action
+from llmproxy.edge.signatures import Budget, Hit, Matcher, matcher, shipped
+
+SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
+OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
+WORDS_MAX = 4_000  # Of one body: words that signatures are made of,
+TRIALS_MAX = 400  # and exact expressions tried near them.
+DECODED_CHARS_MAX = 12_288  # Of one body, for the decoders.
+SLICE_DECODED_BYTES_MAX = 6_144  # Of one slice, from the first mark of an encoding on.
+BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
+
+SIMPLE_ESCAPES = ((b"\\n", b"\n"), (b"\\t", b" "), (b"\\r", b" "), (b'\\"', b'"'), (b"\\/", b"/"))
+
+log = logging.getLogger(__name__)
+
+Matchers = Callable[[], Matcher | None]
+
+
+class Firewall:
+    """The step of ring 1. `matchers` gives what is in force; None while it is switched off."""
+
+    name, priority, timeout_ms = "firewall", 45, 0  # Bounded by its budgets.
+    fail: Literal["closed", "open"] = "closed"
+
+    def __init__(self, matchers: Matchers) -> None:
+        self._matchers = matchers
+
+    def run(self, context: Ingress) -> Result | Awaitable[Result]:
+        matching = self._matchers()
+        if matching is None or context.route.action is not Action.CHAT:
+            return PASS
+        examination = Examination(matching)
+        if len(context.body) <= SLICE_BYTES:
+            examination.look(context.body)
+            return conclude(context, examination)
+        return self._slices(context, examination)
+
+    async def _slices(self, context: Ingress, examination: "Examination") -> Result:
+        body = context.body
+        for start in slices(len(body)):
+            examination.look(body[start : start + SLICE_BYTES])
+            if examination.blocking is not None:
+                break
+            await asyncio.sleep(0)
+        return conclude(context, examination)
+
+
+def slices(length: int) -> list[int]:
+    """Where the slices start. From both ends towards the middle: the budgets last longest where attackers put things."""
+    starts = list(range(0, max(1, length - OVERLAP_BYTES), SLICE_BYTES - OVERLAP_BYTES))
+    return [start for pair in zip(starts, reversed(starts), strict=True) for start in pair][: len(starts)]
+
+
+class Examination:
+    """What was found in one body so far, and what may still be spent on it."""
+
+    __slots__ = ("_budget", "_chars_left", "_matcher", "blocking", "exhausted", "hits")
+
+    def __init__(self, matching: Matcher) -> None:
+        self._matcher = matching
+        self._budget = Budget(WORDS_MAX, TRIALS_MAX)
+        self._chars_left = DECODED_CHARS_MAX
+        self.hits: dict[str, tuple[Hit, tuple[str, ...]]] = {}  # By id: what, and in which view.
+        self.blocking: Hit | None = None
+        self.exhausted = False
+
+    def look(self, body: bytes) -> None:
+        plain = body
+        is_ascii = body.isascii()
+        if b"\\" in plain:
+            for escape, meaning in SIMPLE_ESCAPES:
+                plain = plain.replace(escape, meaning)
+        hints, first = self._scan(lowered(plain, is_ascii), ())
+        if not is_ascii:
+            hints, first = hints | Hint.FOLD, 0
+        if hints and self.blocking is None:
+            self._look_inside(plain[max(0, first - BEFORE_MARK_BYTES) :], hints)
+        self.exhausted = self.exhausted or self._budget.exhausted
+
+    def _look_inside(self, plain: bytes, hints: Hint) -> None:
+        text = plain[: min(max(0, self._chars_left), SLICE_DECODED_BYTES_MAX)].decode("utf-8", "replace")
+        self.exhausted = self.exhausted or len(plain) > self._chars_left
+        for view in views(text, hints, chars_max=self._chars_left)[1:] if text else ():
+            self._chars_left -= len(view.text)
+            self._scan(lowered(view.text.encode("utf-8", "replace"), view.text.isascii()), view.via)
+            if self.blocking is not None:
+                return
+
+    def _scan(self, plain: bytes, via: tuple[str, ...]) -> tuple[Hint, int]:
+        found, hints, first = self._matcher.scan(plain, self._budget)
+        for hit in found:
+            self.hits.setdefault(hit.id, (hit, via))
+            if hit.severity == "high" and self.blocking is None:
+                self.blocking = hit
+        return hints, first
+
+
+def lowered(plain: bytes, is_ascii: bool) -> bytes:
+    return plain.lower() if is_ascii else plain.decode("utf-8", "replace").lower().encode("utf-8", "replace")
+
+
+def conclude(context: Ingress, examination: Examination) -> Result:
+    if examination.exhausted:
+        metrics.FIREWALL_EXHAUSTED.inc()
+    if not examination.hits:
+        return PASS
+    for hit, _ in examination.hits.values():
+        kind = f"firewall.{hit.category}"
+        context.findings[kind] = context.findings.get(kind, 0) + 1
+        metrics.FIREWALL.labels(hit.category if hit.category in CATEGORIES else "custom", hit.severity).inc()
+    blocking = examination.blocking
+    if blocking is None:
+        return MODIFIED
+    return Block(
+        "content_blocked", f"the firewall found {blocking.category} in the request; remove it, or ask the operator"
+    )
+
+
+CATEGORIES = frozenset(
+    {
+        *("override", "extraction", "developer-mode", "jailbreak", "role-hijack", "delimiter"),
+        *("indirect", "exfiltration", "obfuscation", "multi-turn"),
+    }
+)
+"""The shipped ones. A custom category is a name from the configuration, and not a label."""
+
+
+class Rules:
+    """The matcher that the configuration asks for, and the change from one to the next."""
+
+    def __init__(self, build: Callable[[config.Firewall], Matcher | None] | None = None) -> None:
+        self._build = build or build_matcher
+        self._settings: config.Firewall | None = None
+        self.matcher: Matcher | None = None
+        self.pending: asyncio.Future[Matcher | None] | None = None
+
+    def follow(self, snapshot: config.Snapshot) -> None:
+        """Called back at each change. The first matcher is made at once, a later one in a thread, while the old one is in force."""
+        settings, known = snapshot.config.firewall, self._settings
+        if settings == known:
+            return
+        self._settings = settings
+        if known is None:
+            self.matcher = self._build(settings)
+            return
+        self.pending = asyncio.get_running_loop().run_in_executor(None, self._build, settings)
+        self.pending.add_done_callback(self._swap)
+
+    def _swap(self, done: "asyncio.Future[Matcher | None]") -> None:
+        if done is not self.pending or done.cancelled():
+            return  # Another change came after it.
+        if done.exception() is not None:
+            log.error("the firewall's new signatures cannot be compiled; the old ones stay in force")
+            return
+        self.matcher = done.result()
+
+
+def build_matcher(settings: config.Firewall) -> Matcher | None:
+    return matcher(shipped(), settings.signatures, settings.disabled) if settings.enabled else None
