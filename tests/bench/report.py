@@ -74,7 +74,7 @@ def ratio(results: dict[str, Any], key: str) -> float:
 
 
 def show_cpu(cpu: dict[str, Any]) -> None:
-    made = table("\nCPU per request at full load, 64 connections", "", "ms", "ratio", "requests/s", "failed")
+    made = table("\nCPU per request, 16 connections", "", "ms", "ratio", "requests/s", "failed")
     for size, subjects in cpu.items():
         for name, figures in subjects.items():
             made.add_row(
