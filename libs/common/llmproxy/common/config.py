@@ -16,7 +16,7 @@ from llmproxy.common.envelope import BODY_BYTES_MAX
 from llmproxy.common.policy import KINDS, Action, Policy
 
 Provider = Literal["openai", "anthropic", "google", "ollama", "demo"]
-PROVIDERS: tuple[Provider, ...] = ("openai", "anthropic", "google", "ollama", "demo")
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 Strategy = Literal["failover", "round_robin"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 LIMIT_MAX = 1_000_000_000  # Redis' Lua counts in doubles.

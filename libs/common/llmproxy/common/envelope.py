@@ -4,10 +4,24 @@ from typing import Literal
 
 from msgspec import Raw, Struct, json
 
-Api = Literal["chat", "probe"]
-"""Which endpoint was called. `probe` walks the whole path and calls no provider (edge readiness)."""
+Api = Literal[
+    "chat",  # OpenAI's chat completions: the canonical form.
+    "completions",
+    "responses",
+    "messages",  # Anthropic's.
+    "count_tokens",
+    "gemini",  # generateContent and streamGenerateContent.
+    "embeddings",
+    "moderations",
+    "rerank",
+    "images",
+    "speech",
+    "transcriptions",
+    "probe",
+]
+"""Which API was called. `probe` walks the whole path and calls no provider (edge readiness)."""
 
-Dialect = Literal["openai", "anthropic"]
+Dialect = Literal["openai", "anthropic", "google"]
 """Whose wire format the caller speaks; answers and errors are rendered in it."""
 
 
@@ -45,6 +59,9 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stream: bool = False
     include_usage: bool = False  # The caller asked for the usage chunk of a stream.
     max_output_tokens: int | None = None
+    headers: dict[
+        str, str
+    ] = {}  # Of the caller's, those that a provider of the same dialect is shown (`anthropic-beta`).
     attempt: int = 0  # Counts the edge's publications of this request; frames of older ones are dropped.
     deadline_ms: int  # Unix time. A stage that receives it late drops it.
     traceparent: str = ""

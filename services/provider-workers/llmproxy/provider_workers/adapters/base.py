@@ -1,7 +1,8 @@
 """What a provider adapter is: two pure translations between the canonical form and one vendor's, and nothing else.
 
 The canonical form is OpenAI's chat completions JSON. An adapter has no client, no clock and no log; credentials are
-added by whoever sends its `HttpRequest`.
+added by whoever sends its `HttpRequest`. Beside the canonical form an adapter may speak other APIs of the gateway itself
+(`natives`): there the caller's body passes through.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 
@@ -41,6 +43,7 @@ class Target(Struct, frozen=True, kw_only=True):
     model: str  # As the provider knows it.
     url: str = ""  # The endpoint's base as configured, with or without version path; "" is the vendor's own.
     stream: bool = False
+    headers: tuple[tuple[str, str], ...] = ()  # The caller's, for an API that passes through (`anthropic-beta`).
 
 
 class HttpRequest(Struct, frozen=True, kw_only=True):
@@ -67,7 +70,8 @@ class Origin(Struct, frozen=True, kw_only=True):
 class Answer(Struct, frozen=True, kw_only=True):
     """A whole answer. When `failure` is set (an error inside a 200), `json` is empty."""
 
-    json: bytes  # A canonical chat.completion.
+    json: bytes  # In the form of the API that was asked: for the canonical one a chat.completion.
+    content_type: str = ""  # Of an answer that is not JSON, such as speech: `json` is then a string of its base64.
     usage: Usage = Usage()
     finish: Finish = "stop"
     failure: GatewayError | None = None
@@ -113,8 +117,24 @@ class StreamTranslator(Protocol):
         ...
 
 
-class Adapter(Protocol):
-    """One vendor's wire format."""
+class Wire(Protocol):
+    """One API at one vendor: what to send for a body of that API, and what comes back in its form."""
+
+    def request(self, body: bytes, target: Target) -> HttpRequest:
+        """The vendor's request. Raises GatewayError naming the field that cannot be expressed."""
+        ...
+
+    def response(self, body: bytes, request: Origin) -> Answer:
+        """The answer for a vendor's 2xx body. An unreadable one is a `failure`, not an exception."""
+        ...
+
+    def events(self, request: Origin) -> StreamTranslator:
+        """A new translator for one stream."""
+        ...
+
+
+class Adapter(Wire, Protocol):
+    """One vendor. As a `Wire` it takes the canonical form."""
 
     @property
     def name(self) -> str:
@@ -130,16 +150,9 @@ class Adapter(Protocol):
     @property
     def capabilities(self) -> frozenset[Capability]: ...
 
-    def request(self, body: bytes, target: Target) -> HttpRequest:
-        """The vendor's request for a canonical one. Raises GatewayError naming the field that cannot be expressed."""
-        ...
-
-    def response(self, body: bytes, request: Origin) -> Answer:
-        """The canonical answer for a vendor's 2xx body. An unreadable one is a `failure`, not an exception."""
-        ...
-
-    def events(self, request: Origin) -> StreamTranslator:
-        """A new translator for one stream."""
+    @property
+    def natives(self) -> Mapping[Api, Wire]:
+        """The APIs besides chat that the vendor speaks itself, each in that API's own form."""
         ...
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:

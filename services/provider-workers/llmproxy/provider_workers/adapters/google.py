@@ -13,9 +13,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target
+from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target, Wire
 from llmproxy.provider_workers.canonical import (
     ENCODER,
     OUR_CALL_IDS,
@@ -202,6 +203,7 @@ class Google:
     default_url = "https://generativelanguage.googleapis.com"
     credential: Credential = "x-goog-api-key"
     capabilities = frozenset(Capability) - {Capability.LOGPROBS}
+    natives: Mapping[Api, Wire] = {}
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         chat, dropped = read(body, vendor=VENDOR, reads=READS)

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target
+from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target, Wire
 from llmproxy.provider_workers.canonical import (
     ENCODER,
     UNREADABLE,
@@ -131,6 +132,7 @@ class Ollama:
         Capability.CHOICES,
         Capability.LOGPROBS,
     }
+    natives: Mapping[Api, Wire] = {}
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         chat, dropped = read(body, vendor=VENDOR, reads=READS)

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from msgspec import Raw, Struct
 
+from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target
+from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target, Wire
 from llmproxy.provider_workers.canonical import UNREADABLE, broken, decode_vendor, failed, finish_of, tokens
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
@@ -134,6 +135,7 @@ class OpenAI:
     default_url = "https://api.openai.com/v1"
     credential: Credential = "bearer"
     capabilities = frozenset(Capability)
+    natives: Mapping[Api, Wire] = {}
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         return HttpRequest(

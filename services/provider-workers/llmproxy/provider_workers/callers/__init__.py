@@ -1,0 +1,6 @@
+"""The APIs that callers speak besides the canonical one. A new one is one file and one line here."""
+
+from llmproxy.common.envelope import Api
+from llmproxy.provider_workers.callers.caller import Caller
+
+CALLERS: dict[Api, Caller] = {}
