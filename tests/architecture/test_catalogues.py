@@ -170,7 +170,8 @@ WITHOUT_A_WIRE = {"demo"}  # Answers by itself; tests/unit/provider_workers judg
 
 def adapter_names() -> list[str]:
     folder = package("provider-workers") / "adapters"
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem not in {"__init__", "base", *WITHOUT_A_WIRE})
+    files = [path.stem for path in folder.glob("*.py") if path.stem not in {"__init__", "base", *WITHOUT_A_WIRE}]
+    return sorted(stem.replace("_", "-") for stem in files)  # The provider's name.
 
 
 @pytest.mark.parametrize("adapter", adapter_names())

@@ -102,7 +102,7 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
         (
             "endpoints: {a: {provider: openai, models: [m]}, b: {provider: opnai, models: [m]}}",
             "endpoints.b.provider",
-            "'opnai'; one of openai, anthropic, google, ollama, demo",
+            "'opnai'; one of openai, openai-responses, anthropic, google, ollama, demo,",
         ),
         ("endpoints: {a: {models: [m]}}", "endpoints.a", "required field `provider`"),
         ("groups: {good: {targets: []}, bad: {targets: 3}}", "groups.bad.targets", "array"),

@@ -139,6 +139,27 @@ def test_an_unknown_model_is_not_found() -> None:
     run(scenario)
 
 
+def test_an_api_that_no_endpoint_of_the_model_serves_is_refused_and_says_which_would() -> None:
+    async def scenario() -> None:
+        config = Config(
+            endpoints={
+                "claude": Endpoint(provider="anthropic", models=("m",)),
+                "gpt": Endpoint(provider="openai", models=("n",)),
+            }
+        )
+        async with router(config) as asked:
+            failure = await asked.refused(model="m", api="embeddings")
+            assert (failure.code, failure.param, failure.stage) == ("unsupported_endpoint", "model", "router")
+            assert "`m`" in failure.message
+            assert "embeddings" in failure.message
+            assert "gpt" in failure.message
+            nobody = await asked.refused(model="m", api="rerank")
+            assert "no configured endpoint can" in nobody.message
+            assert (await asked.routed(model="n", api="embeddings")).plan[0].endpoint == "gpt"
+
+    run(scenario)
+
+
 def test_an_open_endpoint_is_skipped() -> None:
     async def scenario() -> None:
         async with router(CONFIG) as asked:

@@ -1,6 +1,7 @@
 """Who can serve a model: groups, listed names, wildcards, fallbacks, prices."""
 
 from llmproxy.common.config import Config, Endpoint, Group, Target
+from llmproxy.common.envelope import Api
 from llmproxy.common.money import ListedPrice
 from llmproxy.router.tables import WILDCARD_ROUTES_MAX, Route, Tables
 
@@ -74,10 +75,40 @@ def test_what_is_kept_of_names_that_callers_choose_is_bounded() -> None:
     for number in range(WILDCARD_ROUTES_MAX + 10):
         tables.find(f"made-up-{number}")
     tables.find("x" * 10_000)
-    assert len(tables._wild_routes) <= WILDCARD_ROUTES_MAX
-    assert "x" * 10_000 not in tables._wild_routes
+    kept = tables._known["chat"].wild
+    assert 0 < len(kept) <= WILDCARD_ROUTES_MAX
+    assert "x" * 10_000 not in kept
 
 
 def test_the_path_is_probed_at_the_first_endpoint_or_the_demo() -> None:
     assert Tables(CONFIG, SHIPPED).probe() == "openai"
     assert Tables(Config(), SHIPPED).probe() == "demo"
+
+
+def test_a_route_holds_only_endpoints_that_serve_the_api() -> None:
+    config = Config(
+        endpoints={
+            "claude": Endpoint(provider="anthropic", models=("m",)),
+            "gpt": openai("m"),
+            "any": Endpoint(provider="perplexity", models=("*",)),
+        },
+        fallbacks={"m": (Target(endpoint="any"), Target(endpoint="gpt", model="n"))},
+    )
+    tables = Tables(config, SHIPPED)
+
+    def through(api: Api) -> list[tuple[str, str]]:
+        route = tables.find("m", api)
+        assert route is not None
+        return names(route)
+
+    assert through("chat") == through("messages") == [("claude", "m"), ("gpt", "m"), ("any", "m"), ("gpt", "n")]
+    assert through("embeddings") == [("gpt", "m"), ("gpt", "n")]
+    assert through("count_tokens") == [("claude", "m")]
+    assert through("rerank") == []
+    assert tables.find("n", "embeddings") == Route(name="n", strategy="failover", primary=())
+    assert (tables.able("embeddings"), tables.able("rerank")) == (["gpt"], [])
+
+
+def test_conversations_share_their_routes() -> None:
+    tables = Tables(CONFIG, SHIPPED)
+    assert tables.find("shared", "chat") is tables.find("shared", "responses")

@@ -15,7 +15,28 @@ from llmproxy.common import money
 from llmproxy.common.envelope import BODY_BYTES_MAX
 from llmproxy.common.policy import KINDS, Action, Policy
 
-Provider = Literal["openai", "anthropic", "google", "ollama", "demo"]
+Provider = Literal[
+    "openai",
+    "openai-responses",
+    "anthropic",
+    "google",
+    "ollama",
+    "demo",
+    "azure",
+    "bedrock",
+    "cohere",
+    "deepseek",
+    "fireworks",
+    "groq",
+    "mistral",
+    "openrouter",
+    "perplexity",
+    "sambanova",
+    "together",
+    "vertex",
+    "vllm",  # And whatever else speaks OpenAI's format.
+    "xai",
+]
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 Strategy = Literal["failover", "round_robin"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]

@@ -23,6 +23,7 @@ CATALOGUE: dict[str, Kind] = {
     "invalid_type": Kind(400, "invalid_request_error", "invalid_request_error"),
     "invalid_value": Kind(400, "invalid_request_error", "invalid_request_error"),
     "unsupported_parameter": Kind(400, "invalid_request_error", "invalid_request_error"),
+    "unsupported_endpoint": Kind(400, "invalid_request_error", "invalid_request_error"),
     "context_length_exceeded": Kind(400, "invalid_request_error", "invalid_request_error"),
     "invalid_api_key": Kind(401, "invalid_request_error", "authentication_error"),
     "expired_api_key": Kind(401, "invalid_request_error", "authentication_error"),

@@ -22,6 +22,7 @@ from llmproxy.router.tables import Route, Tables
 
 TURNS_MAX = 1 << 30
 MODEL_CHARS_SHOWN = 128
+ENDPOINTS_SHOWN = 8
 
 
 class Planning:
@@ -44,20 +45,33 @@ class Lease(Protocol):
 
 
 class Resolve:
-    """The model's route, or 404."""
+    """The model's route through the API that was called; 404 without a route, 400 where none of its endpoints serves the API."""
 
     name, priority, timeout_ms = "resolve", 100, 10
     fail: Literal["closed", "open"] = "closed"
 
     def run(self, context: Planning, /) -> Result:
-        context.route = context.tables.find(context.envelope.model)
-        if context.route is not None:
-            return PASS
-        return Block(
-            "model_not_found",
-            f"The model `{context.envelope.model[:MODEL_CHARS_SHOWN]}` does not exist or you do not have access to it.",
-            "model",
-        )
+        envelope = context.envelope
+        context.route = route = context.tables.find(envelope.model, envelope.api)
+        if route is None:
+            return Block(
+                "model_not_found",
+                f"The model `{_shown(envelope)}` does not exist or you do not have access to it.",
+                "model",
+            )
+        if not (route.primary or route.fallback):
+            return Block("unsupported_endpoint", _nobody(envelope, context.tables.able(envelope.api)), "model")
+        return PASS
+
+
+def _nobody(envelope: Envelope, able: list[str]) -> str:
+    shown = ", ".join(able[:ENDPOINTS_SHOWN])
+    advice = f"models of these endpoints can: {shown}" if able else "no configured endpoint can; add one that does"
+    return f"The model `{_shown(envelope)}` cannot be called through the {envelope.api} API: {advice}"
+
+
+def _shown(envelope: Envelope) -> str:
+    return envelope.model[:MODEL_CHARS_SHOWN]
 
 
 class Order:
@@ -144,7 +158,7 @@ class Attempts:
         waits = [self._circuits.wait_ms(endpoint, context.now_ms) for endpoint in context.waiting]
         return Block(
             "no_endpoint_available",
-            f"every endpoint for the model `{context.envelope.model[:MODEL_CHARS_SHOWN]}` is failing; retry later",
+            f"every endpoint for the model `{_shown(context.envelope)}` is failing; retry later",
             retry_after_ms=max(min(waits, default=0), 1_000),
         )
 

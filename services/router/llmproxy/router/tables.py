@@ -1,14 +1,17 @@
 """Which endpoints can serve a model: compiled once per configuration, so that a request costs a look-up."""
 
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
 from msgspec import Struct
 
 from llmproxy.common import money
-from llmproxy.common.config import Config, Endpoint, Strategy, Target
-from llmproxy.common.envelope import Attempt, Price
+from llmproxy.common.config import Config, Endpoint, Provider, Strategy, Target
+from llmproxy.common.envelope import Api, Attempt, Price
+from llmproxy.common.offers import OFFERS
 
 ANY = "*"
+APIS: tuple[Api, ...] = get_args(Api)
 WILDCARD_ROUTES_MAX = (
     1_024  # Names that only `*` endpoints serve are the callers' choice, so what is kept of them is bounded.
 )
@@ -17,12 +20,23 @@ UNPRICED = frozenset({"demo", "ollama"})  # They run here: free unless the opera
 
 
 class Route(Struct, frozen=True):
-    """What may be tried for one model: the strategy orders `primary`; `fallback` follows, as configured."""
+    """What may be tried for one model through one API: the strategy orders `primary`; `fallback` follows, as configured.
+
+    Both are empty when no endpoint that has the model serves the API.
+    """
 
     name: str
     strategy: Strategy
     primary: tuple[Attempt, ...]
     fallback: tuple[Attempt, ...] = ()
+
+
+class Known(Struct, frozen=True):
+    """The routes through the APIs that the same providers serve."""
+
+    able: frozenset[Provider]
+    routes: dict[str, Route]
+    wild: dict[str, Route] = {}
 
 
 class Tables:
@@ -34,20 +48,31 @@ class Tables:
         self._own_prices = own
         self._prices = {model: money.price(listed) for model, listed in shipped.items()} | own
         self._wild = tuple(name for name, endpoint in config.endpoints.items() if ANY in endpoint.models)
-        self._wild_routes: dict[str, Route] = {}
-        self._routes = {name: self._compile(name) for name in self._names()}
+        self._known: dict[Api, Known] = {}
+        classes: dict[frozenset[Provider], Known] = {}
+        for api in APIS:  # APIs that the same providers serve have the same routes.
+            able = frozenset(provider for provider, offered in OFFERS.items() if api in offered)
+            if able not in classes:
+                classes[able] = Known(able, {name: self._compile(name, able) for name in self._names()})
+            self._known[api] = classes[able]
 
-    def find(self, model: str) -> Route | None:
+    def find(self, model: str, api: Api = "chat") -> Route | None:
         """None: nobody serves this model."""
-        route = self._routes.get(model) or self._wild_routes.get(model)
+        known = self._known[api]
+        route = known.routes.get(model) or known.wild.get(model)
         if route is not None or not self._wild:
             return route
-        route = self._compile(model)
+        route = self._compile(model, known.able)
         if len(model) <= WILDCARD_NAME_CHARS_MAX:
-            if len(self._wild_routes) >= WILDCARD_ROUTES_MAX:
-                self._wild_routes.clear()
-            self._wild_routes[model] = route
+            if len(known.wild) >= WILDCARD_ROUTES_MAX:
+                known.wild.clear()
+            known.wild[model] = route
         return route
+
+    def able(self, api: Api) -> list[str]:
+        """The endpoints that serve an API, whatever the model."""
+        providers = self._known[api].able
+        return [name for name, endpoint in self.config.endpoints.items() if endpoint.provider in providers]
 
     def probe(self) -> str:
         """The provider whose worker answers for the path's health: the first one configured."""
@@ -57,17 +82,22 @@ class Tables:
         listed = {model for endpoint in self.config.endpoints.values() for model in endpoint.models}
         return (listed | set(self.config.groups) | set(self.config.fallbacks)) - {ANY}
 
-    def _compile(self, model: str) -> Route:
+    def _compile(self, model: str, able: frozenset[Provider]) -> Route:
         group = self.config.groups.get(model)
         targets = group.targets if group else self._targets(model)
-        primary = _distinct(self._attempt(target, model) for target in targets)
-        fallback = _distinct(self._attempt(target, model) for target in self.config.fallbacks.get(model, ()))
+        primary = self._attempts(targets, model, able)
+        fallback = self._attempts(self.config.fallbacks.get(model, ()), model, able)
         return Route(
             name=model,
             strategy=group.strategy if group else "failover",
             primary=primary,
             fallback=tuple(attempt for attempt in fallback if attempt not in primary),
         )
+
+    def _attempts(self, targets: Iterable[Target], asked: str, able: frozenset[Provider]) -> tuple[Attempt, ...]:
+        endpoints = self.config.endpoints
+        able_targets = (target for target in targets if endpoints[target.endpoint].provider in able)
+        return tuple(dict.fromkeys(self._attempt(target, asked) for target in able_targets))
 
     def _targets(self, model: str) -> tuple[Target, ...]:
         """Endpoints that list the model, in their order; only without any, those that take every name."""
@@ -87,7 +117,3 @@ class Tables:
 
     def _price(self, endpoint: Endpoint, model: str) -> Price:
         return money.find_price(self._own_prices if endpoint.provider in UNPRICED else self._prices, model)
-
-
-def _distinct(attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
-    return tuple(dict.fromkeys(attempts))
