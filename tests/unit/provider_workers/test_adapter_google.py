@@ -7,7 +7,8 @@ import pytest
 from google.genai.types import FinishReason
 
 from llmproxy.provider_workers.adapters.base import Origin, Target
-from llmproxy.provider_workers.adapters.google import FINISH_REASONS, Google, model_url
+from llmproxy.provider_workers.adapters.google import Google
+from llmproxy.provider_workers.gemini_answers import FINISH_REASONS, model_url
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 HERE = Origin(id="r", model="m", created=1)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from llmproxy.common.envelope import Api
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.adapters.base import Origin
+from llmproxy.provider_workers.wire import Origin
 
 
 class Events(Protocol):

@@ -1,0 +1,345 @@
+"""What Gemini's generateContent answers, whole and streamed, as a canonical chat. https://ai.google.dev/api/generate-content"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.frames import Finish, Usage
+from llmproxy.provider_workers.canonical import (
+    ENCODER,
+    UNREADABLE,
+    ChoiceOut,
+    Chunks,
+    Delta,
+    FunctionOut,
+    MessageOut,
+    ToolCallOut,
+    broken,
+    call_id,
+    compact,
+    completion,
+    decode_vendor,
+    failed,
+    finish_of,
+    tokens,
+)
+from llmproxy.provider_workers.sse import EventStream
+from llmproxy.provider_workers.vendor_errors import vendor_error
+from llmproxy.provider_workers.wire import Answer, Origin
+
+VENDOR = "Gemini"
+
+FINISH_REASONS: dict[str, Finish] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+}
+HEADERS = (("content-type", "application/json"),)
+VERSION = re.compile(r"/v\d+[a-z0-9]*$")
+
+
+class WireFunctionCall(Struct, frozen=True, rename="camel"):
+    name: str
+    args: Raw = Raw(b"{}")
+    id: str = ""
+
+
+class WirePart(Struct, frozen=True, rename="camel"):
+    text: str = ""
+    thought: bool = False
+    thought_signature: str = ""
+    function_call: WireFunctionCall | None = None
+
+
+class WireContent(Struct, frozen=True, rename="camel"):
+    parts: list[WirePart] | None = None
+
+
+class WireCandidate(Struct, frozen=True, rename="camel"):
+    content: WireContent | None = None
+    finish_reason: str | None = None
+    index: int = 0
+
+
+class WireUsage(Struct, frozen=True, rename="camel"):
+    prompt_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    tool_use_prompt_token_count: int | None = None
+    cached_content_token_count: int | None = None
+
+
+class PromptFeedback(Struct, frozen=True, rename="camel"):
+    block_reason: str | None = None
+
+
+class Violation(Struct, frozen=True, rename="camel"):
+    quota_id: str = ""
+
+
+class ErrorDetail(Struct, frozen=True, rename="camel"):
+    reason: str = ""
+    retry_delay: str = ""
+    violations: list[Violation] = []
+
+
+class WireError(Struct, frozen=True, rename="camel"):
+    code: int = 500
+    message: str = ""
+    status: str = ""
+    details: list[ErrorDetail] = []
+
+
+class ErrorBody(Struct, frozen=True):
+    error: WireError = WireError()
+
+
+class Reply(Struct, frozen=True, rename="camel"):
+    candidates: list[WireCandidate] | None = None
+    prompt_feedback: PromptFeedback | None = None
+    usage_metadata: WireUsage | None = None
+    error: WireError | None = None
+
+
+REPLY = msgspec.json.Decoder(Reply)
+ERROR = msgspec.json.Decoder(ErrorBody)
+ERRORS = msgspec.json.Decoder(list[ErrorBody])
+
+
+@lru_cache(maxsize=1024)
+def model_url(base: str, model: str, stream: bool) -> str:
+    """The model's name is the caller's word: quoted, so that it stays one step of the path."""
+    at = urlsplit(base)
+    path = at.path.rstrip("/")
+    if not VERSION.search(path):
+        path += "/v1beta"
+    kind, _, name = model.rpartition("/")
+    collection = kind if kind in ("models", "tunedModels") else "models"
+    method = "streamGenerateContent" if stream else "generateContent"
+    path += f"/{collection}/{quote(name if kind == collection else model, safe='')}:{method}"
+    query = "&".join(filter(None, (at.query, "alt=sse" if stream else "")))
+    return urlunsplit((at.scheme, at.netloc, path, query, ""))
+
+
+def answer_of(body: bytes, request: Origin) -> Answer:
+    try:
+        reply = decode_vendor(REPLY, body, VENDOR)
+    except GatewayError as error:
+        return failed(error)
+    if reply.error is not None:
+        return failed(error_of(reply.error.code, {}, reply.error))
+    choices = choices_of(reply, request)
+    if not choices:
+        return failed(GatewayError("provider_bad_answer", f"{VENDOR} sent an answer without candidates"))
+    finish: Finish = choices[0].finish_reason  # type: ignore[assignment]
+    return completion(request, choices, usage_of(reply.usage_metadata), finish)
+
+
+def error_answer(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    try:
+        # A streamed call without `alt=sse` is answered by an array, its error too.
+        error = ERRORS.decode(body)[0].error if body.lstrip()[:1] == b"[" else ERROR.decode(body).error
+    except (*UNREADABLE, IndexError):
+        error = WireError()
+    return error_of(status, headers, error)
+
+
+def choices_of(reply: Reply, origin: Origin) -> list[ChoiceOut]:
+    ids = CallIds(origin)
+    if not reply.candidates:
+        if reply.prompt_feedback is None or reply.prompt_feedback.block_reason is None:
+            return []
+        return [ChoiceOut(message=MessageOut(), finish_reason="content_filter")]
+    return [choice_of(candidate, ids) for candidate in reply.candidates]
+
+
+def choice_of(candidate: WireCandidate, ids: "CallIds") -> ChoiceOut:
+    said, thought, called, extra = [], [], [], None
+    for part in (candidate.content.parts if candidate.content else None) or []:
+        if part.function_call is not None:
+            called.append(call_of(part.function_call, part.thought_signature, ids))
+        elif part.thought:
+            thought.append(part.text)
+        else:
+            said.append(part.text)
+            extra = extra_content(part.thought_signature) or extra
+    message = MessageOut(
+        content="".join(said) if said or not called else None,
+        reasoning_content="".join(thought) if thought else UNSET,
+        tool_calls=called or UNSET,
+        extra_content=extra or UNSET,
+    )
+    finish = finish_of_candidate(candidate.finish_reason or "", bool(called))
+    return ChoiceOut(index=candidate.index, message=message, finish_reason=finish)
+
+
+def finish_of_candidate(reason: str, has_called: bool) -> Finish:
+    """Gemini says STOP when it calls a tool, too."""
+    finish = finish_of(FINISH_REASONS, reason)
+    return "tool_calls" if has_called and finish == "stop" else finish
+
+
+class CallIds:
+    """Ids for tool calls: Gemini's own where it gives one, else the request's with a number."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._count = 0
+
+    def of(self, call: WireFunctionCall) -> str:
+        self._count += 1
+        return call.id or call_id(self._origin, self._count - 1)
+
+
+def call_of(call: WireFunctionCall, signature: str, ids: CallIds, index: int | None = None) -> ToolCallOut:
+    return ToolCallOut(
+        index=UNSET if index is None else index,
+        id=ids.of(call),
+        type="function",
+        function=FunctionOut(name=call.name, arguments=compact(call.args)),
+        extra_content=extra_content(signature) or UNSET,
+    )
+
+
+def extra_content(signature: str) -> Raw | None:
+    return Raw(ENCODER.encode({"google": {"thought_signature": signature}})) if signature else None
+
+
+def usage_of(wire: WireUsage | None) -> Usage:
+    """Thoughts are outside `candidatesTokenCount`, cached content is inside `promptTokenCount`."""
+    if wire is None:
+        return Usage()
+    thoughts = tokens(wire.thoughts_token_count)
+    return Usage(
+        input=tokens(wire.prompt_token_count) + tokens(wire.tool_use_prompt_token_count),
+        output=tokens(wire.candidates_token_count) + thoughts,
+        cache_read=tokens(wire.cached_content_token_count),
+        reasoning=thoughts,
+    )
+
+
+def error_of(status: int, headers: Mapping[str, str], error: WireError) -> GatewayError:
+    reasons = " ".join(detail.reason for detail in error.details)
+    quotas = " ".join(violation.quota_id for detail in error.details for violation in detail.violations)
+    delay = next((detail.retry_delay for detail in error.details if detail.retry_delay), "")
+    return vendor_error(
+        VENDOR,
+        status,
+        headers,
+        # The words of a 429 speak of quota and billing even when a minute's rate is meant; its quota's id tells.
+        message="" if status == 429 else error.message,
+        code=f"{error.status} {reasons} {quotas}".strip(),
+        retry_after_ms=milliseconds(delay),
+    )
+
+
+def milliseconds(duration: str) -> int:
+    """A protobuf duration such as `34.5s`."""
+    try:
+        return int(float(duration.removesuffix("s")) * 1000)
+    except (ValueError, OverflowError):
+        return 0
+
+
+class Stream:
+    """Each event is a whole GenerateContentResponse with the parts that are new; nothing but a finish reason ends it."""
+
+    __slots__ = ("_called", "_chunks", "_ids", "_open", "_parser", "complete", "failure", "finish_reason", "usage")
+
+    def __init__(self, origin: Origin) -> None:
+        self._parser = EventStream()
+        self._chunks = Chunks(origin)
+        self._ids = CallIds(origin)
+        self._called: dict[int, int] = {}  # Candidate -> tool calls so far.
+        self._open: set[int] = set()
+        self.usage = Usage()
+        self.finish_reason: Finish = ""
+        self.complete = False
+        self.failure: GatewayError | None = None
+
+    @property
+    def text_chars(self) -> int:
+        return self._chunks.text_chars
+
+    def feed(self, data: bytes) -> list[bytes]:
+        out: list[bytes] = []
+        if self.failure is None:
+            try:
+                for _, event in self._parser.feed(data):
+                    self._take(event, out)
+            except GatewayError as error:
+                self.failure = error
+        return out
+
+    def finish(self) -> list[bytes]:
+        out: list[bytes] = []
+        if self.failure is not None or self.complete:
+            return out
+        try:
+            for _, event in self._parser.finish():
+                self._take(event, out)
+        except GatewayError:
+            self.failure = broken(VENDOR)  # The rest was half an event.
+            return out
+        if self.failure is None:
+            if self.finish_reason and not self._open:
+                out.extend(self._chunks.total(self.usage))
+                self.complete = True
+            else:
+                self.failure = broken(VENDOR)
+        return out
+
+    def _take(self, data: bytes, out: list[bytes]) -> None:
+        if self.failure is not None:
+            return
+        reply = decode_vendor(REPLY, data, VENDOR)
+        if reply.error is not None:
+            self.failure = error_of(reply.error.code, {}, reply.error)
+            return
+        if reply.usage_metadata is not None:
+            self.usage = usage_of(reply.usage_metadata)
+        for candidate in reply.candidates or []:
+            self._candidate(candidate, out)
+        if reply.prompt_feedback is not None and reply.prompt_feedback.block_reason and not self.finish_reason:
+            out.extend(self._chunks.start())
+            self._end("content_filter", 0, out)
+
+    def _candidate(self, candidate: WireCandidate, out: list[bytes]) -> None:
+        index = candidate.index
+        out.extend(self._chunks.start(index))
+        self._open.add(index)
+        for part in (candidate.content.parts if candidate.content else None) or []:
+            if part.function_call is not None:
+                number = self._called.get(index, 0)
+                self._called[index] = number + 1
+                call = call_of(part.function_call, part.thought_signature, self._ids, number)
+                out.append(self._chunks.call(call, index))
+            elif part.thought:
+                if part.text:
+                    out.append(self._chunks.reasoning(part.text, index))
+            else:
+                if part.text:
+                    out.append(self._chunks.text(part.text, index))
+                if extra := extra_content(part.thought_signature):
+                    out.append(self._chunks.delta(Delta(extra_content=extra), index))
+        if candidate.finish_reason is not None:
+            self._end(finish_of_candidate(candidate.finish_reason, index in self._called), index, out)
+
+    def _end(self, finish: Finish, index: int, out: list[bytes]) -> None:
+        self._open.discard(index)
+        self.finish_reason = self.finish_reason or finish
+        out.append(self._chunks.end(finish, index))
