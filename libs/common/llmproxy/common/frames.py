@@ -32,6 +32,9 @@ class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fra
     findings: dict[str, int] = {}
     price: Price = Price()  # What the edge settles by when the worker cannot say what was used.
     dropped: tuple[str, ...] = ()  # Request fields that the provider has no word for and that were left out.
+    content_type: str = (
+        ""  # Of an answer that is not JSON (speech): its one `Data` is a string of the base64 of its bytes.
+    )
 
 
 class Data(Struct, frozen=True, omit_defaults=True, tag_field="frame", tag="data"):

@@ -213,6 +213,11 @@ def decode(body: bytes) -> Chat:
     return _decode(_CHAT, body)
 
 
+def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A caller's body in another API's shape. Raises GatewayError naming the field that is wrong."""
+    return _decode(decoder, body)
+
+
 def unsupported(vendor: str, param: str, why: str = "") -> GatewayError:
     reason = why or f"{vendor} has no equivalent; leave it out or use another model"
     return GatewayError("unsupported_parameter", f"'{param}' is not supported with this model: {reason}", param=param)

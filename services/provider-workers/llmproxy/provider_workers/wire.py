@@ -43,6 +43,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     json: bytes  # In the form of the API that was asked: for the canonical one a chat.completion.
     content_type: str = ""  # Of an answer that is not JSON, such as speech: `json` is then a string of its base64.
+    headers: tuple[tuple[str, str], ...] = ()  # What the caller is told besides the provider's own headers.
     usage: Usage = Usage()
     finish: Finish = "stop"
     failure: GatewayError | None = None

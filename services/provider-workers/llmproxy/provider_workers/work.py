@@ -18,16 +18,20 @@ from llmproxy.common import money
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import EVENT_ATTEMPT_FAILED, REQUEST_CALL
 from llmproxy.common.config import Config
-from llmproxy.common.envelope import INLINE_BYTES_MAX, Attempt, Envelope
+from llmproxy.common.envelope import INLINE_BYTES_MAX, Api, Attempt, Envelope
 from llmproxy.common.errors import CATALOGUE, GatewayError
 from llmproxy.common.frames import Data, End, Finish, Frame, Head, Usage
 from llmproxy.common.outcomes import Outcome
 from llmproxy.common.retry import backoff_ms
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
-from llmproxy.provider_workers.adapters.base import Origin, StreamTranslator, Target
+from llmproxy.provider_workers.adapters.base import Adapter
+from llmproxy.provider_workers.callers import CALLERS
+from llmproxy.provider_workers.callers.composed import Composed, ComposedLocal, Local
 from llmproxy.provider_workers.credentials import Credentials
 from llmproxy.provider_workers.settlement import Settlement
 from llmproxy.provider_workers.transport import Destination, Reply, Transport, Watch
+from llmproxy.provider_workers.wire import Answer as Whole
+from llmproxy.provider_workers.wire import Origin, StreamTranslator, Target, Wire
 
 HELD_BACK_MAX = 64  # Chunks without content (a role) that wait for the first one with it.
 PACKET_BYTES_MAX = INLINE_BYTES_MAX
@@ -40,10 +44,21 @@ REEXPOSED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 1_000
-DATA_URL = re.compile(rb"data:[a-zA-Z0-9/.+-]{0,64};base64,[A-Za-z0-9+/=_-]*")
+BINARY = re.compile(
+    rb"data:[a-zA-Z0-9/.+-]{0,64};base64,[A-Za-z0-9+/=_-]*"
+    rb'|(?<=")[A-Za-z0-9+/=_-]{1024,}+(?=")'  # Anthropic and Google have images without the prefix.
+)
 
-# The caller's fault at this provider, perhaps not at another: it cannot express it, or does not have the model.
-ELSEWHERE = frozenset({"unsupported_parameter", "model_not_found"})
+LOCAL: Mapping[Api, Callable[[bytes, Origin], Whole]] = {}
+"""APIs that are answered here where the provider has none of the kind."""
+FREE: frozenset[Api] = frozenset(
+    {"count_tokens", "moderations"}
+)  # No provider charges for them, so nothing is estimated.
+SPOKEN: frozenset[Api] = frozenset({"chat", "completions", "responses", "messages", "gemini", "transcriptions"})
+"""APIs whose answers are text that the model wrote: what an uncounted one used can be told from its length."""
+
+# The caller's fault at this provider, perhaps not at another: it cannot express it, or does not have it.
+ELSEWHERE = frozenset({"unsupported_parameter", "unsupported_endpoint", "model_not_found"})
 FINAL = frozenset({"provider_rejected", "deadline_exceeded"})
 
 
@@ -68,7 +83,7 @@ def pause_ms(failed: Attempt, following: Attempt, retry_after_ms: int, tried: in
 def estimate(body: bytes, text_chars: int) -> Usage:
     """For an answer that came without a count, or broke off."""
     characters, images = len(body), 0
-    for image in DATA_URL.finditer(body):
+    for image in BINARY.finditer(body):
         characters -= image.end() - image.start()
         images += 1
     tokens = -(-characters // CHARS_PER_TOKEN) + images * TOKENS_PER_IMAGE
@@ -85,6 +100,31 @@ def reexposed(headers: Mapping[str, str]) -> dict[str, str]:
             if len(shown) == HEADERS_MAX:
                 break
     return shown
+
+
+def wire(adapter: Adapter, api: Api) -> Wire | None:
+    """How this adapter is asked in the form of `api`; None when it cannot be."""
+    if api == "chat":
+        return adapter
+    native = adapter.natives.get(api)
+    if native is not None:
+        return native
+    caller = CALLERS.get(api)
+    return Composed(caller, adapter) if caller is not None else None
+
+
+def demo(api: Api) -> Local:
+    """The same for the demo provider, which is not called."""
+    if api == "chat":
+        return DEMO
+    caller = CALLERS.get(api)
+    if caller is None:
+        raise unserved(api, DEMO.name)
+    return ComposedLocal(caller, DEMO)
+
+
+def unserved(api: Api, endpoint: str) -> GatewayError:
+    return GatewayError("unsupported_endpoint", f"endpoint '{endpoint}' does not serve {api}; use another model")
 
 
 class Work:
@@ -244,8 +284,19 @@ class Call:
     async def _call(self, watch: Watch) -> None:
         work, envelope, attempt = self._work, self._envelope, self.attempt
         destination = work.destination(attempt)
-        target = Target(model=attempt.model, url=destination.endpoint.url, stream=envelope.stream)
-        request = destination.adapter.request(self._body, target)
+        asked = wire(destination.adapter, envelope.api)
+        if asked is None:
+            if envelope.api not in LOCAL:
+                raise unserved(envelope.api, attempt.endpoint)
+            await self._here(LOCAL[envelope.api](self._body, self._origin()))
+            return
+        target = Target(
+            model=attempt.model,
+            url=destination.endpoint.url,
+            stream=envelope.stream,
+            headers=tuple(envelope.headers.items()) if envelope.headers else (),
+        )
+        request = asked.request(self._body, target)
         self._dropped = request.dropped
         self._has_sent = True
         reply = await work.transport.call(destination, request, envelope.traceparent)
@@ -253,21 +304,29 @@ class Call:
             if not 200 <= reply.status < 300:
                 raise destination.adapter.error(reply.status, _lower(reply.headers), await reply.read_error())
             if envelope.stream:
-                await self._stream(reply, destination.adapter.events(self._origin()), watch)
+                await self._stream(reply, asked.events(self._origin()), watch)
             else:
-                await self._whole(reply, destination, watch)
+                await self._whole(reply, asked, watch)
         finally:
             reply.close()
 
-    async def _whole(self, reply: Reply, destination: Destination, watch: Watch) -> None:
+    async def _whole(self, reply: Reply, asked: Wire, watch: Watch) -> None:
         self._arrived()
         if not reply.has_arrived:  # A short body came with its head; that is the usual case, and timers cost.
             watch.extend(self.attempt.idle_ms / 1000)
-        result = destination.adapter.response(await reply.read_all(), self._origin())
+        result = asked.response(await reply.read_all(), self._origin())
         if result.failure is not None:
             raise result.failure
-        self._usage, self._chars = result.usage, len(result.json)
-        self._end(result.finish, self._head(reply.headers), await self._data(result.json))
+        self._usage, self._chars = result.usage, len(result.json) if self._envelope.api in SPOKEN else 0
+        self._end(result.finish, self._head(reply.headers, result), await self._data(result.json))
+
+    async def _here(self, result: Whole) -> None:
+        """An answer that no provider was asked for."""
+        if result.failure is not None:
+            raise result.failure
+        self._arrived()
+        self._usage = result.usage
+        self._end(result.finish, self._head({}, result), await self._data(result.json))
 
     async def _stream(self, reply: Reply, translator: StreamTranslator, watch: Watch) -> None:
         """What one read brings leaves in one packet. Chunks without content (a role) wait, so that a failure can be retried."""
@@ -304,38 +363,42 @@ class Call:
 
     async def _demo(self) -> None:
         """Streams at its own small pace; there is nothing to wait for."""
-        origin, pause_s = self._origin(), self._work.demo_chunk_ms / 1000
-        begin: tuple[Frame, ...] = (self._head({}),)
-        if not self._envelope.stream:
-            result = DEMO.answer(self._body, origin)
-            self._arrived()
-            self._usage = result.usage
-            self._end(result.finish, *begin, await self._data(result.json))
+        origin, pause_s, api = self._origin(), self._work.demo_chunk_ms / 1000, self._envelope.api
+        if api in DEMO.others or api in LOCAL:
+            await self._here((DEMO.others.get(api) or LOCAL[api])(self._body, origin))
             return
-        chunks = list(DEMO.chunks(self._body, origin))
-        usage, finish = DEMO.usage(self._body, origin)
+        asked = demo(api)
+        if not self._envelope.stream:
+            await self._here(asked.answer(self._body, origin))
+            return
+        begin: tuple[Frame, ...] = (self._head({}),)
+        chunks = list(asked.chunks(self._body, origin))
+        usage, finish = asked.usage(self._body, origin)
         self._arrived()
-        for sent, chunk in enumerate(chunks, 1):
+        *shown, closing = chunks
+        for sent, chunk in enumerate(shown, 1):
             self._usage = replace(usage, output=usage.output * sent // len(chunks))
             self._answer.send(*begin, *await self._packed((), [chunk]))
             begin = ()
             await asyncio.sleep(pause_s)
         self._usage = usage
-        self._end(finish, *begin)
+        self._end(finish, *begin, *await self._packed((), [closing]))
 
     # -- sending
 
-    def _head(self, headers: Mapping[str, str]) -> Head:
+    def _head(self, headers: Mapping[str, str], whole: Whole | None = None) -> Head:
         attempt = self.attempt
+        shown = reexposed(headers)
         return Head(
             endpoint=attempt.endpoint,
             provider=attempt.provider,
             model=attempt.model,
             retries=self._envelope.step,
-            headers=reexposed(headers),
+            headers=shown if whole is None or not whole.headers else {**shown, **dict(whole.headers)},
             findings=self._envelope.findings,
             price=attempt.price,
             dropped=self._dropped,
+            content_type="" if whole is None else whole.content_type,
         )
 
     async def _packed(self, begin: tuple[Frame, ...], chunks: list[bytes]) -> list[Frame]:
@@ -392,7 +455,7 @@ class Call:
     def _used(self) -> Usage:
         """What the provider said; where it said nothing, or was interrupted before its last word, our estimate."""
         said = self._usage
-        if not self._has_sent or (self._has_ended and (said.input or said.output)):
+        if not self._has_sent or (self._has_ended and (said.input or said.output)) or self._envelope.api in FREE:
             return said
         guess = estimate(self._body, self._chars)
         return replace(said, input=said.input or guess.input, output=max(said.output, guess.output), estimated=True)

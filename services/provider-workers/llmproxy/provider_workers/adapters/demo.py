@@ -1,15 +1,19 @@
-"""A provider without a network: deterministic answers that echo the last user message.
+"""A provider without a network: deterministic answers that echo the last user message, and embeddings of its words.
 
 It names itself in every answer. Masking can be watched: what it echoes is what it was sent, and what the caller reads
 is what the gateway made of that.
 """
 
+import base64
 import re
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from llmproxy.common.envelope import Api
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, Origin
 from llmproxy.provider_workers.canonical import (
@@ -24,6 +28,7 @@ from llmproxy.provider_workers.canonical import (
     call_id,
     completion,
     decode,
+    decode_request,
     functions,
     given,
     invalid,
@@ -53,6 +58,21 @@ EXAMPLE_FORMATS = {
 }
 
 
+VECTOR = 64  # Dimensions, unless the caller wants another number.
+VECTOR_MAX = 4_096
+INPUTS_MAX = 2_048  # OpenAI's own limit.
+WORD = re.compile(r"\w+")
+
+
+class EmbeddingsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    input: str | list[str | int | list[int]]
+    dimensions: int | None = None
+    encoding_format: str | None = None
+
+
+EMBEDDINGS = msgspec.json.Decoder(EmbeddingsAsked)
+
+
 class Demo:
     """Not an Adapter: there is nothing to send. `answer` and `chunks` take its place."""
 
@@ -65,6 +85,11 @@ class Demo:
         Capability.CACHE_USAGE,
         Capability.IMAGE_URLS,
     }
+
+    @property
+    def others(self) -> Mapping[Api, Callable[[bytes, Origin], Answer]]:
+        """The APIs that are no conversation."""
+        return OTHERS
 
     def answer(self, body: bytes, origin: Origin) -> Answer:
         """Raises GatewayError for what it cannot read."""
@@ -209,6 +234,60 @@ def _characters(message: Message) -> int:
 
 def _tokens(characters: int) -> int:
     return -(-characters // CHARS_PER_TOKEN)
+
+
+# --- Embeddings -------------------------------------------------------------------------------------------------------
+
+
+def embeddings(body: bytes, origin: Origin) -> Answer:
+    """Texts that share words have vectors that are near each other."""
+    asked = decode_request(EMBEDDINGS, body)
+    size = VECTOR if asked.dimensions is None else asked.dimensions
+    if not 1 <= size <= VECTOR_MAX:
+        raise invalid("dimensions", f"must be between 1 and {VECTOR_MAX}")
+    if asked.encoding_format not in (None, "float", "base64"):
+        raise invalid("encoding_format", "must be float or base64")
+    texts = _inputs(asked.input)
+    data = [
+        {"object": "embedding", "index": index, "embedding": _shown(_vector(text, size), asked.encoding_format)}
+        for index, text in enumerate(texts)
+    ]
+    usage = Usage(input=sum(_tokens(len(text)) for text in texts), estimated=True)
+    total = {"prompt_tokens": usage.input, "total_tokens": usage.input}
+    answer = {"object": "list", "data": data, "model": _named(origin).model, "usage": total}
+    return Answer(json=msgspec.json.encode(answer), usage=usage)
+
+
+def _inputs(given: str | list[str | int | list[int]]) -> list[str]:
+    """One text or several; tokens, of one or several, are told apart by their numbers."""
+    if isinstance(given, str):
+        return [given]
+    if not 1 <= len(given) <= INPUTS_MAX:
+        raise invalid("input", f"must hold between 1 and {INPUTS_MAX} texts")
+    if all(isinstance(one, int) for one in given):
+        return [" ".join(map(str, given))]
+    if any(isinstance(one, int) for one in given):
+        raise invalid("input", "must hold texts, or tokens, not both")
+    return [one if isinstance(one, str) else " ".join(map(str, one)) for one in given]  # type: ignore[arg-type]
+
+
+def _vector(text: str, size: int) -> list[float]:
+    """Each word moves one dimension; of length 1."""
+    found = [0.0] * size
+    for word in WORD.findall(text.lower()) or [""]:
+        place = zlib.crc32(word.encode(errors="replace"))
+        found[(place >> 1) % size] += 1.0 if place & 1 else -1.0
+    length = sum(value * value for value in found) ** 0.5
+    if not length:  # The words have cancelled each other out.
+        found[0], length = 1.0, 1.0
+    return [value / length for value in found]
+
+
+def _shown(vector: list[float], form: str | None) -> list[float] | str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if form == "base64" else vector
+
+
+OTHERS: dict[Api, Callable[[bytes, Origin], Answer]] = {"embeddings": embeddings}
 
 
 # --- Examples of JSON Schemas -----------------------------------------------------------------------------------------
