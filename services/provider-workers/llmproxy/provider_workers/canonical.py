@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.wire import Answer, Origin
+from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises of bytes that are not JSON, not text, not of the shape expected, or endlessly nested."""
@@ -397,6 +397,17 @@ class UsageOut(Struct, frozen=True, kw_only=True):
     completion_tokens_details: CompletionDetails
 
 
+def called(name: str, arguments: Raw, id: str, index: int | None = None, extra: Raw | UnsetType = UNSET) -> ToolCallOut:
+    """A whole call, of an answer or (with its index) of one chunk, from a vendor whose arguments are an object."""
+    return ToolCallOut(
+        index=UNSET if index is None else index,
+        id=id,
+        type="function",
+        function=FunctionOut(name=name, arguments=compact(arguments)),
+        extra_content=extra,
+    )
+
+
 class Completion(Struct, frozen=True, kw_only=True):
     id: str
     object: str = "chat.completion"
@@ -545,6 +556,15 @@ class Chunks:
         return ENCODER.encode(chunk)
 
 
+JSON_HEADERS = (("content-type", "application/json"),)
+
+
+def post(
+    url: str, request: Mapping[str, Any], dropped: list[str], headers: tuple[tuple[str, str], ...] = JSON_HEADERS
+) -> HttpRequest:
+    return HttpRequest(method="POST", url=url, headers=headers, body=ENCODER.encode(request), dropped=tuple(dropped))
+
+
 # --- What vendors send ------------------------------------------------------------------------------------------------
 
 MESSAGE_CHARS_MAX = 500  # Of a vendor's error message; longer ones quote the request.
@@ -576,9 +596,23 @@ def broken(vendor: str) -> GatewayError:
     return GatewayError("provider_stream_broken", f"{vendor} ended the stream before the answer was complete")
 
 
+def decode_error(decoder: msgspec.json.Decoder[T], body: bytes, otherwise: T) -> T:
+    """A vendor's error body; `otherwise` of one that is not what its reference says, because the status alone says enough."""
+    try:
+        return decoder.decode(body)
+    except UNREADABLE:
+        return otherwise
+
+
 def finish_of(table: Mapping[str, Finish], reason: str) -> Finish:
     """A reason that is not in the vendor's table yet means that the model ended somehow: `stop` loses nothing."""
     return table.get(reason, "stop")
+
+
+def finish_or_calls(table: Mapping[str, Finish], reason: str, has_called: bool) -> Finish:
+    """For vendors that say that the model stopped when it calls a tool, too."""
+    finish = finish_of(table, reason)
+    return "tool_calls" if has_called and finish == "stop" else finish
 
 
 # --- Private ----------------------------------------------------------------------------------------------------------

@@ -16,21 +16,20 @@ from llmproxy.provider_workers.canonical import (
     ChoiceOut,
     Chunks,
     Delta,
-    FunctionOut,
     MessageOut,
     ToolCallOut,
-    broken,
     call_id,
-    compact,
+    called,
     completion,
     decode_vendor,
     failed,
-    finish_of,
+    finish_or_calls,
     tokens,
 )
 from llmproxy.provider_workers.sse import EventStream
+from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import Answer, Origin
+from llmproxy.provider_workers.wire import Answer, Origin, StreamTranslator
 
 VENDOR = "Gemini"
 
@@ -168,29 +167,28 @@ def choices_of(reply: Reply, origin: Origin) -> list[ChoiceOut]:
 
 
 def choice_of(candidate: WireCandidate, ids: "CallIds") -> ChoiceOut:
-    said, thought, called, extra = [], [], [], None
+    said, thought, calling, extra = [], [], [], None
     for part in (candidate.content.parts if candidate.content else None) or []:
         if part.function_call is not None:
-            called.append(call_of(part.function_call, part.thought_signature, ids))
+            calling.append(call_of(part.function_call, part.thought_signature, ids))
         elif part.thought:
             thought.append(part.text)
         else:
             said.append(part.text)
             extra = extra_content(part.thought_signature) or extra
     message = MessageOut(
-        content="".join(said) if said or not called else None,
+        content="".join(said) if said or not calling else None,
         reasoning_content="".join(thought) if thought else UNSET,
-        tool_calls=called or UNSET,
+        tool_calls=calling or UNSET,
         extra_content=extra or UNSET,
     )
-    finish = finish_of_candidate(candidate.finish_reason or "", bool(called))
+    finish = finish_of_candidate(candidate.finish_reason or "", bool(calling))
     return ChoiceOut(index=candidate.index, message=message, finish_reason=finish)
 
 
 def finish_of_candidate(reason: str, has_called: bool) -> Finish:
     """Gemini says STOP when it calls a tool, too."""
-    finish = finish_of(FINISH_REASONS, reason)
-    return "tool_calls" if has_called and finish == "stop" else finish
+    return finish_or_calls(FINISH_REASONS, reason, has_called)
 
 
 class CallIds:
@@ -206,13 +204,7 @@ class CallIds:
 
 
 def call_of(call: WireFunctionCall, signature: str, ids: CallIds, index: int | None = None) -> ToolCallOut:
-    return ToolCallOut(
-        index=UNSET if index is None else index,
-        id=ids.of(call),
-        type="function",
-        function=FunctionOut(name=call.name, arguments=compact(call.args)),
-        extra_content=extra_content(signature) or UNSET,
-    )
+    return called(call.name, call.args, ids.of(call), index, extra_content(signature) or UNSET)
 
 
 def extra_content(signature: str) -> Raw | None:
@@ -255,13 +247,16 @@ def milliseconds(duration: str) -> int:
         return 0
 
 
-class Stream:
-    """Each event is a whole GenerateContentResponse with the parts that are new; nothing but a finish reason ends it."""
+def stream_of(request: Origin) -> StreamTranslator:
+    return VendorStream(VENDOR, EventStream(), Chunked(request))
 
-    __slots__ = ("_called", "_chunks", "_ids", "_open", "_parser", "complete", "failure", "finish_reason", "usage")
+
+class Chunked:
+    """A stream as canonical chunks. Each event is a whole GenerateContentResponse with the parts that are new; nothing but a finish reason ends it."""
+
+    __slots__ = ("_called", "_chunks", "_ids", "_open", "complete", "finish_reason", "usage")
 
     def __init__(self, origin: Origin) -> None:
-        self._parser = EventStream()
         self._chunks = Chunks(origin)
         self._ids = CallIds(origin)
         self._called: dict[int, int] = {}  # Candidate -> tool calls so far.
@@ -269,47 +264,21 @@ class Stream:
         self.usage = Usage()
         self.finish_reason: Finish = ""
         self.complete = False
-        self.failure: GatewayError | None = None
 
     @property
     def text_chars(self) -> int:
         return self._chunks.text_chars
 
-    def feed(self, data: bytes) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is None:
-            try:
-                for _, event in self._parser.feed(data):
-                    self._take(event, out)
-            except GatewayError as error:
-                self.failure = error
-        return out
+    def end(self, out: list[bytes]) -> None:
+        """Usage may come after the finish reason, so nothing is over before the stream is."""
+        if self.finish_reason and not self._open:
+            out.extend(self._chunks.total(self.usage))
+            self.complete = True
 
-    def finish(self) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is not None or self.complete:
-            return out
-        try:
-            for _, event in self._parser.finish():
-                self._take(event, out)
-        except GatewayError:
-            self.failure = broken(VENDOR)  # The rest was half an event.
-            return out
-        if self.failure is None:
-            if self.finish_reason and not self._open:
-                out.extend(self._chunks.total(self.usage))
-                self.complete = True
-            else:
-                self.failure = broken(VENDOR)
-        return out
-
-    def _take(self, data: bytes, out: list[bytes]) -> None:
-        if self.failure is not None:
-            return
-        reply = decode_vendor(REPLY, data, VENDOR)
+    def take(self, event: tuple[bytes, bytes], out: list[bytes]) -> None:
+        reply = decode_vendor(REPLY, event[1], VENDOR)
         if reply.error is not None:
-            self.failure = error_of(reply.error.code, {}, reply.error)
-            return
+            raise error_of(reply.error.code, {}, reply.error)
         if reply.usage_metadata is not None:
             self.usage = usage_of(reply.usage_metadata)
         for candidate in reply.candidates or []:

@@ -16,7 +16,16 @@ from msgspec import UNSET, Raw, Struct
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target, Wire
+from llmproxy.provider_workers.adapters.base import (
+    Answer,
+    Capability,
+    Credential,
+    HttpRequest,
+    Origin,
+    StreamTranslator,
+    Target,
+    Wire,
+)
 from llmproxy.provider_workers.canonical import (
     ENCODER,
     UNREADABLE,
@@ -29,11 +38,12 @@ from llmproxy.provider_workers.canonical import (
     MessageOut,
     Part,
     ToolCallOut,
-    broken,
+    called,
     calls,
     compact,
     completion,
     data_url,
+    decode_error,
     decode_vendor,
     failed,
     finish_of,
@@ -41,6 +51,7 @@ from llmproxy.provider_workers.canonical import (
     image_url,
     invalid,
     parts,
+    post,
     printable,
     read,
     text_of,
@@ -49,6 +60,7 @@ from llmproxy.provider_workers.canonical import (
     unsupported,
 )
 from llmproxy.provider_workers.sse import EventStream
+from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
 
 VENDOR = "Anthropic"
@@ -192,13 +204,7 @@ class Anthropic:
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         chat, dropped = read(body, vendor=VENDOR, reads=READS)
-        return HttpRequest(
-            method="POST",
-            url=messages_url(target.url or self.default_url),
-            headers=HEADERS,
-            body=ENCODER.encode(translate(chat, target, dropped)),
-            dropped=tuple(dropped),
-        )
+        return post(messages_url(target.url or self.default_url), translate(chat, target, dropped), dropped, HEADERS)
 
     def response(self, body: bytes, request: Origin) -> Answer:
         try:
@@ -209,14 +215,11 @@ class Anthropic:
         finish = finish_of(FINISH_REASONS, reply.stop_reason or "")
         return completion(request, [ChoiceOut(message=message, finish_reason=finish)], usage_of(reply.usage), finish)
 
-    def events(self, request: Origin) -> "Stream":
-        return Stream(request)
+    def events(self, request: Origin) -> StreamTranslator:
+        return VendorStream(VENDOR, EventStream(), Chunked(request))
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-        try:
-            error = ERROR.decode(body).error
-        except UNREADABLE:
-            error = WireError()
+        error = decode_error(ERROR, body, ErrorBody()).error
         return vendor_error(VENDOR, status, headers, message=error.message, code=error.type)
 
 
@@ -489,7 +492,7 @@ def check_thinking(raw: Raw, at: str) -> None:
 
 
 def message_of(reply: Reply) -> MessageOut:
-    text, thought, thinking, called = [], [], [], []
+    text, thought, thinking, calling = [], [], [], []
     for raw in reply.content:
         block = decode_vendor(BLOCK, bytes(raw), VENDOR)
         match block.type:
@@ -501,13 +504,12 @@ def message_of(reply: Reply) -> MessageOut:
             case "redacted_thinking":
                 thinking.append(raw)
             case "tool_use":
-                function = FunctionOut(name=block.name, arguments=compact(block.input))
-                called.append(ToolCallOut(id=block.id, type="function", function=function))
+                calling.append(called(block.name, block.input, block.id))
     return MessageOut(
-        content="".join(text) if text or not called else None,
+        content="".join(text) if text or not calling else None,
         reasoning_content="".join(thought) if thought else UNSET,
         thinking_blocks=thinking or UNSET,
-        tool_calls=called or UNSET,
+        tool_calls=calling or UNSET,
     )
 
 
@@ -529,25 +531,22 @@ def later(before: WireUsage, after: WireUsage) -> WireUsage:
     return msgspec.structs.replace(before, **said)
 
 
-class Stream:
-    """Typed events in; `message_stop` ends them. Content blocks come one after the other, never interleaved."""
+class Chunked:
+    """A stream as canonical chunks. Typed events in; `message_stop` ends them. Content blocks come one after the other, never interleaved."""
 
     __slots__ = (
         "_argued",
         "_block",
         "_calls",
         "_chunks",
-        "_parser",
         "_signature",
         "_thinking",
         "_usage",
         "complete",
-        "failure",
         "finish_reason",
     )
 
     def __init__(self, origin: Origin) -> None:
-        self._parser = EventStream()
         self._chunks = Chunks(origin)
         self._usage = WireUsage()
         self._block: Block | None = None  # The content block that is open.
@@ -557,7 +556,6 @@ class Stream:
         self._signature = ""
         self.finish_reason: Finish = ""
         self.complete = False
-        self.failure: GatewayError | None = None
 
     @property
     def usage(self) -> Usage:
@@ -567,37 +565,14 @@ class Stream:
     def text_chars(self) -> int:
         return self._chunks.text_chars
 
-    def feed(self, data: bytes) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is None:
-            try:
-                for _, event in self._parser.feed(data):
-                    self._take(event, out)
-            except GatewayError as error:
-                self.failure = error
-        return out
+    def end(self, out: list[bytes]) -> None:
+        if self.finish_reason:
+            self._stop(out)
 
-    def finish(self) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is not None or self.complete:
-            return out
-        try:
-            for _, event in self._parser.finish():
-                self._take(event, out)
-        except GatewayError:
-            self.failure = broken(VENDOR)  # The rest was half an event.
-            return out
-        if not self.complete and self.failure is None:
-            if self.finish_reason:
-                self._stop(out)
-            else:
-                self.failure = broken(VENDOR)
-        return out
+    def take(self, event: tuple[bytes, bytes], out: list[bytes]) -> None:
+        self._take(decode_vendor(EVENT, event[1], VENDOR), out)
 
-    def _take(self, data: bytes, out: list[bytes]) -> None:
-        if self.complete or self.failure is not None:
-            return
-        event = decode_vendor(EVENT, data, VENDOR)
+    def _take(self, event: Event, out: list[bytes]) -> None:
         delta = event.delta
         match event.type:
             case "content_block_delta" if delta is not None:
@@ -620,7 +595,7 @@ class Stream:
             case "error":
                 error = event.error or WireError()
                 status = STATUS_OF_TYPE.get(error.type, 500)
-                self.failure = vendor_error(VENDOR, status, {}, message=error.message, code=error.type)
+                raise vendor_error(VENDOR, status, {}, message=error.message, code=error.type)
 
     def _delta(self, delta: EventDelta, out: list[bytes]) -> None:
         match delta.type:

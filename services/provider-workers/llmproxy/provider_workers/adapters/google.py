@@ -4,8 +4,17 @@ from collections.abc import Mapping
 
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target, Wire
-from llmproxy.provider_workers.gemini_answers import HEADERS, Stream, answer_of, error_answer, model_url
+from llmproxy.provider_workers.adapters.base import (
+    Answer,
+    Capability,
+    Credential,
+    HttpRequest,
+    Origin,
+    StreamTranslator,
+    Target,
+    Wire,
+)
+from llmproxy.provider_workers.gemini_answers import HEADERS, answer_of, error_answer, model_url, stream_of
 from llmproxy.provider_workers.gemini_requests import request_of
 
 
@@ -24,8 +33,8 @@ class Google:
     def response(self, body: bytes, request: Origin) -> Answer:
         return answer_of(body, request)
 
-    def events(self, request: Origin) -> Stream:
-        return Stream(request)
+    def events(self, request: Origin) -> StreamTranslator:
+        return stream_of(request)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         return error_answer(status, headers, body)

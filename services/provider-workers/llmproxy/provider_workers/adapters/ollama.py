@@ -14,31 +14,38 @@ from msgspec import UNSET, Raw, Struct
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target, Wire
+from llmproxy.provider_workers.adapters.base import (
+    Answer,
+    Capability,
+    Credential,
+    HttpRequest,
+    Origin,
+    StreamTranslator,
+    Target,
+    Wire,
+)
 from llmproxy.provider_workers.canonical import (
-    ENCODER,
-    UNREADABLE,
     Chat,
     ChoiceOut,
     Chunks,
-    FunctionOut,
     Message,
     MessageOut,
     ToolCallOut,
-    broken,
     call_id,
+    called,
     calls,
-    compact,
     completion,
     data_url,
+    decode_error,
     decode_vendor,
     failed,
-    finish_of,
+    finish_or_calls,
     functions,
     given,
     image_url,
     invalid,
     parts,
+    post,
     printable,
     read,
     text,
@@ -47,6 +54,7 @@ from llmproxy.provider_workers.canonical import (
     unsupported,
 )
 from llmproxy.provider_workers.sse import JsonLines
+from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
 
 VENDOR = "Ollama"
@@ -70,8 +78,6 @@ READS = frozenset(
 )
 
 FINISH_REASONS: dict[str, Finish] = {"stop": "stop", "length": "length"}
-
-HEADERS = (("content-type", "application/json"),)
 
 # Most models can only think or not, and refuse a level; these have levels.
 WITH_LEVELS = "gpt-oss"
@@ -136,13 +142,7 @@ class Ollama:
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         chat, dropped = read(body, vendor=VENDOR, reads=READS)
-        return HttpRequest(
-            method="POST",
-            url=chat_url(target.url or self.default_url),
-            headers=HEADERS,
-            body=ENCODER.encode(translate(chat, target, dropped)),
-            dropped=tuple(dropped),
-        )
+        return post(chat_url(target.url or self.default_url), translate(chat, target, dropped), dropped)
 
     def response(self, body: bytes, request: Origin) -> Answer:
         try:
@@ -154,24 +154,20 @@ class Ollama:
         if reply.message is None:
             return failed(GatewayError("provider_bad_answer", f"{VENDOR} sent an answer without a message"))
         said = reply.message
-        called = [call_of(call, call_id(request, i)) for i, call in enumerate(said.tool_calls or [])]
+        calling = [call_of(call, call_id(request, i)) for i, call in enumerate(said.tool_calls or [])]
         message = MessageOut(
-            content=said.content or (None if called else ""),
+            content=said.content or (None if calling else ""),
             reasoning_content=said.thinking or UNSET,
-            tool_calls=called or UNSET,
+            tool_calls=calling or UNSET,
         )
-        finish = finish_of_reply(reply, bool(called))
+        finish = finish_or_calls(FINISH_REASONS, reply.done_reason or "", bool(calling))
         return completion(request, [ChoiceOut(message=message, finish_reason=finish)], usage_of(reply), finish)
 
-    def events(self, request: Origin) -> "Stream":
-        return Stream(request)
+    def events(self, request: Origin) -> StreamTranslator:
+        return VendorStream(VENDOR, JsonLines(), Chunked(request))
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-        try:
-            message = ERROR.decode(body).error
-        except UNREADABLE:
-            message = ""
-        return vendor_error(VENDOR, status, headers, message=message)
+        return vendor_error(VENDOR, status, headers, message=decode_error(ERROR, body, ErrorBody()).error)
 
 
 @lru_cache(maxsize=256)
@@ -312,18 +308,7 @@ def tool_message(message: Message, index: int, names: dict[str, str]) -> dict[st
 
 
 def call_of(call: WireCall, id: str, index: int | None = None) -> ToolCallOut:
-    return ToolCallOut(
-        index=UNSET if index is None else index,
-        id=call.id or id,
-        type="function",
-        function=FunctionOut(name=call.function.name, arguments=compact(call.function.arguments)),
-    )
-
-
-def finish_of_reply(reply: Reply, has_called: bool) -> Finish:
-    """Ollama says `stop` when it calls a tool, too; `load` and `unload` answer requests that are not chats."""
-    finish = finish_of(FINISH_REASONS, reply.done_reason or "")
-    return "tool_calls" if has_called and finish == "stop" else finish
+    return called(call.function.name, call.function.arguments, call.id or id, index)
 
 
 def usage_of(reply: Reply) -> Usage:
@@ -331,62 +316,36 @@ def usage_of(reply: Reply) -> Usage:
     return Usage(input=tokens(reply.prompt_eval_count), output=tokens(reply.eval_count))
 
 
-class Stream:
-    """One JSON object per line; the last has `done`."""
+class Chunked:
+    """A stream as canonical chunks. One JSON object per line; the last has `done`."""
 
-    __slots__ = ("_called", "_chunks", "_origin", "_parser", "complete", "failure", "finish_reason", "usage")
+    __slots__ = ("_called", "_chunks", "_origin", "complete", "finish_reason", "usage")
 
     def __init__(self, origin: Origin) -> None:
-        self._parser = JsonLines()
         self._chunks = Chunks(origin)
         self._origin = origin
         self._called = 0
         self.usage = Usage()
         self.finish_reason: Finish = ""
         self.complete = False
-        self.failure: GatewayError | None = None
 
     @property
     def text_chars(self) -> int:
         return self._chunks.text_chars
 
-    def feed(self, data: bytes) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is None:
-            try:
-                for line in self._parser.feed(data):
-                    self._take(line, out)
-            except GatewayError as error:
-                self.failure = error
-        return out
+    def end(self, out: list[bytes]) -> None:
+        """A stream without its `done` is not whole."""
 
-    def finish(self) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is not None or self.complete:
-            return out
-        try:
-            for line in self._parser.finish():
-                self._take(line, out)
-        except GatewayError:
-            self.failure = broken(VENDOR)  # The rest was half a line.
-            return out
-        if not self.complete and self.failure is None:
-            self.failure = broken(VENDOR)
-        return out
-
-    def _take(self, line: bytes, out: list[bytes]) -> None:
-        if self.complete or self.failure is not None:
-            return
+    def take(self, line: bytes, out: list[bytes]) -> None:
         reply = decode_vendor(REPLY, line, VENDOR)
         if reply.error is not None:
-            self.failure = vendor_error(VENDOR, 500, {}, message=reply.error)
-            return
+            raise vendor_error(VENDOR, 500, {}, message=reply.error)
         out.extend(self._chunks.start())
         if reply.message is not None:
             self._message(reply.message, out)
         if reply.done:
             self.usage = usage_of(reply)
-            self.finish_reason = finish_of_reply(reply, self._called > 0)
+            self.finish_reason = finish_or_calls(FINISH_REASONS, reply.done_reason or "", self._called > 0)
             out.append(self._chunks.end(self.finish_reason))
             out.extend(self._chunks.total(self.usage))
             self.complete = True
