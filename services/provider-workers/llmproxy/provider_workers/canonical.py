@@ -196,21 +196,40 @@ def read(body: bytes, *, vendor: str, reads: frozenset[str]) -> tuple[Chat, list
 
     Raises GatewayError naming the first field that the vendor has no place for and whose value says something.
     """
-    fields = _decode(_FIELDS, body)
+    fields = decode_request(_FIELDS, body)
     dropped: list[str] = []
     for name in fields.keys() - reads - STRUCTURE:
         if name in METADATA:
             dropped.append(name)
         elif not _says_nothing(name, fields[name]):
             raise unsupported(vendor, name)
-    chat = _decode(_CHAT, body)
+    chat = decode_request(_CHAT, body)
     dropped.extend(_unread_message_fields(fields["messages"]))
     return chat, sorted(dropped)
 
 
 def decode(body: bytes) -> Chat:
     """The request, whatever else it may contain."""
-    return _decode(_CHAT, body)
+    return decode_request(_CHAT, body)
+
+
+def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """What a caller sent. Raises GatewayError naming the field that is missing or of the wrong type."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        found = _AT.match(str(error))
+        what, path = (found["what"], found["path"]) if found else ("is not valid", "")
+        param = (path or "").replace("[...]", "[]")
+        if what.startswith("Object missing required field"):
+            name = what.partition("`")[2].rstrip("`")
+            param = f"{param}.{name}" if param else name
+            raise GatewayError("missing_required_parameter", f"'{param}' is required", param=param) from None
+        raise GatewayError("invalid_type", f"'{param or 'body'}': {printable(what)}", param=param) from None
+    except RecursionError:
+        raise GatewayError("too_deep", "the body is nested too deeply") from None
+    except UNREADABLE:
+        raise GatewayError("invalid_json", "the body is not valid JSON") from None
 
 
 def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -616,24 +635,6 @@ def finish_or_calls(table: Mapping[str, Finish], reason: str, has_called: bool) 
 
 
 # --- Private ----------------------------------------------------------------------------------------------------------
-
-
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        found = _AT.match(str(error))
-        what, path = (found["what"], found["path"]) if found else ("is not valid", "")
-        param = (path or "").replace("[...]", "[]")
-        if what.startswith("Object missing required field"):
-            name = what.partition("`")[2].rstrip("`")
-            param = f"{param}.{name}" if param else name
-            raise GatewayError("missing_required_parameter", f"'{param}' is required", param=param) from None
-        raise GatewayError("invalid_type", f"'{param or 'body'}': {printable(what)}", param=param) from None
-    except RecursionError:
-        raise GatewayError("too_deep", "the body is nested too deeply") from None
-    except UNREADABLE:
-        raise GatewayError("invalid_json", "the body is not valid JSON") from None
 
 
 def _says_nothing(name: str, value: Raw) -> bool:

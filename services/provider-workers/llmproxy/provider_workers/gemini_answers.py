@@ -119,8 +119,14 @@ ERROR = msgspec.json.Decoder(ErrorBody)
 ERRORS = msgspec.json.Decoder(list[ErrorBody])
 
 
-@lru_cache(maxsize=1024)
 def model_url(base: str, model: str, stream: bool) -> str:
+    if stream:
+        return method_url(base, model, "streamGenerateContent", "alt=sse")
+    return method_url(base, model, "generateContent")
+
+
+@lru_cache(maxsize=1024)
+def method_url(base: str, model: str, method: str, query: str = "") -> str:
     """The model's name is the caller's word: quoted, so that it stays one step of the path."""
     at = urlsplit(base)
     path = at.path.rstrip("/")
@@ -128,10 +134,8 @@ def model_url(base: str, model: str, stream: bool) -> str:
         path += "/v1beta"
     kind, _, name = model.rpartition("/")
     collection = kind if kind in ("models", "tunedModels") else "models"
-    method = "streamGenerateContent" if stream else "generateContent"
     path += f"/{collection}/{quote(name if kind == collection else model, safe='')}:{method}"
-    query = "&".join(filter(None, (at.query, "alt=sse" if stream else "")))
-    return urlunsplit((at.scheme, at.netloc, path, query, ""))
+    return urlunsplit((at.scheme, at.netloc, path, "&".join(filter(None, (at.query, query))), ""))
 
 
 def answer_of(body: bytes, request: Origin) -> Answer:

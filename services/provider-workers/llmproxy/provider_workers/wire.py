@@ -36,6 +36,7 @@ class Origin(Struct, frozen=True, kw_only=True):
     model: str  # As the caller wrote it.
     created: int  # Unix seconds.
     include_usage: bool = False  # Streams: the caller asked for the usage chunk.
+    asked: bytes = b""  # The caller's body, where its wishes decide the form of the answer.
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -511,6 +511,7 @@ class Call:
             model=envelope.model,
             created=int(self._work.now()),
             include_usage=envelope.include_usage,
+            asked=self._body,
         )
 
 

@@ -1,0 +1,149 @@
+"""OpenAI's legacy completions for vendors that still serve them. https://platform.openai.com/docs/api-reference/completions"""
+
+import msgspec
+from msgspec import Raw, Struct
+
+from llmproxy.common.errors import GatewayError
+from llmproxy.common.frames import Finish, Usage
+from llmproxy.provider_workers.canonical import UNREADABLE, broken, decode_vendor, failed, finish_of
+from llmproxy.provider_workers.natives.passing import (
+    FIELDS,
+    HEADERS,
+    TRUE,
+    VENDOR,
+    Passing,
+    WireError,
+    WireUsage,
+    aim,
+    counted,
+    error_inside,
+    one_line,
+    read_fields,
+)
+from llmproxy.provider_workers.sse import EventStream
+from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
+
+FINISH_REASONS: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+
+
+class WireChoice(Struct, frozen=True):
+    index: int = 0
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class WireCompletion(Struct, frozen=True):
+    """A whole answer, or one chunk of it."""
+
+    choices: list[WireChoice] | None = None
+    usage: WireUsage | None = None
+    error: WireError | str | None = None
+
+
+COMPLETION = msgspec.json.Decoder(WireCompletion)
+
+
+class Completions(Passing):
+    path = "completions"
+    streams = True
+
+    def request(self, body: bytes, target: Target) -> HttpRequest:
+        """A stream is asked for its usage; the caller sees that only who asked for it too."""
+        fields = read_fields(body)
+        more = with_usage(fields.get("stream_options")) if target.stream else None
+        return HttpRequest(
+            method="POST", url=self.url(self.path, target), headers=HEADERS, body=aim(fields, target, body, more)
+        )
+
+    def response(self, body: bytes, request: Origin) -> Answer:
+        try:
+            reply = decode_vendor(COMPLETION, body, VENDOR)
+        except GatewayError as error:
+            return failed(error)
+        if reply.error is not None:
+            return failed(error_inside(reply.error))
+        if not reply.choices:
+            return failed(GatewayError("provider_bad_answer", f"{VENDOR} sent an answer without choices"))
+        finish = finish_of(FINISH_REASONS, reply.choices[0].finish_reason or "")
+        return Answer(json=body, usage=counted(reply.usage), finish=finish)
+
+    def events(self, request: Origin) -> StreamTranslator:
+        return Stream(request)
+
+
+def with_usage(options: Raw | None) -> dict[str, Raw] | None:
+    """`stream_options` that ask for the usage; None where they do."""
+    said: dict[str, Raw] = {}
+    if options is not None and bytes(options) != b"null":
+        try:
+            said = FIELDS.decode(options)
+        except UNREADABLE:
+            raise GatewayError("invalid_type", "'stream_options' must be an object", param="stream_options") from None
+    if bytes(said.get("include_usage", b"")) == b"true":
+        return None
+    return {"stream_options": Raw(msgspec.json.encode({**said, "include_usage": TRUE}))}
+
+
+class Stream:
+    """Chunks pass through as they are, but for the usage that nobody but we asked for."""
+
+    __slots__ = ("_include_usage", "_open", "_parser", "complete", "failure", "finish_reason", "text_chars", "usage")
+
+    def __init__(self, origin: Origin) -> None:
+        self._parser = EventStream()
+        self._include_usage = origin.include_usage
+        self._open: set[int] = set()
+        self.usage = Usage()
+        self.finish_reason: Finish = ""
+        self.complete = False
+        self.failure: GatewayError | None = None
+        self.text_chars = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        out: list[bytes] = []
+        if self.failure is None:
+            try:
+                for _, event in self._parser.feed(data):
+                    self._take(event, out)
+            except GatewayError as error:
+                self.failure = error
+        return out
+
+    def finish(self) -> list[bytes]:
+        out: list[bytes] = []
+        if self.failure is not None or self.complete:
+            return out
+        try:
+            for _, event in self._parser.finish():
+                self._take(event, out)
+        except GatewayError:
+            self.failure = broken(VENDOR)  # The rest was half an event.
+            return out
+        # Some servers forget [DONE]; an answer whose choices have all finished is whole all the same.
+        self.complete = self.complete or (self.failure is None and bool(self.finish_reason) and not self._open)
+        if not self.complete and self.failure is None:
+            self.failure = broken(VENDOR)
+        return out
+
+    def _take(self, data: bytes, out: list[bytes]) -> None:
+        if self.complete or self.failure is not None:
+            return
+        if data == b"[DONE]":
+            self.complete = True
+            return
+        chunk = decode_vendor(COMPLETION, data, VENDOR)
+        if chunk.error is not None:
+            self.failure = error_inside(chunk.error)
+            return
+        for choice in chunk.choices or []:
+            self.text_chars += len(choice.text or "")
+            if choice.finish_reason is None:
+                self._open.add(choice.index)
+            else:
+                self._open.discard(choice.index)
+                self.finish_reason = self.finish_reason or finish_of(FINISH_REASONS, choice.finish_reason)
+        if chunk.usage is not None:
+            self.usage = counted(chunk.usage)
+            if not chunk.choices and not self._include_usage:
+                return
+        out.append(one_line(data))
