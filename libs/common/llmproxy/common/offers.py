@@ -18,7 +18,7 @@ BESIDES: Mapping[Provider, frozenset[Api]] = {
     "anthropic": frozenset({"count_tokens"}),
     "google": frozenset({"embeddings"}),
     "ollama": frozenset({"embeddings"}),
-    "demo": frozenset({"embeddings"}),
+    "demo": frozenset({"embeddings", "moderations"}),
     "azure": frozenset({"embeddings", "images", "speech", "transcriptions"}),
     "groq": frozenset({"speech", "transcriptions"}),
     "together": frozenset({"embeddings", "rerank", "images", "speech", "transcriptions"}),

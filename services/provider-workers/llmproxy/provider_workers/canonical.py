@@ -232,11 +232,6 @@ def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise GatewayError("invalid_json", "the body is not valid JSON") from None
 
 
-def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """A caller's body in another API's shape. Raises GatewayError naming the field that is wrong."""
-    return _decode(decoder, body)
-
-
 def unsupported(vendor: str, param: str, why: str = "") -> GatewayError:
     reason = why or f"{vendor} has no equivalent; leave it out or use another model"
     return GatewayError("unsupported_parameter", f"'{param}' is not supported with this model: {reason}", param=param)

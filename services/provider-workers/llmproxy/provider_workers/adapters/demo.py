@@ -70,7 +70,29 @@ class EmbeddingsAsked(msgspec.Struct, frozen=True, kw_only=True):
     encoding_format: str | None = None
 
 
+class ModerationsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    input: str | list[Any]
+
+
 EMBEDDINGS = msgspec.json.Decoder(EmbeddingsAsked)
+MODERATIONS = msgspec.json.Decoder(ModerationsAsked)
+
+CATEGORIES = (
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+)
+"""OpenAI's. https://platform.openai.com/docs/api-reference/moderations/object"""
 
 
 class Demo:
@@ -287,7 +309,28 @@ def _shown(vector: list[float], form: str | None) -> list[float] | str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if form == "base64" else vector
 
 
-OTHERS: dict[Api, Callable[[bytes, Origin], Answer]] = {"embeddings": embeddings}
+# --- Moderations ------------------------------------------------------------------------------------------------------
+
+
+def moderations(body: bytes, origin: Origin) -> Answer:
+    """Finds nothing wrong with anything, in the form of somebody who looked."""
+    given = decode_request(MODERATIONS, body).input
+    # Parts, some of them images, are one input together; each text of a list is its own.
+    several = isinstance(given, list) and all(isinstance(one, str) for one in given)
+    inputs = given if several else [given]
+    if not 1 <= len(inputs) <= INPUTS_MAX:
+        raise invalid("input", f"must hold between 1 and {INPUTS_MAX} texts")
+    clear = {
+        "flagged": False,
+        "categories": dict.fromkeys(CATEGORIES, False),
+        "category_scores": dict.fromkeys(CATEGORIES, 0.0),
+        "category_applied_input_types": {category: ["text"] for category in CATEGORIES},
+    }
+    answer = {"id": f"modr-{origin.id}", "model": _named(origin).model, "results": [clear] * len(inputs)}
+    return Answer(json=msgspec.json.encode(answer))
+
+
+OTHERS: dict[Api, Callable[[bytes, Origin], Answer]] = {"embeddings": embeddings, "moderations": moderations}
 
 
 # --- Examples of JSON Schemas -----------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from llmproxy.provider_workers.adapters.base import (
 )
 from llmproxy.provider_workers.gemini_answers import HEADERS, answer_of, error_answer, model_url, stream_of
 from llmproxy.provider_workers.gemini_requests import request_of
+from llmproxy.provider_workers.natives.embeddings import GoogleEmbeddings
+from llmproxy.provider_workers.natives.gemini import Gemini
 
 
 class Google:
@@ -23,7 +25,7 @@ class Google:
     default_url = "https://generativelanguage.googleapis.com"
     credential: Credential = "x-goog-api-key"
     capabilities = frozenset(Capability) - {Capability.LOGPROBS}
-    natives: Mapping[Api, Wire] = {}
+    natives: Mapping[Api, Wire] = {"gemini": Gemini(default_url), "embeddings": GoogleEmbeddings(default_url)}
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         made, dropped = request_of(body, target.model)

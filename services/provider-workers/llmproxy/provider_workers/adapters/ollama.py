@@ -53,6 +53,7 @@ from llmproxy.provider_workers.canonical import (
     tool_choice,
     unsupported,
 )
+from llmproxy.provider_workers.natives.embeddings import OllamaEmbeddings
 from llmproxy.provider_workers.sse import JsonLines
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
@@ -138,7 +139,7 @@ class Ollama:
         Capability.CHOICES,
         Capability.LOGPROBS,
     }
-    natives: Mapping[Api, Wire] = {}
+    natives: Mapping[Api, Wire] = {"embeddings": OllamaEmbeddings(default_url)}
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         chat, dropped = read(body, vendor=VENDOR, reads=READS)
