@@ -193,7 +193,11 @@ def test_the_first_endpoint_with_a_model_gives_its_provider() -> None:
 
 names = st.text("abcdefgh", min_size=1, max_size=5)
 endpoints = st.builds(
-    Endpoint, provider=st.sampled_from(config.PROVIDERS), models=st.lists(names, min_size=1, max_size=3).map(tuple)
+    Endpoint,
+    provider=st.sampled_from(config.PROVIDERS),
+    key=st.just("env:KEY"),  # Vertex AI wants one,
+    region=st.just("eu-west-1"),  # and Bedrock a region.
+    models=st.lists(names, min_size=1, max_size=3).map(tuple),
 )
 
 

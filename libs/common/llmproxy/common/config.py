@@ -6,11 +6,13 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 from msgspec import Struct
 
+from llmproxy.common import auth as authentication
 from llmproxy.common import money
 from llmproxy.common.envelope import BODY_BYTES_MAX
 from llmproxy.common.policy import KINDS, Action, Policy
@@ -59,6 +61,9 @@ class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     provider: Provider
     url: str = ""  # What the vendor documents as the base, with or without its version path; "" is the vendor's own.
     key: str = ""
+    auth: authentication.Auth | None = None  # When the vendor's usual way of showing a key is not this endpoint's.
+    region: str = ""  # AWS, Google Cloud.
+    project: str = ""  # Google Cloud.
     models: tuple[str, ...] = ()
     first_byte_ms: Positive = 120_000
     idle_ms: Positive = 60_000
@@ -215,6 +220,8 @@ def check(config: Config) -> None:
             raise ConfigError(f"{at}.url: {endpoint.url!r} must start with http:// or https://")
         if endpoint.key and not endpoint.key.startswith(("env:", "file:")):
             raise ConfigError(f"{at}.key: write a reference, env:NAME or file:PATH, not the key itself")
+        _check_credential(at, endpoint)
+        _check_place(at, endpoint)
         if not endpoint.models:
             raise ConfigError(f"{at}.models: list at least one model, or '*' for any")
     for name, group in config.groups.items():
@@ -269,6 +276,8 @@ def _place_and_fix(problem: str, tree: Any) -> str:
     if unknown:
         close = difflib.get_close_matches(unknown[1], FIELDS, n=1)
         what = f"unknown field {unknown[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
+    elif path.endswith(".auth.kind"):
+        what += f"; one of {', '.join(authentication.TAGS)}"
     elif what.startswith(BAD_CHOICE):
         what += f"; one of {', '.join(CHOICES[path.removesuffix('[...]').rpartition('.')[2]])}"
     return f"{path}: {what}" if path else what
@@ -294,6 +303,7 @@ ENTRIES: dict[str, Any] = {
 SECTIONS: tuple[type[Struct], ...] = (
     *(Config, Gateway, Endpoint, Group, Target, Policy, Limits, Limit, Routing, Breaker, Audit, Firewall, Signature),
     money.ListedPrice,
+    *authentication.KINDS,
 )
 FIELDS = sorted({field for section in SECTIONS for field in section.__struct_fields__})
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -309,6 +319,37 @@ def _check_targets(at: str, targets: tuple[Target, ...], config: Config) -> None
         if target.endpoint not in config.endpoints:
             known = ", ".join(sorted(config.endpoints)) or "none is configured"
             raise ConfigError(f"{at}[{index}].endpoint: no endpoint {target.endpoint!r}; known: {known}")
+
+
+def _check_credential(at: str, endpoint: Endpoint) -> None:
+    if endpoint.auth is None:
+        return
+    if endpoint.key:
+        raise ConfigError(f"{at}: key and auth are both given; keep one")
+    wrong = authentication.problem(endpoint.auth)
+    if wrong is not None:
+        raise ConfigError(f"{at}.auth.{wrong[0]}: {wrong[1]}")
+    if isinstance(endpoint.auth, authentication.SigV4) and not (endpoint.auth.region or endpoint.region):
+        raise ConfigError(f"{at}.region: a signature names its region; write one such as eu-central-1")
+
+
+def _check_place(at: str, endpoint: Endpoint) -> None:
+    """What clouds want to know before they have an address."""
+    if endpoint.region and not authentication.REGION.fullmatch(endpoint.region):
+        raise ConfigError(f"{at}.region: {endpoint.region!r} is not a region; write one such as eu-central-1")
+    if endpoint.project and not authentication.PROJECT.fullmatch(endpoint.project):
+        raise ConfigError(f"{at}.project: {endpoint.project!r} is not a Google Cloud project id")
+    if endpoint.provider == "bedrock" and not endpoint.region:
+        raise ConfigError(f"{at}.region: Bedrock is called by region; write one such as us-east-1")
+    if endpoint.provider != "vertex" or endpoint.key or isinstance(endpoint.auth, authentication.Header):
+        return  # An API key knows its project.
+    if endpoint.auth is None:
+        raise ConfigError(
+            f"{at}.auth: write a service account, {{kind: google, account: file:PATH}}, or an API key in key"
+        )
+    for field in ("project", "region"):
+        if not getattr(endpoint, field) and not urlsplit(endpoint.url).path.strip("/"):
+            raise ConfigError(f"{at}.{field}: Vertex AI is called by project and region; write both")
 
 
 def _check_signatures(signatures: tuple[Signature, ...]) -> None:

@@ -9,7 +9,7 @@ import yaml
 from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import detect
-from llmproxy.launcher.environment import referenced
+from llmproxy.launcher.environment import required
 
 EFFECTIVE_FILE = "config.effective.yaml"  # In the data folder: `${NAME}` replaced, keys still references.
 
@@ -35,9 +35,9 @@ def _load(file: Path | None, environment: Mapping[str, str]) -> Config:
 def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:
     """A warning for each endpoint whose key is not there. The others can still serve, so it is no reason not to start."""
     return [
-        f"endpoints.{name}.key: {variable} is not set; its requests will fail until you export it and start again"
+        f"endpoints.{name}.{'key' if endpoint.key else 'auth'}: {variable} is not set; its requests will fail until you export it and start again"
         for name, endpoint in config.endpoints.items()
-        for variable in referenced(Config(endpoints={name: endpoint}))
+        for variable in required(Config(endpoints={name: endpoint}))
         if not environment.get(variable)
     ]
 

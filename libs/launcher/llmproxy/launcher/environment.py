@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from llmproxy.common.config import Config
+from llmproxy.common import auth
+from llmproxy.common.config import Config, Endpoint
 from llmproxy.launcher.detect import ENDPOINT_VARIABLE, KEY_VARIABLES
 
 Service = Literal["admin", "audit", "provider-workers", "router", "shield", "edge"]
@@ -69,9 +70,21 @@ def provider_keys(outside: Mapping[str, str], config: Config) -> dict[str, str]:
 
 
 def referenced(config: Config) -> set[str]:
-    """The variables that endpoints name as `env:NAME`."""
+    """The variables that endpoints read: those they name as `env:NAME`, and what a cloud's kind of credential implies."""
+    return required(config) | {name for endpoint in config.endpoints.values() for name in _implied(endpoint)}
+
+
+def required(config: Config) -> set[str]:
+    """The variables without which an endpoint cannot be called."""
     matches = (REFERENCE.fullmatch(endpoint.key) for endpoint in config.endpoints.values())
-    return {match[1] for match in matches if match}
+    credentials = (endpoint.auth for endpoint in config.endpoints.values() if endpoint.auth is not None)
+    return {match[1] for match in matches if match} | {name for one in credentials for name in auth.required(one)}
+
+
+def _implied(endpoint: Endpoint) -> set[str]:
+    if endpoint.auth is not None:
+        return auth.optional(endpoint.auth)
+    return set(auth.IMPLIED) if endpoint.provider == "bedrock" and not endpoint.key else set()
 
 
 def _outbound(outside: Mapping[str, str]) -> dict[str, str]:

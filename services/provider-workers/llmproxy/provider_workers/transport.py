@@ -5,6 +5,7 @@ Foreign exceptions end here. Their texts may quote URLs and headers, so what is 
 
 import asyncio
 import re
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
@@ -16,13 +17,16 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
+from msgspec.structs import replace
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from llmproxy.common.auth import NoAuth
 from llmproxy.common.config import Endpoint
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters.base import Adapter, HttpRequest
-from llmproxy.provider_workers.credentials import Credentials
+from llmproxy.provider_workers.credentials import Credentials, Signer
+from llmproxy.provider_workers.places import located
 
 CONNECTIONS_MAX = 4_096  # As many as requests in flight, so that a call never waits for a connection.
 KEEPALIVE_S = 30.0
@@ -31,6 +35,7 @@ READ_BUFFER_BYTES = 1 << 16
 JOINED_BYTES_MAX = 1 << 16  # Up to here copying a body is cheaper than a second write.
 ANSWER_BYTES_MAX = 32 << 20
 ERROR_BYTES_MAX = 1 << 16
+TOKEN_BYTES_MAX = 1 << 16  # Of a token endpoint's answer.
 STREAM_BYTES_MAX = 256 << 20
 HEADS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` the model is the caller's choice.
 USER_AGENT = "llmproxy"
@@ -41,16 +46,33 @@ TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 class Destination:
     """An endpoint as the transport sees it, made once per configuration: what a request's head looks like is kept here."""
 
-    __slots__ = ("_from", "_heads", "_template", "adapter", "credentials", "endpoint", "name", "origin", "timeout")
+    __slots__ = (
+        "_from",
+        "_heads",
+        "_template",
+        "adapter",
+        "credential",
+        "credentials",
+        "endpoint",
+        "name",
+        "origin",
+        "timeout",
+    )
 
     def __init__(self, name: str, endpoint: Endpoint, adapter: Adapter, credentials: Credentials) -> None:
+        endpoint = located(endpoint)
         self.name, self.endpoint, self.adapter, self.credentials = name, endpoint, adapter, credentials
+        self.credential = credentials.of(name, endpoint, adapter.credential)
         connect_s = endpoint.connect_ms / 1000
         self.timeout = ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
         self.origin = _origin(endpoint.url or adapter.default_url)
         self._template: ClientRequest | None = None
         self._from: tuple[object, ...] = ()
         self._heads: dict[tuple[str, str], bytes] = {}
+
+    @property
+    def host(self) -> str:
+        return self.origin.host or "" if self.origin is not None else ""
 
     @property
     def template(self) -> ClientRequest:
@@ -62,7 +84,10 @@ class Destination:
 
     def head(self, request: HttpRequest, traceparent: str) -> bytes:
         """The request up to its body."""
-        key = self.credentials.header(self.name, self.endpoint.key, self.adapter.credential)
+        signer = self.credential.signer
+        if signer is not None:
+            return self._end(self._signed(request, signer), request, traceparent)
+        key = self.credential.header()
         if self._from != (request.headers, key):
             self._from = (request.headers, key)
             self._heads.clear()
@@ -71,20 +96,31 @@ class Destination:
         if head is None:
             if len(self._heads) >= HEADS_KEPT_MAX:
                 self._heads.clear()
-            head = self._heads[place] = self._compose(request, key)
+            head = self._heads[place] = self._compose(
+                request, self._ours(request.url), [key] if key is not None else ()
+            )
+        return self._end(head, request, traceparent)
+
+    def _end(self, head: bytes, request: HttpRequest, traceparent: str) -> bytes:
         if traceparent and TRACEPARENT.fullmatch(traceparent):
             return b"%straceparent: %s\r\ncontent-length: %d\r\n\r\n" % (head, traceparent.encode(), len(request.body))
         return b"%scontent-length: %d\r\n\r\n" % (head, len(request.body))
 
-    def _compose(self, request: HttpRequest, key: tuple[str, str] | None) -> bytes:
+    def _signed(self, request: HttpRequest, signer: Signer) -> bytes:
+        """A signature is good for one body and one moment, so this head is not kept."""
         url = self._ours(request.url)
+        headers = [("host", url.host_port_subcomponent or ""), *request.headers]
+        added = signer.sign(request.method, url.raw_path, url.raw_query_string, headers, request.body)
+        return self._compose(request, url, added)
+
+    def _compose(self, request: HttpRequest, url: URL, credential: Iterable[tuple[str, str]]) -> bytes:
         headers = {
             "host": url.host_port_subcomponent or "",
             "accept": "*/*",
             "accept-encoding": "identity",
             "user-agent": USER_AGENT,
             **dict(request.headers),
-            **(dict([key]) if key is not None else {}),
+            **dict(credential),
         }
         lines = [f"{request.method} {url.raw_path_qs} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
         assert all(HEADER_TEXT.fullmatch(line) for line in lines), "an adapter's header has a control character"
@@ -233,6 +269,9 @@ class Transport:
 
     async def call(self, destination: Destination, request: HttpRequest, traceparent: str = "") -> Reply:
         """Sends, and returns when the head of the answer is here. Raises GatewayError."""
+        source = destination.credential.source
+        if source is not None:
+            await source.fresh(lambda asked: self._ask(destination, asked))
         head = destination.head(request, traceparent)
         try:
             while True:
@@ -255,11 +294,29 @@ class Transport:
                 break
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise _translated(destination.name, error) from error
+        if source is not None and reply.status == 401:
+            source.refused()
         refusal = _refusal(destination.name, reply)
         if refusal is not None:
             reply.close()
             raise refusal
         return reply
+
+    async def _ask(self, destination: Destination, request: HttpRequest) -> tuple[int, bytes]:
+        """What a token endpoint says on behalf of `destination`. It has its own origin, and is shown no key but its own."""
+        endpoint = replace(destination.endpoint, url=request.url, key="", auth=NoAuth())
+        place = Destination(destination.name, endpoint, destination.adapter, destination.credentials)
+        try:
+            reply = await self.call(place, request)
+            try:
+                return reply.status, await reply.read_all(TOKEN_BYTES_MAX)
+            finally:
+                reply.close()
+        except GatewayError as error:
+            raise GatewayError(
+                "provider_unauthorized",
+                f"endpoint '{destination.name}' got no credential from {place.host}: {error.code}",
+            ) from error
 
     async def close(self) -> None:
         await self._connector.close()
