@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.adapters.base import HttpRequest
 from llmproxy.provider_workers.renewal import Ask, Fetched
 from llmproxy.provider_workers.sigv4 import AwsKeys
+from llmproxy.provider_workers.wire import HttpRequest
 
 CONTAINER_HOST = "http://169.254.170.2"
 CONTAINER_HOSTS = frozenset({"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "127.0.0.1", "::1", "localhost"})

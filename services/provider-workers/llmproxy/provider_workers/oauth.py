@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from llmproxy.common.auth import Entra, Google, OAuth, is_safe
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.adapters.base import HttpRequest
 from llmproxy.provider_workers.renewal import Fetched
+from llmproxy.provider_workers.wire import HttpRequest
 
 LIFETIME_S = 3600  # RFC 6749 lets a token endpoint leave it out, and wants an hour to be written as 3600.
 ASSERTION_S = 3600  # Google takes no longer ones.

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.adapters.base import HttpRequest
+from llmproxy.provider_workers.wire import HttpRequest
 
 FETCH_S = 10.0  # A token endpoint that takes longer is taken to be down.
 MARGIN_S = 30.0  # Before its end nobody is shown it any more: clocks differ, and a request takes a while.
