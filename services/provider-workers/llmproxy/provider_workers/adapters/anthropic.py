@@ -59,13 +59,13 @@ from llmproxy.provider_workers.canonical import (
     tool_choice,
     unsupported,
 )
+from llmproxy.provider_workers.claude import JSON_ONLY, MAX_TOKENS, reasoning
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
 
 VENDOR = "Anthropic"
 API_VERSION = "2023-06-01"  # The version with sampling fields; the SDK's of late 2026 has none.
-MAX_TOKENS = 4096  # The API requires max_tokens; OpenAI's does not.
 
 READS = frozenset(
     {
@@ -109,16 +109,6 @@ STATUS_OF_TYPE = {
 }
 
 HEADERS = (("content-type", "application/json"), ("anthropic-version", API_VERSION))
-
-# Tokens to think with, where a model wants a number; at least 1,024 and less than max_tokens.
-BUDGET_MIN = 1024
-BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
-EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
-# Models before 4.6 think by budget; later ones decide themselves (`adaptive`), guided by an effort, and refuse a budget.
-BY_BUDGET = re.compile(r"claude-(?:2|3|instant|(?:opus|sonnet|haiku)-4(?:-[0-5])?(?:$|[-@]\d{8}|-latest))")
-
-# There is no JSON mode without a schema; this is the technique that the vendor's guide recommends.
-JSON_ONLY = "Answer with one valid JSON object and nothing else: no explanation before or after it, no code fence."
 
 NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 CALL_ID = re.compile(r"[^a-zA-Z0-9_-]")  # Ids of other vendors in a history may hold characters that are refused here.
@@ -238,7 +228,7 @@ def messages_url(base: str) -> str:
 def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:
     """The vendor's request. Adds to `dropped` what has no place and does not change the answer."""
     system, turns = conversation(chat, dropped)
-    effort = reasoning(chat, target.model, dropped)
+    effort = reasoning(chat, target.model, dropped, is_forced=is_forced(chat))
     if chat.response_format is not None:
         system, effort = answer_format(chat, system, effort)
     request: dict[str, Any] = {"model": target.model, "max_tokens": chat.output_tokens_max or MAX_TOKENS}
@@ -276,36 +266,9 @@ def sampling(chat: Chat) -> dict[str, Any]:
     return found
 
 
-def reasoning(chat: Chat, model: str, dropped: list[str]) -> dict[str, Any]:
-    """`reasoning_effort` in the model's own terms, and the room that thinking needs within max_tokens."""
-    if given(chat.thinking):
-        return {"thinking": chat.thinking}
-    effort = chat.reasoning_effort
-    if effort is None:
-        return {}
-    by_budget = BY_BUDGET.match(model) is not None
-    if effort == "none":
-        return {} if by_budget else {"thinking": {"type": "disabled"}}
-    if effort not in BUDGETS:
-        raise invalid("reasoning_effort", f"must be one of none, {', '.join(BUDGETS)}")
-    budget, most = BUDGETS[effort], chat.output_tokens_max
-    # A forced tool call and thinking exclude each other at this vendor; the tool call is what was asked for.
-    is_forced = bool(chat.tools) and chat.tool_choice not in (None, "auto", "none")
-    if by_budget:
-        budget = min(budget, most // 2) if most is not None else budget
-        if is_forced or budget < BUDGET_MIN:
-            dropped.append("reasoning_effort")
-            return {}
-        return {
-            "max_tokens": most or MAX_TOKENS + budget,
-            "thinking": {"type": "enabled", "budget_tokens": budget},
-        }
-    found: dict[str, Any] = {"max_tokens": most or MAX_TOKENS + budget}
-    if not is_forced:
-        # Recent models leave the text of thinking out unless asked for it.
-        found["thinking"] = {"type": "adaptive", "display": "summarized"}
-    found["output_config"] = {"effort": EFFORTS[effort]}
-    return found
+def is_forced(chat: Chat) -> bool:
+    """The model has no choice but to call a tool."""
+    return bool(chat.tools) and chat.tool_choice not in (None, "auto", "none")
 
 
 def answer_format(
