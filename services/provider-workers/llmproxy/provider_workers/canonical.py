@@ -388,6 +388,7 @@ class ChoiceOut(Struct, frozen=True, kw_only=True):
 class Delta(Struct, frozen=True, kw_only=True):
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    refusal: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     thinking_blocks: list[Raw] | UnsetType = UNSET
     tool_calls: list[ToolCallOut] | UnsetType = UNSET
