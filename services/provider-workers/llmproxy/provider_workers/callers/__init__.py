@@ -2,5 +2,6 @@
 
 from llmproxy.common.envelope import Api
 from llmproxy.provider_workers.callers.caller import Caller
+from llmproxy.provider_workers.callers.responses import Responses
 
-CALLERS: dict[Api, Caller] = {}
+CALLERS: dict[Api, Caller] = {caller.api: caller for caller in (Responses(),)}

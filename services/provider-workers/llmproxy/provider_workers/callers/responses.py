@@ -151,8 +151,12 @@ REFUSED: Mapping[str, tuple[object, str]] = {
 }
 """Field -> what it says when it says nothing, and what to do instead."""
 
-DROPPED = frozenset({"client_metadata", "moderation", "stream_options"})
-"""They do not change what the answer says."""
+DROPPED: Mapping[str, object] = {
+    "client_metadata": {},
+    "moderation": None,
+    "stream_options": {"include_obfuscation": False},  # Nothing is padded here.
+}
+"""Fields that do not change what the answer says, and what each says when it says nothing."""
 
 FORWARDED = ("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier")
 """Texts that a chat request calls the same. `metadata` is said back and is nobody else's business."""
@@ -202,7 +206,7 @@ class Asked:
         return Writer(self._told, origin)
 
 
-def unread(fields: Mapping[str, Raw]) -> list[str]:
+def unread(fields: dict[str, Raw]) -> list[str]:
     """The fields that are dropped. Raises GatewayError naming the first one that cannot be expressed."""
     dropped = []
     for name in fields.keys() - READS:
@@ -210,7 +214,8 @@ def unread(fields: Mapping[str, Raw]) -> list[str]:
         if not given(raw):
             continue
         if name in DROPPED:
-            dropped.append(name)
+            if msgspec.json.decode(raw) != DROPPED[name]:
+                dropped.append(name)
             continue
         nothing, why = REFUSED.get(name, (None, ""))
         if nothing is None or msgspec.json.decode(raw) != nothing:
@@ -418,8 +423,8 @@ class Conversation:
     def _reasoning(self, item: Item, at: str) -> None:
         carried = self._carried(item, at)
         self._calls.update(carried.calls)
-        thought = "".join(part.text for part in item.content if part.type == "reasoning_text") if item.content else ""
-        thought = thought or "\n\n".join(part.text for part in item.summary or [])
+        whole = item.content if isinstance(item.content, list) else []
+        thought = "".join(one.text for one in whole) or "\n\n".join(one.text for one in item.summary or [])
         turn = self._turn
         if turn is not None and (thought or carried.thinking_blocks) and "content" in turn and "tool_calls" not in turn:
             turn = None  # The model has thought again after it spoke.
@@ -563,7 +568,9 @@ def told(request: Request) -> Response:
         reasoning={"effort": thought.effort, "summary": thought.summary or thought.generate_summary},
         safety_identifier=request.safety_identifier,
         text={"format": form, "verbosity": text.verbosity or "medium"},
-        tools=[{"description": None, "parameters": None, "strict": None, **FIELDS.decode(r)} for r in request.tools or ()],
+        tools=[
+            {"description": None, "parameters": None, "strict": None, **FIELDS.decode(r)} for r in request.tools or ()
+        ],
         top_logprobs=request.top_logprobs or 0,
         user=request.user,
     )
