@@ -13,7 +13,7 @@ from llmproxy.common.bus import Answer
 from llmproxy.common.config import Gateway
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import GatewayError
-from llmproxy.edge.body import check_media_type, parse_chat
+from llmproxy.edge.body import check_media_type, parse
 
 M = b'"messages":[{"role":"user","content":"x"}]'
 BODIES: dict[bytes, tuple[str, str | None]] = {
@@ -96,12 +96,12 @@ def test_what_openai_accepts_is_accepted() -> None:
         b'"Model":1',
         b'"x":{}',
     ):
-        assert parse_chat(b'{"model":"demo",' + M + b"," + extra + b"}").model == "demo"
+        assert parse("chat", b'{"model":"demo",' + M + b"," + extra + b"}").model == "demo"
 
 
 def refusal_of(body: bytes) -> GatewayError | None:
     try:
-        parse_chat(body)
+        parse("chat", body)
     except GatewayError as error:
         return error
     return None

@@ -21,7 +21,9 @@ GOOD = (
     {"x-api-key": KEY},
     {"X-Api-Key": f" {KEY}"},
     {"api-key": KEY},
+    {"x-goog-api-key": KEY},
     {"Authorization": f"Bearer {KEY}", "x-api-key": KEY},
+    {"X-Goog-Api-Key": KEY, "api-key": KEY},
 )
 BAD = (
     {},
@@ -41,7 +43,8 @@ BAD = (
     {"Authorization": f"Basic {KEY}", "x-api-key": KEY},
     {"x-api-key": KEY, "api-key": "another"},
     {"x-api-key": ""},
-    {"x-goog-api-key": KEY},
+    {"x-goog-api-key": f"{KEY}x"},
+    {"x-goog-api-key": KEY, "x-api-key": "another"},
     {"Cookie": f"api-key={KEY}"},
     {"X-Forwarded-For": "127.0.0.1"},
     {"X-Original-URL": "/livez"},

@@ -31,6 +31,7 @@ CATALOGUE: dict[str, Kind] = {
     "permission_denied": Kind(403, "permission_error", "permission_error"),
     "model_not_found": Kind(404, "invalid_request_error", "not_found_error"),
     "unknown_url": Kind(404, "invalid_request_error", "not_found_error"),
+    "endpoint_not_served": Kind(404, "invalid_request_error", "not_found_error"),
     "method_not_allowed": Kind(405, "invalid_request_error", "invalid_request_error"),
     "request_timeout": Kind(408, "invalid_request_error", "invalid_request_error", True),
     "conflict": Kind(409, "invalid_request_error", "invalid_request_error"),
@@ -65,6 +66,18 @@ CATALOGUE: dict[str, Kind] = {
     "deadline_exceeded": Kind(504, "server_error", "api_error", True, "gateway"),
     "server_error": Kind(500, "server_error", "api_error", True, "gateway"),
 }
+
+
+UNKNOWN_KIND = CATALOGUE["server_error"]  # A code from a newer release than ours.
+
+
+def kind_of(failure: Failure) -> Kind:
+    return CATALOGUE.get(failure.code, UNKNOWN_KIND)
+
+
+def status_of(failure: Failure) -> int:
+    """The HTTP status; a frame cannot make an error look like a success."""
+    return failure.status if 400 <= failure.status <= 599 else kind_of(failure).status
 
 
 class GatewayError(Exception):

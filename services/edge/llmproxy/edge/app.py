@@ -8,13 +8,16 @@ import msgspec
 from msgspec import Raw
 
 from llmproxy.common.bus import Bus
-from llmproxy.common.dialects.rendering import RENDERINGS, Rendering, status_of
+from llmproxy.common.dialects.framing import JSON, Framing
+from llmproxy.common.dialects.rendering import FRAMINGS, GEMINI_ARRAY, RENDERINGS, Rendering
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
-from llmproxy.common.errors import GatewayError
+from llmproxy.common.errors import GatewayError, status_of
 from llmproxy.common.frames import Data, Failure, Head
 from llmproxy.common.plugins.host import Block, Pipeline, Respond, Result
 from llmproxy.common.probes import Readiness
-from llmproxy.edge import metrics
+from llmproxy.edge import forms, metrics
+from llmproxy.edge.binaries import from_base64
+from llmproxy.edge.callers import NOTHING_SHOWN, as_array, dialect_of, shown_headers
 from llmproxy.edge.exchange import Exchange, Exchanges
 from llmproxy.edge.ids import uuid7
 from llmproxy.edge.ingress import Bodies, Ingress, Settled, no_such_model
@@ -29,11 +32,14 @@ from llmproxy.edge.replies import (
     StreamSink,
     dollars,
     findings_header,
+    own_headers,
     provider_headers,
     quota_headers,
+    safe,
+    stream_sink,
 )
 from llmproxy.edge.routes import models
-from llmproxy.edge.routes.table import Action, Route, match
+from llmproxy.edge.routes.table import Action, Route, match, spoken
 from llmproxy.edge.server import Request
 from llmproxy.edge.trace import parent
 
@@ -41,7 +47,9 @@ OVERLOADED = Failure(
     code="server_is_overloaded", message="the gateway is at gateway.max_in_flight; retry", retry_after_ms=1_000
 )
 BUG = Failure(code="server_error", message="the gateway failed on this request", stage="edge")
-EMPTY_ANSWER = Failure(code="provider_bad_answer", message="the provider's answer was empty", stage="edge")
+NO_ANSWER = Failure(
+    code="provider_bad_answer", message="the provider's answer was empty, or not what it said it was", stage="edge"
+)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BODY_UNREAD = frozenset(
     {"request_too_large", "unsupported_media_type", "request_timeout", "invalid_encoding", "server_is_overloaded"}
@@ -93,9 +101,12 @@ class Edge:
             ending=self._is_draining,
         )
         request.reply = reply
-        route, model_id = match(request.path_sent)
+        path, query = request.target
+        route, model_id = match(path)
         if route.public:
             return await self._public(route, request.method, reply)
+        if route.is_shared:
+            route = spoken(route, dialect_of(request.headers))
         context = Ingress(
             id=reply.request_id,
             started=self._monotonic(),
@@ -103,6 +114,7 @@ class Edge:
             method=request.method,
             route=route,
             model_id=model_id,
+            query=query,
             headers=request.headers,
             content=request.payload,
             ip=self._settled.client_ip(request.remote or "", request.headers),
@@ -199,12 +211,14 @@ class Edge:
             return await self._refuse(context, reply, failure)
         if isinstance(result, Respond):
             return await self._respond(context, reply, result.body, result.status)
-        if context.route.action is Action.CHAT:
-            return await self._chat(context, reply)
-        assert context.record is not None
-        if context.route.action is Action.MODELS:
-            return await self._respond(context, reply, models.listing(self._settled.models, context.record), 200)
-        found = models.one(self._settled.models, context.record, context.model_id)
+        route, known = context.route, context.record
+        if route.action is Action.CALL:
+            return await self._call(context, reply)
+        assert known is not None
+        if route.action is Action.MODELS:
+            listed = models.listing(self._settled.models, known, route.dialect)
+            return await self._respond(context, reply, listed, 200)
+        found = models.one(self._settled.models, known, context.model_id, route.dialect)
         if found is None:
             missing = Failure(code="model_not_found", message=no_such_model(context.model_id), param="model")
             return await self._refuse(context, reply, missing)
@@ -217,7 +231,8 @@ class Edge:
         return reply.whole(status, body, self._headers(context))
 
     async def _refuse(self, context: Ingress, reply: Reply, failure: Failure, exchange: Exchange | None = None) -> Sent:
-        outcome = refusal(failure) if exchange is None else self._outcome(exchange, status_of(failure))
+        status = self._rendering(context).status(failure)
+        outcome = refusal(failure, status) if exchange is None else self._outcome(exchange, status)
         said = await self._commit(context, outcome) or failure
         headers = self._headers(context) + findings_header({**outcome.findings, **context.findings})
         if exchange is not None:
@@ -227,16 +242,17 @@ class Edge:
         reply.close = reply.close or failure.code in BODY_UNREAD
         return reply.error(said, self._rendering(context), headers)
 
-    # -- chat
+    # -- what goes to a provider
 
-    async def _chat(self, context: Ingress, reply: Reply) -> Sent:
-        assert context.chat is not None
-        rendering = self._rendering(context)
+    async def _call(self, context: Ingress, reply: Reply) -> Sent:
+        assert context.wanted is not None
+        sink: StreamSink | None = None
         try:
+            if context.wanted.stream:
+                sink = stream_sink(reply, self._framing(context), lambda: self._headers(context))
             envelope = await self._envelope(context)
         except GatewayError as error:
             return await self._refuse(context, reply, error.failure("edge"))
-        sink = StreamSink(reply, rendering, lambda: self._headers(context)) if context.chat.stream else None
         exchange = self._exchanges.open(envelope, sink)
         try:
             await exchange.done
@@ -250,14 +266,17 @@ class Edge:
             return await self._whole(context, reply, exchange)
         if not exchange.begun:  # Complete without a single event.
             sink.begin(exchange.head or Head(), exchange.publications)
-        return await self._end_stream(context, reply, exchange, rendering)
+        return await self._end_stream(context, exchange, sink)
 
     async def _whole(self, context: Ingress, reply: Reply, exchange: Exchange) -> Sent:
-        end = exchange.end
+        end, head = exchange.end, exchange.head or Head()
         assert end is not None
-        if not exchange.data:
-            exchange.failure = EMPTY_ANSWER
-            return await self._refuse(context, reply, EMPTY_ANSWER, exchange)
+        answer: bytes | None = answer_bytes(exchange.data)
+        if answer and head.content_type:
+            answer = await from_base64(answer)
+        if answer is None:
+            exchange.failure = NO_ANSWER
+            return await self._refuse(context, reply, NO_ANSWER, exchange)
         withheld = await self._commit(context, self._outcome(exchange, 200))
         if withheld is not None:
             return reply.error(withheld, self._rendering(context), self._headers(context))
@@ -265,24 +284,31 @@ class Edge:
         metrics.OVERHEAD.observe(overhead_ms / 1000)
         headers = (
             self._headers(context)
-            + provider_headers(exchange.head or Head(), exchange.publications)
+            + provider_headers(head, exchange.publications)
             + f"x-llmproxy-cost-usd: {dollars(end.cost)}\r\nx-llmproxy-overhead-ms: {overhead_ms:.1f}\r\n"
         )
-        return reply.whole(200, answer_bytes(exchange.data), headers)
+        return reply.whole(200, answer, headers, safe(head.content_type) if head.content_type else JSON)
 
-    async def _end_stream(self, context: Ingress, reply: Reply, exchange: Exchange, rendering: Rendering) -> Sent:
-        """The last word waits for the record: `[DONE]` says that the answer is whole and audited."""
+    async def _end_stream(self, context: Ingress, exchange: Exchange, sink: StreamSink) -> Sent:
+        """The last word waits for the record: it says that the answer is whole and audited."""
         withheld = await self._commit(context, self._outcome(exchange, 200))
         failure = exchange.failure or withheld
-        if failure is None:
-            return reply.end_stream(rendering.done)
-        return reply.end_stream(rendering.error_event(failure, context.id), broken=True)
+        return sink.end() if failure is None else sink.fail(failure)
+
+    def _framing(self, context: Ingress) -> Framing:
+        """Raises GatewayError when the caller asks for another than there is."""
+        api = context.route.api
+        return GEMINI_ARRAY if api == "gemini" and as_array(context.query) else FRAMINGS[api]
 
     async def _envelope(self, context: Ingress) -> Envelope:
-        """Raises Unavailable when a large body cannot be deposited."""
-        record, chat, body = context.record, context.chat, context.body
+        """Raises GatewayError when a header is not well-formed, or a large body cannot be deposited."""
+        record, wanted, body, route = context.record, context.wanted, context.body, context.route
         assert record is not None
-        assert chat is not None
+        assert wanted is not None
+        shown = shown_headers(context.headers) if route.dialect == "anthropic" else NOTHING_SHOWN
+        if context.upload is not None:
+            body = await forms.to_json(body, context.upload)
+            context.upload = None
         reference = ""
         if len(body) > INLINE_BYTES_MAX:
             reference = await self._bus.deposit(context.id, body)
@@ -295,11 +321,13 @@ class Edge:
             principal=record.principal,
             roles=record.roles,
             client_ip=context.ip,
-            dialect=context.route.dialect,
-            model=chat.model,
-            stream=chat.stream,
-            include_usage=chat.include_usage,
-            max_output_tokens=chat.max_output_tokens,
+            api=route.api,
+            dialect=route.dialect,
+            model=wanted.model,
+            stream=wanted.stream,
+            include_usage=wanted.include_usage,
+            max_output_tokens=wanted.max_output_tokens,
+            headers=shown,
             deadline_ms=context.now_ms + self._settled.config.gateway.deadline_ms,
             traceparent=parent(context.headers.get("traceparent", "")),
             policy=self._settled.snapshot.revision,
@@ -349,15 +377,17 @@ class Edge:
 
     def _headers(self, context: Ingress) -> str:
         processing_ms = int((self._monotonic() - context.started) * 1000)
+        dialect = context.route.dialect
         return (
-            f"openai-processing-ms: {processing_ms}\r\nx-llmproxy-policy: {self._settled.snapshot.revision}\r\n"
-            + quota_headers(context.quota)
+            own_headers(dialect, context.id, processing_ms)
+            + f"x-llmproxy-policy: {self._settled.snapshot.revision}\r\n"
+            + quota_headers(context.quota, dialect, context.now_ms)
         )
 
 
-def answer_bytes(data: list[Data]) -> bytes:
+def answer_bytes(data: list[Data]) -> bytes | None:
     """An answer that is not streamed is one JSON value."""
-    return bytes(data[0].json)
+    return bytes(data[0].json) if data else None
 
 
 def left(failure: Failure | None) -> Failure:

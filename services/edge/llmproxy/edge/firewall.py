@@ -43,7 +43,7 @@ class Firewall:
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
         matching = self._matchers()
-        if matching is None or context.route.action is not Action.CHAT:
+        if matching is None or context.route.action is not Action.CALL:
             return PASS
         examination = Examination(matching)
         if len(context.body) <= SLICE_BYTES:

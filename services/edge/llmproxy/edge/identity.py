@@ -2,8 +2,10 @@
 
 import hmac
 import logging
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -14,10 +16,11 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.keyring import KeyRecord
 
 KEY_CHARACTERS_MAX = 512  # A longer one is not hashed.
+QUERY_KEYS = frozenset({"key", "api_key", "api-key", "apikey", "access_token", "x-api-key", "x-goog-api-key"})
 FORWARDED_MAX = 32  # Hops of X-Forwarded-For that are read, from the right.
 NO_KEY = (
     "You didn't provide an API key. Send it in the Authorization header, as in `Authorization: Bearer <your key>`, "
-    "or in `x-api-key`."
+    "or in `x-api-key`, `api-key` or `x-goog-api-key`."
 )
 WRONG_KEY = "Incorrect API key provided. Ask whoever runs this gateway for a key."
 MISTYPED_KEY = "Incorrect API key provided: it is mistyped or cut off. Copy it again."
@@ -84,9 +87,18 @@ class Keys:
         return record
 
 
-def presented_keys(authorization: Iterable[str], x_api_key: Iterable[str], api_key: Iterable[str]) -> list[str]:
+def presented_keys(authorization: Iterable[str], *others: Iterable[str]) -> list[str]:
     """Every key in a request's headers, each header possibly repeated. A header that is there but no key is an empty one."""
-    return [*map(_bearer, authorization), *map(str.strip, x_api_key), *map(str.strip, api_key)]
+    presented = list(map(_bearer, authorization))
+    for values in others:
+        if values:
+            presented.extend(map(str.strip, values))
+    return presented
+
+
+def key_in_query(query: str) -> bool:
+    """Whether a parameter of the URL is named as keys are."""
+    return any(unquote_plus(pair.partition("=")[0]).lower() in QUERY_KEYS for pair in re.split("[&;]", query))
 
 
 def _bearer(value: str) -> str:

@@ -12,11 +12,12 @@ from llmproxy.common.config import Config, Limit, Snapshot, models
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
-from llmproxy.edge import metrics
-from llmproxy.edge.body import Chat, check_media_type, parse_chat
-from llmproxy.edge.identity import Keys, Network, client_ip, may_use, networks, presented_keys
+from llmproxy.edge import forms, metrics
+from llmproxy.edge.body import Wanted, check_encoding, check_media_type, parse
+from llmproxy.edge.forms import Upload
+from llmproxy.edge.identity import Keys, Network, client_ip, key_in_query, may_use, networks, presented_keys
 from llmproxy.edge.limits import UNLIMITED, Dimension, Limiter, LocalLimits, Quota, dimensions, neighbourhood
-from llmproxy.edge.routes.table import Action, Route
+from llmproxy.edge.routes.table import SERVED, Action, Route
 
 BODY_IDLE_S = 10.0  # Between two reads of a body,
 BODY_TOTAL_S = 120.0  # and for all of it: a slower client is cut off.
@@ -46,7 +47,6 @@ class Ingress:
 
     __slots__ = (
         "body",
-        "chat",
         "concluded",
         "content",
         "continue_",
@@ -59,11 +59,14 @@ class Ingress:
         "method",
         "model_id",
         "now_ms",
+        "query",
         "quota",
         "read_bytes",
         "record",
         "route",
         "started",
+        "upload",
+        "wanted",
     )
 
     def __init__(
@@ -75,20 +78,22 @@ class Ingress:
         method: str,
         route: Route,
         model_id: str,
+        query: str,
         headers: Headers,
         content: Content,
         ip: str,
         continue_: Callable[[], None],
     ) -> None:
         self.id, self.started, self.now_ms = id, started, now_ms
-        self.method, self.route, self.model_id = method, route, model_id
+        self.method, self.route, self.model_id, self.query = method, route, model_id, query
         self.headers, self.content, self.ip, self.continue_ = headers, content, ip, continue_
         self.record: KeyRecord | None = None
         self.quota: Quota = UNLIMITED
         self.leased = False
         self.body = b""
         self.read_bytes = 0  # What `Bodies` counts for this request.
-        self.chat: Chat | None = None
+        self.upload: Upload | None = None  # Of a form; `body` is then its texts.
+        self.wanted: Wanted | None = None
         self.findings: dict[str, int] = {}  # Of the steps at the edge; the shield's are in its frames.
         self.is_flood = False  # Answered without waiting for its record, or the wait would be the attack.
         self.concluded = False  # Its record is written.
@@ -141,6 +146,10 @@ class Settled:
         return client_ip(peer, headers.getall("X-Forwarded-For", ()), self.trusted) if self.trusted else peer
 
 
+IN_QUERY = (
+    "API keys are not accepted in the URL, which logs keep. Send it in the Authorization header, as in "
+    "`Authorization: Bearer <your key>`, or in `x-goog-api-key` or `x-api-key`."
+)
 MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,63}", re.ASCII)
 NO_ROOM = Block("server_is_overloaded", "the gateway holds too many large bodies; retry", retry_after_ms=1_000)
 
@@ -166,9 +175,14 @@ class Authentication:
     def run(self, context: Ingress) -> Result:
         headers = context.headers
         presented = presented_keys(
-            headers.getall("Authorization", ()), headers.getall("x-api-key", ()), headers.getall("api-key", ())
+            headers.getall("Authorization", ()),
+            headers.getall("x-api-key", ()),
+            headers.getall("api-key", ()),
+            headers.getall("x-goog-api-key", ()),
         )
         try:
+            if context.query and key_in_query(context.query):
+                raise GatewayError("invalid_api_key", IN_QUERY)
             context.record = self._keys.authenticate(presented, context.now_ms)
         except GatewayError as error:
             metrics.AUTH_FAILURES.labels(error.code).inc()
@@ -195,6 +209,10 @@ class KnownRoute:
         route = context.route
         if route.action is Action.UNKNOWN:
             return Block("unknown_url", "Unknown request URL. Please check the URL for typos.")
+        if route.action is Action.NOT_SERVED:
+            hint = f" ({route.hint})" if route.hint else ""
+            served = SERVED[route.dialect]
+            return Block("endpoint_not_served", f"{route.name} is not served by this gateway{hint}; it serves {served}")
         if context.method not in route.methods:
             return Block("method_not_allowed", f"this method is not allowed on {route.name}; use {route.allow}")
         return PASS
@@ -233,7 +251,7 @@ class RateLimits:
 
 
 class Body:
-    """Reads a chat's body, at most so much of it and at most so long."""
+    """Reads the body, at most so much of it and at most so long."""
 
     name, priority, timeout_ms = "body", 40, 0  # BODY_TOTAL_S and BODY_IDLE_S.
     fail: Literal["closed", "open"] = "closed"
@@ -244,11 +262,16 @@ class Body:
         self._settled, self._bodies, self._idle_s, self._total_s = settled, bodies, idle_s, total_s
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
-        if context.route.action is not Action.CHAT:
+        route = context.route
+        if route.action is not Action.CALL:
             return PASS
         headers, content = context.headers, context.content
         try:
-            check_media_type(headers.get("Content-Type", ""), headers.get("Content-Encoding", ""))
+            if route.takes_form:
+                forms.boundary(headers.get("Content-Type", ""))
+                check_encoding(headers.get("Content-Encoding", ""))
+            else:
+                check_media_type(headers.get("Content-Type", ""), headers.get("Content-Encoding", ""))
         except GatewayError as error:
             return block(error)
         limit = self._settled.config.gateway.max_body_bytes
@@ -259,7 +282,9 @@ class Body:
             context.body = content.read_nowait()
             if len(context.body) > limit:
                 return self._too_large(limit)
-            return MODIFIED if self._bodies.take(context, len(context.body)) else NO_ROOM
+            if not self._bodies.take(context, len(context.body)):
+                return NO_ROOM
+            return self._form(context, limit) if route.takes_form else MODIFIED
         if headers.get("Expect", "").lower() == "100-continue":
             context.continue_()
         return self._read(context, limit)
@@ -284,7 +309,19 @@ class Body:
         except RequestPayloadError:
             return Block("invalid_encoding", "the transfer encoding of the body is broken")
         context.body = b"".join(parts)
-        return MODIFIED
+        return await self._form(context, limit) if context.route.takes_form else MODIFIED
+
+    async def _form(self, context: Ingress, limit: int) -> Result:
+        """From here on the body is the form's texts, which every later step reads like any other JSON."""
+        try:
+            form = await forms.parse(context.body, forms.boundary(context.headers.get("Content-Type", "")))
+        except GatewayError as error:
+            return block(error)
+        context.body, context.upload = form.texts, form.upload
+        size = forms.json_bytes(form.texts, form.upload)
+        if size > limit:
+            return self._too_large(limit)
+        return MODIFIED if self._bodies.take(context, size) else NO_ROOM
 
     def _too_large(self, limit: int) -> Block:
         return Block("request_too_large", f"the body is larger than {limit} bytes (gateway.max_body_bytes)")
@@ -300,17 +337,18 @@ class Validation:
         self._settled = settled
 
     def run(self, context: Ingress) -> Result:
-        if context.route.action is not Action.CHAT:
+        route = context.route
+        if route.action is not Action.CALL:
             return PASS
         try:
-            chat = context.chat = parse_chat(context.body)
+            wanted = context.wanted = parse(route.api, context.body, context.model_id, route.streams)
         except GatewayError as error:
             return block(error)
         assert context.record is not None
-        if not may_use(context.record, chat.model):
+        if not may_use(context.record, wanted.model):
             return Block("model_not_allowed", "this API key may not use that model; ask for its scope", "model")
-        if not self._settled.serves(chat.model):
-            return Block("model_not_found", no_such_model(chat.model), "model")
+        if not self._settled.serves(wanted.model):
+            return Block("model_not_found", no_such_model(wanted.model), "model")
         return MODIFIED
 
 

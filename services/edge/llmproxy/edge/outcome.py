@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from llmproxy.common.dialects.rendering import kind_of, status_of
+from llmproxy.common.errors import kind_of, status_of
 from llmproxy.common.frames import End, Failure, Head, Usage
 from llmproxy.common.policy import Policy
 from llmproxy.common.records import AuditRecord, Verdict
@@ -41,16 +41,16 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return self.failure.usage if self.failure is not None else Usage()
 
 
-def refusal(failure: Failure) -> Outcome:
-    return Outcome(failure=failure, status=status_of(failure))
+def refusal(failure: Failure, status: int = 0) -> Outcome:
+    return Outcome(failure=failure, status=status or status_of(failure))
 
 
 def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: str, latency_ms: int) -> AuditRecord:
     failure, end, usage = outcome.failure, outcome.end, outcome.usage
     head = outcome.head or NOTHING
-    known, chat = context.record, context.chat
+    known, wanted = context.record, context.wanted
     findings = {**outcome.findings, **context.findings} if context.findings else outcome.findings
-    model = chat.model if chat is not None else context.model_id
+    model = wanted.model if wanted is not None else context.model_id
     return AuditRecord(
         id=context.id,
         at_ms=context.now_ms,
@@ -59,14 +59,14 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         key=known.id if known is not None else "",
         principal=known.principal if known is not None else "",
         client_ip=context.ip,
-        api=context.route.api,
+        api=context.route.label,
         method=context.method if context.method in METHODS else "",
         route=context.route.name,
         model=model if is_a_name(model, failure, settled) else "",
         endpoint=head.endpoint or (failure.endpoint if failure is not None else ""),
         provider=head.provider or (failure.provider if failure is not None else ""),
         provider_model=head.model or (failure.model if failure is not None else ""),
-        stream=chat is not None and chat.stream,
+        stream=wanted is not None and wanted.stream,
         status=outcome.status,
         code=failure.code if failure is not None else "",
         findings=findings,

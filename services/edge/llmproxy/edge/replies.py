@@ -6,21 +6,22 @@ machinery would cost as much as the rest of the edge. Every value that is not ou
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import quote
 
-from llmproxy.common.dialects.rendering import Rendering, kind_of, status_of
+from llmproxy.common.dialects.framing import JSON, Framing
+from llmproxy.common.dialects.rendering import Rendering
+from llmproxy.common.envelope import Dialect
+from llmproxy.common.errors import kind_of, status_of
 from llmproxy.common.frames import Data, Failure, Head
 from llmproxy.edge.limits import Quota
 
-JSON = "application/json"
-SSE = "text/event-stream; charset=utf-8"
 NOT_STORED = "no-store"
 CONSTANT = (
     "server: llmproxy\r\n"
-    "openai-version: 2020-10-01\r\n"
     "x-content-type-options: nosniff\r\n"
     "content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
     "referrer-policy: no-referrer\r\n"
@@ -76,15 +77,33 @@ def duration(milliseconds: int) -> str:
     return f"{seconds}s" if seconds < 60 else f"{seconds // 60}m{seconds % 60}s"
 
 
-def quota_headers(quota: Quota) -> str:
-    """`x-ratelimit-*` of the dimension that decides; nothing when no rate applies."""
+def quota_headers(quota: Quota, dialect: Dialect, now_ms: int) -> str:
+    """The limit of the dimension that decides, as the dialect's clients read it; nothing when no rate applies."""
     if quota.kind != "rate":
         return ""
+    if dialect == "anthropic":
+        reset = datetime.fromtimestamp((now_ms + quota.reset_ms) // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return (
+            f"anthropic-ratelimit-requests-limit: {quota.limit}\r\n"
+            f"anthropic-ratelimit-requests-remaining: {quota.remaining}\r\n"
+            f"anthropic-ratelimit-requests-reset: {reset}\r\n"
+        )
     return (
         f"x-ratelimit-limit-requests: {quota.limit}\r\n"
         f"x-ratelimit-remaining-requests: {quota.remaining}\r\n"
         f"x-ratelimit-reset-requests: {duration(quota.reset_ms)}\r\n"
     )
+
+
+def own_headers(dialect: Dialect, request_id: str, processing_ms: int) -> str:
+    """What the clients of a dialect look for in every answer."""
+    match dialect:
+        case "openai":
+            return f"openai-version: 2020-10-01\r\nopenai-processing-ms: {processing_ms}\r\n"
+        case "anthropic":
+            return f"request-id: {request_id}\r\n"
+        case "google":
+            return f"server-timing: llmproxy;dur={processing_ms}\r\n"
 
 
 def provider_headers(head: Head, publications: int) -> str:
@@ -161,19 +180,19 @@ class Reply:
 
     def error(self, failure: Failure, rendering: Rendering, headers: str = "") -> Sent:
         body = rendering.error(failure, self.request_id)
-        return self.whole(status_of(failure), body, error_headers(failure) + headers)
+        return self.whole(rendering.status(failure), body, error_headers(failure) + headers)
 
     def informational(self, line: bytes) -> None:
         transport = self._connection.transport
         if transport is not None:
             transport.write(line)
 
-    def begin_stream(self, headers: str) -> None:
+    def begin_stream(self, content_type: str, headers: str) -> None:
         """From here on the status is 200, whatever happens."""
         if self._http10:
             self.close = True
         framing = "transfer-encoding: chunked\r\n" if self._chunked else ""
-        self._write(self._head(200, SSE, "no-cache", f"x-accel-buffering: no\r\n{framing}{headers}"))
+        self._write(self._head(200, content_type, "no-cache", f"x-accel-buffering: no\r\n{framing}{headers}"))
 
     def stream(self, events: bytes) -> None:
         self._write(self._chunk(events))
@@ -232,33 +251,82 @@ class Reply:
 class StreamSink:
     """A stream's events, written as they come from the bus."""
 
-    __slots__ = ("_headers", "_rendering", "_reply")
+    __slots__ = ("_framing", "_headers", "_reply", "_sent")
 
-    def __init__(self, reply: Reply, rendering: Rendering, headers: Callable[[], str]) -> None:
-        self._reply, self._rendering, self._headers = reply, rendering, headers
+    def __init__(self, reply: Reply, framing: Framing, headers: Callable[[], str]) -> None:
+        self._reply, self._framing, self._headers = reply, framing, headers
+        self._sent = 0
 
     def begin(self, head: Head, publications: int) -> None:
+        headers = self._headers() + provider_headers(head, publications)
         try:
-            self._reply.begin_stream(self._headers() + provider_headers(head, publications))
+            self._reply.begin_stream(self._framing.content_type, headers)
         except ConnectionResetError:
             return  # The handler is about to hear of it.
 
     def send(self, data: Sequence[Data]) -> None:
-        event = self._rendering.event
+        sent = self._sent
+        self._sent = sent + len(data)
         try:
-            self._reply.stream(event(data[0]) if len(data) == 1 else b"".join(map(event, data)))
+            self._reply.stream(self._framing.events(data, sent))
         except ConnectionResetError:
             return
 
     def ping(self) -> None:
         try:
-            self._reply.stream(self._rendering.ping)
+            self._reply.stream(self._framing.ping)
         except ConnectionResetError:
             return
+
+    def end(self) -> Sent:
+        """The last word, which says that the answer is whole."""
+        return self._reply.end_stream(self._framing.done(self._sent))
+
+    def fail(self, failure: Failure) -> Sent:
+        """The last word, which says that it is not."""
+        event = self._framing.error_event(failure, self._reply.request_id, self._sent)
+        return self._reply.end_stream(event, broken=True)
 
     @property
     def unsent_bytes(self) -> int:
         return self._reply.unsent_bytes
+
+
+class HoldingSink(StreamSink):
+    """Of an API where one of the events says that the answer is whole: it waits for `end`."""
+
+    __slots__ = ("_completes", "_held")
+
+    def __init__(
+        self, reply: Reply, framing: Framing, headers: Callable[[], str], completes: Callable[[bytes], bool]
+    ) -> None:
+        super().__init__(reply, framing, headers)
+        self._completes = completes
+        self._held: list[Data] = []
+
+    def send(self, data: Sequence[Data]) -> None:
+        ready: list[Data] = []
+        for one in data:
+            if not self._held:
+                (self._held if self._completes(bytes(one.json)) else ready).append(one)
+                continue
+            self._held.append(one)
+            if not self._framing.is_final:  # It was not the last: what came now may be.
+                ready.append(self._held.pop(0))
+        if ready:
+            super().send(ready)
+
+    def end(self) -> Sent:
+        sent = self._sent + len(self._held)
+        last = self._framing.events(self._held, self._sent) + self._framing.done(sent)
+        return self._reply.end_stream(last)
+
+
+def stream_sink(reply: Reply, framing: Framing, headers: Callable[[], str]) -> StreamSink:
+    completes = framing.completes
+    if completes is None:
+        return StreamSink(reply, framing, headers)
+    return HoldingSink(reply, framing, headers, completes)
 
 
 class Dates:

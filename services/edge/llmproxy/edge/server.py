@@ -36,12 +36,13 @@ class Request(web.BaseRequest):
     reply: Reply | None = None  # Set once we have begun to answer.
 
     @property
-    def path_sent(self) -> str:
-        """Without the query; of an absolute target (`GET http://host/path`), its path."""
+    def target(self) -> tuple[str, str]:
+        """Path and query; of an absolute target (`GET http://host/path`), its path."""
         target = self._message.path
         if not target.startswith("/") and "://" in target:
             target = "/" + target.partition("://")[2].partition("/")[2]
-        return target.partition("?")[0]
+        path, _, query = target.partition("?")
+        return path, query
 
     @property
     def payload(self) -> StreamReader:

@@ -1,11 +1,27 @@
 """Anthropic's error bodies and server-sent events. https://docs.anthropic.com/en/api/errors"""
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import Struct
 
-from llmproxy.common.dialects.events import one_line
-from llmproxy.common.errors import CATALOGUE
+from llmproxy.common.dialects.events import name_of, named
+from llmproxy.common.dialects.framing import SSE
+from llmproxy.common.errors import kind_of, status_of
 from llmproxy.common.frames import Data, Failure
+
+OVERLOADED = 529  # Anthropic's own; its clients tell it from a 503.
+BY_STATUS = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    OVERLOADED: "overloaded_error",
+}
+"""Where a provider's own status says more than our code."""
 
 
 class _Error(Struct, frozen=True):
@@ -22,15 +38,28 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AnthropicRendering:
-    done = b""  # `message_stop` is an event like any other.
-    ping = b'event: ping\ndata: {"type":"ping"}\n\n'
+    def status(self, failure: Failure) -> int:
+        if not failure.status and kind_of(failure).anthropic == "overloaded_error":
+            return OVERLOADED
+        return status_of(failure)
 
     def error(self, failure: Failure, request_id: str) -> bytes:
-        kind = CATALOGUE.get(failure.code, CATALOGUE["server_error"])
-        return _encode(_ErrorBody(_Error(kind.anthropic, failure.message), request_id))
+        kind = BY_STATUS.get(failure.status, "") or kind_of(failure).anthropic
+        return _encode(_ErrorBody(_Error(kind, failure.message), request_id))
 
-    def error_event(self, failure: Failure, request_id: str) -> bytes:
-        return b"event: error\ndata: " + self.error(failure, request_id) + b"\n\n"
 
-    def event(self, data: Data) -> bytes:
-        return f"event: {data.event}\ndata: ".encode() + one_line(bytes(data.json)) + b"\n\n"
+class MessagesFraming:
+    content_type, ping = SSE, b'event: ping\ndata: {"type":"ping"}\n\n'
+    is_final = True
+
+    def completes(self, json: bytes) -> bool:
+        return name_of(json) == b"message_stop"
+
+    def events(self, data: Sequence[Data], sent: int) -> bytes:
+        return b"".join([named(bytes(one.json)) for one in data])
+
+    def done(self, sent: int) -> bytes:
+        return b""
+
+    def error_event(self, failure: Failure, request_id: str, sent: int) -> bytes:
+        return named(AnthropicRendering().error(failure, request_id))
