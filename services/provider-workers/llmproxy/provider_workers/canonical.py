@@ -225,6 +225,10 @@ def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
             name = what.partition("`")[2].rstrip("`")
             param = f"{param}.{name}" if param else name
             raise GatewayError("missing_required_parameter", f"'{param}' is required", param=param) from None
+        if what.startswith("Object contains unknown field"):
+            name = printable(what.partition("`")[2].rstrip("`"), 40)
+            param = f"{param}.{name}" if param else name
+            raise GatewayError("unsupported_parameter", f"'{param}' is not known here", param=param) from None
         raise GatewayError("invalid_type", f"'{param or 'body'}': {printable(what)}", param=param) from None
     except RecursionError:
         raise GatewayError("too_deep", "the body is nested too deeply") from None
