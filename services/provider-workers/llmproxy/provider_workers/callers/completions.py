@@ -115,7 +115,7 @@ class Completions:
 
     def read(self, body: bytes, *, stream: bool) -> Asked:
         asked = decode_request(REQUEST, body)
-        fields: dict[str, Any] = dict(decode_request(FIELDS, body))
+        fields: dict[str, Raw] = decode_request(FIELDS, body)
         for name in NO_PLACE:
             if bytes(fields.get(name, b"null")) != b"null":
                 raise refused(name, "a completion has no place for it; use /v1/chat/completions")
@@ -250,7 +250,7 @@ class CompletionsEvents:
         self._model = model
         # Nearly all chunks differ in their text alone, which is the first thing in a choice.
         sample = self._chunk([ChoiceOut(text="\0", index=0, finish_reason=None)])
-        self._before, _, self._after = sample.partition(b'"\\u0000"')
+        self._before, _, self._after = sample.rpartition(b'"\\u0000"')
 
     def _take(self, choice: Choice, out: list[bytes]) -> None:
         said = choice.delta or Message()
