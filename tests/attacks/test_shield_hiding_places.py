@@ -11,7 +11,7 @@ from llmproxy.common.policy import Policy
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.restore import Whole
+from llmproxy.shield.restore.whole import Whole
 from llmproxy.shield.vault import tenant_key, unmask
 
 RING = preflight.pipeline(GUARDS)
@@ -75,6 +75,107 @@ PLACES: dict[str, Callable[[str], Any]] = {
     "behind a megabyte": lambda value: message("user", content="word " * 200_000 + value),
     "second message": lambda value: {"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": value}]},
 }  # fmt: skip
+
+
+def block(role: str, **fields: Any) -> dict[str, Any]:
+    return message(role, content=[fields])
+
+
+def source(**fields: Any) -> dict[str, Any]:
+    return block("user", type="document", source=fields)
+
+
+def item(**fields: Any) -> dict[str, Any]:
+    return {"input": [fields]}
+
+
+def part(role: str = "user", **fields: Any) -> dict[str, Any]:
+    return {"contents": [{"role": role, "parts": [fields]}]}
+
+
+PLACES_OF_OTHER_APIS: dict[str, Callable[[str], Any]] = {
+    "messages system": lambda value: {"system": value},
+    "messages system block": lambda value: {"system": [{"type": "text", "text": value, "cache_control": {"type": "ephemeral"}}]},
+    "messages text": lambda value: block("user", type="text", text=value),
+    "messages tool input": lambda value: block("assistant", type="tool_use", id="t", input={"a": [value]}),
+    "messages tool input key": lambda value: block("assistant", type="tool_use", id="t", input={value: 1}),
+    "messages tool input number": lambda value: block("assistant", type="tool_use", input={"card": 4111111111111111, "a": value}),
+    "messages tool result": lambda value: block("user", type="tool_result", tool_use_id="t", content=value),
+    "messages tool result block": lambda value: block("user", type="tool_result", content=[{"type": "text", "text": value}]),
+    "messages text document": lambda value: source(type="text", media_type="text/plain", data=value),
+    "messages text document that says it is a picture": lambda value: source(type="text", media_type="image/png", data=value),
+    "messages base64 that is none": lambda value: source(type="base64", media_type="image/png", data=value),
+    "messages long base64 that is none": lambda value: source(type="base64", media_type="image/png", data="QUtJ" * 200 + f" {value}"),
+    "messages content document": lambda value: source(type="content", content=[{"type": "text", "text": value}]),
+    "messages document url": lambda value: source(type="url", url=f"https://x/?q={value}"),
+    "messages document title": lambda value: block("user", type="document", title=value, context=value),
+    "messages unsigned thinking": lambda value: block("assistant", type="thinking", thinking=value),
+    "messages thinking with an empty signature": lambda value: block("assistant", type="thinking", thinking=value, signature=""),
+    "messages thinking with words for a signature": lambda value: block("assistant", type="thinking", thinking=value, signature="a b"),
+    "messages thinking of a user": lambda value: block("user", type="thinking", thinking=value, signature="QUtJ"),
+    "messages text with a signature": lambda value: block("assistant", type="text", text=value, thinking=value, signature="QUtJ"),
+    "messages signature in tool input": lambda value: block("assistant", type="tool_use", input={"signature": value, "thinking": value}),
+    "messages id in tool input": lambda value: block("assistant", type="tool_use", input={"id": value, "tool_use_id": value}),
+    "messages citation": lambda value: block("assistant", type="text", text="x", citations=[{"cited_text": value}]),
+    "messages search result": lambda value: block("user", type="search_result", source=value, title="x", content=[{"text": value}]),
+    "messages tool description": lambda value: {"tools": [{"name": "f", "description": value, "input_schema": {}}]},
+    "messages tool schema": lambda value: {"tools": [{"name": "f", "input_schema": {"properties": {"p": {"enum": [value]}}}}]},
+    "messages schema": lambda value: {"output_config": {"format": {"schema": {"title": value}}}},
+    "messages user id": lambda value: {"metadata": {"user_id": value}},
+    "messages stop": lambda value: {"stop_sequences": [value]},
+    "messages container": lambda value: {"container": {"skills": [value]}, "mcp_servers": [{"url": f"https://x/{value}"}]},
+    "responses input": lambda value: {"input": value},
+    "responses instructions": lambda value: {"instructions": value},
+    "responses message": lambda value: item(role="user", content=value),
+    "responses text part": lambda value: item(role="user", content=[{"type": "input_text", "text": value}]),
+    "responses image url": lambda value: item(role="user", content=[{"type": "input_image", "image_url": f"https://x/?q={value}"}]),
+    "responses file": lambda value: item(role="user", content=[{"type": "input_file", "filename": value, "file_data": value}]),
+    "responses arguments": lambda value: item(type="function_call", call_id="c", arguments=json.dumps({"a": value})),
+    "responses output": lambda value: item(type="function_call_output", call_id="c", output=value),
+    "responses output list": lambda value: item(type="function_call_output", output=[{"type": "input_text", "text": value}]),
+    "responses custom tool": lambda value: item(type="custom_tool_call", input=value),
+    "responses shell": lambda value: item(type="local_shell_call", action={"command": ["echo", value], "env": {"X": value}}),
+    "responses code": lambda value: item(type="code_interpreter_call", code=value, outputs=[{"logs": value}]),
+    "responses search": lambda value: item(type="file_search_call", queries=[value], results=[{"text": value}]),
+    "responses mcp": lambda value: item(type="mcp_call", arguments=json.dumps({"a": value}), output=value, error=value),
+    "responses reasoning": lambda value: item(type="reasoning", summary=[{"text": value}], content=[{"text": value}]),
+    "responses unknown item": lambda value: item(type="brand_new", deep=[[{"er": value}]]),
+    "responses picture that is none": lambda value: item(type="image_generation_call", result=value),
+    "responses schema": lambda value: {"text": {"format": {"type": "json_schema", "schema": {"title": value}}}},
+    "responses tool": lambda value: {"tools": [{"type": "function", "name": "f", "description": value}]},
+    "responses mcp tool": lambda value: {"tools": [{"type": "mcp", "server_url": "https://x", "headers": {"Authorization": value}}]},
+    "responses prompt variables": lambda value: {"prompt": {"id": "p", "variables": {"name": value}}},
+    "gemini text": lambda value: part(text=value),
+    "gemini thought": lambda value: part("model", text=value, thought=True, thoughtSignature="QUtJ"),
+    "gemini system": lambda value: {"systemInstruction": {"parts": [{"text": value}]}},
+    "gemini system_instruction": lambda value: {"system_instruction": {"parts": {"text": value}}},
+    "gemini args": lambda value: part("model", functionCall={"name": "f", "args": {"a": value}}),
+    "gemini args as a string": lambda value: part("model", function_call={"name": "f", "args": value}),
+    "gemini response": lambda value: part(functionResponse={"name": "f", "response": {"a": [value]}}),
+    "gemini function_response": lambda value: part(function_response={"name": "f", "response": {value: 1}}),
+    "gemini data that are none": lambda value: part(inlineData={"mimeType": "image/png", "data": value}),
+    "gemini inline text": lambda value: part(inline_data={"mime_type": "text/plain", "data": value}),
+    "gemini file": lambda value: part(fileData={"fileUri": f"https://x/?q={value}"}),
+    "gemini code": lambda value: part("model", executableCode={"code": value}, codeExecutionResult={"output": value}),
+    "gemini tool": lambda value: {"tools": [{"functionDeclarations": [{"name": "f", "description": value}]}]},
+    "gemini snake tool": lambda value: {"tools": [{"function_declarations": [{"parameters": {"enum": [value]}}]}]},
+    "gemini schema": lambda value: {"generationConfig": {"responseSchema": {"title": value}, "stopSequences": [value]}},
+    "gemini labels": lambda value: {"labels": {"who": value}, "cachedContent": value},
+    "prompt": lambda value: {"prompt": value},
+    "prompt list": lambda value: {"prompt": ["x", value]},
+    "suffix": lambda value: {"prompt": "x", "suffix": value},
+    "embeddings": lambda value: {"input": ["x", value]},
+    "moderations": lambda value: {"input": [{"type": "text", "text": value}]},
+    "rerank query": lambda value: {"query": value, "documents": ["x"]},
+    "rerank documents": lambda value: {"query": "x", "documents": ["x", value, {"text": value, "meta": {"who": value}}]},
+    "images": lambda value: {"prompt": value, "user": value},
+    "speech": lambda value: {"input": value, "instructions": value, "voice": "alloy"},
+    "transcription prompt": lambda value: {"file": {"filename": "a.mp3", "content_type": "audio/mpeg", "data": "SUQz"}, "prompt": value},
+    "transcription file name": lambda value: {"file": {"filename": value, "content_type": "audio/mpeg", "data": "SUQz"}},
+    "transcription file that is none": lambda value: {"file": {"filename": "a", "content_type": "audio/mpeg", "data": value}},
+    "transcription text file": lambda value: {"file": {"filename": "a", "content_type": "text/plain", "data": f"{value}, " * 99}},
+}  # fmt: skip
+PLACES |= PLACES_OF_OTHER_APIS
 
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "as it is": lambda value: value,
@@ -205,3 +306,84 @@ def test_every_choice_of_an_answer_is_unmasked() -> None:
     answer = json.dumps({"choices": [{"index": i, "message": {"content": ours}} for i in range(3)]}).encode()
     (restored,) = Whole(examined.originals).chunk(answer)
     assert restored.decode().count(MAIL) == 3
+
+
+# -- where nothing can stand for the text
+
+
+FIXED: dict[str, Callable[[str], Any]] = {
+    "tool call id": lambda value: message("assistant", tool_calls=[{"id": value, "function": {"name": "f"}}]),
+    "tool result id": lambda value: message("tool", tool_call_id=value, content="x"),
+    "tool use id": lambda value: block("assistant", type="tool_use", id=value, name="f", input={}),
+    "tool result's use id": lambda value: block("user", type="tool_result", tool_use_id=value, content="x"),
+    "signature": lambda value: block("assistant", type="thinking", thinking="x", signature=value),
+    "redacted thinking": lambda value: block("assistant", type="redacted_thinking", data=value),
+    "encrypted result": lambda value: block("assistant", type="web_search_tool_result", content=[{"encrypted_content": value}]),
+    "previous response": lambda value: {"previous_response_id": value, "input": "x"},
+    "call id": lambda value: item(type="function_call", call_id=value, arguments="{}"),
+    "item id": lambda value: item(type="item_reference", id=value),
+    "encrypted reasoning": lambda value: item(type="reasoning", summary=[], encrypted_content=value),
+    "thought signature": lambda value: part("model", text="x", thoughtSignature=value),
+    "thought_signature": lambda value: part("model", text="x", thought_signature=value),
+    "gemini call id": lambda value: part("model", functionCall={"id": value, "name": "f"}),
+    "canonical signature": lambda value: message("assistant", thinking_blocks=[{"type": "thinking", "signature": value}]),
+    "canonical thought signature": lambda value: message(
+        "assistant", tool_calls=[{"extra_content": {"google": {"thought_signature": value}}}]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", FIXED)
+@pytest.mark.parametrize("value", [MAIL, CARD, KEY])
+def test_a_value_in_an_id_or_a_seal_is_refused_because_nothing_can_stand_for_it(place: str, value: str) -> None:
+    refused = inspect(FIXED[place](value))
+    assert isinstance(refused, Refused)
+    assert refused.code == "content_blocked"
+    assert value not in refused.message
+
+
+@pytest.mark.parametrize("place", FIXED)
+@pytest.mark.parametrize("drawn", ["call_4111111111111111", "resp_6011000990139424", "chatcmpl-tool-378282246310005"])
+def test_an_id_that_happens_to_have_a_cards_digits_is_left_as_it_is(place: str, drawn: str) -> None:
+    examined = inspect(FIXED[place](drawn))
+    assert isinstance(examined, Examined)
+    assert examined.masked is None
+
+
+def signed(thinking: str, **policy: Any) -> Examined | Refused:
+    turn = {"role": "assistant", "content": [{"type": "thinking", "thinking": thinking, "signature": "QUtJ" * 90}]}
+    asked = {"role": "user", "content": f"write to {MAIL}"}
+    return inspect({"messages": [asked, turn, asked]}, **policy)
+
+
+def test_what_a_provider_signed_goes_back_to_it_to_the_byte_and_is_recorded() -> None:
+    examined = signed("They may mean bob@example.com.")
+    assert isinstance(examined, Examined)
+    assert examined.masked is not None
+    assert b'"They may mean bob@example.com."' in examined.masked
+    assert MAIL.encode() not in examined.masked
+    assert examined.findings == {"email": 3}
+
+
+def test_the_policy_may_refuse_what_is_found_in_signed_thinking() -> None:
+    refused = signed("They may mean bob@example.com.", signed="block")
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.param) == ("content_blocked", "messages[1].content[0].thinking")
+    refused = signed("They may mean bob@example.com.", kinds={"email": "block"})
+    assert isinstance(refused, Refused)
+
+
+def test_a_placeholder_in_a_models_thoughts_is_ours_and_changes_no_other() -> None:
+    ours = placeholder(MAIL)
+    examined = signed(f"I should write to {ours}.")
+    assert isinstance(examined, Examined)
+    assert examined.originals == {ours: MAIL}
+
+
+@pytest.mark.parametrize("field", ["prompt", "input"])
+def test_a_text_that_comes_as_token_ids_is_refused_unless_the_policy_lets_it_pass(field: str) -> None:
+    for tokens in ([64, 8341, 31], [[64, 8341], [31]], ["x", [64, 8341]]):
+        refused = inspect({field: tokens})
+        assert isinstance(refused, Refused)
+        assert (refused.code, refused.param) == ("content_blocked", field)
+        assert isinstance(inspect({field: tokens}, unreadable="allow"), Examined)

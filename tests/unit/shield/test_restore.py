@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxy.common.errors import GatewayError
-from llmproxy.shield.restore import Stream, Whole
+from llmproxy.shield.restore.chat import Stream
+from llmproxy.shield.restore.whole import Whole
 from llmproxy.shield.vault import Vault, tenant_key, unmask
 
 VAULT = Vault(tenant_key(b"secret", "acme"), frozenset)

@@ -81,39 +81,197 @@ def test_a_key_that_is_not_of_the_api_is_a_segment_and_its_path_does_not_quote_i
 
 
 def test_a_long_number_is_a_segment_but_a_seed_is_not() -> None:
-    found = scan(b'{"seed":4111111111111111,"card":4111111111111111,"exp":4.111111111111111e15,"n":12}')
+    found = scan(
+        b'{"generationConfig":{"seed":4111111111111111},"seed":4111111111111111,"card":4111111111111111,"exp":4.111111111111111e15,"n":12}'
+    )
     assert [(one.path, one.text) for one in found if one.form == "number"] == [
         ("card", "4111111111111111"),
         ("exp", "4111111111111111"),
     ]
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUtJQUlPU0ZPRE5ON0VYQU1QTEU="}},
-        {"type": "input_audio", "input_audio": {"data": "QUtJQUlPU0ZPRE5ON0VYQU1QTEU=", "format": "wav"}},
-        {"type": "file", "file": {"file_data": "data:application/pdf;base64,QUtJQUlPU0ZPRE5ON0VYQU1QTEU="}},
-    ],
-)
-def test_base64_of_a_picture_a_sound_or_a_file_is_not_text(part: dict[str, object]) -> None:
-    body = json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()
-    assert not [one for one in scan(body) if "QUtJ" in one.text]
+BLOB = "QUtJ" * 64
+LINES = "4111-1111-1111-1111\n" * 20
+
+
+def user(part: object) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": [part]}]}
+
+
+def assistant(part: object) -> dict[str, object]:
+    return {"messages": [{"role": "assistant", "content": [part]}]}
+
+
+def source(**fields: str) -> dict[str, object]:
+    return {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": BLOB, **fields}}
 
 
 @pytest.mark.parametrize(
-    "part",
+    "body",
     [
-        {"type": "text", "text": "data:image/png;base64,QUtJQUlPU0ZPRE5ON0VYQU1QTEU="},
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUtJ my mail is a@b.com"}},
-        {"type": "image_url", "image_url": {"url": "data:text/plain;base64,QUtJQUlPU0ZPRE5ON0VYQU1QTEU="}},
-        {"type": "image_url", "image_url": {"url": "https://QUtJ.example.com/"}},
-        {"data": "QUtJQUlPU0ZPRE5ON0VYQU1QTEU=", "format": "wav"},
+        user({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BLOB}"}}),
+        user({"type": "input_audio", "input_audio": {"data": BLOB, "format": "wav"}}),
+        user({"type": "file", "file": {"file_data": f"data:application/pdf;base64,{BLOB}"}}),
+        user({"type": "file", "file": {"file_data": BLOB, "filename": "a.pdf"}}),
+        user(source()),
+        user(source(data="_-8_" * 100)),
+        user({"type": "tool_result", "tool_use_id": "t", "content": [source()]}),
+        user({"type": "document", "source": {"type": "content", "content": [source()]}}),
+        assistant({"type": "thinking", "thinking": "so", "signature": BLOB}),
+        assistant({"type": "redacted_thinking", "data": BLOB}),
+        assistant({"type": "web_search_tool_result", "content": [{"type": "web_search_result", "encrypted_content": BLOB}]}),
+        assistant({"type": "text", "text": "so", "citations": [{"encrypted_index": BLOB}]}),
+        {"messages": [{"role": "assistant", "thinking_blocks": [{"type": "thinking", "signature": BLOB}]}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"extra_content": {"google": {"thought_signature": BLOB}}}]}]},
+        {"input": [{"type": "reasoning", "summary": [], "encrypted_content": BLOB}]},
+        {"input": [{"type": "image_generation_call", "result": BLOB}]},
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": f"data:image/png;base64,{BLOB}"}]}]},
+        {"input": [{"type": "function_call_output", "output": [{"type": "input_file", "file_data": BLOB}]}]},
+        {"contents": [{"parts": [{"inlineData": {"mimeType": "image/png", "data": BLOB}}]}]},
+        {"contents": [{"parts": [{"inline_data": {"mime_type": "image/png", "data": BLOB}}]}]},
+        {"contents": [{"parts": [{"functionCall": {"name": "f"}, "thoughtSignature": BLOB}]}]},
+        {"contents": [{"parts": [{"functionResponse": {"parts": [{"inlineData": {"mimeType": "image/png", "data": BLOB}}]}}]}]},
+        {"file": {"filename": "a.mp3", "content_type": "audio/mpeg", "data": BLOB}},
+        {"image": [{"filename": "a.png", "content_type": "image/png", "data": BLOB}]},
+    ],
+)  # fmt: skip
+def test_base64_where_an_api_has_binaries_and_seals_is_not_text(body: dict[str, object]) -> None:
+    written = json.dumps(body).encode()
+    assert not [one for one in scan(written) if len(one.text) >= 256]
+    assert not [one for one in segments.texts(body, written) if len(one) >= 256]
+    escaped = written.replace(b"QUtJQUtJ", b"QUtJ\\u0051UtJ")
+    assert not [one for one in scan(escaped) if len(one.text) >= 256]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        user({"type": "text", "text": f"data:image/png;base64,{BLOB}"}),
+        user({"type": "text", "text": BLOB}),
+        user({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BLOB} my mail is a@b.com"}}),
+        user({"type": "image_url", "image_url": {"url": f"data:text/plain;base64,{BLOB}"}}),
+        user({"type": "image_url", "image_url": {"url": f"https://{BLOB}.example.com/"}}),
+        user({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BLOB[:200]}"}}),
+        user({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{LINES}"}}),
+        user({"data": BLOB, "format": "wav"}),
+        user(source(type="text", media_type="text/plain")),
+        user(source(media_type="text/plain")),
+        user(source(type="url")),
+        user(source(data=BLOB[:200])),
+        user(source(data=LINES)),
+        user(source(data=BLOB + ".")),
+        user(source(data=BLOB + "+-")),
+        user(source(data=BLOB + "=" + BLOB)),
+        user(source(other=BLOB)),
+        user({"type": "text", "data": BLOB, "media_type": "image/png"}),
+        assistant({"type": "tool_use", "input": source()}),
+        assistant({"type": "tool_use", "input": {"signature": BLOB}}),
+        assistant({"type": "thinking", "thinking": BLOB, "signature": "x"}),
+        assistant({"type": "thinking", "signature": f"{BLOB} {BLOB}"}),
+        {"messages": [{"role": "user", "content": "x", "metadata": {"source": source()}}]},
+        {"metadata": {"encrypted_content": BLOB}},
+        {"signature": {"data": BLOB}},
+        {"tools": [source()]},
+        {"input": BLOB},
+        {"input": [{"type": "function_call_output", "output": BLOB}]},
+        {"input": [{"type": "image_generation_call", "prompt": BLOB}]},
+        {"input": [{"type": "message", "result": BLOB}]},
+        {"contents": [{"parts": [{"inlineData": {"mimeType": "text/plain", "data": BLOB}}]}]},
+        {"contents": [{"parts": [{"inlineData": {"data": BLOB}}]}]},
+        {"contents": [{"parts": [{"functionCall": {"args": {"inlineData": {"mimeType": "image/png", "data": BLOB}}}}]}]},
+        {"contents": [{"parts": [{"functionResponse": {"response": {"thoughtSignature": BLOB}}}]}]},
+        {"file": {"filename": "a.txt", "content_type": "text/plain", "data": BLOB}},
+        {"file": {"filename": BLOB, "content_type": "audio/mpeg"}},
+        {"prompt": {"content_type": "audio/mpeg", "data": BLOB}},
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_base64_of_a_binary_is_text(body: dict[str, object]) -> None:
+    written = json.dumps(body).encode()
+    assert [one for one in scan(written) if len(one.text) >= 200]
+    assert [one for one in segments.texts(body, written) if len(one) >= 200]
+
+
+def test_the_quick_look_and_the_exact_one_leave_out_the_same_blobs() -> None:
+    for name in segments.BLOB_KEYS:
+        for around in (user, lambda part: {"input": [part]}, lambda part: {"contents": [{"parts": [part]}]}):
+            written = json.dumps(around({"type": "redacted_thinking", name: BLOB})).encode()
+            quick = BLOB in segments.texts(segments.decode(written), written)
+            assert quick == (BLOB in [one.text for one in scan(written)]), name
+
+
+@pytest.mark.parametrize(
+    ("body", "role"),
+    [
+        ({"system": "secret word"}, "system"),
+        ({"system": [{"type": "text", "text": "secret word"}]}, "system"),
+        (user({"type": "text", "text": "secret word"}), "user"),
+        (user({"type": "tool_result", "content": "secret word"}), "tool"),
+        (user({"type": "tool_result", "content": [{"type": "text", "text": "secret word"}]}), "tool"),
+        (user({"type": "mcp_tool_result", "content": [{"type": "text", "text": "secret word"}]}), "tool"),
+        (user({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "secret word"}}), "user"),
+        (assistant({"type": "tool_use", "input": {"a": "secret word"}}), "assistant"),
+        (assistant({"type": "thinking", "thinking": "secret word"}), "assistant"),
+        ({"output_config": {"format": {"schema": {"title": "secret word"}}}}, "definition"),
+        ({"instructions": "secret word"}, "system"),
+        ({"input": "secret word"}, "user"),
+        ({"input": ["secret word"]}, "user"),
+        ({"input": [{"role": "developer", "content": "secret word"}]}, "developer"),
+        ({"input": [{"type": "message", "role": "assistant", "content": [{"text": "secret word"}]}]}, "assistant"),
+        ({"input": [{"type": "function_call", "arguments": '{"a":"secret word"}'}]}, "assistant"),
+        ({"input": [{"type": "custom_tool_call", "input": "secret word"}]}, "assistant"),
+        ({"input": [{"type": "function_call_output", "output": "secret word"}]}, "tool"),
+        ({"input": [{"type": "function_call_output", "output": [{"text": "secret word"}]}]}, "tool"),
+        ({"input": [{"type": "mcp_call", "arguments": "{}", "output": "secret word"}]}, "tool"),
+        ({"input": [{"type": "file_search_call", "results": [{"text": "secret word"}]}]}, "tool"),
+        ({"input": [{"type": "reasoning", "summary": [{"text": "secret word"}]}]}, "assistant"),
+        ({"input": [{"type": "text", "text": "secret word"}]}, "user"),
+        ({"text": {"format": {"schema": {"title": "secret word"}}}}, "definition"),
+        ({"systemInstruction": {"parts": [{"text": "secret word"}]}}, "system"),
+        ({"system_instruction": {"parts": [{"text": "secret word"}]}}, "system"),
+        ({"contents": "secret word"}, "parameter"),
+        ({"contents": [{"parts": [{"text": "secret word"}]}]}, "user"),
+        ({"contents": [{"role": "user", "parts": [{"text": "secret word"}]}]}, "user"),
+        ({"contents": [{"role": "model", "parts": [{"functionCall": {"args": {"a": "secret word"}}}]}]}, "assistant"),
+        ({"contents": [{"role": "user", "parts": [{"functionResponse": {"response": {"a": "secret word"}}}]}]}, "tool"),
+        ({"contents": [{"role": "user", "parts": [{"function_response": {"response": {"a": "secret word"}}}]}]}, "tool"),
+        ({"contents": [{"role": ["x"], "parts": [{"text": "secret word"}]}]}, "unknown"),
+        ({"tools": [{"functionDeclarations": [{"description": "secret word"}]}]}, "definition"),
+        ({"generationConfig": {"responseSchema": {"title": "secret word"}}}, "definition"),
+        ({"prompt": "secret word"}, "user"),
+        ({"prompt": ["x", "secret word"]}, "user"),
+        ({"query": "secret word"}, "user"),
+        ({"documents": ["secret word"]}, "tool"),
+        ({"documents": [{"text": "secret word"}]}, "tool"),
+        ({"messages": "secret word"}, "unknown"),
+        ({"messages": ["secret word"]}, "unknown"),
+        ({"messages": [{"role": "user", "content": ["secret word"]}]}, "user"),
+        ({"messages": [{"role": 7, "content": "secret word"}]}, "unknown"),
+        ({"brand_new": ["secret word"]}, "parameter"),
+    ],
+)  # fmt: skip
+def test_every_api_says_whose_text_it_is(body: dict[str, object], role: str) -> None:
+    written = json.dumps(body).encode()
+    assert [one.role for one in scan(written) if one.text == "secret word"] == [role]
+    assert "secret word" in "\n".join(segments.texts(body, written))
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"prompt": [1, 2, 3]}, "prompt"),
+        ({"prompt": [[1, 2], [3]]}, "prompt"),
+        ({"prompt": ["text", 1]}, "prompt"),
+        ({"input": ["text", [1, 2]]}, "input"),
+        ({"input": [7]}, "input"),
+        ({"prompt": "text"}, ""),
+        ({"prompt": ["text", "more"]}, ""),
+        ({"input": [{"role": "user", "content": "x"}]}, ""),
+        ({"input": []}, ""),
+        ({"messages": []}, ""),
     ],
 )
-def test_what_only_looks_like_base64_of_a_picture_is_text(part: dict[str, object]) -> None:
-    body = json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()
-    assert [one for one in scan(body) if "QUtJ" in one.text]
+def test_text_that_comes_as_numbers_is_noticed(body: dict[str, object], field: str) -> None:
+    assert segments.token_ids(body) == field
 
 
 @pytest.mark.parametrize(

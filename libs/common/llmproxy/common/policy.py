@@ -56,6 +56,8 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     kinds: dict[str, Action] = {}
     injection: Injection = Injection()
+    signed: Literal["leave", "block"] = "leave"  # What is found in thinking that a provider signed: docs/adr/0013.
+    unreadable: Literal["block", "allow"] = "block"  # Prompts that come as token ids, which no guard can read.
     guard_timeout_ms: Annotated[int, Meta(ge=1)] = 2_000  # Of the whole chain for one request; then it fails closed.
 
     def action(self, kind: str) -> Action:

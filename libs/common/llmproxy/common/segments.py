@@ -1,14 +1,16 @@
 """Every text of a request body, with its place: what guards read, and where what they find is replaced.
 
-The default is to read: an unknown field, an object key or a long number is a segment like a message is, so nothing is
-a hiding place. Two passes keep that cheap. `decode` and `texts` cost microseconds and are enough for a body in which no
-guard sees anything; `segments` is the exact scan that knows paths and spans, for the bodies in which one might.
+The default is to read, whatever the API: an unknown field, an object key or a long number is a segment like a message is,
+so nothing is a hiding place. Only `blobs`, long base64 where an API has pictures, sounds, files and seals, are not text.
+Two passes keep that cheap. `decode` and `texts` cost microseconds and are enough for a body in which no guard sees
+anything; `segments` is the exact scan that knows paths and spans, for the bodies in which one might.
 """
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from json import dumps, loads
+from string import ascii_letters, digits
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -29,18 +31,63 @@ ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}", re.ASCII)
-BASE64_URL = re.compile(r"data:(?!text/)[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,[A-Za-z0-9+/=_\r\n-]*", re.ASCII)
-BASE64 = re.compile(r"[A-Za-z0-9+/=_\r\n-]*", re.ASCII)
+DATA_URL = re.compile(r"data:(?!text/)[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.ASCII)
+
+ALPHANUMERIC = (ascii_letters + digits).encode()
+BLOB_CHARS_MIN = 256
+"""Shorter base64 may be a key in a picture's place, and is read: what guards look for is longer only with other signs in it."""
 
 URL_HOLDERS = frozenset({"url", "image_url", "file_data"})
 """Keys whose value may be a base64 data: URL: pictures and files. Anywhere else such a string is text."""
 
-DRAWN_NUMBERS = frozenset({"seed"})  # Root numbers that callers draw at random, and providers want as numbers.
+DATA_URL_HEAD_CHARS_MAX = 512
+
+SEALS = frozenset({"signature", "encrypted_content", "encrypted_index", "thoughtSignature", "thought_signature"})
+"""What a provider gives to be given back: it is the provider's own, and nobody else can read it."""
+
+BLOB_KEYS = URL_HOLDERS | SEALS | {"data", "result"}
+
+STRUCTURE = frozenset(
+    ["messages", "contents", "content", "parts", "source", "inlineData", "inline_data", "input_audio", "file", "image",
+     "mask", "functionResponse", "function_response", "output", "tool_calls", "thinking_blocks", "extra_content", "google",
+     "citations"]
+)  # fmt: skip
+"""What leads to the places of blobs. Not among them: whatever callers fill as they like (tool arguments, schemas, metadata)."""
+
+DRAWN_NUMBERS = frozenset({("seed",), ("generationConfig", "seed"), ("generation_config", "seed")})
+"""Numbers that callers draw at random, and providers want as numbers."""
+
+TOKEN_HOLDERS = ("prompt", "input")  # Where completions and embeddings take numbers in the place of text.
 
 KNOWN_KEYS = frozenset(
-    ["model", "messages", "role", "content", "name", "tool_calls", "tool_call_id", "function", "arguments", "type", "text", "image_url", "url", "detail", "tools", "parameters", "properties", "description", "required", "enum", "items", "strict", "additionalProperties", "response_format", "json_schema", "schema", "stream", "stream_options", "include_usage", "temperature", "top_p", "max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty", "tool_choice", "parallel_tool_calls", "metadata", "refusal", "reasoning_effort", "reasoning_content"]
+    [
+     # Chat.
+     "model", "messages", "role", "content", "name", "tool_calls", "tool_call_id", "function", "arguments",
+     "type", "text", "image_url", "url", "detail", "tools", "parameters", "properties", "description",
+     "required", "enum", "items", "strict", "additionalProperties", "response_format", "json_schema", "schema",
+     "stream", "stream_options", "include_usage", "temperature", "top_p", "max_tokens", "max_completion_tokens",
+     "presence_penalty", "frequency_penalty", "tool_choice", "parallel_tool_calls", "metadata", "refusal",
+     "reasoning_effort", "reasoning_content",
+     # Messages.
+     "system", "thinking", "signature", "cache_control", "tool_use_id", "input", "is_error", "source",
+     "media_type", "data", "input_schema", "budget_tokens", "stop_sequences", "top_k", "user_id", "citations",
+     "context_management",
+     # Responses.
+     "instructions", "call_id", "output", "status", "annotations", "summary", "encrypted_content", "reasoning",
+     "effort", "format", "include", "store", "previous_response_id", "max_output_tokens", "truncation",
+     "prompt_cache_key", "file_id", "filename", "file_data",
+     # Gemini.
+     "contents", "parts", "systemInstruction", "generationConfig", "functionCall", "functionResponse",
+     "functionDeclarations", "response", "inlineData", "mimeType", "thoughtSignature", "maxOutputTokens",
+     "topP", "topK", "candidateCount", "stopSequences", "responseMimeType", "responseSchema", "thinkingConfig",
+     "thinkingBudget", "includeThoughts", "safetySettings", "category", "threshold", "toolConfig",
+     "functionCallingConfig",
+     # The rest.
+     "prompt", "query", "documents", "encoding_format", "dimensions", "voice", "language", "content_type",
+     "quality", "background",
+    ]
 )  # fmt: skip
-"""Names of the chat API itself: they say nothing, and are most of the strings of a body."""
+"""Names of the APIs themselves: they say nothing, and are most of the strings of a body."""
 
 Form = Literal["value", "key", "number"]
 
@@ -57,7 +104,8 @@ class Segment(Struct, frozen=True, kw_only=True):
     host: "Segment | None" = None  # The string in which this document is embedded.
 
 
-Role = Callable[[Sequence[str | int]], str]
+Path = Sequence[str | int]
+Role = Callable[[Path], str]
 """Whose text stands at a path."""
 
 
@@ -78,6 +126,7 @@ def decode(body: bytes, max_depth: int = DEPTH_MAX) -> Any:
 def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX) -> list[str]:
     """Every text of the tree, for a quick look. Raises GatewayError when too deep, or when a key is there twice."""
     found: list[str] = []
+    places: set[tuple[int, str]] | None = None
     keys, depth, level = 0, 0, [tree]
     while level:
         depth += 1
@@ -93,7 +142,14 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX) -> list[str]:
                         found.append(key)
                     kind = type(value)
                     if kind is str:
-                        if len(value) >= TEXT_CHARS_MIN and not (key in URL_HOLDERS and is_base64_url(value)):
+                        if len(value) >= TEXT_CHARS_MIN:
+                            if key in BLOB_KEYS and len(value) >= BLOB_CHARS_MIN:
+                                if key in URL_HOLDERS and is_base64_url(value):
+                                    continue
+                                if places is None:
+                                    places = {(id(holder), name) for _, holder, name in blobs(tree)}
+                                if (id(node), key) in places:
+                                    continue
                             found.append(value)
                     elif kind is dict or kind is list:
                         below.append(value)
@@ -114,9 +170,13 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX) -> list[str]:
     return found
 
 
-def is_base64_url(value: str) -> bool:
-    """Base64 of a picture or a file, and nothing else: not text, and never masked."""
-    return value.startswith("data:") and BASE64_URL.fullmatch(value) is not None
+def token_ids(tree: Any) -> str:
+    """The field that holds a text as the numbers of its tokens, which no guard can read; "" when none does."""
+    for key in TOKEN_HOLDERS:
+        value = tree.get(key)
+        if type(value) is list and any(type(item) is int or type(item) is list for item in value):
+            return key
+    return ""
 
 
 def _digits(value: float) -> str:
@@ -147,31 +207,161 @@ def _each_key_once(body: bytes, keys: int) -> bool:
 
 def segments(text: str, tree: Any, max_depth: int = DEPTH_MAX, *, embedded: bool = True) -> list[Segment]:
     """Every segment of a body that `decode` has accepted, in order; those inside tool-call arguments, if `embedded`."""
-    return _Scan(roles(tree), max_depth, embedded=0 if embedded else EMBEDDED_DEPTH_MAX).run(text)
+    places = frozenset(path for path, _, _ in blobs(tree))
+    return _Scan(roles(tree), max_depth, embedded=0 if embedded else EMBEDDED_DEPTH_MAX, places=places).run(text)
+
+
+# -- whose text, and what is none
 
 
 def roles(tree: Any) -> Role:
-    """Whose text a path holds, by the roles that the messages state."""
-    messages = tree.get("messages")
-    stated = (
-        [message.get("role") if type(message) is dict else None for message in messages]
-        if type(messages) is list
-        else []
-    )
+    """Whose text a path holds, by the roles that messages, items and contents state. The APIs share no root field."""
 
-    def role(path: Sequence[str | int]) -> str:
+    def role(path: Path) -> str:
         if not path:
             return "parameter"
-        if path[0] == "messages" and len(path) > 1:
-            name = stated[path[1]] if isinstance(path[1], int) and path[1] < len(stated) else None
-            return name if isinstance(name, str) and name in MESSAGE_ROLES else "unknown"
-        return "definition" if path[0] in DEFINITIONS else "parameter"
+        match path[0]:
+            case "messages":
+                return _of_message(tree, path)
+            case "input" if len(path) > 1:
+                return _of_item(tree, path)
+            case "contents" if len(path) > 1:
+                return _of_content(tree, path)
+            case name:
+                return ROOT_ROLES.get(name, "parameter") if isinstance(name, str) else "unknown"
 
     return role
 
 
 MESSAGE_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-DEFINITIONS = frozenset({"tools", "functions", "response_format"})
+ROOT_ROLES = {
+    **dict.fromkeys(("tools", "functions", "response_format", "text", "output_config"), "definition"),
+    **dict.fromkeys(("generationConfig", "generation_config"), "definition"),
+    **dict.fromkeys(("system", "instructions", "systemInstruction", "system_instruction"), "system"),
+    **dict.fromkeys(("prompt", "suffix", "input", "query"), "user"),
+    "documents": "tool",  # Of rerank: retrieved by somebody, written by anybody.
+}
+RETURNED = frozenset({"output", "outputs", "results"})  # In an item of the Responses API: what a hosted tool gave.
+RETURNED_PARTS = frozenset(
+    {
+        "functionResponse",
+        "function_response",
+        "codeExecutionResult",
+        "code_execution_result",
+        "toolResponse",
+        "tool_response",
+    }
+)
+
+
+def _of_message(tree: Any, path: Path) -> str:
+    """A result is a tool's, whose message it stands in: Anthropic's are the user's, or the assistant's own."""
+    block = _at(tree, path[:4]) if len(path) > 3 and path[2] == "content" else None
+    if type(block) is dict and str(block.get("type")).endswith("tool_result"):
+        return "tool"
+    stated = _stated(tree, path[:2])
+    return stated if stated in MESSAGE_ROLES else "unknown"
+
+
+def _of_item(tree: Any, path: Path) -> str:
+    item = _at(tree, path[:2])
+    if type(item) is not dict:
+        return "user"
+    kind = item.get("type")
+    if (isinstance(kind, str) and kind.endswith("_output")) or (len(path) > 2 and path[2] in RETURNED):
+        return "tool"
+    stated = _stated(tree, path[:2])
+    if stated:
+        return stated if stated in MESSAGE_ROLES else "unknown"
+    return "assistant" if isinstance(kind, str) and kind.endswith(("_call", "reasoning")) else "user"
+
+
+def _of_content(tree: Any, path: Path) -> str:
+    if len(path) > 4 and path[4] in RETURNED_PARTS:
+        return "tool"
+    return {"user": "user", "model": "assistant", "function": "tool", "": "user"}.get(
+        _stated(tree, path[:2]), "unknown"
+    )
+
+
+def _stated(tree: Any, path: Path) -> str:
+    node = _at(tree, path)
+    role = node.get("role", "") if type(node) is dict else None
+    return role if isinstance(role, str) else "unknown"
+
+
+def _at(tree: Any, path: Path) -> Any:
+    """What stands at a path; None when nothing does."""
+    for place in path:
+        if type(tree) is dict:
+            tree = tree.get(place)
+        elif type(tree) is list and isinstance(place, int) and place < len(tree):
+            tree = tree[place]
+        else:
+            return None
+    return tree
+
+
+def blobs(tree: Any) -> Iterator[tuple[Path, dict[str, Any], str]]:
+    """(path, holder, key) of each long base64 string in a place where an API has binaries or seals."""
+    open_nodes: list[tuple[tuple[str | int, ...], Any]] = [((), tree)]
+    while open_nodes:
+        path, node = open_nodes.pop()
+        if type(node) is list:
+            open_nodes += (((*path, place), item) for place, item in enumerate(node) if type(item) in (dict, list))
+        elif type(node) is dict:
+            for key, value in node.items():
+                if type(value) is str:
+                    if len(value) >= BLOB_CHARS_MIN and _has_blob(path, node, key) and is_base64(value):
+                        yield (*path, key), node, key
+                elif key in STRUCTURE or (key == "input" and not path):
+                    open_nodes.append(((*path, key), value))
+
+
+def _has_blob(path: Path, node: dict[str, Any], key: str) -> bool:
+    match key:
+        case "data":
+            return _is_binary(path, node)
+        case "result":
+            return node.get("type") == "image_generation_call"
+    return key in SEALS or key == "file_data"
+
+
+def _is_binary(path: Path, node: dict[str, Any]) -> bool:
+    """Whether an object with `data` says that they are base64 of something other than text."""
+    match path[-1] if path else "":
+        case "input_audio":
+            return True
+        case "source":  # Anthropic's sources of type `text` have plain text in the same place.
+            kind = node.get("media_type") if node.get("type") == "base64" else None
+        case "inlineData" | "inline_data":
+            kind = node.get("mimeType", node.get("mime_type"))
+        case "file" | "image" | "mask" | int():  # Of a form that the edge made JSON of.
+            kind = node.get("content_type") if path[0] in ("file", "image", "mask") else None
+            if kind is None:
+                return node.get("type") == "redacted_thinking"
+        case _:
+            return False
+    return isinstance(kind, str) and not kind.lower().startswith("text/")
+
+
+def is_base64(value: str) -> bool:
+    """Whether every character is of one base64 alphabet: no space, no line break, no dot."""
+    if not value.isascii():
+        return False
+    signs = value.rstrip("=").encode().translate(None, ALPHANUMERIC)
+    return not signs.translate(None, b"+/") or not signs.translate(None, b"-_")
+
+
+def is_base64_url(value: str) -> bool:
+    """Base64 of a picture or a file, and nothing else: not text, and never masked."""
+    if len(value) < BLOB_CHARS_MIN or not value.startswith("data:"):
+        return False
+    head = DATA_URL.match(value, 0, DATA_URL_HEAD_CHARS_MAX)
+    return head is not None and is_base64(value[head.end() :])
+
+
+# -- putting something in the place of a text
 
 
 class Rewrite:
@@ -243,10 +433,18 @@ class _Level:
 class _Scan:
     """One pass over the tokens of one JSON document: the body, or one embedded in a string of it (`host`)."""
 
-    def __init__(self, role: Role, max_depth: int, host: Segment | None = None, embedded: int = 0) -> None:
+    def __init__(
+        self,
+        role: Role,
+        max_depth: int,
+        host: Segment | None = None,
+        embedded: int = 0,
+        places: frozenset[Path] = frozenset(),
+    ) -> None:
         self.found: list[Segment] = []
         self.chars_min = TEXT_CHARS_MIN
         self._role, self._max_depth, self._host, self._embedded = role, max_depth, host, embedded
+        self._places = places  # Of the blobs.
         self._open: list[_Level] = []
 
     def run(self, text: str) -> list[Segment]:
@@ -303,15 +501,11 @@ class _Scan:
     def _value(self, written: str, start: int) -> None:
         key = self._open[-1].at if self._open else None
         segment = self._segment(written, start, "value")
-        if key in URL_HOLDERS and is_base64_url(segment.text):
-            return
-        if (
-            key == "data"
-            and len(self._open) > 1
-            and self._open[-2].at == "input_audio"
-            and BASE64.fullmatch(segment.text)
-        ):
-            return
+        if key in BLOB_KEYS and len(written) >= BLOB_CHARS_MIN:
+            if key in URL_HOLDERS and is_base64_url(segment.text):
+                return
+            if self._places and tuple(self._path()) in self._places:
+                return
         inner = self._inner(segment) if key == "arguments" else None
         if inner is None:
             self.found.append(segment)
@@ -329,7 +523,7 @@ class _Scan:
             return None
 
     def _segment(self, written: str, start: int, form: Form) -> Segment:
-        path = [level.at for level in self._open if level.at is not None]
+        path = self._path()
         host = self._host
         return Segment(
             role=host.role if host else self._role(path),
@@ -342,11 +536,13 @@ class _Scan:
         )
 
     def _is_drawn(self) -> bool:
-        """A number at the root that callers draw at random and providers want as a number."""
-        return self._host is None and len(self._open) == 1 and self._open[0].at in DRAWN_NUMBERS
+        return self._host is None and tuple(self._path()) in DRAWN_NUMBERS
+
+    def _path(self) -> list[str | int]:
+        return [level.at for level in self._open if level.at is not None]
 
     def _where(self) -> str:
-        return join([level.at for level in self._open if level.at is not None])
+        return join(self._path())
 
 
 def join(path: Sequence[str | int]) -> str:

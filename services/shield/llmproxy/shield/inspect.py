@@ -21,7 +21,7 @@ from llmproxy.shield.offload import INLINE_WORK_MAX as LOOP_WORK_MAX
 from llmproxy.shield.offload import Offload
 from llmproxy.shield.postflight import Passage
 from llmproxy.shield.preflight import Inspection
-from llmproxy.shield.restore import Stream, Whole
+from llmproxy.shield.restore import restorer
 from llmproxy.shield.vault import tenant_key
 
 FAREWELL_S = 1.0  # After a cancel: how long the worker's last word, with what was used so far, may take.
@@ -138,8 +138,8 @@ class Inspect:
         earlier = self.sessions.get(envelope.id)
         if earlier is not None:  # The edge has published the request again: nobody reads the older attempt's frames.
             earlier.close()
-        restorer = Stream(originals) if envelope.stream else Whole(originals)
-        session = Session(self, envelope, answer, Passage(restorer), findings, deposited)
+        passage = Passage(restorer(envelope.api, originals, stream=envelope.stream))
+        session = Session(self, envelope, answer, passage, findings, deposited)
         self.sessions[envelope.id] = session
         return session
 

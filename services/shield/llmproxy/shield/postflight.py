@@ -4,7 +4,7 @@ from typing import Literal
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Modify, Pass, Pipeline, Result, Ring
-from llmproxy.shield.restore import Restorer
+from llmproxy.shield.restore.whole import Restorer
 
 UNMASK_PRIORITY = 90
 

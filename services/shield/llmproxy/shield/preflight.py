@@ -6,11 +6,13 @@ from functools import cached_property
 from typing import Any, Literal
 
 from llmproxy.common import segments
+from llmproxy.common.errors import GatewayError
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart
+from llmproxy.shield.fixed import is_thinking, settle
 from llmproxy.shield.guards.base import Guard
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
 from llmproxy.shield.verdict import Allow, Finding, Mask
@@ -44,6 +46,12 @@ class Inspection:
         self.body, self.policy, self.max_depth = body, policy, max_depth
         self.budget = Budget(clock() + policy.guard_timeout_ms / 1000, clock)
         self.tree: Any = segments.decode(body, max_depth)
+        if policy.unreadable == "block" and (field := segments.token_ids(self.tree)):
+            raise GatewayError(
+                "content_blocked",
+                f"{field} holds token ids, which the guards cannot read; send text (policy.unreadable lets them pass)",
+                param=field,
+            )
         texts = segments.texts(self.tree, body, max_depth)
         self.said = "\n".join(texts)
         # In segments, findings and lines of text; None: no bound.
@@ -76,11 +84,13 @@ class Inspection:
 
     @cached_property
     def quoted(self) -> frozenset[str]:
-        """What looks like a placeholder in the caller's own words."""
-        said = self.said
-        if "\\u" in said:  # Tool-call arguments are a document in a string, and may spell it with escapes.
-            said += "\n".join(segment.text for segment in self.segments if segment.host)
-        return frozenset(PLACEHOLDER.findall(said))
+        """What looks like a placeholder in the caller's own words. A model's thoughts are none: those are ours."""
+        return frozenset(
+            found
+            for segment in self.segments
+            if "[" in segment.text and not is_thinking(segment)
+            for found in PLACEHOLDER.findall(segment.text)
+        )
 
     def counts(self) -> dict[str, int]:
         """Kind -> how many."""
@@ -109,13 +119,14 @@ class Look:
         for index, segment in enumerate(() if inspection.is_too_much else inspection.segments):
             if not chain.may_hold(segment.text):
                 continue
-            match chain.inspect(segment):
+            verdict = chain.inspect(segment)
+            match (
+                settle(verdict, segment, inspection.tree, inspection.policy) if isinstance(verdict, Mask) else verdict
+            ):
                 case Allow():
                     continue
                 case Refuse() as refusal:
                     return self._refuse(refusal, segment, inspection, index)
-                case Mask() as seen if segment.path == "model":  # It is a name to route by: nothing can stand for it.
-                    return self._refuse(Refuse(seen.findings), segment, inspection, index)
                 case seen:
                     inspection.seen.setdefault(index, []).extend(seen.findings)
                     inspection.work += len(seen.findings)

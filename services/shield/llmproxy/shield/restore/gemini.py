@@ -1,0 +1,88 @@
+"""The stream of Gemini's API: each chunk is an answer of its own, with the next parts of every candidate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from llmproxy.shield.restore.held import Held
+from llmproxy.shield.restore.whole import drop_logprobs, whole
+
+Place = tuple[int, bool]
+"""The candidate's index, and whether the text is a thought."""
+
+
+class Stream:
+    """One window for each candidate's text and one for its thoughts; what they hold leaves before any other part."""
+
+    def __init__(self, originals: Mapping[str, str]) -> None:
+        self._held: Held[Place] = Held(originals)
+        self._last: dict[str, Any] = {}
+
+    def text(self, text: str) -> str:
+        return self._held.text(text)
+
+    def chunk(self, event: bytes) -> list[bytes]:
+        tree = msgspec.json.decode(event)
+        candidates = tree.get("candidates") if type(tree) is dict else None
+        if type(candidates) is not list or not candidates:
+            return [whole(event, self._held.originals)]
+        self._last = tree
+        changed = [
+            self._candidate(candidate.get("index", place), candidate)
+            for place, candidate in enumerate(candidates)
+            if type(candidate) is dict
+        ]
+        return [msgspec.json.encode(tree) if any(changed) else event]
+
+    def end(self) -> list[bytes]:
+        return [
+            msgspec.json.encode(
+                {**self._like(), "candidates": [{"content": _content(self._flush(index)), "index": index}]}
+            )
+            for index in dict.fromkeys(index for index, _ in self._held.places)
+        ]
+
+    def _candidate(self, index: int, candidate: dict[str, Any]) -> bool:
+        """Unmasks the candidate in place; says whether anything changed."""
+        changed = False
+        for name, value in candidate.items():
+            if name != "content" and (new := self._held.deep(value)) != value:
+                candidate[name] = new
+                changed = True
+        content = candidate.get("content")
+        before = content.get("parts") if type(content) is dict else None
+        parts = self._parts(index, before if type(before) is list else [])
+        if candidate.get("finishReason") is not None:
+            parts += self._flush(index)
+        if parts != (before or []):
+            candidate["content"] = {**(content if type(content) is dict else _content([])), "parts": parts}
+            drop_logprobs(candidate)
+            changed = True
+        return changed
+
+    def _parts(self, index: int, parts: list[Any]) -> list[Any]:
+        found: list[Any] = []
+        for part in parts:
+            if type(part) is dict and type(part.get("text")) is str:
+                is_thought = part.get("thought") is True
+                found += self._flush(index, kept=is_thought)
+                found.append({**part, "text": self._held.push((index, is_thought), part["text"])})
+            else:
+                found += [*self._flush(index), self._held.deep(part)]
+        return found
+
+    def _flush(self, index: int, *, kept: bool | None = None) -> list[dict[str, Any]]:
+        """Parts with what is held back of a candidate, but for the kind of text that goes on."""
+        return [
+            {"text": self._held.flush(place), **({"thought": True} if place[1] else {})}
+            for place in self._held.places
+            if place[0] == index and place[1] is not kept
+        ]
+
+    def _like(self) -> dict[str, Any]:
+        return {key: value for key, value in self._last.items() if key in ("modelVersion", "responseId", "createTime")}
+
+
+def _content(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"parts": parts, "role": "model"}
