@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -467,3 +468,49 @@ def _refuse_routing(bus: Bus) -> Callable[..., None]:
         publish(subject, payload, reply)
 
     return refusing
+
+
+def test_a_stream_of_another_api_comes_back_unmasked_in_its_own_events() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send({"messages": [{"role": "user", "content": MAIL}]}, api="messages", stream=True)
+        routed, answer = await around.route()
+        placeholder = json.loads(bytes(routed.body))["messages"][0]["content"]
+        answer.send(Head())
+        for character in placeholder + "[":
+            event = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": character}}
+            answer.send(Data(Raw(json.dumps(event).encode())))
+        answer.send(Data(Raw(b'{"type":"content_block_stop","index":0}')), Data(Raw(b'{"type":"message_stop"}')), End())
+        events = []
+        while not isinstance(frame := await around.frame(), End):
+            if isinstance(frame, Data):
+                events.append(json.loads(bytes(frame.json)))
+        assert "".join(event["delta"]["text"] for event in events[:-2]) == f"{MAIL}["
+        assert [event["type"] for event in events[-2:]] == ["content_block_stop", "message_stop"]
+
+    gateway(scenario)
+
+
+def test_a_model_that_the_path_names_is_read_too() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send({"contents": [{"parts": [{"text": "hello"}]}]}, api="gemini", model=MAIL)
+        refused = await around.frame()
+        assert isinstance(refused, Failure)
+        assert (refused.code, refused.param) == ("content_blocked", "model")
+        assert MAIL not in refused.message
+        around.send({"contents": [{"parts": [{"text": "hello"}]}]}, api="gemini", model="gemini-3-pro", id="another")
+        assert (await around.route())[0].model == "gemini-3-pro"
+
+    gateway(scenario)
+
+
+def test_a_transcript_that_is_plain_text_comes_back_unmasked() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send({"prompt": MAIL, "model": "whisper"}, api="transcriptions")
+        routed, answer = await around.route()
+        said = b"it was " + json.loads(bytes(routed.body))["prompt"].encode()
+        answer.send(Head(content_type="text/plain"), Data(Raw(json.dumps(b64encode(said).decode()).encode())), End())
+        data = [await around.frame() for _ in range(3)][1]
+        assert isinstance(data, Data)
+        assert b64decode(json.loads(bytes(data.json))).decode() == f"it was {MAIL}"
+
+    gateway(scenario)

@@ -17,6 +17,7 @@ class Order(Struct, frozen=True, kw_only=True):
     policy: Policy
     key: bytes  # The tenant's, for placeholders.
     max_depth: int
+    model: str = ""  # Where the path names it and the body does not.
 
 
 class Examined(Struct, frozen=True, kw_only=True):
@@ -56,6 +57,7 @@ def examine_within(
             policy=order.policy,
             key=order.key,
             max_depth=order.max_depth,
+            model=order.model,
             clock=clock,
             work_max=work_max,
         )

@@ -10,7 +10,7 @@ from llmproxy.common.bus import Answer, Bus, Hold
 from llmproxy.common.channels import EVENT_GUARD_FAILED, EVENT_SEGMENT_MASKED, REQUEST_ROUTE
 from llmproxy.common.config import Config
 from llmproxy.common.config_watch import ConfigWatch
-from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
+from llmproxy.common.envelope import INLINE_BYTES_MAX, Api, Envelope
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Data, End, Failure, Frame, Head
 from llmproxy.common.plugins.host import Pipeline
@@ -22,9 +22,11 @@ from llmproxy.shield.offload import Offload
 from llmproxy.shield.postflight import Passage
 from llmproxy.shield.preflight import Inspection
 from llmproxy.shield.restore import restorer
+from llmproxy.shield.restore.whole import Encoded
 from llmproxy.shield.vault import tenant_key
 
 FAREWELL_S = 1.0  # After a cancel: how long the worker's last word, with what was used so far, may take.
+NAMED_BY_PATH: frozenset[Api] = frozenset({"gemini"})  # APIs whose bodies do not say the model.
 TENANT_KEYS_MAX = 4_096  # Derived keys kept; a tenant beyond them costs one HMAC more for each request.
 
 
@@ -82,7 +84,11 @@ class Inspect:
 
     def _order(self, envelope: Envelope, body: bytes, config: Config) -> Order:
         return Order(
-            body=body, policy=config.policy, key=self._key_of(envelope.tenant), max_depth=config.gateway.max_depth
+            body=body,
+            policy=config.policy,
+            key=self._key_of(envelope.tenant),
+            max_depth=config.gateway.max_depth,
+            model=envelope.model if envelope.api in NAMED_BY_PATH else "",
         )
 
     def _key_of(self, tenant: str) -> bytes:
@@ -236,6 +242,8 @@ class Session:
                 found = structs.replace(frame, message=message, findings=frame.findings or self._findings)
                 return [*self._data(b"", ""), found]
             case Head():
+                if frame.content_type.startswith("text/") and self._passage is not None:
+                    self._passage.restorer = Encoded(self._passage.restorer.text)
                 return [frame if frame.findings else structs.replace(frame, findings=self._findings)]
 
     def _data(self, event: bytes, name: str) -> list[Frame]:

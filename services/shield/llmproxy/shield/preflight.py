@@ -12,7 +12,7 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart
-from llmproxy.shield.fixed import is_thinking, settle
+from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
 from llmproxy.shield.guards.base import Guard
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
 from llmproxy.shield.verdict import Allow, Finding, Mask
@@ -40,10 +40,11 @@ class Inspection:
         policy: Policy,
         key: bytes,
         max_depth: int,
+        model: str,
         clock: Callable[[], float],
         work_max: int | None = None,
     ) -> None:
-        self.body, self.policy, self.max_depth = body, policy, max_depth
+        self.body, self.policy, self.max_depth, self.model = body, policy, max_depth, model
         self.budget = Budget(clock() + policy.guard_timeout_ms / 1000, clock)
         self.tree: Any = segments.decode(body, max_depth)
         if policy.unreadable == "block" and (field := segments.token_ids(self.tree)):
@@ -53,6 +54,8 @@ class Inspection:
                 param=field,
             )
         texts = segments.texts(self.tree, body, max_depth)
+        if model:
+            texts.append(model)
         self.said = "\n".join(texts)
         # In segments, findings and lines of text; None: no bound.
         self.work, self.work_max = len(texts) + len(self.said) // CHARS_PER_WORK, work_max
@@ -80,7 +83,8 @@ class Inspection:
 
     @cached_property
     def segments(self) -> list[Segment]:
-        return segments.segments(self.text, self.tree, self.max_depth)
+        found = segments.segments(self.text, self.tree, self.max_depth)
+        return [*found, Segment(role="parameter", path=ROUTED_BY, text=self.model)] if self.model else found
 
     @cached_property
     def quoted(self) -> frozenset[str]:

@@ -4,7 +4,8 @@ What describes the masked tokens (`logprobs`) is dropped wherever unmasking chan
 """
 
 import re
-from collections.abc import Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -57,6 +58,24 @@ class Whole:
 
     def chunk(self, event: bytes) -> list[bytes]:
         return [whole(event, self._originals)]
+
+    def end(self) -> list[bytes]:
+        return []
+
+
+class Encoded:
+    """An answer that is a plain text, such as a transcript: it travels as a JSON string of its base64."""
+
+    def __init__(self, text: Callable[[str], str]) -> None:
+        self.text = text
+
+    def chunk(self, event: bytes) -> list[bytes]:
+        try:
+            said = b64decode(msgspec.json.decode(event, type=str)).decode()
+        except (msgspec.DecodeError, ValueError):
+            return [event]  # In an encoding that is not ours, so nothing of ours stands in it.
+        restored = self.text(said)
+        return [event if restored == said else msgspec.json.encode(b64encode(restored.encode()).decode())]
 
     def end(self) -> list[bytes]:
         return []
