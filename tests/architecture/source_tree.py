@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVICES = ("edge", "shield", "router", "provider-workers", "audit", "admin")
-LIBRARIES = ("common", "launcher")
+LIBRARIES = ("common", "fakes", "launcher")
 
 
 def distributions() -> dict[str, Path]:

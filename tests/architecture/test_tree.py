@@ -30,7 +30,7 @@ SHIPPED_WITH_COMMON = "common"
 def test_llmproxy_is_a_namespace_without_an_init_file() -> None:
     found = [str(path.relative_to(ROOT)) for path in ROOT.glob("*/*/llmproxy/__init__.py")]
     assert not found, (
-        f"{found}: delete them. `llmproxy` is one namespace over eight distributions; with an __init__.py the first one "
+        f"{found}: delete them. `llmproxy` is one namespace over nine distributions; with an __init__.py the first one "
         "found on the path hides all the others."
     )
 

@@ -1,4 +1,4 @@
-"""Fake vendor servers that judge what they receive by the vendors' own SDK types and answer in their formats.
+"""The fake vendors of `llmproxy.fakes`, with a second judge: the vendors' own SDK types, where there are some.
 
 upstream = Upstream(OPENAI, Behaviour(text="hello"))
 async with running(upstream) as url:
@@ -6,25 +6,34 @@ async with running(upstream) as url:
 upstream.requests[-1].json
 """
 
-from upstreams.anthropic import ANTHROPIC
-from upstreams.google import GOOGLE
-from upstreams.ollama import OLLAMA
-from upstreams.openai import OPENAI
-from upstreams.script import KEY, Behaviour, Recorded, Vendor
-from upstreams.server import Upstream, running
+from llmproxy.fakes import server
+from llmproxy.fakes.conversation import KEY, Asked, Behaviour, Recorded, Saying
+from llmproxy.fakes.families import FAMILIES as VENDORS
+from llmproxy.fakes.families import MODELS
+from llmproxy.fakes.server import running
+from llmproxy.fakes.vendor import Vendor
+from upstreams.judges import judge
 
-VENDORS: dict[str, Vendor] = {vendor.name: vendor for vendor in (OPENAI, ANTHROPIC, GOOGLE, OLLAMA)}
+OPENAI, ANTHROPIC, GOOGLE, OLLAMA = (VENDORS[name] for name in ("openai", "anthropic", "google", "ollama"))
+
+
+class Upstream(server.Upstream):
+    """One fake vendor server whose requests the SDK's types judge too."""
+
+    def __init__(self, vendor: Vendor, behaviour: Behaviour | None = None) -> None:
+        super().__init__(vendor, behaviour, judge=judge)
+
+
+def ask(vendor: Vendor, recorded: Recorded, behaviour: Behaviour) -> Asked:
+    """What both judges read in a request. Raises Refused."""
+    if behaviour.strict_fields:
+        judge(vendor, recorded)
+    operation = vendor.operation(recorded.method, recorded.path)
+    assert operation is not None, f"{vendor.name} has no {recorded.method} {recorded.path}"
+    return operation.ask(recorded, behaviour)
+
 
 __all__ = [
-    "ANTHROPIC",
-    "GOOGLE",
-    "KEY",
-    "OLLAMA",
-    "OPENAI",
-    "VENDORS",
-    "Behaviour",
-    "Recorded",
-    "Upstream",
-    "Vendor",
-    "running",
-]
+    "ANTHROPIC", "GOOGLE", "KEY", "MODELS", "OLLAMA", "OPENAI", "VENDORS",
+    "Asked", "Behaviour", "Recorded", "Saying", "Upstream", "Vendor", "ask", "judge", "running",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""OpenAI and the many vendors that speak its format."""
