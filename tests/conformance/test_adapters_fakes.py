@@ -9,18 +9,34 @@ import openai
 import pytest
 from google import genai
 from google.genai import errors as genai_errors
-from upstreams import KEY, VENDORS, Behaviour, Upstream, running
+from upstreams import KEY, MODELS, VENDORS, Behaviour, Upstream, running
+
+from llmproxy.fakes.openai.variant import Variant
+from llmproxy.fakes.openai.vendors import VARIANTS
 
 SAID = "You said: Hi"
+IN_OPENAIS_FORMAT = {variant.name: variant for variant in VARIANTS}
 
 
-def with_openai(url: str, key: str) -> tuple[str, str]:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
-        messages: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
-        whole = client.chat.completions.create(model="gpt-5", messages=messages)
-        stream = client.chat.completions.create(model="gpt-5", messages=messages, stream=True)
-        streamed = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
-        return whole.choices[0].message.content or "", streamed
+def plain(content: object) -> str:
+    """Mistral's content may be a list of parts, which the package passes on as it is."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    return str(content or "")
+
+
+def with_openai(variant: Variant) -> Callable[[str, str], tuple[str, str]]:
+    def ask(url: str, key: str) -> tuple[str, str]:
+        headers = {} if variant.header == "authorization" else {variant.header: key}
+        base = url + variant.base
+        with openai.OpenAI(base_url=base, api_key=key, max_retries=0, default_headers=headers) as client:
+            messages: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
+            whole = client.chat.completions.create(model=MODELS[variant.name], messages=messages)
+            stream = client.chat.completions.create(model=MODELS[variant.name], messages=messages, stream=True)
+            streamed = "".join(plain(one.choices[0].delta.content) for one in stream if one.choices)
+            return plain(whole.choices[0].message.content), streamed
+
+    return ask
 
 
 def with_anthropic(url: str, key: str) -> tuple[str, str]:
@@ -54,7 +70,7 @@ def with_ollama(url: str, key: str) -> tuple[str, str]:
 
 
 CLIENTS: dict[str, Callable[[str, str], tuple[str, str]]] = {
-    "openai": with_openai,
+    **{name: with_openai(variant) for name, variant in IN_OPENAIS_FORMAT.items()},
     "anthropic": with_anthropic,
     "google": with_google,
     "ollama": with_ollama,
@@ -70,12 +86,61 @@ def ask(vendor: str, key: str) -> tuple[str, str]:
     return asyncio.run(asyncio.wait_for(run(), 30))
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("vendor", CLIENTS)
 def test_the_vendors_own_client_reads_its_answers(vendor: str) -> None:
     assert ask(vendor, KEY) == (SAID, SAID)
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("vendor", CLIENTS)
 def test_the_vendors_own_client_reads_its_errors(vendor: str) -> None:
     with pytest.raises(REFUSALS):
         ask(vendor, "wrong")
+
+
+def with_fake_openai(scenario: Callable[[openai.OpenAI], None]) -> None:
+    async def run() -> None:
+        async with running(Upstream(VENDORS["openai"])) as url:
+            with openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as client:
+                await asyncio.to_thread(scenario, client)
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def test_the_openai_package_reads_every_other_api() -> None:
+    def scenario(client: openai.OpenAI) -> None:
+        vectors = client.embeddings.create(model="text-embedding-3-small", input=["a", "b"])  # base64 by default
+        assert [len(one.embedding) for one in vectors.data] == [8, 8]
+        assert vectors.data[0].embedding != vectors.data[1].embedding
+        assert client.moderations.create(input="please flag this").results[0].flagged
+        image = client.images.generate(model="gpt-image-1", prompt="a hat")
+        assert image.data
+        assert image.data[0].b64_json
+        speech = client.audio.speech.create(model="gpt-4o-mini-tts", voice="alloy", input="hello")
+        assert speech.read().startswith(b"ID3")
+        heard = client.audio.transcriptions.create(model="gpt-4o-transcribe", file=("a.wav", b"RIFF0000", "audio/wav"))
+        assert "a.wav, 8 bytes" in heard.text
+        completion = client.completions.create(model="gpt-3.5-turbo-instruct", prompt="Hi")
+        assert completion.choices[0].text == SAID
+        assert [model.id for model in client.models.list()] == ["openai-model"]
+
+    with_fake_openai(scenario)
+
+
+def test_the_openai_package_reads_a_response_and_its_stream() -> None:
+    def scenario(client: openai.OpenAI) -> None:
+        tool: openai.types.responses.FunctionToolParam = {
+            "type": "function",
+            "name": "weather",
+            "strict": False,
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+        }
+        whole = client.responses.create(model="gpt-5", input="Hi", reasoning={"effort": "low", "summary": "auto"})
+        assert whole.output_text == SAID
+        assert [item.type for item in whole.output] == ["reasoning", "message"]
+        with client.responses.stream(model="gpt-5", input="weather?", tools=[tool]) as stream:
+            final = stream.get_final_response()
+        (call,) = final.output
+        assert call.type == "function_call"
+        assert call.arguments == '{"city": "weather?"}'
+
+    with_fake_openai(scenario)

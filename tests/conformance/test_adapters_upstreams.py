@@ -177,7 +177,7 @@ def test_json_is_asked_for_in_the_vendors_way(provider: str, stream: bool) -> No
             {"type": "json_object"},
             {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}},
         ):
-            outcome = await call(provider, url, said(response_format=form), stream=stream)
+            outcome = await call(provider, url, said("Weather in Paris, as JSON?", response_format=form), stream=stream)
             assert outcome.failure is None
             assert isinstance(json.loads(outcome.message["content"]), dict)
 

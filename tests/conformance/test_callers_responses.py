@@ -14,7 +14,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 from openai.types.responses import Response, ResponseStreamEvent
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import TypeAdapter
-from upstreams.script import walk
+from upstreams.judges import walk
 
 from llmproxy.provider_workers.adapters.openai import OpenAI
 from llmproxy.provider_workers.callers.composed import Composed

@@ -14,8 +14,9 @@ import pytest
 from gateway import Gateway, wait_for
 from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from upstreams import VENDORS, Behaviour, Upstream, running
+from upstreams import ANTHROPIC, GOOGLE, OLLAMA, OPENAI, Behaviour, Upstream, running
 
+VENDORS = {vendor.name: vendor for vendor in (OPENAI, ANTHROPIC, GOOGLE, OLLAMA)}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = {
     "type": "function",

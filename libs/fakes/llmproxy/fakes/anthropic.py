@@ -19,6 +19,7 @@ from llmproxy.fakes.conversation import (
     ToolResult,
     ToolUse,
     Turn,
+    is_base64,
     joined,
     media_of,
     named,
@@ -340,7 +341,7 @@ def check_block(block: Block, role: str, at: str) -> None:
     match block:
         case Text():
             check_text(block, at)
-        case Thinking() if block.signature != SIGNATURE or role != "assistant":
+        case Thinking() if not is_base64(block.signature) or role != "assistant":
             raise Refused(f"{at}: Invalid `signature` in `thinking` block")
         case Use():
             if role != "assistant":

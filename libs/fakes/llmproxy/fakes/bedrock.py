@@ -24,6 +24,7 @@ from llmproxy.fakes.conversation import (
     ToolResult,
     ToolUse,
     Turn,
+    is_base64,
     joined,
     media_of,
     named,
@@ -273,7 +274,7 @@ def check_block(block: Block, role: str, at: str) -> None:
             f"1 validation error detected: Value at '{at}.toolUse.toolUseId' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_-]+"
         )
     thought = block.reasoning_content.reasoning_text if block.reasoning_content else None
-    if thought is not None and thought.signature != SIGNATURE:
+    if thought is not None and not is_base64(thought.signature):
         raise Refused(f"The model returned the following errors: {at}: Invalid `signature` in `thinking` block")
 
 

@@ -282,6 +282,14 @@ def media_of(kind: str, data: str) -> Media:
     return Media(kind, len(raw), hashlib.sha256(raw).hexdigest()[:8])
 
 
+def is_base64(text: str | None) -> bool:
+    """Of something sealed, such as a signature, all that can be told from outside."""
+    try:
+        return bool(text) and bool(b64decode(text or "", validate=True))
+    except ValueError:
+        return False
+
+
 def media_at(url: str) -> Media:
     """From a data URL, or from any other URL without fetching it."""
     head, comma, data = url.partition(",")

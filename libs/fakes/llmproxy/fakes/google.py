@@ -18,6 +18,7 @@ from llmproxy.fakes.conversation import (
     ToolResult,
     ToolUse,
     Turn,
+    is_base64,
     joined,
     media_of,
     named,
@@ -326,7 +327,7 @@ def check_signature(part: Part, index: int) -> None:
             f"Function call is missing a thought_signature in functionCall parts. Function call "
             f"`default_api:{part.function_call.name}`, position {index + 1}."
         )
-    if part.thought_signature not in (SIGNATURE, *SKIP_SIGNATURE):
+    if part.thought_signature not in SKIP_SIGNATURE and not is_base64(part.thought_signature):
         raise Refused("Thought signature is not valid")
 
 

@@ -70,7 +70,8 @@ def parse(text: str) -> Mind:
         return Answers([Entry(rule, re.compile(rule.when.says, re.IGNORECASE)) for rule in found.rules])
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise ScriptError(f"not valid YAML{f' at line {mark.line + 1}' if mark else ''}") from None
+        number = mark.line + 1 if mark is not None else 0
+        raise ScriptError(f"not valid YAML, at line {number}") from None
     except msgspec.ValidationError as error:
         raise ScriptError(f"{error}; see the example in `llmproxy fake-provider --help`") from None
     except re.error as error:

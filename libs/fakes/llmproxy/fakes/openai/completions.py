@@ -13,7 +13,7 @@ from llmproxy.fakes.vendor import Body, as_json, check_model, sse
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
     model: str
-    prompt: str | list[str] | list[int] | list[list[int]] | None = None
+    prompt: str | list[str | int | list[int]] | None = None
     best_of: int | None = None
     echo: bool | None = None
     frequency_penalty: float | None = None

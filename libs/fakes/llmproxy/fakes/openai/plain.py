@@ -47,7 +47,7 @@ class One(Whole):
 
 
 class EmbeddingRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | list[str | int | list[int]]
     model: str
     dimensions: int | None = None
     encoding_format: Literal["float", "base64"] | None = None
