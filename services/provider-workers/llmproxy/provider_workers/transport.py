@@ -40,6 +40,7 @@ STREAM_BYTES_MAX = 256 << 20
 HEADS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` the model is the caller's choice.
 USER_AGENT = "llmproxy"
 HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
+AS_IT_IS = re.compile(r"[A-Za-z0-9:/?&=%._~\[\]-]*", re.ASCII)  # Of a URL: nothing that wants quoting.
 TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 
 
@@ -96,9 +97,8 @@ class Destination:
         if head is None:
             if len(self._heads) >= HEADS_KEPT_MAX:
                 self._heads.clear()
-            head = self._heads[place] = self._compose(
-                request, self._ours(request.url), [key] if key is not None else ()
-            )
+            url = self._ours(request.url)
+            head = self._heads[place] = self._compose(request, url, url.raw_path_qs, [key] if key is not None else ())
         return self._end(head, request, traceparent)
 
     def _end(self, head: bytes, request: HttpRequest, traceparent: str) -> bytes:
@@ -109,11 +109,13 @@ class Destination:
     def _signed(self, request: HttpRequest, signer: Signer) -> bytes:
         """A signature is good for one body and one moment, so this head is not kept."""
         url = self._ours(request.url)
+        # AWS reads the escapes of the path as they were signed.
+        exact = URL(request.url, encoded=True) if AS_IT_IS.fullmatch(request.url) else url
         headers = [("host", url.host_port_subcomponent or ""), *request.headers]
-        added = signer.sign(request.method, url.raw_path, url.raw_query_string, headers, request.body)
-        return self._compose(request, url, added)
+        added = signer.sign(request.method, exact.raw_path, exact.raw_query_string, headers, request.body)
+        return self._compose(request, url, exact.raw_path_qs, added)
 
-    def _compose(self, request: HttpRequest, url: URL, credential: Iterable[tuple[str, str]]) -> bytes:
+    def _compose(self, request: HttpRequest, url: URL, path: str, credential: Iterable[tuple[str, str]]) -> bytes:
         headers = {
             "host": url.host_port_subcomponent or "",
             "accept": "*/*",
@@ -122,7 +124,7 @@ class Destination:
             **dict(request.headers),
             **dict(credential),
         }
-        lines = [f"{request.method} {url.raw_path_qs} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
+        lines = [f"{request.method} {path} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
         assert all(HEADER_TEXT.fullmatch(line) for line in lines), "an adapter's header has a control character"
         return "".join(f"{line}\r\n" for line in lines).encode("ascii")
 
