@@ -6,6 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import aws_stream
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -104,6 +105,20 @@ def test_any_answer_is_canonical_or_a_failure(provider: str, data: st.DataObject
     assert min(answer.usage.input, answer.usage.output, answer.usage.cache_read, answer.usage.cache_write) >= 0
 
 
+def wire_line(provider: str, text: bytes) -> bytes:
+    """Bedrock's folders hold its binary messages as lines."""
+    return aws_stream.line(text) if provider == "bedrock" and b" " in text.strip() else text
+
+
+def framed(provider: str, event: bytes) -> bytes:
+    match provider:
+        case "ollama":
+            return event + b"\n"
+        case "bedrock":
+            return aws_stream.message("event", "contentBlockDelta", event)
+    return b"data: " + event + b"\n\n"
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 @quick
 @given(data=st.data())
@@ -120,7 +135,7 @@ def test_any_stream_is_canonical_as_far_as_it_goes(provider: str, data: st.DataO
         else:
             lines[at] = data.draw(st.binary(max_size=12) | st.sampled_from(lines))
     translator = ADAPTERS[provider].events(ORIGIN)
-    chunks = [chunk for line in lines for chunk in translator.feed(line)] + translator.finish()
+    chunks = [chunk for line in lines for chunk in translator.feed(wire_line(provider, line))] + translator.finish()
     assert translator.complete != (translator.failure is not None)
     for chunk in chunks:
         assert b"\n" not in chunk
@@ -161,7 +176,7 @@ def test_a_long_message_of_a_vendor_is_cut(provider: str) -> None:
 def test_bytes_that_are_no_text_are_not_passed_on(provider: str) -> None:
     translator = ADAPTERS[provider].events(ORIGIN)
     line = b'{"unread":"\xff"}'
-    assert translator.feed(line + b"\n" if provider == "ollama" else b"data: " + line + b"\n\n") == []
+    assert translator.feed(framed(provider, line)) == []
     assert translator.failure is not None
     answer = ADAPTERS[provider].response(b'{"choices":[{"index":0}],"content":[],"unread":"\xff"}', ORIGIN)
     assert answer.failure is not None
@@ -180,7 +195,7 @@ def test_json_without_a_bottom_is_refused_and_not_followed(provider: str) -> Non
     assert answer.failure is not None
     assert answer.failure.code == "provider_bad_answer"
     translator = adapter.events(ORIGIN)
-    translator.feed(vendor + b"\n" if provider == "ollama" else b"data: " + vendor + b"\n\n")
+    translator.feed(framed(provider, vendor))
     assert translator.failure is not None
     assert adapter.error(400, {}, vendor).code == "provider_rejected"
     tool = b'{"type":"function","function":{"name":"f","parameters":' + BOTTOMLESS + b"}}"

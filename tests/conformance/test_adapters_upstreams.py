@@ -19,7 +19,7 @@ from llmproxy.provider_workers.adapters.base import Capability, Origin, Target
 MODEL = {"openai": "gpt-5", "anthropic": "claude-opus-4-6", "google": "gemini-3-pro", "ollama": "qwen3"}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "Weather", "parameters": SCHEMA}}]
-PROVIDERS = sorted(ADAPTERS)
+PROVIDERS = sorted(ADAPTERS.keys() & VENDORS.keys())
 
 
 @dataclass

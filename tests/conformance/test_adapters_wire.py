@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import aws_stream
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from upstreams import VENDORS, Behaviour, Recorded, ask
@@ -13,8 +14,8 @@ from yarl import URL
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.adapters import ADAPTERS
-from llmproxy.provider_workers.adapters.base import Capability, Origin, StreamTranslator, Target
+from llmproxy.provider_workers.adapters import ADAPTERS, speaker
+from llmproxy.provider_workers.adapters.base import Adapter, Capability, Origin, StreamTranslator, Target
 
 WIRE = Path(__file__).parent / "wire"
 CASES = sorted(path.parent for path in WIRE.glob("*/*/case.json"))
@@ -55,6 +56,26 @@ def read(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
+def adapter_of(case: Path) -> Adapter:
+    return speaker(ADAPTERS[case.parent.name], read(case / "case.json")["target_model"])
+
+
+def stream_of(case: Path) -> bytes:
+    """As it comes from the network. Bedrock's is binary; its folder holds the same in lines that can be read."""
+    data = (case / "vendor_stream.txt").read_bytes()
+    return aws_stream.lines(data) if case.parent.name == "bedrock" else data
+
+
+def framed(provider: str, event: bytes) -> bytes:
+    """One event of a stream, sound or not, as its provider puts it on the wire."""
+    match provider:
+        case "ollama":
+            return event + b"\n"
+        case "bedrock":
+            return aws_stream.message("event", "contentBlockDelta", event)
+    return b"data: " + event + b"\n\n"
+
+
 def origin(case: Path) -> Origin:
     request = read(case / "canonical_request.json")
     include_usage = bool((request.get("stream_options") or {}).get("include_usage"))
@@ -84,8 +105,8 @@ def test_every_capability_is_shown_by_a_required_case() -> None:
 def test_a_canonical_request_becomes_the_vendors(case: Path) -> None:
     facts = read(case / "case.json")
     stream = (case / "vendor_stream.txt").exists()
-    target = Target(model=facts["target_model"], stream=stream)
-    made = ADAPTERS[case.parent.name].request((case / "canonical_request.json").read_bytes(), target)
+    target = Target(model=facts["target_model"], url=facts.get("base", ""), stream=stream)
+    made = adapter_of(case).request((case / "canonical_request.json").read_bytes(), target)
     assert json.loads(made.body) == read(case / "vendor_request.json")
     assert made.url == facts["url"]
     assert list(made.dropped) == facts["dropped"]
@@ -94,6 +115,8 @@ def test_a_canonical_request_becomes_the_vendors(case: Path) -> None:
 
 @named(CASES)
 def test_a_vendors_own_types_and_rules_accept_the_request(case: Path) -> None:
+    if case.parent.name not in VENDORS:
+        pytest.skip("its judge is in test_cloud_wire.py")
     vendor = VENDORS[case.parent.name]
     url = URL(read(case / "case.json")["url"])
     recorded = Recorded(
@@ -111,7 +134,7 @@ def test_a_vendors_own_types_and_rules_accept_the_request(case: Path) -> None:
 @named(ANSWERS)
 def test_a_vendors_answer_becomes_canonical(case: Path) -> None:
     facts = read(case / "case.json")
-    answer = ADAPTERS[case.parent.name].response((case / "vendor_response.json").read_bytes(), origin(case))
+    answer = adapter_of(case).response((case / "vendor_response.json").read_bytes(), origin(case))
     assert answer.failure is None
     assert json.loads(answer.json) == read(case / "canonical_response.json")
     assert answer.usage == Usage(**facts["usage"])
@@ -132,8 +155,8 @@ def test_a_canonical_answer_is_what_the_openai_package_expects(case: Path) -> No
 @named(STREAMS)
 def test_a_vendors_stream_becomes_canonical_chunks(case: Path) -> None:
     facts = read(case / "case.json")
-    translator = ADAPTERS[case.parent.name].events(origin(case))
-    out = run(translator, [(case / "vendor_stream.txt").read_bytes()])
+    translator = adapter_of(case).events(origin(case))
+    out = run(translator, [stream_of(case)])
     assert b"\n".join(out) + b"\n" == (case / "canonical_chunks.jsonl").read_bytes()
     assert translator.complete
     assert translator.failure is None
@@ -143,7 +166,7 @@ def test_a_vendors_stream_becomes_canonical_chunks(case: Path) -> None:
 
 @named(STREAMS)
 def test_a_stream_says_the_same_however_the_network_cuts_it(case: Path) -> None:
-    adapter, data = ADAPTERS[case.parent.name], (case / "vendor_stream.txt").read_bytes()
+    adapter, data = adapter_of(case), stream_of(case)
     whole = adapter.events(origin(case))
     expected = run(whole, [data])
     cuts: list[list[bytes]] = [[data[:at], data[at:]] for at in range(1, len(data))]
@@ -159,7 +182,7 @@ def test_a_stream_says_the_same_however_the_network_cuts_it(case: Path) -> None:
 @named(STREAMS)
 def test_a_stream_cut_short_is_never_taken_for_a_whole_answer(case: Path) -> None:
     """Whatever is missing: if it is complete, then all choices had finished."""
-    adapter, data = ADAPTERS[case.parent.name], (case / "vendor_stream.txt").read_bytes()
+    adapter, data = adapter_of(case), stream_of(case)
     full = [json.loads(line) for line in (case / "canonical_chunks.jsonl").read_bytes().splitlines()]
     finished = sum(choice["finish_reason"] is not None for chunk in full for choice in chunk["choices"] or [])
     for at in range(len(data)):
@@ -197,8 +220,8 @@ def test_canonical_chunks_are_what_the_openai_package_expects(case: Path) -> Non
 
 @named(STREAMS)
 def test_delivered_characters_are_counted(case: Path) -> None:
-    translator = ADAPTERS[case.parent.name].events(origin(case))
-    chunks = [json.loads(chunk) for chunk in run(translator, [(case / "vendor_stream.txt").read_bytes()])]
+    translator = adapter_of(case).events(origin(case))
+    chunks = [json.loads(chunk) for chunk in run(translator, [stream_of(case)])]
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"] or []]
     said = sum(len(delta.get(name) or "") for delta in deltas for name in ("content", "reasoning_content", "reasoning"))
     functions = [call["function"] for delta in deltas for call in delta.get("tool_calls") or []]
@@ -300,7 +323,7 @@ def test_an_answer_that_cannot_be_read_is_a_failure_and_not_an_exception(provide
 @pytest.mark.parametrize("event", [b"<html>", b"[1]", b"{", b"\xff"])
 def test_an_event_that_cannot_be_read_ends_the_stream_as_a_failure(provider: str, event: bytes) -> None:
     translator = ADAPTERS[provider].events(Origin(id="i", model="m", created=1))
-    line = event + b"\n" if provider == "ollama" else b"data: " + event + b"\n\n"
+    line = framed(provider, event)
     assert translator.feed(line) == []
     assert translator.failure is not None
     assert translator.failure.code == "provider_bad_answer"
@@ -314,7 +337,10 @@ IN_BAND = {
     "anthropic": b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n',
     "google": b'data: {"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}\r\n\r\n',
     "ollama": b'{"error":"llama runner process has terminated"}\n',
+    "bedrock": aws_stream.message("exception", "serviceUnavailableException", b'{"message":"Overloaded"}'),
+    "cohere": b'event: message-end\ndata: {"type":"message-end","delta":{"finish_reason":"ERROR","error":"boom"}}\n\n',
 }
+IN_BAND["vertex"] = IN_BAND["google"]
 
 
 @pytest.mark.parametrize("provider", ADAPTERS)
@@ -323,7 +349,8 @@ def test_an_error_inside_a_stream_keeps_what_came_before_it(provider: str) -> No
     data = (case / "vendor_stream.txt").read_bytes()
     translator = ADAPTERS[provider].events(origin(case))
     half = data.index("wörld".encode())
-    before = translator.feed(data[: data.rindex(b"\n", 0, half) + 1])
+    start = data[: data.rindex(b"\n", 0, half) + 1]
+    before = translator.feed(aws_stream.lines(start) if provider == "bedrock" else start)
     out = translator.feed(IN_BAND[provider])
     assert out == []
     assert any("Héllo".encode() in chunk for chunk in before)

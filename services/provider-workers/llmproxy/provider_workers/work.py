@@ -23,7 +23,7 @@ from llmproxy.common.errors import CATALOGUE, GatewayError
 from llmproxy.common.frames import Data, End, Finish, Frame, Head, Usage
 from llmproxy.common.outcomes import Outcome
 from llmproxy.common.retry import backoff_ms
-from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
+from llmproxy.provider_workers.adapters import ADAPTERS, DEMO, speaker
 from llmproxy.provider_workers.adapters.base import Adapter
 from llmproxy.provider_workers.callers import CALLERS
 from llmproxy.provider_workers.callers.composed import Composed, ComposedLocal, Local
@@ -39,7 +39,7 @@ RETRY_AFTER_MS_MAX = 1_000  # What a provider asks for is waited for up to this 
 TRAILER_S = 0.1  # After the last event: how long the connection may take to become reusable.
 HEADERS_MAX = 24
 HEADER_CHARS_MAX = 256
-REEXPOSED = frozenset({"x-request-id", "request-id", "openai-processing-ms", "retry-after"})
+REEXPOSED = frozenset({"x-request-id", "request-id", "x-amzn-requestid", "openai-processing-ms", "retry-after"})
 REEXPOSED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 
 CHARS_PER_TOKEN = 4
@@ -284,7 +284,8 @@ class Call:
     async def _call(self, watch: Watch) -> None:
         work, envelope, attempt = self._work, self._envelope, self.attempt
         destination = work.destination(attempt)
-        asked = wire(destination.adapter, envelope.api)
+        adapter = speaker(destination.adapter, attempt.model)
+        asked = wire(adapter, envelope.api)
         if asked is None:
             if envelope.api not in LOCAL:
                 raise unserved(envelope.api, attempt.endpoint)
@@ -302,7 +303,7 @@ class Call:
         reply = await work.transport.call(destination, request, envelope.traceparent)
         try:
             if not 200 <= reply.status < 300:
-                raise destination.adapter.error(reply.status, _lower(reply.headers), await reply.read_error())
+                raise adapter.error(reply.status, _lower(reply.headers), await reply.read_error())
             if envelope.stream:
                 await self._stream(reply, asked.events(self._origin()), watch)
             else:

@@ -2,12 +2,23 @@
 
 from llmproxy.provider_workers.adapters.anthropic import Anthropic
 from llmproxy.provider_workers.adapters.base import Adapter
+from llmproxy.provider_workers.adapters.bedrock import Bedrock
+from llmproxy.provider_workers.adapters.cohere import Cohere
 from llmproxy.provider_workers.adapters.demo import Demo
 from llmproxy.provider_workers.adapters.google import Google
 from llmproxy.provider_workers.adapters.ollama import Ollama
 from llmproxy.provider_workers.adapters.openai import OpenAI
+from llmproxy.provider_workers.adapters.vertex import Vertex
 
-ADAPTERS: dict[str, Adapter] = {adapter.name: adapter for adapter in (OpenAI(), Anthropic(), Google(), Ollama())}
+ADAPTERS: dict[str, Adapter] = {
+    adapter.name: adapter
+    for adapter in (OpenAI(), Anthropic(), Google(), Ollama(), Bedrock(), Cohere(), Vertex(Anthropic()))
+}
 
 DEMO = Demo()
 """Not among them: it calls nobody. `answer` and `chunks` take the place of a call."""
+
+
+def speaker(adapter: Adapter, model: str) -> Adapter:
+    """Who translates for this model: on Vertex AI, each vendor's models are asked in their vendor's format."""
+    return adapter.speaker(model) if isinstance(adapter, Vertex) else adapter

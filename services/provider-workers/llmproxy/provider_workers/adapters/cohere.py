@@ -346,9 +346,12 @@ def conversation(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
                 made = assistant(message, index, dropped)
             case _:
                 raise unsupported(VENDOR, f"messages[{index}].role")
-        if any(part.cache_control for part in parts(message)):
+        if any(given(part.cache_control) for part in parts(message)):
             dropped.append(f"messages[{index}].content.cache_control")
-        found.append(made)
+        if made.get("content", True):  # An empty message says nothing, and is refused.
+            found.append(made)
+    if not found:
+        raise invalid("messages", "must hold a message that is not empty")
     return found
 
 
@@ -395,7 +398,7 @@ def assistant(message: Message, index: int, dropped: list[str]) -> dict[str, Any
     if content:
         made["content"] = content
     elif not called:
-        made["content"] = ""
+        made["content"] = ""  # Left out with the rest of what is empty.
     if called:
         if said:
             made["tool_plan"] = said
