@@ -7,8 +7,9 @@ import pytest
 from anthropic.types import StopReason
 from anthropic.types.model import Model
 
-from llmproxy.provider_workers.adapters.anthropic import FINISH_REASONS, Anthropic, messages_url
+from llmproxy.provider_workers.adapters.anthropic import Anthropic
 from llmproxy.provider_workers.adapters.base import HttpRequest, Origin, Target
+from llmproxy.provider_workers.anthropic_answers import FINISH_REASONS, messages_url
 from llmproxy.provider_workers.claude import BY_BUDGET
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
 from llmproxy.provider_workers.callers.responses import Responses
-from llmproxy.provider_workers.responses_answers import Carried, pack, unpack
+from llmproxy.provider_workers.carried import Carried, pack, unpack
 from llmproxy.provider_workers.wire import Origin
 
 ORIGIN = Origin(id="0198c0de-0000-7000-8000-000000000001", model="m", created=1700000000)

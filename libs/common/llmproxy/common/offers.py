@@ -12,10 +12,12 @@ from llmproxy.common.envelope import Api
 CONVERSATIONS: frozenset[Api] = frozenset({"chat", "completions", "responses", "messages", "gemini"})
 """Whoever answers a chat answers these: the worker translates (`callers/`)."""
 
+EVERYWHERE: frozenset[Api] = CONVERSATIONS | {"count_tokens"}  # Estimated where the provider does not count.
+
 BESIDES: Mapping[Provider, frozenset[Api]] = {
     "openai": frozenset({"embeddings", "moderations", "images", "speech", "transcriptions"}),
     "openai-responses": frozenset(),
-    "anthropic": frozenset({"count_tokens"}),
+    "anthropic": frozenset(),
     "google": frozenset({"embeddings"}),
     "ollama": frozenset({"embeddings"}),
     "demo": frozenset({"embeddings", "moderations"}),
@@ -36,7 +38,7 @@ BESIDES: Mapping[Provider, frozenset[Api]] = {
 }
 """What each provider serves besides conversations."""
 
-OFFERS: Mapping[Provider, frozenset[Api]] = {provider: CONVERSATIONS | more for provider, more in BESIDES.items()}
+OFFERS: Mapping[Provider, frozenset[Api]] = {provider: EVERYWHERE | more for provider, more in BESIDES.items()}
 
 
 def serves(provider: Provider, api: Api) -> bool:

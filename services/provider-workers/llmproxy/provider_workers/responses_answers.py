@@ -5,7 +5,6 @@ leaves in the `encrypted_content` of reasoning items, which clients of this API 
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
 import msgspec
@@ -14,11 +13,11 @@ from msgspec.structs import replace
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.canonical import ABSENT, ENCODER, UNREADABLE, call_id, decode_vendor, given, tokens
+from llmproxy.provider_workers.canonical import ABSENT, ENCODER, call_id, decode_vendor, given, tokens
+from llmproxy.provider_workers.carried import Carried, pack
 from llmproxy.provider_workers.wire import Origin
 
 VENDOR = "the provider"
-OURS = "llmproxy:"  # Begins an `encrypted_content` that we wrote.
 
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Finish reasons of an answer that is not whole, and this API's word for why."""
@@ -264,34 +263,6 @@ def logprob_out(one: Logprob | TopLogprob) -> LogprobOut:
         logprob=one.logprob,
         top_logprobs=[logprob_out(other) for other in others],
     )
-
-
-# --- What must come back ----------------------------------------------------------------------------------------------
-
-
-class Carried(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The canonical form's extensions that have no place in an item of this API."""
-
-    thinking_blocks: list[Raw] = []
-    calls: dict[str, Raw] = {}  # `extra_content` by call id.
-    message: Raw = ABSENT  # The message's own `extra_content`.
-
-
-CARRIED = msgspec.json.Decoder(Carried)
-
-
-def pack(carried: Carried) -> str:
-    return OURS + urlsafe_b64encode(ENCODER.encode(carried)).decode()
-
-
-def unpack(sealed: str) -> Carried | None:
-    """What `pack` put in; None when somebody else wrote it. Raises ValueError when it was changed on the way."""
-    if not sealed.startswith(OURS):
-        return None
-    try:
-        return CARRIED.decode(urlsafe_b64decode(sealed.removeprefix(OURS)))
-    except UNREADABLE as error:
-        raise ValueError("not what was sent") from error
 
 
 # --- The writer -------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from llmproxy.provider_workers.adapters.base import Adapter
 from llmproxy.provider_workers.callers import CALLERS
 from llmproxy.provider_workers.callers.composed import Composed, ComposedLocal, Local
 from llmproxy.provider_workers.credentials import Credentials
+from llmproxy.provider_workers.natives import count_tokens
 from llmproxy.provider_workers.settlement import Settlement
 from llmproxy.provider_workers.transport import Destination, Reply, Transport, Watch
 from llmproxy.provider_workers.wire import Answer as Whole
@@ -49,7 +50,7 @@ BINARY = re.compile(
     rb'|(?<=")[A-Za-z0-9+/=_-]{1024,}+(?=")'  # Anthropic and Google have images without the prefix.
 )
 
-LOCAL: Mapping[Api, Callable[[bytes, Origin], Whole]] = {}
+LOCAL: Mapping[Api, Callable[[bytes, Origin], Whole]] = {"count_tokens": count_tokens.estimated}
 """APIs that are answered here where the provider has none of the kind."""
 FREE: frozenset[Api] = frozenset(
     {"count_tokens", "moderations"}

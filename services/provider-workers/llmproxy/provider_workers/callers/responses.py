@@ -23,7 +23,8 @@ from llmproxy.provider_workers.canonical import (
     printable,
     unsupported,
 )
-from llmproxy.provider_workers.responses_answers import EMPTY_OBJECT, Carried, Response, Writer, unpack, unreadable
+from llmproxy.provider_workers.carried import Carried, unpack
+from llmproxy.provider_workers.responses_answers import EMPTY_OBJECT, Response, Writer, unreadable
 from llmproxy.provider_workers.wire import Origin
 
 VENDOR = "a chat endpoint"  # Whatever vendor's it is.
