@@ -143,6 +143,7 @@ class Body(Camel, frozen=True):
 
 
 BODY = msgspec.json.Decoder(Body)
+ANY = msgspec.json.Decoder(Any)
 DECLARATIONS = msgspec.json.Decoder(list[Declaration])
 OBJECT = msgspec.json.Decoder(dict[str, Raw])
 TEXT = msgspec.json.Decoder(str)
@@ -165,7 +166,7 @@ def read_body(body: bytes) -> Body:
         pass
     except UNREADABLE:
         return decode_request(BODY, body)  # Which says what is wrong.
-    return decode_request(BODY, ENCODER.encode(respelled(msgspec.json.decode(body))))
+    return decode_request(BODY, ENCODER.encode(respelled(decode_request(ANY, body))))
 
 
 def translate(body: Body, *, stream: bool) -> tuple[dict[str, Any], list[str]]:
