@@ -17,6 +17,8 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_read: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    audio_input: int = 0  # Of `input` and `output`, what was sound.
+    audio_output: int = 0
     estimated: bool = False  # The provider gave none (interrupted stream); counted by us.
 
 

@@ -133,6 +133,7 @@ class Chat(Struct, frozen=True, kw_only=True):
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
     thinking: Raw = ABSENT  # Anthropic's, from clients that know it.
+    modalities: list[str] | None = None
     user: str | None = None
 
     @property
@@ -274,6 +275,21 @@ def text(message: Message, index: int, vendor: str) -> str:
     return ("" if message.role == "assistant" else "\n").join(found)
 
 
+def unheard(chat: Chat) -> list[str]:
+    """Hints that most vendors have no place for: they make an answer cheaper or sharper, not another one."""
+    found = set()
+    for part in (part for message in chat.messages for part in message.content or () if isinstance(part, Part)):
+        if given(part.cache_control):
+            found.add("cache_control")
+        if isinstance(part.image_url, ImageUrl) and part.image_url.detail not in (None, "auto"):
+            found.add("messages[].content[].image_url.detail")
+        if part.file is not None and part.file.filename:
+            found.add("messages[].content[].file.filename")
+    if any(given(tool.cache_control) for tool in chat.tools or []):
+        found.add("cache_control")
+    return sorted(found)
+
+
 def functions(chat: Chat, vendor: str) -> list[FunctionTool]:
     """The tools, all of which must be functions."""
     found = []
@@ -357,6 +373,23 @@ def data_url(url: str, at: str) -> tuple[str, str] | None:
 # --- Answers ----------------------------------------------------------------------------------------------------------
 
 
+class TokenOut(Struct, frozen=True, kw_only=True):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top_logprobs: list["TokenOut"] | UnsetType = UNSET
+
+
+def token_out(token: str, logprob: float, top: list[tuple[str, float]] | None = None) -> TokenOut:
+    """One token's log probability; `top` are the alternatives, which every token of an answer has, if only none."""
+    others = UNSET if top is None else [token_out(*other) for other in top]
+    return TokenOut(token=token, logprob=logprob, bytes=list(token.encode()), top_logprobs=others)
+
+
+def logprobs_out(tokens: list[TokenOut]) -> Raw | None:
+    return Raw(ENCODER.encode({"content": tokens, "refusal": None})) if tokens else None
+
+
 class FunctionOut(Struct, frozen=True, kw_only=True):
     name: str | UnsetType = UNSET
     arguments: str = ""
@@ -376,6 +409,8 @@ class MessageOut(Struct, frozen=True, kw_only=True):
     role: str = "assistant"
     content: str | None = None
     refusal: str | None = None
+    annotations: list[Raw] | UnsetType = UNSET
+    images: list[Raw] | UnsetType = UNSET  # OpenRouter's place for pictures that a model made.
     reasoning_content: str | UnsetType = UNSET
     thinking_blocks: list[Raw] | UnsetType = UNSET
     tool_calls: list[ToolCallOut] | UnsetType = UNSET
@@ -392,6 +427,8 @@ class ChoiceOut(Struct, frozen=True, kw_only=True):
 class Delta(Struct, frozen=True, kw_only=True):
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    annotations: list[Raw] | UnsetType = UNSET
+    images: list[Raw] | UnsetType = UNSET
     refusal: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     thinking_blocks: list[Raw] | UnsetType = UNSET
@@ -402,10 +439,12 @@ class Delta(Struct, frozen=True, kw_only=True):
 class PromptDetails(Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     cache_write_tokens: int | UnsetType = UNSET
+    audio_tokens: int | UnsetType = UNSET
 
 
 class CompletionDetails(Struct, frozen=True, kw_only=True):
     reasoning_tokens: int = 0
+    audio_tokens: int | UnsetType = UNSET
 
 
 class UsageOut(Struct, frozen=True, kw_only=True):
@@ -474,9 +513,13 @@ def usage_out(usage: Usage) -> UsageOut:
         completion_tokens=usage.output,
         total_tokens=usage.input + usage.output,
         prompt_tokens_details=PromptDetails(
-            cached_tokens=usage.cache_read, cache_write_tokens=usage.cache_write or UNSET
+            cached_tokens=usage.cache_read,
+            cache_write_tokens=usage.cache_write or UNSET,
+            audio_tokens=usage.audio_input or UNSET,
         ),
-        completion_tokens_details=CompletionDetails(reasoning_tokens=usage.reasoning),
+        completion_tokens_details=CompletionDetails(
+            reasoning_tokens=usage.reasoning, audio_tokens=usage.audio_output or UNSET
+        ),
     )
 
 
@@ -538,14 +581,15 @@ class Chunks:
         self._started.add(index)
         return [self.delta(Delta(role="assistant", content=""), index)]
 
-    def delta(self, delta: Delta, index: int = 0) -> bytes:
-        return self._chunk([DeltaChoice(index=index, delta=delta)], None if self._include_usage else UNSET)
+    def delta(self, delta: Delta, index: int = 0, logprobs: Raw | None = None) -> bytes:
+        choice = DeltaChoice(index=index, delta=delta, logprobs=logprobs)
+        return self._chunk([choice], None if self._include_usage else UNSET)
 
-    def text(self, text: str, index: int = 0) -> bytes:
+    def text(self, text: str, index: int = 0, logprobs: Raw | None = None) -> bytes:
         self.text_chars += len(text)
-        if index == 0:
+        if index == 0 and logprobs is None:
             return self._before + ENCODER.encode(text) + self._after
-        return self.delta(Delta(content=text), index)
+        return self.delta(Delta(content=text), index, logprobs)
 
     def reasoning(self, text: str, index: int = 0) -> bytes:
         self.text_chars += len(text)

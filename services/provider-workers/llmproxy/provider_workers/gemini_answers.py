@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec import UNSET, Raw, Struct
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.canonical import (
+    ABSENT,
     ENCODER,
     UNREADABLE,
     ChoiceOut,
@@ -24,6 +26,9 @@ from llmproxy.provider_workers.canonical import (
     decode_vendor,
     failed,
     finish_or_calls,
+    given,
+    logprobs_out,
+    token_out,
     tokens,
 )
 from llmproxy.provider_workers.sse import EventStream
@@ -57,21 +62,62 @@ class WireFunctionCall(Struct, frozen=True, rename="camel"):
     id: str = ""
 
 
+class WireBlob(Struct, frozen=True, rename="camel"):
+    mime_type: str = "application/octet-stream"
+    data: str = ""
+
+
 class WirePart(Struct, frozen=True, rename="camel"):
     text: str = ""
     thought: bool = False
     thought_signature: str = ""
     function_call: WireFunctionCall | None = None
+    inline_data: WireBlob | None = None
 
 
 class WireContent(Struct, frozen=True, rename="camel"):
     parts: list[WirePart] | None = None
 
 
+class WireToken(Struct, frozen=True, rename="camel"):
+    token: str = ""
+    log_probability: float = 0.0
+
+
+class WireTop(Struct, frozen=True, rename="camel"):
+    candidates: list[WireToken] = []
+
+
+class WireLogprobs(Struct, frozen=True, rename="camel"):
+    chosen_candidates: list[WireToken] | None = None
+    top_candidates: list[WireTop] | None = None
+
+
+class WireCitation(Struct, frozen=True, rename="camel"):
+    start_index: int = 0
+    end_index: int = 0
+    uri: str = ""
+    title: str = ""
+
+
+class WireCitations(Struct, frozen=True, rename="camel"):
+    citations: list[WireCitation] | None = None
+    citation_sources: list[WireCitation] | None = None  # The same in older versions of the API.
+
+
 class WireCandidate(Struct, frozen=True, rename="camel"):
     content: WireContent | None = None
     finish_reason: str | None = None
     index: int = 0
+    logprobs_result: WireLogprobs | None = None
+    citation_metadata: WireCitations | None = None
+    grounding_metadata: Raw = ABSENT
+    url_context_metadata: Raw = ABSENT
+
+
+class WireModality(Struct, frozen=True, rename="camel"):
+    modality: str = ""
+    token_count: int | None = None
 
 
 class WireUsage(Struct, frozen=True, rename="camel"):
@@ -80,6 +126,8 @@ class WireUsage(Struct, frozen=True, rename="camel"):
     thoughts_token_count: int | None = None
     tool_use_prompt_token_count: int | None = None
     cached_content_token_count: int | None = None
+    prompt_tokens_details: list[WireModality] | None = None
+    candidates_tokens_details: list[WireModality] | None = None
 
 
 class PromptFeedback(Struct, frozen=True, rename="camel"):
@@ -171,23 +219,27 @@ def choices_of(reply: Reply, origin: Origin) -> list[ChoiceOut]:
 
 
 def choice_of(candidate: WireCandidate, ids: "CallIds") -> ChoiceOut:
-    said, thought, calling, extra = [], [], [], None
+    said, thought, calling, images, signature = [], [], [], [], ""
     for part in (candidate.content.parts if candidate.content else None) or []:
         if part.function_call is not None:
             calling.append(call_of(part.function_call, part.thought_signature, ids))
         elif part.thought:
             thought.append(part.text)
         else:
+            if part.inline_data is not None:
+                images.append(picture(part.inline_data))
             said.append(part.text)
-            extra = extra_content(part.thought_signature) or extra
+            signature = part.thought_signature or signature
     message = MessageOut(
         content="".join(said) if said or not calling else None,
+        annotations=annotations(candidate) or UNSET,
+        images=images or UNSET,
         reasoning_content="".join(thought) if thought else UNSET,
         tool_calls=calling or UNSET,
-        extra_content=extra or UNSET,
+        extra_content=extra_content(signature, candidate) or UNSET,
     )
     finish = finish_of_candidate(candidate.finish_reason or "", bool(calling))
-    return ChoiceOut(index=candidate.index, message=message, finish_reason=finish)
+    return ChoiceOut(index=candidate.index, message=message, logprobs=logprobs_of(candidate), finish_reason=finish)
 
 
 def finish_of_candidate(reason: str, has_called: bool) -> Finish:
@@ -211,8 +263,45 @@ def call_of(call: WireFunctionCall, signature: str, ids: CallIds, index: int | N
     return called(call.name, call.args, ids.of(call), index, extra_content(signature) or UNSET)
 
 
-def extra_content(signature: str) -> Raw | None:
-    return Raw(ENCODER.encode({"google": {"thought_signature": signature}})) if signature else None
+def extra_content(signature: str, candidate: WireCandidate | None = None) -> Raw | None:
+    """What only Google says: the signature, and on what the answer is grounded."""
+    found: dict[str, object] = {"thought_signature": signature} if signature else {}
+    if candidate is not None:
+        for name in ("grounding_metadata", "url_context_metadata"):
+            if given(raw := getattr(candidate, name)):
+                found[name] = raw
+    return Raw(ENCODER.encode({"google": found})) if found else None
+
+
+def annotations(candidate: WireCandidate) -> list[Raw]:
+    """Citations where OpenAI has them."""
+    found = candidate.citation_metadata
+    return [
+        Raw(ENCODER.encode({"type": "url_citation", "url_citation": cited(one)}))
+        for one in (found.citations or found.citation_sources or [] if found else [])
+        if one.uri
+    ]
+
+
+def cited(one: WireCitation) -> dict[str, Any]:
+    return {"start_index": one.start_index, "end_index": one.end_index, "title": one.title, "url": one.uri}
+
+
+def picture(blob: WireBlob) -> Raw:
+    url = f"data:{blob.mime_type};base64,{blob.data}"
+    return Raw(ENCODER.encode({"type": "image_url", "image_url": {"url": url}}))
+
+
+def logprobs_of(candidate: WireCandidate) -> Raw | None:
+    found = candidate.logprobs_result
+    if found is None:
+        return None
+    tops = found.top_candidates or []
+    made = []
+    for number, one in enumerate(found.chosen_candidates or []):
+        top = tops[number].candidates if number < len(tops) else []
+        made.append(token_out(one.token, one.log_probability, [(other.token, other.log_probability) for other in top]))
+    return logprobs_out(made)
 
 
 def usage_of(wire: WireUsage | None) -> Usage:
@@ -225,7 +314,13 @@ def usage_of(wire: WireUsage | None) -> Usage:
         output=tokens(wire.candidates_token_count) + thoughts,
         cache_read=tokens(wire.cached_content_token_count),
         reasoning=thoughts,
+        audio_input=sound(wire.prompt_tokens_details),
+        audio_output=sound(wire.candidates_tokens_details),
     )
+
+
+def sound(details: list[WireModality] | None) -> int:
+    return sum(tokens(one.token_count) for one in details or [] if one.modality == "AUDIO")
 
 
 def error_of(status: int, headers: Mapping[str, str], error: WireError) -> GatewayError:
@@ -295,6 +390,7 @@ class Chunked:
         index = candidate.index
         out.extend(self._chunks.start(index))
         self._open.add(index)
+        logprobs = logprobs_of(candidate)
         for part in (candidate.content.parts if candidate.content else None) or []:
             if part.function_call is not None:
                 number = self._called.get(index, 0)
@@ -306,11 +402,22 @@ class Chunked:
                     out.append(self._chunks.reasoning(part.text, index))
             else:
                 if part.text:
-                    out.append(self._chunks.text(part.text, index))
+                    out.append(self._chunks.text(part.text, index, logprobs))
+                    logprobs = None
+                if part.inline_data is not None:
+                    out.append(self._chunks.delta(Delta(images=[picture(part.inline_data)]), index))
                 if extra := extra_content(part.thought_signature):
                     out.append(self._chunks.delta(Delta(extra_content=extra), index))
+        self._beside(candidate, logprobs, out)
         if candidate.finish_reason is not None:
             self._end(finish_of_candidate(candidate.finish_reason, index in self._called), index, out)
+
+    def _beside(self, candidate: WireCandidate, logprobs: Raw | None, out: list[bytes]) -> None:
+        """What is said about the text, rather than in it."""
+        extra, cited = extra_content("", candidate), annotations(candidate)
+        if extra or cited or logprobs:
+            more = Delta(annotations=cited or UNSET, extra_content=extra or UNSET)
+            out.append(self._chunks.delta(more, candidate.index, logprobs))
 
     def _end(self, finish: Finish, index: int, out: list[bytes]) -> None:
         self._open.discard(index)

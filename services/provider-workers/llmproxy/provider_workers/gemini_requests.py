@@ -21,6 +21,7 @@ from llmproxy.provider_workers.canonical import (
     Part,
     calls,
     data_url,
+    decode_request,
     functions,
     given,
     image_url,
@@ -30,6 +31,7 @@ from llmproxy.provider_workers.canonical import (
     read,
     text,
     tool_choice,
+    unheard,
     unsupported,
 )
 from llmproxy.provider_workers.gemini_answers import VENDOR
@@ -51,10 +53,16 @@ READS = frozenset(
         "parallel_tool_calls",
         "response_format",
         "reasoning_effort",
+        "thinking",
+        "logprobs",
+        "top_logprobs",
+        "modalities",
     }
 )
 # Gemini 2 thinks by a number of tokens, as Google's own OpenAI layer translates the efforts; later ones by level.
 BY_BUDGET = re.compile(r"gemini-[12](?:\D|$)")
+ALWAYS_THINKS = re.compile(r"gemini-2\.5-pro")
+BUDGET_MIN = 128  # The least that those can be asked for.
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
 LEVELS = {
     "none": "minimal",  # Thinking cannot be turned off there.
@@ -86,6 +94,12 @@ class Extra(Struct, frozen=True):
     google: GoogleExtra = GoogleExtra()
 
 
+class Thinking(Struct, frozen=True):
+    type: str = "enabled"
+    budget_tokens: int | None = None
+
+
+THINKING = msgspec.json.Decoder(Thinking)
 EXTRA = msgspec.json.Decoder(Extra)
 OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
@@ -93,6 +107,7 @@ OBJECT = msgspec.json.Decoder(dict[str, Raw])
 def request_of(body: bytes, model: str) -> tuple[bytes, tuple[str, ...]]:
     """(generateContent's body, the fields that were dropped). Raises GatewayError naming what cannot be expressed."""
     chat, dropped = read(body, vendor=VENDOR, reads=READS)
+    dropped += unheard(chat)
     made = translate(chat, model, dropped)
     return ENCODER.encode(made), tuple(dropped)
 
@@ -122,12 +137,24 @@ def generation_config(chat: Chat, model: str) -> dict[str, Any]:
         "seed": chat.seed,
         "presencePenalty": chat.presence_penalty,
         "frequencyPenalty": chat.frequency_penalty,
+        "responseLogprobs": chat.logprobs or None,
+        "logprobs": chat.top_logprobs if chat.logprobs else None,
+        "responseModalities": modalities(chat),
     }
     found: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     found.update(answer_format(chat))
-    if chat.reasoning_effort is not None:
+    if given(chat.thinking):
+        found["thinkingConfig"] = budgeted(decode_request(THINKING, chat.thinking), model)
+    elif chat.reasoning_effort is not None:
         found["thinkingConfig"] = thinking_config(chat.reasoning_effort, model)
     return found
+
+
+def modalities(chat: Chat) -> list[str] | None:
+    wanted = chat.modalities or ["text"]
+    if not set(wanted) <= {"text", "image"}:
+        raise unsupported(VENDOR, "modalities", f"{VENDOR} answers in text and images here")
+    return [modality.upper() for modality in wanted] if "image" in wanted else None
 
 
 def answer_format(chat: Chat) -> dict[str, Any]:
@@ -144,8 +171,24 @@ def answer_format(chat: Chat) -> dict[str, Any]:
 def thinking_config(effort: str, model: str) -> dict[str, Any]:
     if effort not in BUDGETS:
         raise invalid("reasoning_effort", f"must be one of {', '.join(BUDGETS)}")
-    amount = {"thinkingBudget": BUDGETS[effort]} if BY_BUDGET.search(model) else {"thinkingLevel": LEVELS[effort]}
+    amount = {"thinkingBudget": budget(effort, model)} if BY_BUDGET.search(model) else {"thinkingLevel": LEVELS[effort]}
     return amount if effort == "none" else {"includeThoughts": True, **amount}
+
+
+def budget(effort: str, model: str) -> int:
+    return max(BUDGETS[effort], BUDGET_MIN) if ALWAYS_THINKS.search(model) else BUDGETS[effort]
+
+
+def budgeted(thinking: Thinking, model: str) -> dict[str, Any]:
+    """Anthropic's way of asking, by a number of tokens."""
+    match thinking.type:
+        case "disabled":
+            return thinking_config("none", model)
+        case "enabled" if thinking.budget_tokens is not None:
+            return {"includeThoughts": True, "thinkingBudget": thinking.budget_tokens}
+        case "enabled" | "adaptive":
+            return {"includeThoughts": True}
+    raise invalid("thinking.type", "must be enabled, adaptive or disabled")
 
 
 def declarations(chat: Chat) -> list[dict[str, Any]]:
@@ -195,7 +238,7 @@ def conversation(chat: Chat, model: str, dropped: list[str]) -> tuple[list[dict[
             case "user":
                 role, found = "user", user_parts(message, index)
             case "tool":
-                role, found = "user", [function_response(message, index, names)]
+                role, found = "user", function_response(message, index, names, model)
             case "assistant":
                 role, found = "model", model_parts(message, index, model, names, dropped)
             case _:
@@ -281,16 +324,33 @@ def signature_of(extra: Raw, at: str) -> str:
         raise invalid(at, "must be as it was received") from None
 
 
-def function_response(message: Message, index: int, names: dict[str, str]) -> dict[str, Any]:
+def function_response(message: Message, index: int, names: dict[str, str], model: str) -> list[dict[str, Any]]:
+    """The result of one call. Later models take pictures inside it; earlier ones see those that stand beside it."""
     id = message.tool_call_id or ""
     name = names.get(id) or message.name
     if not name:
         raise invalid(f"messages[{index}].tool_call_id", "must be the id of a tool call earlier in 'messages'")
-    said = text(message, index, VENDOR)
+    said, seen = result_parts(message, index)
     response: dict[str, Any] = {"name": name, "response": {"error": said} if message.is_error else result_of(said)}
     if id and not id.startswith(OUR_CALL_IDS):
         response["id"] = id
-    return {"functionResponse": response}
+    if seen and not BY_BUDGET.search(model):
+        response["parts"] = seen
+        seen = []
+    return [{"functionResponse": response}, *seen]
+
+
+def result_parts(message: Message, index: int) -> tuple[str, list[dict[str, Any]]]:
+    """(text, everything else) of a tool's result."""
+    if isinstance(message.content, str):
+        return message.content, []
+    said, seen = [], []
+    for number, part in enumerate(message.content or []):
+        if part.type == "text":
+            said.append(part.text or "")
+        else:
+            seen.append(user_part(part, f"messages[{index}].content[{number}]"))
+    return "\n".join(said), seen
 
 
 def result_of(said: str) -> Any:

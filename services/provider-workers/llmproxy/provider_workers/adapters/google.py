@@ -24,7 +24,7 @@ class Google:
     name = "google"
     default_url = "https://generativelanguage.googleapis.com"
     credential: Credential = "x-goog-api-key"
-    capabilities = frozenset(Capability) - {Capability.LOGPROBS}
+    capabilities = frozenset(Capability)
     natives: Mapping[Api, Wire] = {"gemini": Gemini(default_url), "embeddings": GoogleEmbeddings(default_url)}
 
     def request(self, body: bytes, target: Target) -> HttpRequest:

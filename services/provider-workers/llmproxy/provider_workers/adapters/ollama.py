@@ -28,6 +28,7 @@ from llmproxy.provider_workers.canonical import (
     Chat,
     ChoiceOut,
     Chunks,
+    Delta,
     Message,
     MessageOut,
     ToolCallOut,
@@ -37,6 +38,7 @@ from llmproxy.provider_workers.canonical import (
     completion,
     data_url,
     decode_error,
+    decode_request,
     decode_vendor,
     failed,
     finish_or_calls,
@@ -44,13 +46,16 @@ from llmproxy.provider_workers.canonical import (
     given,
     image_url,
     invalid,
+    logprobs_out,
     parts,
     post,
     printable,
     read,
     text,
+    token_out,
     tokens,
     tool_choice,
+    unheard,
     unsupported,
 )
 from llmproxy.provider_workers.natives.embeddings import OllamaEmbeddings
@@ -75,6 +80,9 @@ READS = frozenset(
         "tool_choice",
         "response_format",
         "reasoning_effort",
+        "thinking",
+        "logprobs",
+        "top_logprobs",
     }
 )
 
@@ -109,6 +117,24 @@ class WireMessage(Struct, frozen=True):
     tool_calls: list[WireCall] | None = None
 
 
+class WireToken(Struct, frozen=True):
+    token: str = ""
+    logprob: float = 0.0
+
+
+class WireLogprob(Struct, frozen=True):
+    token: str = ""
+    logprob: float = 0.0
+    top_logprobs: list[WireToken] | None = None
+
+
+class Thinking(Struct, frozen=True):
+    """Anthropic's."""
+
+    type: str = "enabled"
+    budget_tokens: int | None = None
+
+
 class Reply(Struct, frozen=True):
     """A whole answer, or one line of a stream."""
 
@@ -117,6 +143,7 @@ class Reply(Struct, frozen=True):
     done_reason: str | None = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
+    logprobs: list[WireLogprob] | None = None
     error: str | None = None
 
 
@@ -126,6 +153,7 @@ class ErrorBody(Struct, frozen=True):
 
 REPLY = msgspec.json.Decoder(Reply)
 ERROR = msgspec.json.Decoder(ErrorBody)
+THINKING = msgspec.json.Decoder(Thinking)
 
 
 class Ollama:
@@ -137,12 +165,12 @@ class Ollama:
         Capability.IMAGE_URLS,
         Capability.CACHE_USAGE,
         Capability.CHOICES,
-        Capability.LOGPROBS,
     }
     natives: Mapping[Api, Wire] = {"embeddings": OllamaEmbeddings(default_url)}
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         chat, dropped = read(body, vendor=VENDOR, reads=READS)
+        dropped += unheard(chat)
         return post(chat_url(target.url or self.default_url), translate(chat, target, dropped), dropped)
 
     def response(self, body: bytes, request: Origin) -> Answer:
@@ -162,7 +190,8 @@ class Ollama:
             tool_calls=calling or UNSET,
         )
         finish = finish_or_calls(FINISH_REASONS, reply.done_reason or "", bool(calling))
-        return completion(request, [ChoiceOut(message=message, finish_reason=finish)], usage_of(reply), finish)
+        choice = ChoiceOut(message=message, logprobs=logprobs_of(reply), finish_reason=finish)
+        return completion(request, [choice], usage_of(reply), finish)
 
     def events(self, request: Origin) -> StreamTranslator:
         return VendorStream(VENDOR, JsonLines(), Chunked(request))
@@ -186,18 +215,32 @@ def chat_url(base: str) -> str:
 
 def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:
     request: dict[str, Any] = {"model": target.model, "messages": conversation(chat, dropped), "stream": target.stream}
-    if tools := tools_of(chat):
+    if tools := tools_of(chat, dropped):
         request["tools"] = tools
     if (form := answer_format(chat)) is not None:
         request["format"] = form
     if options := options_of(chat):
         request["options"] = options
-    if chat.reasoning_effort is not None:
-        if chat.reasoning_effort not in THINK:
+    if chat.logprobs:
+        request["logprobs"] = True
+        if chat.top_logprobs is not None:
+            request["top_logprobs"] = chat.top_logprobs
+    if (effort := effort_of(chat, dropped)) is not None:
+        if effort not in THINK:
             raise invalid("reasoning_effort", f"must be one of {', '.join(THINK)}")
-        level = THINK[chat.reasoning_effort]
+        level = THINK[effort]
         request["think"] = level if WITH_LEVELS in target.model else level is not False
     return request
+
+
+def effort_of(chat: Chat, dropped: list[str]) -> str | None:
+    """Anthropic's `thinking` can be turned on and off here; how much it thinks is the model's own affair."""
+    if not given(chat.thinking):
+        return chat.reasoning_effort
+    thinking = decode_request(THINKING, chat.thinking)
+    if thinking.budget_tokens is not None:
+        dropped.append("thinking.budget_tokens")
+    return "none" if thinking.type == "disabled" else chat.reasoning_effort or "medium"
 
 
 def options_of(chat: Chat) -> dict[str, Any]:
@@ -225,7 +268,7 @@ def answer_format(chat: Chat) -> Any:
     raise unsupported(VENDOR, "response_format.type")
 
 
-def tools_of(chat: Chat) -> list[dict[str, Any]]:
+def tools_of(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
     """The model decides whether to call one; only `none` can be had, by offering none."""
     choice = tool_choice(chat, VENDOR)
     if choice is not None and choice.mode == "none":
@@ -234,6 +277,8 @@ def tools_of(chat: Chat) -> list[dict[str, Any]]:
         raise unsupported(VENDOR, "tool_choice", f"{VENDOR} cannot be made to call a tool")
     found = []
     for function in functions(chat, VENDOR):
+        if function.strict and "tools[].function.strict" not in dropped:
+            dropped.append("tools[].function.strict")
         made: dict[str, Any] = {"name": function.name}
         if function.description:
             made["description"] = function.description
@@ -256,7 +301,7 @@ def conversation(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
             case "assistant":
                 found.append(assistant_message(message, index, names, dropped))
             case "tool":
-                found.append(tool_message(message, index, names))
+                found.append(tool_message(message, index, names, dropped))
             case _:
                 raise unsupported(VENDOR, f"messages[{index}].role")
     if not found:
@@ -265,6 +310,12 @@ def conversation(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
 
 
 def user_message(message: Message, index: int) -> dict[str, Any]:
+    said, images = words_and_images(message, index)
+    made: dict[str, Any] = {"role": "user", "content": said}
+    return {**made, "images": images} if images else made
+
+
+def words_and_images(message: Message, index: int) -> tuple[str, list[str]]:
     said, images = [], []
     for number, part in enumerate(parts(message)):
         at = f"messages[{index}].content[{number}]"
@@ -279,8 +330,7 @@ def user_message(message: Message, index: int) -> dict[str, Any]:
             case _:
                 kind = printable(part.type, 40)
                 raise unsupported(VENDOR, f"{at}.type", f"{VENDOR} has no equivalent of '{kind}'")
-    made: dict[str, Any] = {"role": "user", "content": "\n".join(said)}
-    return {**made, "images": images} if images else made
+    return "\n".join(said), images
 
 
 def assistant_message(message: Message, index: int, names: dict[str, str], dropped: list[str]) -> dict[str, Any]:
@@ -298,11 +348,15 @@ def assistant_message(message: Message, index: int, names: dict[str, str], dropp
     return {**made, "tool_calls": called} if called else made
 
 
-def tool_message(message: Message, index: int, names: dict[str, str]) -> dict[str, Any]:
+def tool_message(message: Message, index: int, names: dict[str, str], dropped: list[str]) -> dict[str, Any]:
     name = names.get(message.tool_call_id or "") or message.name
     if not name:
         raise invalid(f"messages[{index}].tool_call_id", "must be the id of a tool call earlier in 'messages'")
-    return {"role": "tool", "content": text(message, index, VENDOR), "tool_name": name}
+    if message.is_error:
+        dropped.append(f"messages[{index}].is_error")  # That it failed, its text says.
+    said, images = words_and_images(message, index)
+    made: dict[str, Any] = {"role": "tool", "content": said, "tool_name": name}
+    return {**made, "images": images} if images else made
 
 
 # --- Answers ----------------------------------------------------------------------------------------------------------
@@ -310,6 +364,15 @@ def tool_message(message: Message, index: int, names: dict[str, str]) -> dict[st
 
 def call_of(call: WireCall, id: str, index: int | None = None) -> ToolCallOut:
     return called(call.function.name, call.function.arguments, call.id or id, index)
+
+
+def logprobs_of(reply: Reply) -> Raw | None:
+    return logprobs_out(
+        [
+            token_out(one.token, one.logprob, [(other.token, other.logprob) for other in one.top_logprobs or []])
+            for one in reply.logprobs or []
+        ]
+    )
 
 
 def usage_of(reply: Reply) -> Usage:
@@ -343,7 +406,7 @@ class Chunked:
             raise vendor_error(VENDOR, 500, {}, message=reply.error)
         out.extend(self._chunks.start())
         if reply.message is not None:
-            self._message(reply.message, out)
+            self._message(reply.message, logprobs_of(reply), out)
         if reply.done:
             self.usage = usage_of(reply)
             self.finish_reason = finish_or_calls(FINISH_REASONS, reply.done_reason or "", self._called > 0)
@@ -351,11 +414,13 @@ class Chunked:
             out.extend(self._chunks.total(self.usage))
             self.complete = True
 
-    def _message(self, message: WireMessage, out: list[bytes]) -> None:
+    def _message(self, message: WireMessage, logprobs: Raw | None, out: list[bytes]) -> None:
         if message.thinking:
             out.append(self._chunks.reasoning(message.thinking))
         if message.content:
-            out.append(self._chunks.text(message.content))
+            out.append(self._chunks.text(message.content, 0, logprobs))
+        elif logprobs is not None:
+            out.append(self._chunks.delta(Delta(), 0, logprobs))
         for call in message.tool_calls or []:
             out.append(self._chunks.call(call_of(call, call_id(self._origin, self._called), self._called)))
             self._called += 1

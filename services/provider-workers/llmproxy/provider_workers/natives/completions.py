@@ -5,7 +5,7 @@ from msgspec import Raw, Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import UNREADABLE, broken, decode_vendor, failed, finish_of
+from llmproxy.provider_workers.canonical import UNREADABLE, decode_vendor, failed, finish_of
 from llmproxy.provider_workers.natives.passing import (
     FIELDS,
     HEADERS,
@@ -20,7 +20,8 @@ from llmproxy.provider_workers.natives.passing import (
     one_line,
     read_fields,
 )
-from llmproxy.provider_workers.sse import EventStream
+from llmproxy.provider_workers.sse import Event, EventStream
+from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
 
 FINISH_REASONS: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
@@ -68,7 +69,7 @@ class Completions(Passing):
         return Answer(json=body, usage=counted(reply.usage), finish=finish)
 
     def events(self, request: Origin) -> StreamTranslator:
-        return Stream(request)
+        return VendorStream(VENDOR, EventStream(), Reading(request))
 
 
 def with_usage(options: Raw | None) -> dict[str, Raw] | None:
@@ -84,57 +85,27 @@ def with_usage(options: Raw | None) -> dict[str, Raw] | None:
     return {"stream_options": Raw(msgspec.json.encode({**said, "include_usage": TRUE}))}
 
 
-class Stream:
+class Reading:
     """Chunks pass through as they are, but for the usage that nobody but we asked for."""
 
-    __slots__ = ("_include_usage", "_open", "_parser", "complete", "failure", "finish_reason", "text_chars", "usage")
+    __slots__ = ("_include_usage", "_open", "complete", "finish_reason", "text_chars", "usage")
 
     def __init__(self, origin: Origin) -> None:
-        self._parser = EventStream()
         self._include_usage = origin.include_usage
-        self._open: set[int] = set()
+        self._open: set[int] = set()  # Choices that have begun and not finished.
         self.usage = Usage()
         self.finish_reason: Finish = ""
         self.complete = False
-        self.failure: GatewayError | None = None
         self.text_chars = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is None:
-            try:
-                for _, event in self._parser.feed(data):
-                    self._take(event, out)
-            except GatewayError as error:
-                self.failure = error
-        return out
-
-    def finish(self) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is not None or self.complete:
-            return out
-        try:
-            for _, event in self._parser.finish():
-                self._take(event, out)
-        except GatewayError:
-            self.failure = broken(VENDOR)  # The rest was half an event.
-            return out
-        # Some servers forget [DONE]; an answer whose choices have all finished is whole all the same.
-        self.complete = self.complete or (self.failure is None and bool(self.finish_reason) and not self._open)
-        if not self.complete and self.failure is None:
-            self.failure = broken(VENDOR)
-        return out
-
-    def _take(self, data: bytes, out: list[bytes]) -> None:
-        if self.complete or self.failure is not None:
-            return
+    def take(self, event: Event, out: list[bytes]) -> None:
+        data = event[1]
         if data == b"[DONE]":
             self.complete = True
             return
         chunk = decode_vendor(COMPLETION, data, VENDOR)
         if chunk.error is not None:
-            self.failure = error_inside(chunk.error)
-            return
+            raise error_inside(chunk.error)
         for choice in chunk.choices or []:
             self.text_chars += len(choice.text or "")
             if choice.finish_reason is None:
@@ -147,3 +118,7 @@ class Stream:
             if not chunk.choices and not self._include_usage:
                 return
         out.append(one_line(data))
+
+    def end(self, out: list[bytes]) -> None:
+        """Some servers forget [DONE]; an answer whose choices have all finished is whole all the same."""
+        self.complete = bool(self.finish_reason) and not self._open

@@ -9,7 +9,7 @@ import msgspec
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import broken, decode_vendor, failed
+from llmproxy.provider_workers.canonical import decode_vendor, failed
 from llmproxy.provider_workers.gemini_answers import (
     HEADERS,
     REPLY,
@@ -22,7 +22,8 @@ from llmproxy.provider_workers.gemini_answers import (
     usage_of,
 )
 from llmproxy.provider_workers.natives.passing import one_line, read_fields
-from llmproxy.provider_workers.sse import EventStream
+from llmproxy.provider_workers.sse import Event, EventStream
+from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
 
 Place = Callable[[str, str, bool], str]
@@ -54,7 +55,7 @@ class Gemini:
         return Answer(json=body, usage=usage_of(reply.usage_metadata), finish=finish)
 
     def events(self, request: Origin) -> StreamTranslator:
-        return Stream()
+        return VendorStream(VENDOR, EventStream(), Reading())
 
 
 def finish_of_reply(reply: Reply) -> Finish:
@@ -73,61 +74,33 @@ def has_called(candidate: WireCandidate) -> bool:
     return any(part.function_call is not None for part in parts)
 
 
-class Stream:
+class Reading:
     """Whole GenerateContentResponses pass through. Nothing but finish reasons, and then the end of the stream, ends it."""
 
-    __slots__ = ("_called", "_open", "_parser", "complete", "failure", "finish_reason", "text_chars", "usage")
+    __slots__ = ("_called", "_open", "complete", "finish_reason", "text_chars", "usage")
 
     def __init__(self) -> None:
-        self._parser = EventStream()
         self._open: set[int] = set()  # Candidates that have begun and not finished.
         self._called = False
         self.usage = Usage()
         self.finish_reason: Finish = ""
         self.complete = False
-        self.failure: GatewayError | None = None
         self.text_chars = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is None and not self.complete:
-            try:
-                for _, event in self._parser.feed(data):
-                    self._take(event, out)
-            except GatewayError as error:
-                self.failure = error
-        return out
-
-    def finish(self) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is not None or self.complete:
-            return out
-        try:
-            for _, event in self._parser.finish():
-                self._take(event, out)
-        except GatewayError:
-            self.failure = broken(VENDOR)  # The rest was half an event.
-            return out
-        if self.failure is None:
-            self.complete = bool(self.finish_reason) and not self._open
-            if not self.complete:
-                self.failure = broken(VENDOR)
-        return out
-
-    def _take(self, data: bytes, out: list[bytes]) -> None:
-        if self.failure is not None:
-            return
-        reply = decode_vendor(REPLY, data, VENDOR)
+    def take(self, event: Event, out: list[bytes]) -> None:
+        reply = decode_vendor(REPLY, event[1], VENDOR)
         if reply.error is not None:
-            self.failure = error_of(reply.error.code, {}, reply.error)
-            return
+            raise error_of(reply.error.code, {}, reply.error)
         if reply.usage_metadata is not None:
             self.usage = usage_of(reply.usage_metadata)
         for candidate in reply.candidates or []:
             self._count(candidate)
         if is_blocked(reply) and not self.finish_reason:
             self.finish_reason = "content_filter"
-        out.append(one_line(data))
+        out.append(one_line(event[1]))
+
+    def end(self, out: list[bytes]) -> None:
+        self.complete = bool(self.finish_reason) and not self._open
 
     def _count(self, candidate: WireCandidate) -> None:
         self._open.add(candidate.index)

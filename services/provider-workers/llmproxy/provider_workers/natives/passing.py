@@ -4,7 +4,7 @@ Bodies and answers go as they are, unknown fields and key order included; what i
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -14,8 +14,9 @@ from msgspec import Raw, Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import UNREADABLE, broken, decode_vendor, failed, tokens, unsupported
-from llmproxy.provider_workers.sse import EventStream
+from llmproxy.provider_workers.canonical import UNREADABLE, decode_vendor, failed, tokens, unsupported
+from llmproxy.provider_workers.sse import Event, EventStream
+from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
 
@@ -118,7 +119,7 @@ class Passing:
         return answer(body)
 
     def events(self, request: Origin) -> StreamTranslator:
-        return Stream()
+        return VendorStream(VENDOR, EventStream(), Reading())
 
     def url(self, path: str, target: Target) -> str:
         return self._place(target.url or self.default_url, path, target.model)
@@ -196,54 +197,24 @@ def error_inside(error: WireError | str) -> GatewayError:
     return vendor_error(VENDOR, status, {}, message=error.message or "", code=code, param=error.param or "")
 
 
-class Stream:
+class Reading:
     """Events pass through; each is read as far as to know that it is JSON, what it counts, and whether it is the last."""
 
-    __slots__ = ("_parser", "complete", "failure", "finish_reason", "text_chars", "usage")
+    __slots__ = ("complete", "finish_reason", "text_chars", "usage")
 
     def __init__(self) -> None:
-        self._parser = EventStream()
         self.usage = Usage()
         self.finish_reason: Finish = ""
         self.complete = False
-        self.failure: GatewayError | None = None
         self.text_chars = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
-        if self.failure is not None or self.complete:
-            return []
-        out: list[bytes] = []
-        try:
-            self._all(self._parser.feed(data), out)
-        except GatewayError as error:
-            self.failure = error
-        return out
-
-    def finish(self) -> list[bytes]:
-        out: list[bytes] = []
-        if self.failure is None and not self.complete:
-            try:
-                self._all(self._parser.finish(), out)
-            except GatewayError:
-                self.failure = broken(VENDOR)  # The rest was half an event.
-                return out
-            if not self.complete and self.failure is None:
-                self.failure = broken(VENDOR)
-        return out
-
-    def _all(self, events: Iterable[tuple[bytes, bytes]], out: list[bytes]) -> None:
-        for _, event in events:
-            if self.complete or self.failure is not None:
-                return
-            self._take(event, out)
-
-    def _take(self, data: bytes, out: list[bytes]) -> None:
+    def take(self, event: Event, out: list[bytes]) -> None:
+        data = event[1]
         if data == b"[DONE]":
             return  # The last event has its own name here; a stream without it is not whole.
         reply = decode_vendor(REPLY, data, VENDOR)
         if reply.error is not None:
-            self.failure = error_inside(reply.error)
-            return
+            raise error_inside(reply.error)
         if reply.usage is not None:
             self.usage = usage_of(reply)
         # What is not text, such as half an image, is content all the same.
@@ -252,6 +223,9 @@ class Stream:
             self.finish_reason = "stop"
             self.complete = True
         out.append(one_line(data))
+
+    def end(self, out: list[bytes]) -> None:
+        """A stream without its last event is not whole."""
 
 
 def one_line(data: bytes) -> bytes:
