@@ -214,14 +214,14 @@ def decode(body: bytes) -> Chat:
     return decode_request(_CHAT, body)
 
 
-def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """What a caller sent. Raises GatewayError naming the field that is missing or of the wrong type."""
+def decode_request(decoder: msgspec.json.Decoder[T], body: bytes, at: str = "") -> T:
+    """What a caller sent, or what of it stands `at` a field. Raises GatewayError naming what is missing or of the wrong type."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         found = _AT.match(str(error))
         what, path = (found["what"], found["path"]) if found else ("is not valid", "")
-        param = (path or "").replace("[...]", "[]")
+        param = ".".join(filter(None, (at, (path or "").replace("[...]", "[]"))))
         if what.startswith("Object missing required field"):
             name = what.partition("`")[2].rstrip("`")
             param = f"{param}.{name}" if param else name

@@ -269,7 +269,7 @@ def extra_content(signature: str, candidate: WireCandidate | None = None) -> Raw
     if candidate is not None:
         for name in ("grounding_metadata", "url_context_metadata"):
             if given(raw := getattr(candidate, name)):
-                found[name] = raw
+                found[name] = Raw(msgspec.json.format(bytes(raw), indent=-1))  # A chunk is one line.
     return Raw(ENCODER.encode({"google": found})) if found else None
 
 

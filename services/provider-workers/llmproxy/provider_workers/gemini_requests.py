@@ -144,7 +144,7 @@ def generation_config(chat: Chat, model: str) -> dict[str, Any]:
     found: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     found.update(answer_format(chat))
     if given(chat.thinking):
-        found["thinkingConfig"] = budgeted(decode_request(THINKING, chat.thinking), model)
+        found["thinkingConfig"] = budgeted(decode_request(THINKING, chat.thinking, "thinking"), model)
     elif chat.reasoning_effort is not None:
         found["thinkingConfig"] = thinking_config(chat.reasoning_effort, model)
     return found

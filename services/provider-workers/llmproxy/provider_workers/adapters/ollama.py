@@ -237,7 +237,7 @@ def effort_of(chat: Chat, dropped: list[str]) -> str | None:
     """Anthropic's `thinking` can be turned on and off here; how much it thinks is the model's own affair."""
     if not given(chat.thinking):
         return chat.reasoning_effort
-    thinking = decode_request(THINKING, chat.thinking)
+    thinking = decode_request(THINKING, chat.thinking, "thinking")
     if thinking.budget_tokens is not None:
         dropped.append("thinking.budget_tokens")
     return "none" if thinking.type == "disabled" else chat.reasoning_effort or "medium"

@@ -265,7 +265,7 @@ def declarations(tools: list[dict[str, Raw]], dropped: list[str]) -> list[dict[s
                 if is_said(value):
                     raise refused(f"tools[{index}].{name}", "only Google runs it; declare a function of your own")
                 continue
-            declared: list[Declaration] = decode_request(DECLARATIONS, value)
+            declared: list[Declaration] = decode_request(DECLARATIONS, value, f"tools[{index}].functionDeclarations")
             for number, one in enumerate(declared):
                 found.append(declaration(one, f"tools[{index}].functionDeclarations[{number}]", dropped))
     return found
@@ -506,7 +506,7 @@ def linked(file: FileData, at: str) -> dict[str, Any]:
 def tool_message(response: FunctionResponse, at: str, calls: CallIds) -> dict[str, Any]:
     if response.will_continue:
         raise refused(f"{at}.functionResponse.willContinue", "a result is whole elsewhere")
-    text, is_error = result_of(response.response)
+    text, is_error = result_of(response.response, at)
     message: dict[str, Any] = {"role": "tool", "tool_call_id": calls.result(response, at), "content": text}
     if response.parts:
         content: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
@@ -519,11 +519,11 @@ def tool_message(response: FunctionResponse, at: str, calls: CallIds) -> dict[st
     return {**message, "is_error": True} if is_error else message
 
 
-def result_of(response: Raw) -> tuple[str, bool]:
+def result_of(response: Raw, at: str) -> tuple[str, bool]:
     """(text, whether it is an error). Google's keys for a plain text are opened; other results are their JSON."""
     if not given(response):
         return "", False
-    fields = decode_request(OBJECT, bytes(response))
+    fields = decode_request(OBJECT, bytes(response), f"{at}.functionResponse.response")
     if len(fields) == 1:
         for name in ("result", "output", "error"):
             if bytes(fields.get(name, b""))[:1] == b'"':
