@@ -46,7 +46,7 @@ class Vertex:
     name = "vertex"
     default_url = URL
     credential: Credential = "x-goog-api-key"
-    capabilities = frozenset(Capability) - {Capability.LOGPROBS}
+    capabilities = frozenset(Capability)
     natives: Mapping[Api, Wire]
 
     def __init__(self, claude: Adapter) -> None:
