@@ -19,7 +19,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}(?:\[[A-Za-z0-9_]{0,64}\]){0,3}
 FILENAME_CHARACTERS_MAX = 255
 MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}/[A-Za-z0-9][\w.+-]{0,63}(?:;.{0,128})?", re.ASCII)
 OCTETS = "application/octet-stream"
-BOUNDARY = re.compile(r'boundary=(?:"([^"\r\n]{1,70})"|([^\s";,]{1,70}))', re.ASCII | re.IGNORECASE)
+BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))\s*(?:;|$)', re.ASCII | re.IGNORECASE)
 DISPOSITION = re.compile(r'([A-Za-z0-9*_-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 SLICE_BYTES = 3 << 18  # Searched or encoded in one turn of the loop; a multiple of three, so that base64 can be joined.
 FILE = "file"
