@@ -125,7 +125,7 @@ NOT_SERVED: dict[str, Route] = {
         _not_served("/v1/chat/completions" + BELOW, hint=STORES_NOTHING),
         _not_served("/v1/files", hint=WITH_THE_REQUEST, is_shared=True),
         _not_served("/v1/uploads", hint=WITH_THE_REQUEST),
-        _not_served("/v1/batches", hint=ONE_BY_ONE),
+        _not_served("/v1/batches", hint=ONE_BY_ONE, is_shared=True),
         _not_served("/v1/images/edits"),
         _not_served("/v1/images/variations"),
         _not_served("/v1/audio/translations", hint="transcribe, then ask a model to translate"),
@@ -150,14 +150,20 @@ NOT_SERVED: dict[str, Route] = {
         _not_served("/v1/messages/batches", "anthropic", ONE_BY_ONE),
         _not_served("/v1/organizations", "anthropic"),
         _not_served("/v1beta/models" + BELOW, "google"),
+        _not_served("/upload", "google", WITH_THE_REQUEST),
+        *[
+            _not_served(f"/{version}/{name}", "google", hint)
+            for version in ("v1", "v1beta")
+            for name, hint in (
+                ("cachedContents", "providers cache long beginnings themselves"),
+                ("tunedModels", ""),
+                ("corpora", ""),
+                ("fileSearchStores", ""),
+                ("interactions", STORES_NOTHING),
+            )
+        ],
         _not_served("/v1beta/files", "google", WITH_THE_REQUEST),
-        _not_served("/upload/v1beta/files", "google", WITH_THE_REQUEST),
-        _not_served("/v1beta/cachedContents", "google", "providers cache long beginnings themselves"),
         _not_served("/v1beta/batches", "google", ONE_BY_ONE),
-        _not_served("/v1beta/tunedModels", "google"),
-        _not_served("/v1beta/corpora", "google"),
-        _not_served("/v1beta/fileSearchStores", "google"),
-        _not_served("/v1beta/interactions", "google", STORES_NOTHING),
     )
 }
 """By the beginning of a path, whole segments of it."""
