@@ -20,6 +20,7 @@ from llmproxy.common.envelope import Envelope
 from llmproxy.common.frames import Data, Failure, Head
 
 Asking = Callable[[], Awaitable[Any]]
+pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning")  # Inside Google's package.
 
 
 def openai_of(edge: Gateway, key: str = KEY) -> openai.AsyncOpenAI:
