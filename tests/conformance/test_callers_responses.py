@@ -94,6 +94,7 @@ def test_an_answer_is_told_as_a_response(case: Path) -> None:
 def test_a_stream_is_told_as_events(case: Path) -> None:
     out = told(case, [(case / "canonical_stream.txt").read_bytes()])
     assert out == events(case)
+    assert not any(b"\n" in event for event in out)
 
 
 @cases

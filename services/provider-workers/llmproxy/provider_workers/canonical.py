@@ -591,6 +591,16 @@ class Chunks:
             return self._before + ENCODER.encode(text) + self._after
         return self.delta(Delta(content=text), index, logprobs)
 
+    def likely_text(self, text: str, logprobs: Raw | None) -> bytes:
+        """Text with its probabilities."""
+        self.text_chars += len(text)
+        choice = DeltaChoice(delta=Delta(content=text), logprobs=logprobs)
+        return self._chunk([choice], None if self._include_usage else UNSET)
+
+    def refusal(self, text: str, index: int = 0) -> bytes:
+        self.text_chars += len(text)
+        return self.delta(Delta(refusal=text), index)
+
     def reasoning(self, text: str, index: int = 0) -> bytes:
         self.text_chars += len(text)
         return self.delta(Delta(reasoning_content=text), index)

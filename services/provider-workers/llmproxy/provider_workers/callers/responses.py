@@ -570,7 +570,8 @@ def told(request: Request) -> Response:
         safety_identifier=request.safety_identifier,
         text={"format": form, "verbosity": text.verbosity or "medium"},
         tools=[
-            {"description": None, "parameters": None, "strict": None, **FIELDS.decode(r)} for r in request.tools or ()
+            {"description": None, "parameters": None, "strict": None, **FIELDS.decode(packed(r))}
+            for r in request.tools or ()
         ],
         top_logprobs=request.top_logprobs or 0,
         user=request.user,
@@ -587,13 +588,20 @@ def told(request: Request) -> Response:
     return replace(found, **said)
 
 
+def packed(raw: Raw) -> Raw:
+    """Without the line ends that the caller may have written it with: it will stand in an event."""
+    return Raw(msgspec.json.format(bytes(raw), indent=-1))
+
+
 def _said_back(asked: Any) -> Any:
     """An object without what it leaves open."""
+    if isinstance(asked, Raw):
+        return packed(asked)
     if not isinstance(asked, Struct):
         return asked
     fields = {name: getattr(asked, name) for name in asked.__struct_fields__}
     return {
-        name: [_said_back(one) for one in value] if isinstance(value, list) else value
+        name: [_said_back(one) for one in value] if isinstance(value, list) else _said_back(value)
         for name, value in fields.items()
         if value is not None and not (isinstance(value, Raw) and not given(value))
     }
