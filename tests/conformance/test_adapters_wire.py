@@ -218,12 +218,15 @@ def test_canonical_chunks_are_what_the_openai_package_expects(case: Path) -> Non
         assert isinstance(json.loads(text), dict)
 
 
+SAID = ("content", "refusal", "reasoning_content", "reasoning")
+
+
 @named(STREAMS)
 def test_delivered_characters_are_counted(case: Path) -> None:
     translator = adapter_of(case).events(origin(case))
     chunks = [json.loads(chunk) for chunk in run(translator, [stream_of(case)])]
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"] or []]
-    said = sum(len(delta.get(name) or "") for delta in deltas for name in ("content", "reasoning_content", "reasoning"))
+    said = sum(len(delta.get(name) or "") for delta in deltas for name in SAID)
     functions = [call["function"] for delta in deltas for call in delta.get("tool_calls") or []]
     called = sum(len(function.get("name") or "") + len(function.get("arguments") or "") for function in functions)
     assert translator.text_chars == said + called
@@ -294,7 +297,7 @@ def test_fields_that_say_nothing_are_no_reason_to_refuse(provider: str) -> None:
     assert made.dropped == ()
 
 
-@pytest.mark.parametrize("provider", [name for name in ADAPTERS if name != "openai"])
+@pytest.mark.parametrize("provider", [name for name in ADAPTERS if name not in ("openai", "openai-responses")])
 def test_what_is_dropped_is_listed(provider: str) -> None:
     request = {
         "model": "m",
@@ -334,6 +337,7 @@ def test_an_event_that_cannot_be_read_ends_the_stream_as_a_failure(provider: str
 
 IN_BAND = {
     "openai": b'data: {"error":{"message":"boom","type":"server_error","code":502}}\n\n',
+    "openai-responses": b'event: error\ndata: {"type":"error","code":"server_error","message":"boom","param":null}\n\n',
     "anthropic": b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n',
     "google": b'data: {"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}\r\n\r\n',
     "ollama": b'{"error":"llama runner process has terminated"}\n',

@@ -8,12 +8,12 @@ upstream.requests[-1].json
 
 from llmproxy.fakes import server
 from llmproxy.fakes.conversation import KEY, Asked, Behaviour, Recorded, Saying
-from llmproxy.fakes.families import FAMILIES as VENDORS
-from llmproxy.fakes.families import MODELS
+from llmproxy.fakes.families import FAMILIES, MODELS
 from llmproxy.fakes.server import running
 from llmproxy.fakes.vendor import Vendor
 from upstreams.judges import judge
 
+VENDORS: dict[str, Vendor] = {**FAMILIES, "openai-responses": FAMILIES["openai"]}  # One server, two of our providers.
 OPENAI, ANTHROPIC, GOOGLE, OLLAMA = (VENDORS[name] for name in ("openai", "anthropic", "google", "ollama"))
 
 

@@ -2,9 +2,12 @@
 prefers it. https://platform.openai.com/docs/api-reference/responses
 
 Nothing is stored there unless the caller says so. Reasoning comes back encrypted and must return before the item that it
-led to: it travels in `extra_content.openai.reasoning` of the message or of the call.
+led to: it travels in `extra_content.openai.reasoning` of the message or of the call. Only the organisation that it was
+made for can read it. Summaries are passed on where a vendor gives them, and not asked for: OpenAI refuses that to
+organisations that it has not verified.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +46,7 @@ from llmproxy.provider_workers.canonical import (
     tool_choice,
     unsupported,
 )
-from llmproxy.provider_workers.natives.passing import FIELDS, HEADERS, VENDOR, WireError, api_url
+from llmproxy.provider_workers.natives.passing import FIELDS, HEADERS, VENDOR, WireError, api_url, one_line
 from llmproxy.provider_workers.natives.responses import (
     Event as Terminal,
 )
@@ -61,6 +64,7 @@ from llmproxy.provider_workers.natives.responses import (
 from llmproxy.provider_workers.natives.responses import (
     Item as Kind,
 )
+from llmproxy.provider_workers.responses_answers import Logprob
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
@@ -97,6 +101,8 @@ READS = FORWARDED | {
 
 ENCRYPTED = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"
+# Models that do not reason refuse to be asked for it; new ones all do.
+NO_THOUGHTS = re.compile(r"(?:^|[/:])(?:gpt-[34]|chatgpt|gpt-5[\d.]*-chat)|non-reasoning")
 NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 PARAGRAPH = "\n\n"  # Between the parts of a summary.
 
@@ -115,7 +121,7 @@ class OutputPart(Struct, frozen=True):
     type: str = ""
     text: str = ""
     refusal: str = ""
-    logprobs: list[Raw] | None = None
+    logprobs: list[Logprob] | None = None
 
 
 class OutputItem(Struct, frozen=True):
@@ -145,13 +151,15 @@ class Event(Struct, frozen=True):
     summary_index: int = 0
     item: Raw = ABSENT
     arguments: str = ""
-    logprobs: list[Raw] | None = None
+    logprobs: list[Logprob] | None = None
 
 
 class ErrorBody(Struct, frozen=True):
-    """`error` is an object at OpenAI and a text at xAI, with its code beside it."""
+    """`error` is an object at OpenAI and a text at xAI, with its code beside it; vLLM puts all of it on top."""
 
     error: WireError | str | None = None
+    message: str | None = None
+    param: str | None = None
     code: str | int | None = None
 
 
@@ -202,7 +210,7 @@ class OpenAIResponses:
             said = ErrorBody()
         inner = said.error
         if not isinstance(inner, WireError):
-            inner = WireError(message=inner, code=said.code)
+            inner = WireError(message=inner or said.message, param=said.param, code=said.code)
         code = f"{inner.code or ''} {inner.type or ''}".strip()
         return vendor_error(VENDOR, status, headers, message=inner.message or "", code=code, param=inner.param or "")
 
@@ -226,14 +234,16 @@ def translate(chat: Chat, fields: Mapping[str, Raw], target: Target, dropped: li
         request["tool_choice"] = {"type": "function", "name": choice.name} if choice.name else choice.mode
     if said := answer_text(chat, fields.get("verbosity", ABSENT)):
         request["text"] = said
-    include = [ENCRYPTED]
+    include = []
     if chat.reasoning_effort is not None:
-        shown = {} if chat.reasoning_effort == "none" else {"summary": "auto"}
-        request["reasoning"] = {"effort": chat.reasoning_effort, **shown}
+        request["reasoning"] = {"effort": chat.reasoning_effort}
+    if chat.reasoning_effort is not None or not NO_THOUGHTS.search(target.model):
+        include.append(ENCRYPTED)
     if chat.logprobs or chat.top_logprobs:
         include.append(LOGPROBS)
         request["top_logprobs"] = chat.top_logprobs or 0
-    request["include"] = include
+    if include:
+        request["include"] = include
     if target.stream:
         request["stream"] = True
     return request
@@ -420,8 +430,9 @@ def logprobs_of(items: list[tuple[Raw, OutputItem]]) -> Raw | None:
     return logprobs([one for part in parts for one in part.logprobs or ()])
 
 
-def logprobs(found: list[Raw]) -> Raw | None:
-    return Raw(ENCODER.encode({"content": found, "refusal": None})) if found else None
+def logprobs(found: list[Logprob]) -> Raw | None:
+    told = [msgspec.structs.replace(one, top_logprobs=one.top_logprobs or []) for one in found]
+    return Raw(ENCODER.encode({"content": told, "refusal": None})) if found else None
 
 
 class Reading:
@@ -472,7 +483,7 @@ class Reading:
     def end(self, out: list[bytes]) -> None:
         """Nothing but its last event makes an answer whole."""
 
-    def _text(self, text: str, likely: list[Raw] | None) -> bytes:
+    def _text(self, text: str, likely: list[Logprob] | None) -> bytes:
         return self._chunks.text(text) if not likely else self._chunks.likely_text(text, logprobs(likely))
 
     def _think(self, way: str, text: str, out: list[bytes]) -> None:
@@ -501,7 +512,7 @@ class Reading:
     def _close(self, event: Event, out: list[bytes]) -> None:
         item = decode_vendor(ITEM, bytes(event.item), VENDOR)
         if item.type == "reasoning" and item.encrypted_content:
-            self._led.append(event.item)
+            self._led.append(Raw(one_line(bytes(event.item))))
         if item.type == "function_call" and item.arguments:
             if event.output_index not in self._calls:
                 self._open(event, out)
