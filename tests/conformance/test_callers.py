@@ -19,7 +19,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 from openai.types.responses import Response, ResponseStreamEvent
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import TypeAdapter
-from upstreams.script import walk
+from upstreams.judges import walk
 
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError

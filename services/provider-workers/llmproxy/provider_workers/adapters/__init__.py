@@ -13,7 +13,16 @@ from llmproxy.provider_workers.adapters.vertex import Vertex
 
 ADAPTERS: dict[str, Adapter] = {
     adapter.name: adapter
-    for adapter in (OpenAI(), OpenAIResponses(), Anthropic(), Google(), Ollama(), Bedrock(), Cohere(), Vertex(Anthropic()))
+    for adapter in (
+        OpenAI(),
+        OpenAIResponses(),
+        Anthropic(),
+        Google(),
+        Ollama(),
+        Bedrock(),
+        Cohere(),
+        Vertex(Anthropic()),
+    )
 }
 
 DEMO = Demo()
