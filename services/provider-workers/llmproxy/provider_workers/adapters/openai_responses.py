@@ -48,10 +48,9 @@ from llmproxy.provider_workers.canonical import (
 )
 from llmproxy.provider_workers.natives.passing import FIELDS, HEADERS, VENDOR, WireError, api_url, one_line
 from llmproxy.provider_workers.natives.responses import (
-    Event as Terminal,
-)
-from llmproxy.provider_workers.natives.responses import (
     Incomplete,
+    Kind,
+    Passed,
     Reply,
     Responses,
     WireUsage,
@@ -60,9 +59,6 @@ from llmproxy.provider_workers.natives.responses import (
     error_of,
     finish_of,
     usage_of,
-)
-from llmproxy.provider_workers.natives.responses import (
-    Item as Kind,
 )
 from llmproxy.provider_workers.responses_answers import Logprob
 from llmproxy.provider_workers.sse import EventStream
@@ -167,7 +163,7 @@ EXTRA = msgspec.json.Decoder(Extra)
 ITEM = msgspec.json.Decoder(OutputItem)
 RESPONSE = msgspec.json.Decoder(Response)
 EVENT = msgspec.json.Decoder(Event)
-TERMINAL = msgspec.json.Decoder(Terminal)
+TERMINAL = msgspec.json.Decoder(Passed)
 ERROR = msgspec.json.Decoder(ErrorBody)
 
 

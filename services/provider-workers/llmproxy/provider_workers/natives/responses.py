@@ -64,7 +64,9 @@ class Incomplete(Struct, frozen=True):
     reason: str | None = None
 
 
-class Item(Struct, frozen=True):
+class Kind(Struct, frozen=True):
+    """What an output item is; what it says is nobody's business here."""
+
     type: str = ""
 
 
@@ -72,13 +74,13 @@ class Reply(Struct, frozen=True):
     """A Response, as far as it is read."""
 
     status: str | None = None
-    output: list[Item] | None = None
+    output: list[Kind] | None = None
     incomplete_details: Incomplete | None = None
     usage: WireUsage | None = None
     error: WireError | str | None = None
 
 
-class Event(Struct, frozen=True):
+class Passed(Struct, frozen=True):
     """Any event of a stream. Where `error` is one, its fields stand in it or beside it."""
 
     type: str = ""
@@ -91,7 +93,7 @@ class Event(Struct, frozen=True):
 
 
 REPLY = msgspec.json.Decoder(Reply)
-EVENT = msgspec.json.Decoder(Event)
+EVENT = msgspec.json.Decoder(Passed)
 
 
 class Responses(Passing):
@@ -154,7 +156,7 @@ def error_of(error: WireError | str | None) -> GatewayError:
     return vendor_error(VENDOR, status, {}, message=error.message or "", code=code, param=error.param or "")
 
 
-def error_event(event: Event) -> GatewayError:
+def error_event(event: Passed) -> GatewayError:
     beside = WireError(message=event.message, param=event.param, code=event.code)
     return error_of(beside if event.error is None else event.error)
 
