@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from calling_worker import KEY, WAIT_S, asking, attempt, endpoint, gateway, run
 from msgspec import Raw
 from scripted_upstream import (
     COMPLETION,
@@ -14,7 +13,6 @@ from scripted_upstream import (
     STREAM_END,
     STREAM_HEAD,
     USAGE,
-    Upstream,
     always,
     answer,
     delta,
@@ -22,119 +20,13 @@ from scripted_upstream import (
     upstream,
 )
 
-from llmproxy.common.bus import Bus
-from llmproxy.common.channels import OUTCOME, REQUEST_CALL
-from llmproxy.common.config import Config, Endpoint
-from llmproxy.common.envelope import INLINE_BYTES_MAX, Attempt, Envelope, Price
+from llmproxy.common.channels import REQUEST_CALL
+from llmproxy.common.config import Endpoint
+from llmproxy.common.envelope import INLINE_BYTES_MAX, Attempt, Envelope
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.frames import Data, End, Failure, Frame, Head
-from llmproxy.common.outcomes import Outcome
-from llmproxy.common.testing import FakeBroker, envelope, fake_bus
-from llmproxy.provider_workers.credentials import Credentials
-from llmproxy.provider_workers.settlement import Settlement
-from llmproxy.provider_workers.transport import Transport
-from llmproxy.provider_workers.work import Work, estimate, goes_on, pause_ms
-
-KEY = "sk-test-0123456789"
-WAIT_S = 5.0
-PRICE = Price(input=1_000_000_000, output=2_000_000_000)
-
-
-class Gateway:
-    """An edge and one worker on a fake wire."""
-
-    def __init__(self, edge: Bus, worker: Bus, work: Work) -> None:
-        self.edge, self.worker, self.work = edge, worker, work
-        self.packets: list[list[Frame]] = []
-        self.ended = asyncio.Event()
-        self.arrived = asyncio.Event()
-        self.outcomes: list[Outcome] = []
-        self.settled = asyncio.Event()
-
-    @property
-    def frames(self) -> list[Frame]:
-        return [frame for packet in self.packets for frame in packet]
-
-    @property
-    def last(self) -> Any:
-        return self.frames[-1]
-
-    @property
-    def text(self) -> bytes:
-        return b"|".join(bytes(frame.json) for frame in self.frames if isinstance(frame, Data))
-
-    def ask(self, asked: Envelope) -> None:
-        self.edge.expect(asked, self._receive)
-        self.edge.forward(REQUEST_CALL, asked, provider=asked.plan[0].provider if asked.plan else "openai")
-
-    async def answered(self, asked: Envelope) -> Any:
-        self.ask(asked)
-        await asyncio.wait_for(self.ended.wait(), WAIT_S)
-        return self.last
-
-    async def outcome(self, count: int = 1) -> list[Outcome]:
-        async with asyncio.timeout(WAIT_S):
-            while len(self.outcomes) < count:
-                self.settled.clear()
-                await self.settled.wait()
-        return self.outcomes
-
-    def _receive(self, frames: Any) -> None:
-        self.packets.append(list(frames))
-        self.arrived.set()
-        if isinstance(frames[-1], End | Failure):
-            self.ended.set()
-
-    def heard(self, batch: Any) -> None:
-        self.outcomes.extend(batch.outcomes)
-        self.settled.set()
-
-
-def attempt(name: str = "up", **fields: Any) -> Attempt:
-    return Attempt(**{"endpoint": name, "provider": "openai", "model": "gpt-4o", "price": PRICE, **fields})
-
-
-def asking(*plan: Attempt, **fields: Any) -> Envelope:
-    body = b'{"model":"mine","stream":%s,"messages":[{"role":"user","content":"hi"}]}' % (
-        b"true" if fields.get("stream") else b"false"
-    )
-    return envelope(**{"model": "mine", "plan": plan or (attempt(),), "body": Raw(body), **fields})
-
-
-@asynccontextmanager
-async def gateway(
-    endpoints: dict[str, Endpoint], *, providers: frozenset[str] = frozenset({"openai", "demo"}), demo_chunk_ms: int = 0
-) -> AsyncIterator[Gateway]:
-    broker = FakeBroker()
-    edge, worker = await fake_bus(broker, "edge"), await fake_bus(broker, "provider-workers")
-    transport, settlement = Transport(), Settlement(worker)
-    credentials = Credentials({"KEY": KEY})
-    work = Work(
-        worker, transport, settlement, credentials, providers=providers, demo_chunk_ms=demo_chunk_ms, random=lambda: 0.0
-    )
-    work.configure(Config(endpoints=endpoints))
-    for provider in providers:
-        await worker.serve(REQUEST_CALL, work, max_in_flight=64, provider=provider)
-    made = Gateway(edge, worker, work)
-    await edge.subscribe(OUTCOME, made.heard)
-    try:
-        yield made
-    finally:
-        await worker.drain(0.0)
-        await edge.drain(0.0)
-        await transport.close()
-
-
-def endpoint(served: Upstream, **fields: Any) -> Endpoint:
-    return Endpoint(**{"provider": "openai", "url": served.url, "key": "env:KEY", "models": ("*",), **fields})
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await scenario()
-
-    asyncio.run(bounded())
+from llmproxy.common.frames import Data, End, Failure, Head
+from llmproxy.common.testing import envelope, fake_bus
+from llmproxy.provider_workers.work import estimate, goes_on, pause_ms
 
 
 def test_a_whole_answer_is_one_packet_with_usage_and_cost() -> None:
@@ -543,7 +435,7 @@ def test_a_probe_of_the_path_is_answered_without_a_call() -> None:
     async def scenario() -> None:
         async with gateway({}) as asked:
             probe = envelope(api="probe", plan=())
-            asked.edge.expect(probe, asked._receive)
+            asked.edge.expect(probe, asked.receive)
             asked.edge.forward(REQUEST_CALL, probe, provider="demo")
             await asyncio.wait_for(asked.ended.wait(), WAIT_S)
             assert [type(frame) for frame in asked.frames] == [Head, End]
