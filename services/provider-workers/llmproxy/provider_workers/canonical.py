@@ -221,7 +221,7 @@ def decode_request(decoder: msgspec.json.Decoder[T], body: bytes, at: str = "") 
     except msgspec.ValidationError as error:
         found = _AT.match(str(error))
         what, path = (found["what"], found["path"]) if found else ("is not valid", "")
-        param = ".".join(filter(None, (at, (path or "").replace("[...]", "[]"))))
+        param = f"{at}.{path or ''}".strip(".").replace("[...]", "[]").replace(".[", "[")
         if what.startswith("Object missing required field"):
             name = what.partition("`")[2].rstrip("`")
             param = f"{param}.{name}" if param else name

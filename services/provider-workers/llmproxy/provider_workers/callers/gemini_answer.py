@@ -91,6 +91,7 @@ class PromptDetails(Struct, frozen=True):
 
 class CompletionDetails(Struct, frozen=True):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class CanonicalUsage(Struct, frozen=True):
@@ -141,7 +142,7 @@ def response(data: bytes, origin: Origin, *, thoughts: bool) -> bytes:
     if choices and all(is_blocked(choice) for choice in choices):
         found = {"promptFeedback": {"blockReason": "SAFETY"}}
     usage = answer.usage or CanonicalUsage()
-    found["usageMetadata"] = usage_metadata(usage_of(usage), usage.prompt_tokens_details)
+    found["usageMetadata"] = usage_metadata(usage_of(usage))
     return ENCODER.encode({**found, "modelVersion": answer.model or origin.model, "responseId": origin.id})
 
 
@@ -221,29 +222,37 @@ def logprobs(found: list[Token]) -> dict[str, Any]:
 
 
 def usage_of(usage: CanonicalUsage) -> Usage:
-    details = usage.prompt_tokens_details or PromptDetails()
-    reasoning = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else 0
+    prompt = usage.prompt_tokens_details or PromptDetails()
+    completion = usage.completion_tokens_details or CompletionDetails()
     return Usage(
         input=usage.prompt_tokens or 0,
         output=usage.completion_tokens or 0,
-        cache_read=details.cached_tokens or 0,
-        reasoning=reasoning or 0,
+        cache_read=prompt.cached_tokens or 0,
+        reasoning=completion.reasoning_tokens or 0,
+        audio_input=prompt.audio_tokens or 0,
+        audio_output=completion.audio_tokens or 0,
     )
 
 
-def usage_metadata(usage: Usage, details: PromptDetails | None = None) -> dict[str, Any]:
+def usage_metadata(usage: Usage) -> dict[str, Any]:
     """Google's way of counting: thoughts are outside the candidates', cached content is inside the prompt's."""
     thoughts = min(usage.reasoning, usage.output)
-    found: dict[str, Any] = {"promptTokenCount": usage.input, "candidatesTokenCount": usage.output - thoughts}
+    said = usage.output - thoughts
+    found: dict[str, Any] = {"promptTokenCount": usage.input, "candidatesTokenCount": said}
     if thoughts:
         found["thoughtsTokenCount"] = thoughts
     found["totalTokenCount"] = usage.input + usage.output
     if usage.cache_read:
         found["cachedContentTokenCount"] = usage.cache_read
-    if details is not None and details.audio_tokens:
-        text = {"modality": "TEXT", "tokenCount": max(usage.input - details.audio_tokens, 0)}
-        found["promptTokensDetails"] = [text, {"modality": "AUDIO", "tokenCount": details.audio_tokens}]
+    if usage.audio_input:
+        found["promptTokensDetails"] = modalities(usage.input, usage.audio_input)
+    if usage.audio_output:
+        found["candidatesTokensDetails"] = modalities(said, usage.audio_output)
     return found
+
+
+def modalities(total: int, audio: int) -> list[dict[str, Any]]:
+    return [{"modality": "TEXT", "tokenCount": max(total - audio, 0)}, {"modality": "AUDIO", "tokenCount": audio}]
 
 
 # --- Streams ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.callers.gemini_spelling import json_schema, respelled
-from llmproxy.provider_workers.canonical import ABSENT, ENCODER, UNREADABLE, decode_request, given, invalid
+from llmproxy.provider_workers.canonical import ABSENT, ENCODER, UNREADABLE, compact, decode_request, given, invalid
 from llmproxy.provider_workers.gemini_requests import BUDGETS, LEVELS, MIME_TYPES
 
 STORE_HOST = "generativelanguage.googleapis.com"  # Whose files only Google can read.
@@ -90,6 +90,24 @@ class Declaration(Camel, frozen=True):
     behavior: str | None = None
 
 
+class Tool(Camel, frozen=True):
+    function_declarations: list[Declaration] | None = None
+    code_execution: Raw = ABSENT
+    computer_use: Raw = ABSENT
+    enterprise_web_search: Raw = ABSENT
+    file_search: Raw = ABSENT
+    google_maps: Raw = ABSENT
+    google_search: Raw = ABSENT
+    google_search_retrieval: Raw = ABSENT
+    mcp_servers: Raw = ABSENT
+    retrieval: Raw = ABSENT
+    url_context: Raw = ABSENT
+
+
+GOOGLES = tuple(name for name in Tool.__struct_fields__ if name != "function_declarations")
+"""What Google runs itself."""
+
+
 class Calling(Camel, frozen=True):
     mode: str | None = None
     allowed_function_names: list[str] | None = None
@@ -131,7 +149,7 @@ class Generation(Camel, frozen=True):
 class Body(Camel, frozen=True):
     contents: list[Content] | Content
     system_instruction: Content | str | None = None
-    tools: list[dict[str, Raw]] | None = None
+    tools: list[Tool] | None = None
     tool_config: ToolConfig | None = None
     generation_config: Generation | None = None
     safety_settings: Raw = ABSENT
@@ -144,7 +162,6 @@ class Body(Camel, frozen=True):
 
 BODY = msgspec.json.Decoder(Body)
 ANY = msgspec.json.Decoder(Any)
-DECLARATIONS = msgspec.json.Decoder(list[Declaration])
 OBJECT = msgspec.json.Decoder(dict[str, Raw])
 TEXT = msgspec.json.Decoder(str)
 
@@ -257,17 +274,16 @@ def effort(thinking: Thinking) -> str | None:
 # --- Tools ------------------------------------------------------------------------------------------------------------
 
 
-def declarations(tools: list[dict[str, Raw]], dropped: list[str]) -> list[dict[str, Any]]:
+def declarations(tools: list[Tool], dropped: list[str]) -> list[dict[str, Any]]:
     found = []
     for index, tool in enumerate(tools):
-        for name, value in tool.items():
-            if name != "functionDeclarations":
-                if is_said(value):
-                    raise refused(f"tools[{index}].{name}", "only Google runs it; declare a function of your own")
-                continue
-            declared: list[Declaration] = decode_request(DECLARATIONS, value, f"tools[{index}].functionDeclarations")
-            for number, one in enumerate(declared):
-                found.append(declaration(one, f"tools[{index}].functionDeclarations[{number}]", dropped))
+        for name in GOOGLES:
+            if given(getattr(tool, name)):
+                raise refused(
+                    f"tools[{index}].{camel_name(name)}", "only Google runs it; declare a function of your own"
+                )
+        for number, one in enumerate(tool.function_declarations or []):
+            found.append(declaration(one, f"tools[{index}].functionDeclarations[{number}]", dropped))
     return found
 
 
@@ -447,7 +463,7 @@ def unsealed(signature: str) -> tuple[bytes, str]:
 
 
 def tool_call(call: FunctionCall, signature: str | None, calls: CallIds) -> dict[str, Any]:
-    arguments = bytes(call.args).decode() if given(call.args) else "{}"
+    arguments = compact(call.args) if given(call.args) else "{}"
     function = {"name": call.name, "arguments": arguments}
     made: dict[str, Any] = {"id": calls.call(call), "type": "function", "function": function}
     return {**made, "extra_content": extra_content(signature)} if signature else made
@@ -528,4 +544,4 @@ def result_of(response: Raw, at: str) -> tuple[str, bool]:
         for name in ("result", "output", "error"):
             if bytes(fields.get(name, b""))[:1] == b'"':
                 return TEXT.decode(fields[name]), name == "error"
-    return msgspec.json.format(bytes(response), indent=-1).decode(), False
+    return compact(response), False

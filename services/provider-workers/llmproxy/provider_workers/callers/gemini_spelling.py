@@ -69,6 +69,8 @@ def json_schema(schema: Any, at: str, depth: int = 0) -> Any:
                 made["examples"] = [value]
             case "nullable" | "propertyOrdering":
                 pass
+            case "format" if value == "enum":
+                pass  # Google's mark of what `enum` says already.
             case _ if name in NUMBERS and isinstance(value, str) and value.isdigit():
                 made[name] = int(value)  # 64-bit integers are texts in protobuf's JSON.
             case _:
