@@ -75,6 +75,9 @@ class Renewed(Generic[T]):
         except GatewayError as error:
             self._pause(error.code, error.message)
         else:
+            if fetched.lifetime_s <= 0:
+                self._pause("provider_unauthorized", "the credential that was fetched had run out already")
+                return
             now, lifetime_s = self._now(), min(fetched.lifetime_s, LIFETIME_S_MAX)
             self._value, self._fetched_at = fetched.value, now
             # Of what is good for less than the margin, the time that it has is used.
