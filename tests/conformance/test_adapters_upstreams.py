@@ -9,20 +9,16 @@ from typing import Any
 import aiohttp
 import pytest
 from openai.types.chat import ChatCompletion
-from upstreams import VENDORS, Behaviour, Upstream, running
+from upstreams import MODELS, VENDORS, Behaviour, Upstream, running
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import Capability, Origin, Target
 
-MODEL = {
-    "openai": "gpt-5",
-    "openai-responses": "gpt-5",
-    "anthropic": "claude-opus-4-6",
-    "google": "gemini-3-pro",
-    "ollama": "qwen3",
-}
+PATH = {
+    "vertex": "/v1/projects/fake-project/locations/europe-west1"
+}  # What an endpoint's address has besides its host.
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "Weather", "parameters": SCHEMA}}]
 PROVIDERS = sorted(ADAPTERS.keys() & VENDORS.keys())
@@ -40,7 +36,7 @@ class Outcome:
 
 def credentials(provider: str, key: str) -> dict[str, str]:
     match ADAPTERS[provider].credential:
-        case "bearer":
+        case "bearer" | "sigv4":  # Bedrock takes a key of its own, too.
             return {"authorization": f"Bearer {key}"}
         case "none":
             return {}
@@ -53,7 +49,7 @@ async def call(provider: str, url: str, body: dict[str, Any], *, stream: bool, k
     adapter = ADAPTERS[provider]
     request = adapter.request(
         json.dumps({"model": "m", **body, "stream": stream}).encode(),
-        Target(model=MODEL[provider], url=url, stream=stream),
+        Target(model=MODELS[provider], url=url + PATH.get(provider, ""), stream=stream),
     )
     origin = Origin(id="0198c0de-0000-7000-8000-000000000001", model="m", created=1700000000)
     headers = {**dict(request.headers), **credentials(provider, key)}
@@ -299,14 +295,15 @@ def test_the_fake_refuses_what_the_vendor_would(provider: str) -> None:
 
     async def scenario(upstream: Upstream, url: str) -> None:
         adapter = ADAPTERS[provider]
-        made = adapter.request(json.dumps({"model": "m", **said()}).encode(), Target(model=MODEL[provider], url=url))
+        target = Target(model=MODELS[provider], url=url + PATH.get(provider, ""))
+        made = adapter.request(json.dumps({"model": "m", **said()}).encode(), target)
         body = json.loads(made.body)
         wrong = {**body, "no_such_field": 1}, {**body, "messages": 5, "contents": 5}, {"model": "m"}
         async with aiohttp.ClientSession() as session:
             for one in wrong:
                 headers = {**dict(made.headers), **credentials(provider, "upstream-key")}
                 async with session.post(made.url, headers=headers, json=one) as response:
-                    assert response.status == 400, one
+                    assert response.status in (400, 422), one
                     assert adapter.error(400, {}, await response.read()).code == "provider_rejected"
 
     against(provider, scenario)

@@ -346,6 +346,7 @@ class Converse:
             tools=tuple(Tool(one.tool_spec.name, one.tool_spec.input_schema.json) for one in tools if one.tool_spec),
             tool_choice=choice.tool.name if choice.tool else "required" if choice.any is not None else "auto",
             json_schema=json.loads(schema) if isinstance(schema, str) else schema,
+            json_mode=any("JSON object" in (block.text or "") for block in request.system or []),
             reasoning=thinking.get("type") in ("enabled", "adaptive") or "reasoning_effort" in extra,
         )
 

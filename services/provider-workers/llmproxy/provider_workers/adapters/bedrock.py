@@ -100,7 +100,7 @@ FINISH_REASONS: dict[str, Finish] = {
 }
 
 # Exceptions say more than their statuses, and inside a stream there is no status. 424 is a model that failed, not the
-# caller's mistake; AWS answers 400 to a clock or a token that is too old.
+# caller's mistake; AWS answers 400 to a clock or a token that is too old. What is not here has its status.
 STATUS_OF_TYPE = {
     "accessdeniedexception": 403,
     "expiredtokenexception": 403,
@@ -108,7 +108,6 @@ STATUS_OF_TYPE = {
     "invalidsignatureexception": 403,
     "missingauthenticationtokenexception": 403,
     "unrecognizedclientexception": 403,
-    "internalserverexception": 500,
     "modelerrorexception": 502,
     "modelstreamerrorexception": 502,
     "modelnotreadyexception": 503,
