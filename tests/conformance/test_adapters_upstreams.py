@@ -16,6 +16,7 @@ from llmproxy.common.frames import Usage
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import Capability, Origin, Target
 
+MODEL = {**MODELS, "openai-responses": MODELS["openai"]}
 PATH = {
     "vertex": "/v1/projects/fake-project/locations/europe-west1"
 }  # What an endpoint's address has besides its host.
@@ -49,7 +50,7 @@ async def call(provider: str, url: str, body: dict[str, Any], *, stream: bool, k
     adapter = ADAPTERS[provider]
     request = adapter.request(
         json.dumps({"model": "m", **body, "stream": stream}).encode(),
-        Target(model=MODELS[provider], url=url + PATH.get(provider, ""), stream=stream),
+        Target(model=MODEL[provider], url=url + PATH.get(provider, ""), stream=stream),
     )
     origin = Origin(id="0198c0de-0000-7000-8000-000000000001", model="m", created=1700000000)
     headers = {**dict(request.headers), **credentials(provider, key)}
@@ -295,7 +296,7 @@ def test_the_fake_refuses_what_the_vendor_would(provider: str) -> None:
 
     async def scenario(upstream: Upstream, url: str) -> None:
         adapter = ADAPTERS[provider]
-        target = Target(model=MODELS[provider], url=url + PATH.get(provider, ""))
+        target = Target(model=MODEL[provider], url=url + PATH.get(provider, ""))
         made = adapter.request(json.dumps({"model": "m", **said()}).encode(), target)
         body = json.loads(made.body)
         wrong = {**body, "no_such_field": 1}, {**body, "messages": 5, "contents": 5}, {"model": "m"}
