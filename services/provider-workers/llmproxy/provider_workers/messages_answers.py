@@ -12,7 +12,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.canonical import ABSENT, ENCODER, UNREADABLE, call_id, decode_vendor, given, tokens
+from llmproxy.provider_workers.canonical import ABSENT, ENCODER, UNREADABLE, call_id, decode_vendor, given
+from llmproxy.provider_workers.canonical_answers import Counts, Function, usage_of
 from llmproxy.provider_workers.carried import Carried, pack
 from llmproxy.provider_workers.wire import Origin
 
@@ -28,11 +29,6 @@ STOP_REASONS = {
 UNPARSED = "INVALID_JSON"  # Where the vendor's guide puts arguments that are not an object, so that they are not lost.
 
 # --- What a canonical answer says -------------------------------------------------------------------------------------
-
-
-class Function(Struct, frozen=True):
-    name: str | None = None
-    arguments: str | None = None
 
 
 class Call(Struct, frozen=True):
@@ -66,22 +62,6 @@ class Choice(Struct, frozen=True):
     stop_reason: Raw = ABSENT  # vLLM: the stop sequence that was met.
 
 
-class PromptDetails(Struct, frozen=True):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class CompletionDetails(Struct, frozen=True):
-    reasoning_tokens: int | None = None
-
-
-class Counts(Struct, frozen=True):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-
-
 class Completion(Struct, frozen=True):
     model: str | None = None
     choices: list[Choice] | None = None
@@ -97,19 +77,6 @@ class Thinking(Struct, frozen=True):
 COMPLETION = msgspec.json.Decoder(Completion)
 THINKING = msgspec.json.Decoder(Thinking)
 OBJECT = msgspec.json.Decoder(dict[str, Raw])
-
-
-def usage_of(counts: Counts | None) -> Usage:
-    if counts is None:
-        return Usage()
-    prompt, completion = counts.prompt_tokens_details, counts.completion_tokens_details
-    return Usage(
-        input=tokens(counts.prompt_tokens),
-        output=tokens(counts.completion_tokens),
-        cache_read=tokens(prompt.cached_tokens) if prompt else 0,
-        cache_write=tokens(prompt.cache_write_tokens) if prompt else 0,
-        reasoning=tokens(completion.reasoning_tokens) if completion else 0,
-    )
 
 
 # --- What a message says ----------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.canonical import ABSENT, ENCODER, call_id, decode_vendor, given, tokens
+from llmproxy.provider_workers.canonical import ABSENT, ENCODER, call_id, decode_vendor, given
+from llmproxy.provider_workers.canonical_answers import Counts, Function, Logprob, Logprobs, TopLogprob, usage_of
 from llmproxy.provider_workers.carried import Carried, pack
 from llmproxy.provider_workers.wire import Origin
 
@@ -29,11 +30,6 @@ EMPTY_LIST, EMPTY_OBJECT = Raw(b"[]"), Raw(b"{}")
 
 
 # --- What a canonical answer says -------------------------------------------------------------------------------------
-
-
-class Function(Struct, frozen=True):
-    name: str | None = None
-    arguments: str | None = None
 
 
 class Call(Struct, frozen=True):
@@ -68,23 +64,6 @@ class Said(Struct, frozen=True):
     extra_content: Raw = ABSENT
 
 
-class TopLogprob(Struct, frozen=True):
-    token: str
-    logprob: float
-    bytes: list[int] | None = None
-
-
-class Logprob(Struct, frozen=True):
-    token: str
-    logprob: float
-    bytes: list[int] | None = None
-    top_logprobs: list[TopLogprob] | None = None
-
-
-class Logprobs(Struct, frozen=True):
-    content: list[Logprob] | None = None
-
-
 class Choice(Struct, frozen=True):
     index: int = 0
     message: Said | None = None
@@ -93,45 +72,15 @@ class Choice(Struct, frozen=True):
     finish_reason: str | None = None
 
 
-class PromptDetails(Struct, frozen=True):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class CompletionDetails(Struct, frozen=True):
-    reasoning_tokens: int | None = None
-
-
-class CanonicalUsage(Struct, frozen=True):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-
-
 class Canonical(Struct, frozen=True):
     """A chat.completion or one of its chunks."""
 
     choices: list[Choice] | None = None
-    usage: CanonicalUsage | None = None
+    usage: Counts | None = None
     service_tier: str | None = None
 
 
 CANONICAL = msgspec.json.Decoder(Canonical)
-
-
-def usage_of(said: CanonicalUsage | None) -> Usage:
-    if said is None:
-        return Usage()
-    details = said.prompt_tokens_details or PromptDetails()
-    thought = said.completion_tokens_details or CompletionDetails()
-    return Usage(
-        input=tokens(said.prompt_tokens),
-        output=tokens(said.completion_tokens),
-        cache_read=tokens(details.cached_tokens),
-        cache_write=tokens(details.cache_write_tokens),
-        reasoning=tokens(thought.reasoning_tokens),
-    )
 
 
 # --- What the caller is told ------------------------------------------------------------------------------------------

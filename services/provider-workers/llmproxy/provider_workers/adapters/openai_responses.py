@@ -46,6 +46,7 @@ from llmproxy.provider_workers.canonical import (
     tool_choice,
     unsupported,
 )
+from llmproxy.provider_workers.canonical_answers import Logprob
 from llmproxy.provider_workers.natives.passing import FIELDS, HEADERS, VENDOR, WireError, api_url, one_line
 from llmproxy.provider_workers.natives.responses import (
     Incomplete,
@@ -60,7 +61,6 @@ from llmproxy.provider_workers.natives.responses import (
     finish_of,
     usage_of,
 )
-from llmproxy.provider_workers.responses_answers import Logprob
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error

@@ -13,6 +13,7 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
 from llmproxy.provider_workers.callers.caller import Asked, Events
 from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE, UsageOut, decode_request, invalid, usage_out
+from llmproxy.provider_workers.canonical_answers import Logprob, Logprobs
 from llmproxy.provider_workers.wire import Origin
 
 READ = frozenset({"prompt", "suffix", "echo", "best_of", "logprobs"})
@@ -41,21 +42,6 @@ class Request(Struct, frozen=True, kw_only=True):
     n: int | None = None
     best_of: int | None = None
     logprobs: int | None = None
-
-
-class TopToken(Struct, frozen=True):
-    token: str
-    logprob: float
-
-
-class Token(Struct, frozen=True):
-    token: str
-    logprob: float
-    top_logprobs: list[TopToken] | None = None
-
-
-class Logprobs(Struct, frozen=True):
-    content: list[Token] | None = None
 
 
 class Message(Struct, frozen=True):
@@ -209,7 +195,7 @@ def choice_out(choice: Choice, said: Message, before: str, finish: str | None, o
     )
 
 
-def logprobs_out(tokens: list[Token], offset: int) -> LogprobsOut:
+def logprobs_out(tokens: list[Logprob], offset: int) -> LogprobsOut:
     """`offset` is where the first token begins in the choice's text."""
     offsets = []
     for one in tokens:

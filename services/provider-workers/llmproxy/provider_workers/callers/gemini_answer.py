@@ -9,6 +9,13 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
 from llmproxy.provider_workers.callers.gemini_request import REDACTED, SIGNED, sealed
 from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE
+from llmproxy.provider_workers.canonical_answers import (
+    Counts,
+    Function,
+    Logprob,
+    Logprobs,
+    usage_of,
+)
 from llmproxy.provider_workers.wire import Origin
 
 FINISH_REASONS = {
@@ -30,11 +37,6 @@ class Extra(Struct, frozen=True):
     google: Signature = Signature()
 
 
-class Function(Struct, frozen=True):
-    name: str | None = None
-    arguments: str | None = None
-
-
 class Call(Struct, frozen=True):
     index: int = 0
     id: str | None = None
@@ -47,21 +49,6 @@ class Thinking(Struct, frozen=True):
     thinking: str = ""
     signature: str = ""
     data: str = ""
-
-
-class TopToken(Struct, frozen=True):
-    token: str
-    logprob: float
-
-
-class Token(Struct, frozen=True):
-    token: str
-    logprob: float
-    top_logprobs: list[TopToken] | None = None
-
-
-class Logprobs(Struct, frozen=True):
-    content: list[Token] | None = None
 
 
 class Message(Struct, frozen=True):
@@ -84,27 +71,10 @@ class Choice(Struct, frozen=True):
     finish_reason: str | None = None
 
 
-class PromptDetails(Struct, frozen=True):
-    cached_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
-class CompletionDetails(Struct, frozen=True):
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
-class CanonicalUsage(Struct, frozen=True):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-
-
 class Answer(Struct, frozen=True):
     choices: list[Choice] | None = None
     model: str | None = None
-    usage: CanonicalUsage | None = None
+    usage: Counts | None = None
 
 
 class CallOut(Struct, frozen=True, kw_only=True):
@@ -141,8 +111,7 @@ def response(data: bytes, origin: Origin, *, thoughts: bool) -> bytes:
     found: dict[str, Any] = {"candidates": [candidate(choice, thoughts) for choice in choices]}
     if choices and all(is_blocked(choice) for choice in choices):
         found = {"promptFeedback": {"blockReason": "SAFETY"}}
-    usage = answer.usage or CanonicalUsage()
-    found["usageMetadata"] = usage_metadata(usage_of(usage))
+    found["usageMetadata"] = usage_metadata(usage_of(answer.usage))
     return ENCODER.encode({**found, "modelVersion": answer.model or origin.model, "responseId": origin.id})
 
 
@@ -209,7 +178,7 @@ def finish_of(reason: str, *, is_refusal: bool) -> str:
     return "SAFETY" if is_refusal and reason == "stop" else FINISH_REASONS.get(reason, "OTHER")
 
 
-def logprobs(found: list[Token]) -> dict[str, Any]:
+def logprobs(found: list[Logprob]) -> dict[str, Any]:
     chosen = [{"token": one.token, "logProbability": one.logprob} for one in found]
     top = [
         {"candidates": [{"token": other.token, "logProbability": other.logprob} for other in one.top_logprobs or []]}
@@ -219,19 +188,6 @@ def logprobs(found: list[Token]) -> dict[str, Any]:
     if any(one.top_logprobs for one in found):
         result["topCandidates"] = top
     return {"avgLogprobs": sum(one.logprob for one in found) / len(found), "logprobsResult": result}
-
-
-def usage_of(usage: CanonicalUsage) -> Usage:
-    prompt = usage.prompt_tokens_details or PromptDetails()
-    completion = usage.completion_tokens_details or CompletionDetails()
-    return Usage(
-        input=usage.prompt_tokens or 0,
-        output=usage.completion_tokens or 0,
-        cache_read=prompt.cached_tokens or 0,
-        reasoning=completion.reasoning_tokens or 0,
-        audio_input=prompt.audio_tokens or 0,
-        audio_output=completion.audio_tokens or 0,
-    )
 
 
 def usage_metadata(usage: Usage) -> dict[str, Any]:
@@ -281,7 +237,7 @@ class Candidate:
         self.is_refusal = False
         self.said = False  # Anything that a caller saw.
         self.shown = False  # Thoughts that went out before their signature.
-        self.tokens: list[Token] = []
+        self.tokens: list[Logprob] = []
 
 
 class Events:
