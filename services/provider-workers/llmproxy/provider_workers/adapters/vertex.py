@@ -35,7 +35,8 @@ from llmproxy.provider_workers.natives.passing import whole
 
 VENDOR = "Vertex AI"
 URL = "https://aiplatform.googleapis.com/v1"  # For API keys; projects have their region's (`places.py`).
-ANTHROPIC_VERSION = Raw(b'"vertex-2023-10-16"')  # In the body here, and not in a header.
+FIRST_VERSION = "2023-06-01"
+ANTHROPIC_VERSION = "vertex-2023-10-16"  # The first version's name here.
 FIELDS = msgspec.json.Decoder(dict[str, Raw])
 GOOGLE, ANTHROPIC = "google", "anthropic"
 
@@ -163,9 +164,12 @@ class Embeddings:
 
 
 def moved(request: HttpRequest, target: Target) -> HttpRequest:
+    """The same with the model in the address and the version in the body, where a later version has its own name."""
     fields = FIELDS.decode(request.body)
     fields.pop("model", None)
-    body = msgspec.json.encode({"anthropic_version": ANTHROPIC_VERSION, **fields})
+    said = dict(request.headers).get("anthropic-version", FIRST_VERSION)
+    version = ANTHROPIC_VERSION if said == FIRST_VERSION else said
+    body = msgspec.json.encode({"anthropic_version": version, **fields})
     headers = tuple(header for header in request.headers if header[0] != "anthropic-version")
     url = claude_url(target.url or URL, target.model, target.stream)
     return replace(request, url=url, headers=headers, body=body)
