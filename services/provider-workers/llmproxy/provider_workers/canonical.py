@@ -278,7 +278,7 @@ def text(message: Message, index: int, vendor: str) -> str:
 def unheard(chat: Chat) -> list[str]:
     """Hints that most vendors have no place for: they make an answer cheaper or sharper, not another one."""
     found = set()
-    for part in (part for message in chat.messages for part in message.content or () if isinstance(part, Part)):
+    for part in (part for message in chat.messages if isinstance(message.content, list) for part in message.content):
         if given(part.cache_control):
             found.add("cache_control")
         if isinstance(part.image_url, ImageUrl) and part.image_url.detail not in (None, "auto"):

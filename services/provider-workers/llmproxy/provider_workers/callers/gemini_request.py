@@ -365,6 +365,17 @@ def system_text(content: Content | str | None) -> str:
 
 
 def check(part: Part, at: str, dropped: list[str]) -> None:
+    rare = (
+        part.executable_code,
+        part.code_execution_result,
+        part.tool_call,
+        part.tool_response,
+        part.video_metadata,
+        part.media_resolution,
+        part.part_metadata,
+    )
+    if rare.count(ABSENT) == len(rare):  # Nearly always; the rest of this function is slow.
+        return
     for name in ("executable_code", "code_execution_result", "tool_call", "tool_response", "video_metadata"):
         if given(getattr(part, name)):
             raise refused(f"{at}.{camel_name(name)}", "only Google's models have it")
