@@ -2,25 +2,60 @@
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from upstreams import KEY, MODELS, VENDORS, Behaviour, Upstream, running
 
 from llmproxy.provider_workers.adapters import ADAPTERS
 
-SERVED_BY = {"openai-responses": "openai"}
-"""Families that are another way to speak to the same vendor -> that vendor."""
-
 KEY_VARIABLE = "FAKE_PROVIDERS_KEY"
-FAMILIES = sorted(name for name in ADAPTERS if SERVED_BY.get(name, name) in VENDORS)
+ENVIRONMENT = {KEY_VARIABLE: KEY}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of the matrix: a provider of the configuration, the fake that it calls, and as which model."""
+
+    provider: str
+    vendor: str = ""
+    model: str = ""
+    shown: Mapping[str, Any] = field(default_factory=lambda: {"key": f"env:{KEY_VARIABLE}"})  # How it presents its key.
+
+
+SIGNED = {"kind": "sigv4", "access_key_id": f"env:{KEY_VARIABLE}", "secret_access_key": f"env:{KEY_VARIABLE}"}
+TOKEN = {"auth": {"kind": "bearer", "key": f"env:{KEY_VARIABLE}"}}
+
+SPECIAL = {
+    "openai-responses": Family("openai-responses", vendor="openai"),
+    "ollama": Family("ollama", shown={}),
+    "vllm": Family("vllm", shown={}),
+    "bedrock": Family("bedrock", shown={"region": "us-east-1", "auth": SIGNED}),
+    "vertex": Family("vertex", shown=TOKEN),
+    "vertex-claude": Family("vertex", model="claude-opus-4-6", shown=TOKEN),
+}
+FAMILIES: dict[str, Family] = {
+    name: SPECIAL.get(name, Family(name))
+    for name in sorted({*ADAPTERS, *SPECIAL})
+    if SPECIAL.get(name, Family(name)).provider in ADAPTERS
+}
+
+
+def vendor_of(name: str) -> str:
+    return FAMILIES[name].vendor or FAMILIES[name].provider
+
+
+def model_of(name: str) -> str:
+    return FAMILIES[name].model or MODELS[vendor_of(name)]
 
 
 class Fakes:
     """One fake per family, so that a test can change the behaviour of one."""
 
     def __init__(self) -> None:
-        self.upstreams = {name: Upstream(VENDORS[SERVED_BY.get(name, name)]) for name in FAMILIES}
+        self.upstreams = {name: Upstream(VENDORS[vendor_of(name)]) for name in FAMILIES}
         self.urls: dict[str, str] = {}
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -55,18 +90,11 @@ def configuration(fakes: Fakes) -> dict[str, Any]:
     endpoints: dict[str, Any] = {}
     for name, upstream in fakes.upstreams.items():
         endpoints[name] = {
-            "provider": name,
+            "provider": FAMILIES[name].provider,
             "url": fakes.urls[name] + upstream.vendor.base,
             "models": [model_of(name)],
-            **({"key": f"env:{KEY_VARIABLE}"} if upstream.key else {}),
+            **FAMILIES[name].shown,
         }
     groups = {name: {"targets": [{"endpoint": name, "model": model_of(name)}]} for name in fakes.upstreams}
     # The suite makes every family fail again and again: circuits that open would refuse what comes next.
     return {"endpoints": endpoints, "groups": groups, "routing": {"breaker": {"failures": 100_000}}}
-
-
-def model_of(family: str) -> str:
-    return MODELS[SERVED_BY.get(family, family)]
-
-
-ENVIRONMENT = {KEY_VARIABLE: KEY}

@@ -35,7 +35,7 @@ from llmproxy.fakes.vendor import Body, Operation, Whole, as_json, bearer, check
 
 PATH = re.compile(r"/model/(?P<model>[^/]+(?:/[^/]+)*)/(?P<method>converse|converse-stream|invoke)")
 SIGV4 = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=(?P<id>\w+)/(?P<scope>(?P<date>\d{8})/(?P<region>[a-z0-9-]+)/bedrock/aws4_request), ?"
+    r"AWS4-HMAC-SHA256 Credential=(?P<id>[^/ ]+)/(?P<scope>(?P<date>\d{8})/(?P<region>[a-z0-9-]+)/bedrock/aws4_request), ?"
     r"SignedHeaders=(?P<headers>[a-z0-9;-]+), ?Signature=(?P<signature>[0-9a-f]{64})"
 )
 TOOL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
