@@ -268,7 +268,7 @@ def response_stream(stream: Iterable[Any]) -> Said:
     assert numbers == sorted(set(numbers)), numbers
     said = response_answer(final)
     assert said.text == text
-    assert [json.loads(one) for _, one in sorted(arguments.items())] == [call[2] for call in said.calls if call[2]]
+    assert [json.loads(one) for _, one in sorted(arguments.items())] == [call[2] for call in said.calls]
     said.pieces = pieces
     return said
 

@@ -213,7 +213,7 @@ def turn_of(message: Message) -> Turn:
                 ToolUse(one.id, one.function.name, json.loads(one.function.arguments or "{}"))
                 for one in message.tool_calls or []
             )
-            return Turn("assistant", text, tuple(calls))
+            return Turn("assistant", text or message.tool_plan or "", tuple(calls))
         case ToolMessage():
             return Turn("user", results=(ToolResult(message.tool_call_id, "", text),))
     images = (
@@ -264,12 +264,12 @@ class Chat:
     def answer(self, script: Script, asked: Asked) -> Body:
         message: dict[str, Any] = {"role": "assistant"}
         content = [{"type": "thinking", "thinking": script.reasoning}] if script.reasoning else []
-        if script.text:
+        if script.text and not script.calls:
             content.append({"type": "text", "text": script.text})
         if content:
             message["content"] = content
         if script.calls:
-            message["tool_plan"] = "I will use the tools."
+            message["tool_plan"] = script.text  # What is said before tools are called stands apart.
             message["tool_calls"] = [call_of(call, json.dumps(call.arguments)) for call in script.calls]
         return as_json(
             {"id": "fake", "message": message, "finish_reason": finish_of(script), "usage": usage_of(script)}
@@ -278,7 +278,10 @@ class Chat:
     def events(self, script: Script, asked: Asked) -> list[bytes]:
         found: list[dict[str, Any]] = [{"type": "message-start", "id": "fake", "delta": {"message": message_head()}}]
         index = 0
-        for kind, pieces in (("thinking", split(script.reasoning)), ("text", list(script.pieces))):
+        for kind, pieces in (
+            ("thinking", split(script.reasoning)),
+            ("text", [] if script.calls else list(script.pieces)),
+        ):
             if not pieces:
                 continue
             found.append(
@@ -291,10 +294,7 @@ class Chat:
             found.append({"type": "content-end", "index": index})
             index += 1
         if script.calls:
-            found += [
-                {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": word}}}
-                for word in ("I will", " use the tools.")
-            ]
+            found += [{"type": "tool-plan-delta", "delta": {"message": {"tool_plan": one}}} for one in script.pieces]
         for number, call in enumerate(script.calls):
             at = {"index": number}
             found.append({"type": "tool-call-start", **at, "delta": {"message": {"tool_calls": call_of(call, "")}}})
