@@ -12,6 +12,8 @@ from typing import Any
 from e2e.clients import Tool
 from upstreams import Asked, Saying
 
+from llmproxy.fakes.conversation import ToolResult, ToolUse, Turn
+
 TURNS = 20
 ITEMS = ("bolts", "nuts", "gears ⚙", 'wire "1.5 mm²"')
 TASK = "Keep the store until nothing is left to do."
@@ -82,8 +84,6 @@ def number_of(asked: Asked) -> int:
 
 def expected() -> tuple[dict[str, Any], str]:
     """The final state and the last words, of an agent that talks to the mind directly."""
-    from llmproxy.fakes.conversation import ToolResult, ToolUse, Turn
-
     store, turns, number = Store(), [Turn("user", TASK)], 0
     while True:
         saying = mind(Asked(turns=tuple(turns)))

@@ -30,7 +30,8 @@ provider refuses. The test fails when this page is not what it found.
 """
 
 NOTES = """\
-`openai`, `azure`: chat completions hide the thoughts; there `reasoning` says that effort and its tokens are understood.
+`reasoning` of `openai`, `openai-responses` and `azure`: chat completions do not show the thoughts, and the Responses API
+shows a summary to who asks for one; where there are none, the cell says that the effort is understood.
 """
 
 

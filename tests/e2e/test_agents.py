@@ -1,37 +1,34 @@
 """An agent of twenty turns with parallel tools, streamed, written with each package: over every family the same final state."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from e2e.agent_world import TASK, TOOLS, TURNS, Store, expected, mind
-from e2e.clients import CLIENTS, Client, Wish
-from e2e.families import ENVIRONMENT, FAMILIES, Fakes, configuration
+from e2e.clients import CLIENTS, Chat, Client, Messages, Wish
+from e2e.families import FAMILIES, Fakes
 from gateway import Gateway
+from upstreams import Asked
 
+from llmproxy.fakes.conversation import ToolResult, ToolUse, Turn
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import Capability
 
 WISH = Wish(stream=True, tools=TOOLS)
 
 
-@pytest.fixture(scope="module")
-def fakes() -> Iterator[Fakes]:
-    with Fakes() as serving:
-        yield serving
+EVERY = (Chat, Messages)
+SOME = ("anthropic", "google", "openai")  # What the other packages add is on their own side; it shows with any family.
+PAIRS = [(kind, family) for kind in CLIENTS for family in (FAMILIES if kind in EVERY else SOME)]
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, fakes: Fakes) -> Iterator[Gateway]:
-    folder = tmp_path_factory.mktemp("agents")
-    with Gateway(folder, configuration(fakes), environment=ENVIRONMENT) as started:
-        yield started
-
-
-@pytest.fixture(scope="module", params=CLIENTS, ids=[kind.name for kind in CLIENTS])
-def client(request: pytest.FixtureRequest, gateway: Gateway) -> Iterator[Client]:
-    made = request.param(gateway.url, gateway.key)
+def clients(families: Gateway) -> Iterator[dict[type[Any], Client]]:
+    made = {kind: kind(families.url, families.key) for kind in CLIENTS}
     yield made
-    made.close()
+    for client in made.values():
+        client.close()
 
 
 def keep(client: Client, family: str, store: Store) -> str:
@@ -47,13 +44,15 @@ def keep(client: Client, family: str, store: Store) -> str:
     raise AssertionError(f"still at work after {TURNS} turns")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_an_agent_ends_in_the_same_state(client: Client, family: str, fakes: Fakes) -> None:
+@pytest.mark.parametrize(("kind", "family"), PAIRS, ids=[f"{kind.name}-{family}" for kind, family in PAIRS])
+def test_an_agent_ends_in_the_same_state(
+    kind: type[Any], family: str, clients: dict[type[Any], Client], fakes: Fakes
+) -> None:
     if Capability.PARALLEL_TOOLS not in ADAPTERS[FAMILIES[family].provider].capabilities:
         pytest.skip(f"{family} declares that it has no {Capability.PARALLEL_TOOLS}")
     upstream = fakes.behave(family, mind=mind)
     store = Store()
-    last = keep(client, family, store)
+    last = keep(clients[kind], family, store)
     state, words = expected()
     assert store.state == state
     assert last == words
@@ -62,12 +61,6 @@ def test_an_agent_ends_in_the_same_state(client: Client, family: str, fakes: Fak
 
 def test_the_mind_notices_what_is_lost() -> None:
     """A judge that notices nothing proves nothing."""
-    from dataclasses import replace
-
-    from upstreams import Asked
-
-    from llmproxy.fakes.conversation import ToolResult, ToolUse, Turn
-
     call, result = ToolUse("a", "put", {"item": "nuts", "count": 1}), ToolResult("a", "put", "nuts: 1")
     turns = (Turn("user", TASK), Turn("assistant", "", (call,)), Turn("user", results=(result,)))
     whole = mind(Asked(turns=turns))

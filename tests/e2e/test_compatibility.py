@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from e2e.clients import CLIENTS, Client, Failure, Tool, Wish
 from e2e.compatibility import ABILITIES, CANNOT, PAGE, YES, Matrix
-from e2e.families import ENVIRONMENT, FAMILIES, Fakes, configuration
+from e2e.families import FAMILIES, Fakes
 from gateway import Gateway
 
 from llmproxy.provider_workers.adapters import ADAPTERS
@@ -34,27 +34,14 @@ NEEDS: dict[str, frozenset[Capability]] = {
     "JSON schema": frozenset({Capability.JSON_SCHEMA}),
     "reasoning": frozenset({Capability.REASONING}),
 }
-HIDES_THOUGHTS = frozenset({"openai", "azure"})
+HIDES_THOUGHTS = frozenset({"openai", "openai-responses", "azure"})
 ERRORS = {400: 400, 401: 502, 404: 404, 429: 429, 500: 502, 503: 503}
 """What the provider says -> what the caller is told: a credential of ours is not the caller's fault."""
 
 
 @pytest.fixture(scope="module")
-def fakes() -> Iterator[Fakes]:
-    with Fakes() as serving:
-        yield serving
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, fakes: Fakes) -> Iterator[Gateway]:
-    folder = tmp_path_factory.mktemp("compatibility")
-    with Gateway(folder, configuration(fakes), environment=ENVIRONMENT) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def clients(gateway: Gateway) -> Iterator[dict[str, Client]]:
-    made = {kind.name: kind(gateway.url, gateway.key) for kind in CLIENTS}
+def clients(families: Gateway) -> Iterator[dict[str, Client]]:
+    made = {kind.name: kind(families.url, families.key) for kind in CLIENTS}
     yield made
     for client in made.values():
         client.close()

@@ -381,7 +381,9 @@ def said(response: dict[str, Any]) -> str:
 
 
 def text_in(content: Content) -> str:
-    return " ".join(part.text for part in content.parts if part.text is not None and not part.thought)
+    """A stream's pieces come back as parts, so what the model said is put together without spaces."""
+    between = "" if content.role == "model" else " "
+    return between.join(part.text for part in content.parts if part.text is not None and not part.thought)
 
 
 def media_in(content: Content) -> list[Media]:
