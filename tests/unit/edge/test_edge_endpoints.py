@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -421,3 +422,11 @@ def test_a_silent_stream_of_messages_is_kept_open_with_its_own_pings() -> None:
 
 def test_every_route_of_the_table_is_named_by_its_path() -> None:
     assert all(path == route.name for path, route in ROUTES.items())
+
+
+def test_every_route_and_its_dialect_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "endpoints.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith(("| `POST ", "| `GET "))]
+    for route in (*ROUTES.values(), *CALLS.values()):
+        (row,) = [row for row in rows if f"{route.name}`" in row.split("|")[1]]
+        assert route.public or route.is_shared or route.dialect in row.lower(), route.name
