@@ -249,7 +249,13 @@ class Edge:
         sink: StreamSink | None = None
         try:
             if context.wanted.stream:
-                sink = stream_sink(reply, self._framing(context), lambda: self._headers(context))
+                sink = stream_sink(
+                    reply,
+                    self._framing(context),
+                    lambda head, publications: (
+                        self._headers(context) + provider_headers(head, publications, context.findings)
+                    ),
+                )
             envelope = await self._envelope(context)
         except GatewayError as error:
             return await self._refuse(context, reply, error.failure("edge"))
@@ -284,7 +290,7 @@ class Edge:
         metrics.OVERHEAD.observe(overhead_ms / 1000)
         headers = (
             self._headers(context)
-            + provider_headers(head, exchange.publications)
+            + provider_headers(head, exchange.publications, context.findings)
             + f"x-llmproxy-cost-usd: {dollars(end.cost)}\r\nx-llmproxy-overhead-ms: {overhead_ms:.1f}\r\n"
         )
         return reply.whole(200, answer, headers, safe(head.content_type) if head.content_type else JSON)

@@ -106,14 +106,15 @@ def own_headers(dialect: Dialect, request_id: str, processing_ms: int) -> str:
             return f"server-timing: llmproxy;dur={processing_ms}\r\n"
 
 
-def provider_headers(head: Head, publications: int) -> str:
-    """Who answered, and what of the provider's own headers is worth knowing."""
+def provider_headers(head: Head, publications: int, found: Mapping[str, int]) -> str:
+    """Who answered, and what of the provider's own headers is worth knowing. `found` is what the edge itself found."""
+    findings = {**head.findings, **found} if found else head.findings
     text = (
         header("x-llmproxy-provider", head.provider)
         + header("x-llmproxy-endpoint", head.endpoint)
         + header("x-llmproxy-model", head.model)
         + f"x-llmproxy-attempts: {publications}\r\nx-llmproxy-retries: {head.retries}\r\n"
-        + findings_header(head.findings)
+        + findings_header(findings)
         + (header("x-llmproxy-dropped-params", ",".join(head.dropped)) if head.dropped else "")
     )
     for name, value in list(head.headers.items())[:UPSTREAM_HEADERS_MAX]:
@@ -253,14 +254,13 @@ class StreamSink:
 
     __slots__ = ("_framing", "_headers", "_reply", "_sent")
 
-    def __init__(self, reply: Reply, framing: Framing, headers: Callable[[], str]) -> None:
+    def __init__(self, reply: Reply, framing: Framing, headers: Callable[[Head, int], str]) -> None:
         self._reply, self._framing, self._headers = reply, framing, headers
         self._sent = 0
 
     def begin(self, head: Head, publications: int) -> None:
-        headers = self._headers() + provider_headers(head, publications)
         try:
-            self._reply.begin_stream(self._framing.content_type, headers)
+            self._reply.begin_stream(self._framing.content_type, self._headers(head, publications))
         except ConnectionResetError:
             return  # The handler is about to hear of it.
 
@@ -298,7 +298,7 @@ class HoldingSink(StreamSink):
     __slots__ = ("_completes", "_held")
 
     def __init__(
-        self, reply: Reply, framing: Framing, headers: Callable[[], str], completes: Callable[[bytes], bool]
+        self, reply: Reply, framing: Framing, headers: Callable[[Head, int], str], completes: Callable[[bytes], bool]
     ) -> None:
         super().__init__(reply, framing, headers)
         self._completes = completes
@@ -322,7 +322,7 @@ class HoldingSink(StreamSink):
         return self._reply.end_stream(last)
 
 
-def stream_sink(reply: Reply, framing: Framing, headers: Callable[[], str]) -> StreamSink:
+def stream_sink(reply: Reply, framing: Framing, headers: Callable[[Head, int], str]) -> StreamSink:
     completes = framing.completes
     if completes is None:
         return StreamSink(reply, framing, headers)
