@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmproxy.common import auth
 from llmproxy.common.config import ConfigError
 from llmproxy.launcher import detect
 from llmproxy.launcher.detect import LocalServer
@@ -211,3 +212,47 @@ def test_the_firewall_is_switched_by_its_variable(said: str, enabled: bool) -> N
 def test_a_misspelt_switch_stops_the_start_and_opens_nothing() -> None:
     with pytest.raises(ConfigError, match="LLM_PROXY_FIREWALL_ENABLED"):
         detect.with_switches(detect.config({}, []), {"LLM_PROXY_FIREWALL_ENABLED": "flase"})
+
+
+def test_clouds_are_recognised_by_what_is_theirs_alone() -> None:
+    bedrock = detect.config({"AWS_BEARER_TOKEN_BEDROCK": "k", "AWS_DEFAULT_REGION": "eu-west-1"}, []).endpoints[
+        "bedrock"
+    ]
+    assert (bedrock.key, bedrock.region) == ("env:AWS_BEARER_TOKEN_BEDROCK", "eu-west-1")
+    google = {
+        "GOOGLE_APPLICATION_CREDENTIALS": "/sa.json",
+        "GOOGLE_CLOUD_PROJECT": "p",
+        "GOOGLE_CLOUD_LOCATION": "global",
+    }
+    vertex = detect.config(google, []).endpoints["vertex"]
+    assert (vertex.project, vertex.region, vertex.auth) == ("p", "global", auth.Google())
+    assert detect.config({"COHERE_API_KEY": "k"}, []).endpoints["cohere"].key == "env:COHERE_API_KEY"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"},
+        {"AWS_BEARER_TOKEN_BEDROCK": "k"},
+        {"GOOGLE_APPLICATION_CREDENTIALS": "/sa.json", "GOOGLE_CLOUD_PROJECT": "p"},
+    ],
+)
+def test_half_of_what_a_cloud_needs_is_no_endpoint(environment: dict[str, str]) -> None:
+    assert list(detect.config(environment, []).endpoints) == ["demo"]
+
+
+def test_a_named_endpoint_may_be_a_clouds() -> None:
+    made = detect.config(
+        {
+            "LLM_PROXY_ENDPOINT_CLOUD_PROVIDER": "bedrock",
+            "LLM_PROXY_ENDPOINT_CLOUD_REGION": "eu-west-1",
+            "LLM_PROXY_ENDPOINT_GCP_PROVIDER": "vertex",
+            "LLM_PROXY_ENDPOINT_GCP_REGION": "eu",
+            "LLM_PROXY_ENDPOINT_GCP_PROJECT": "p",
+        },
+        [],
+    )
+    assert (made.endpoints["cloud"].provider, made.endpoints["cloud"].region) == ("bedrock", "eu-west-1")
+    assert made.endpoints["gcp"].auth == auth.Google()
+    with pytest.raises(ConfigError, match="region"):
+        detect.config({"LLM_PROXY_ENDPOINT_CLOUD_PROVIDER": "bedrock"}, [])

@@ -1,7 +1,10 @@
 """The table of who is told what."""
 
+from typing import Any
+
 import pytest
 
+from llmproxy.common import auth
 from llmproxy.common.config import Config, Endpoint
 from llmproxy.launcher.environment import OWN, SERVICES, Service, provider_keys, service_environment
 
@@ -66,3 +69,18 @@ def test_every_service_gets_the_bus_and_the_operators_log_level() -> None:
 
 def test_keys_that_are_not_set_are_not_invented() -> None:
     assert provider_keys({"PATH": "/bin"}, CONFIG) == {}
+
+
+def test_clouds_get_the_variables_that_their_kind_of_credential_reads() -> None:
+    outside = dict.fromkeys((*auth.IMPLIED, *auth.IMPLIED_BY_CONTAINER, auth.GOOGLE_ACCOUNT, "S", "P"), "x")
+
+    def given(**fields: Any) -> set[str]:
+        endpoint = Endpoint(models=("m",), **fields)
+        return set(provider_keys(outside, Config(endpoints={"mine": endpoint})))
+
+    assert given(provider="openai") == set()
+    assert given(provider="bedrock", region="r") == set(auth.IMPLIED)
+    assert given(provider="bedrock", region="r", key="env:S") == {"S"}
+    assert given(provider="openai", auth=auth.SigV4(region="r", source="container")) == set(auth.IMPLIED_BY_CONTAINER)
+    assert given(provider="vertex", auth=auth.Google()) == {auth.GOOGLE_ACCOUNT}
+    assert given(provider="openai", auth=auth.Basic(user="u", password="env:P")) == {"P"}

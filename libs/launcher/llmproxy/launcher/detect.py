@@ -3,7 +3,7 @@
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
+from llmproxy.common import auth
 from llmproxy.common.config import PROVIDERS, Config, ConfigError, Endpoint, Provider, check
 
-ENDPOINT_VARIABLE = re.compile(r"LLM_PROXY_ENDPOINT_(\w+)_(URL|PROVIDER|MODELS|KEY)")
+ENDPOINT_VARIABLE = re.compile(r"LLM_PROXY_ENDPOINT_(\w+)_(URL|PROVIDER|MODELS|KEY|REGION|PROJECT)")
 LOCAL_DISCOVERY = "LLM_PROXY_LOCAL_DISCOVERY"  # `0` or `false`: do not ask local ports.
 FIREWALL_ENABLED = "LLM_PROXY_FIREWALL_ENABLED"  # Comes before the file's `firewall.enabled`.
 SWITCH = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
@@ -50,8 +51,25 @@ VENDORS: dict[Provider, Vendor] = {
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         models=("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.5-flash-lite", "gemini-2.0-flash"),
     ),
+    "cohere": Vendor(
+        host="api.cohere.com",
+        key_variables=("COHERE_API_KEY", "CO_API_KEY"),
+        models=(
+            *("command-a-03-2025", "command-a-reasoning-08-2025", "command-r7b-12-2024"),
+            *("embed-v4.0", "rerank-v3.5"),
+        ),
+    ),
 }
 KEY_VARIABLES = tuple(name for vendor in VENDORS.values() for name in vendor.key_variables)
+
+# Clouds: what must be set for one to be taken as wanted. AWS's general keys are not enough; many machines have them.
+BEDROCK_KEY, AWS_REGIONS = "AWS_BEARER_TOKEN_BEDROCK", ("AWS_REGION", "AWS_DEFAULT_REGION")
+BEDROCK_MODELS = (
+    *("global.anthropic.claude-sonnet-4-5-20250929-v1:0", "global.anthropic.claude-haiku-4-5-20251001-v1:0"),
+    *("amazon.nova-pro-v1:0", "amazon.nova-lite-v1:0", "openai.gpt-oss-120b-1:0"),
+)
+GOOGLE_PROJECT, GOOGLE_REGION = "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"
+VERTEX_MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "claude-sonnet-4-5@20250929")
 
 OLLAMA_PORT = 11434
 DEMO = Endpoint(provider="demo", models=("demo",))
@@ -75,6 +93,8 @@ def config(environment: Mapping[str, str], local: Sequence[LocalServer]) -> Conf
     for provider in VENDORS:
         if _key_variable(provider, environment):
             endpoints.setdefault(provider, _vendor(provider, environment))
+    for name, endpoint in _clouds(environment):
+        endpoints.setdefault(name, endpoint)
     for server in local:
         if server.models:
             endpoints.setdefault(server.name, _local(server))
@@ -95,7 +115,7 @@ def with_switches(config: Config, environment: Mapping[str, str]) -> Config:
 
 
 def _named(environment: Mapping[str, str]) -> dict[str, Endpoint]:
-    """The endpoints of LLM_PROXY_ENDPOINT_<NAME>_URL, _PROVIDER, _MODELS and _KEY."""
+    """The endpoints of LLM_PROXY_ENDPOINT_<NAME>_URL, _PROVIDER, _MODELS, _KEY, _REGION and _PROJECT."""
     given: dict[str, dict[str, str]] = {}
     for variable in sorted(environment):
         match = ENDPOINT_VARIABLE.fullmatch(variable)
@@ -118,10 +138,14 @@ def _named_endpoint(name: str, fields: Mapping[str, str], environment: Mapping[s
     own_key = f"env:{prefix}_KEY" if "KEY" in fields else ""
     vendor_key = _key_variable(provider, environment) if at_vendor else ""
     models = tuple(model.strip() for model in fields.get("MODELS", "").split(",") if model.strip())
+    key = own_key or (f"env:{vendor_key}" if vendor_key else "")
     return Endpoint(
         provider=provider,
         url=url,
-        key=own_key or (f"env:{vendor_key}" if vendor_key else ""),
+        key=key,
+        auth=auth.Google() if provider == "vertex" and not key else None,
+        region=fields.get("REGION", ""),
+        project=fields.get("PROJECT", ""),
         models=models or (vendor.models if vendor is not None and at_vendor else _default_models(provider)),
     )
 
@@ -143,6 +167,16 @@ def _default_models(provider: Provider) -> tuple[str, ...]:
 
 def _vendor(name: Provider, environment: Mapping[str, str]) -> Endpoint:
     return Endpoint(provider=name, key=f"env:{_key_variable(name, environment)}", models=VENDORS[name].models)
+
+
+def _clouds(environment: Mapping[str, str]) -> Iterator[tuple[str, Endpoint]]:
+    region = next((environment[name].strip() for name in AWS_REGIONS if environment.get(name, "").strip()), "")
+    if region and environment.get(BEDROCK_KEY, "").strip():
+        yield "bedrock", Endpoint(provider="bedrock", key=f"env:{BEDROCK_KEY}", region=region, models=BEDROCK_MODELS)
+    project, place = (environment.get(name, "").strip() for name in (GOOGLE_PROJECT, GOOGLE_REGION))
+    if project and place and environment.get(auth.GOOGLE_ACCOUNT, "").strip():
+        account = auth.Google()
+        yield "vertex", Endpoint(provider="vertex", auth=account, project=project, region=place, models=VERTEX_MODELS)
 
 
 def _key_variable(provider: Provider, environment: Mapping[str, str]) -> str:

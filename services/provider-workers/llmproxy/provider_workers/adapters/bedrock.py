@@ -61,6 +61,7 @@ from llmproxy.provider_workers.canonical import (
     text_of,
     tokens,
     tool_choice,
+    unheard,
     unsupported,
 )
 from llmproxy.provider_workers.claude import JSON_ONLY, reasoning
@@ -336,6 +337,7 @@ def converse_url(base: str, model: str, stream: bool) -> str:
 def translate(chat: Chat, model: str, dropped: list[str]) -> dict[str, Any]:
     """The vendor's request. Adds to `dropped` what has no place and does not change the answer."""
     system, turns = conversation(chat, dropped)
+    dropped += [hint for hint in unheard(chat) if hint.endswith("detail")]
     config = inference(chat, model)
     wanted, native = json_schema(chat, model)
     tool_config, more = tools(chat, model, wanted, dropped)

@@ -49,13 +49,13 @@ from llmproxy.provider_workers.canonical import (
     given,
     image_url,
     invalid,
-    parts,
     post,
     printable,
     read,
     text,
     tokens,
     tool_choice,
+    unheard,
     unsupported,
 )
 from llmproxy.provider_workers.natives import embeddings
@@ -257,6 +257,7 @@ def rerank_url(base: str, path: str, model: str) -> str:
 def translate(chat: Chat, dropped: list[str]) -> dict[str, Any]:
     """The vendor's request but for model and stream. Adds to `dropped` what has no place and does not change the answer."""
     request: dict[str, Any] = {"messages": conversation(chat, dropped)}
+    dropped += [hint for hint in unheard(chat) if hint == "cache_control"]
     request.update(tools(chat))
     request.update(answer_format(chat))
     said = {
@@ -346,8 +347,6 @@ def conversation(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
                 made = assistant(message, index, dropped)
             case _:
                 raise unsupported(VENDOR, f"messages[{index}].role")
-        if any(given(part.cache_control) for part in parts(message)):
-            dropped.append(f"messages[{index}].content.cache_control")
         if made.get("content", True):  # An empty message says nothing, and is refused.
             found.append(made)
     if not found:
