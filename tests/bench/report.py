@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from adapters import CHUNK_US_MAX, REQUEST_US_MAX
 from rich.console import Console
 from rich.table import Table
 
@@ -42,6 +43,11 @@ def show(results: dict[str, Any], promises: list[Threshold]) -> None:
     )
     if machine["load_before"] > machine["cpus"] / 2:
         CONSOLE.print("[yellow]other work ran on this machine: trust the ratios, not the times[/]")
+    if "translation" in results:
+        show_translation(results["translation"])
+    if "idle_cores" not in results:  # Nothing was started.
+        show_thresholds(promises)
+        return
     idle = {name: sum(cores.values()) for name, cores in results["idle_cores"].items()}
     CONSOLE.print("idle: " + ", ".join(f"{name} {cores * 100:.1f} % of a CPU" for name, cores in idle.items()))
     if "cpu" in results:
@@ -104,6 +110,13 @@ def by_service(title: str, columns: dict[str, dict[str, float]]) -> None:
     names = {name for column in columns.values() for name in column}
     for name in sorted(names, key=lambda one: -next(iter(columns.values())).get(one, 0.0)):
         made.add_row(name, *(number(column.get(name, 0.0), 3) for column in columns.values()))
+    CONSOLE.print(made)
+
+
+def show_translation(families: dict[str, dict[str, float]]) -> None:
+    made = table("\nTranslation alone (CPU)", "family", "16 KB conversation, ms", "streamed chunk, µs")
+    for name, figures in families.items():
+        made.add_row(name, number(figures["request_us"] / 1000, 3), number(figures["chunk_us"], 1))
     CONSOLE.print(made)
 
 
@@ -183,6 +196,15 @@ def show_memory(memory: dict[str, Any]) -> None:
 def thresholds(results: dict[str, Any]) -> list[Threshold]:
     """Those of the design that this run can judge."""
     found: list[Threshold] = []
+    if families := results.get("translation"):
+        dearest = max(families, key=lambda name: families[name]["request_us"])
+        slowest = max(families, key=lambda name: families[name]["chunk_us"])
+        found += [
+            Threshold(
+                f"translating 16 KB ({dearest})", families[dearest]["request_us"] / 1000, REQUEST_US_MAX / 1000, "ms"
+            ),
+            Threshold(f"translating a chunk ({slowest})", families[slowest]["chunk_us"], CHUNK_US_MAX, "µs"),
+        ]
     if "gateway" in results.get("cpu", {}).get("1 KB", {}):
         small = results["cpu"]["1 KB"]
         found += [

@@ -24,13 +24,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import adapters
 import processes
 import report
 import uvloop
 from load import Load, Streams, Target, body, closed_loop, open_loop, percentile, streams
 
 KEY = "llm-bench-key"
-PARTS = ("cpu", "latency", "stream", "hold")
+PARTS = ("translation", "cpu", "latency", "stream", "hold")
 SIZES = {"1 KB": 1_024, "16 KB": 16_384}
 CONNECTIONS = 16  # The load that the threshold is judged by.
 MANY_CONNECTIONS = 64  # Shown beside it: what a hop costs when messages come together.
@@ -68,6 +69,7 @@ class Plan:
     rounds: int = 8
     cpu_s: float = 1.5
     large_s: float = 1.0
+    translation_rounds: int = 60
     latency_rounds: int = 8  # Short turns, so that what else the machine does meets everybody alike.
     latency_s: float = 1.25
     stream_rounds: int = 2
@@ -82,6 +84,7 @@ QUICK = Plan(
     rounds=3,
     cpu_s=1.0,
     large_s=0.7,
+    translation_rounds=20,
     latency_rounds=3,
     latency_s=0.8,
     stream_rounds=1,
@@ -397,6 +400,11 @@ async def measure(given: argparse.Namespace) -> dict[str, Any]:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)  # What was started is stopped first.
     chosen = given.only.split(",") if given.only else PARTS
     results: dict[str, Any] = {"machine": machine(), "quick": given.quick}
+    if "translation" in chosen:
+        report.say("translation, in this process")
+        results["translation"] = adapters.measure(plan.translation_rounds)
+        if len(chosen) == 1:
+            return results
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmproxy-bench-")))
         upstream = await stack.enter_async_context(mock_upstream(given.mock_port))

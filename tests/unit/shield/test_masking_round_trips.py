@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 from anthropic.types import RawMessageStreamEvent
 from google.genai.types import GenerateContentResponse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
@@ -352,6 +352,7 @@ def test_every_cut_in_two_gives_the_same(talker: Any, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(("talker", "kind"), KINDS)
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(1, 900), max_size=40))
 def test_any_cut_gives_the_same(talker: Any, kind: Kind, cuts: list[int]) -> None:
     said, meant, originals = spoken(kind)

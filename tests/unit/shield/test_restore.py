@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmproxy.common.errors import GatewayError
@@ -190,6 +190,7 @@ def test_usage_is_not_repeated_in_a_chunk_that_the_shield_adds() -> None:
 PARTS = st.lists(st.sampled_from([EMAIL, QUOTED, FOREIGN, EMAIL[:8], "[", "]", "text ", "ä", '"', "\\"]), max_size=8)
 
 
+@settings(deadline=None)
 @given(PARTS, st.lists(st.integers(0, 500), max_size=20), st.booleans())
 def test_streamed_and_whole_answers_say_the_same(parts: list[str], cuts: list[int], finishes: bool) -> None:
     text = "".join(parts)

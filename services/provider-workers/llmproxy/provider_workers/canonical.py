@@ -290,6 +290,21 @@ def unheard(chat: Chat) -> list[str]:
     return sorted(found)
 
 
+def in_call_order(messages: list[Message]) -> list[tuple[int, Message]]:
+    """The messages with their places; results of parallel calls in the order of the calls, for vendors who know calls by it."""
+    places = list(enumerate(messages))
+    for start, message in enumerate(messages):
+        if message.tool_calls and len(message.tool_calls) > 1:
+            order = {call.id: number for number, call in enumerate(message.tool_calls)}
+            end = start + 1
+            while end < len(messages) and messages[end].role == "tool":
+                end += 1
+            places[start + 1 : end] = sorted(
+                places[start + 1 : end], key=lambda place: order.get(place[1].tool_call_id or "", len(order))
+            )
+    return places
+
+
 def functions(chat: Chat, vendor: str) -> list[FunctionTool]:
     """The tools, all of which must be functions."""
     found = []

@@ -25,6 +25,7 @@ from llmproxy.provider_workers.canonical import (
     functions,
     given,
     image_url,
+    in_call_order,
     invalid,
     parts,
     printable,
@@ -227,7 +228,7 @@ def conversation(chat: Chat, model: str, dropped: list[str]) -> tuple[list[dict[
     system: list[dict[str, Any]] = []
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}  # Tool call id -> function name: a result must name its function here.
-    for index, message in enumerate(chat.messages):
+    for index, message in in_call_order(chat.messages):
         if message.name is not None and message.role != "tool":
             dropped.append(f"messages[{index}].name")
         match message.role:

@@ -347,7 +347,7 @@ def conversation(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
                 made = assistant(message, index, dropped)
             case _:
                 raise unsupported(VENDOR, f"messages[{index}].role")
-        if made.get("content", True):  # An empty message says nothing, and is refused.
+        if made.get("content", True) or message.role == "tool":  # An empty message says nothing, but a result answers.
             found.append(made)
     if not found:
         raise invalid("messages", "must hold a message that is not empty")

@@ -45,6 +45,7 @@ from llmproxy.provider_workers.canonical import (
     functions,
     given,
     image_url,
+    in_call_order,
     invalid,
     logprobs_out,
     parts,
@@ -290,7 +291,7 @@ def tools_of(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
 def conversation(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
     names: dict[str, str] = {}  # Tool call id -> function name: a result names its function here.
     found = []
-    for index, message in enumerate(chat.messages):
+    for index, message in in_call_order(chat.messages):
         if message.name is not None and message.role != "tool":
             dropped.append(f"messages[{index}].name")
         match message.role:

@@ -290,6 +290,8 @@ def conversation(chat: Chat, dropped: list[str]) -> list[Any]:
             case "assistant":
                 items.extend(turn(message, index, dropped))
             case "tool":
+                if message.is_error:
+                    dropped.append(f"{at}.is_error")  # That it failed, its text says.
                 items.append(tool_output(message, at))
             case _:
                 raise unsupported(VENDOR, f"{at}.role")
