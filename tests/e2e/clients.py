@@ -421,7 +421,8 @@ def gemini_answer(answers: list[Any]) -> Said:
     for answer in answers:
         if answer.usage_metadata is not None:
             said.input_tokens = answer.usage_metadata.prompt_token_count or 0
-            said.output_tokens = answer.usage_metadata.candidates_token_count or 0
+            counts = answer.usage_metadata  # Thoughts are outside the candidates here.
+            said.output_tokens = (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0)
         for candidate in answer.candidates or []:
             said.finish = candidate.finish_reason.value if candidate.finish_reason else said.finish
             for part in (candidate.content.parts or []) if candidate.content else []:

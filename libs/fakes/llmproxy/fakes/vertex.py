@@ -13,7 +13,8 @@ from llmproxy.fakes.openai.variant import Variant
 from llmproxy.fakes.shapes import Misfit, fit
 from llmproxy.fakes.vendor import Body, Operation, Whole, as_json, bearer, check_model
 
-ANTHROPIC_VERSION = "vertex-2023-10-16"  # In the body here, not in a header.
+FIRST_VERSION = "vertex-2023-10-16"  # The version is in the body here, and the first one has another name.
+VERSIONS = {FIRST_VERSION: anthropic.FIRST_VERSION, anthropic.VERSIONS[-1]: anthropic.VERSIONS[-1]}
 
 
 class Claude(anthropic.Messages):
@@ -24,14 +25,15 @@ class Claude(anthropic.Messages):
 
     def ask(self, recorded: Recorded, behaviour: Behaviour) -> Asked:
         body = dict(recorded.json)
-        if body.pop("anthropic_version", "") != ANTHROPIC_VERSION:
+        version = VERSIONS.get(body.pop("anthropic_version", ""))
+        if version is None:
             raise Refused("anthropic_version: Field required")
         if "model" in body:
             raise Refused("model: Extra inputs are not permitted")
         body["model"] = self._model
         request = anthropic.read(body, anthropic.Request, behaviour)
         check_model(self._model, behaviour, f"Publisher Model `{self._model}` not found.")
-        anthropic.check(request, body, anthropic.FIRST_VERSION)
+        anthropic.check(request, body, version)
         anthropic.check_messages(request)
         is_stream = bool(request.stream)
         if is_stream and self._method != "streamRawPredict":
