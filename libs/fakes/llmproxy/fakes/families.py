@@ -21,7 +21,7 @@ MODELS: dict[str, str] = {
     "groq": "openai/gpt-oss-120b",
     "together": "meta-llama/Llama-4-Maverick",
     "mistral": "mistral-large-latest",
-    "deepseek": "deepseek-chat",
+    "deepseek": "deepseek-reasoner",
     "xai": "grok-4",
     "perplexity": "sonar-pro",
     "fireworks": "accounts/fireworks/models/kimi-k2",

@@ -306,7 +306,8 @@ def check_fields(body: Mapping[str, Any], variant: Variant, behaviour: Behaviour
     unknown = sorted(body.keys() - variant.fields)
     if unknown and behaviour.strict_fields and not variant.ignores_unknown:
         raise Refused(variant.unknown_says.format(unknown[0]), variant.unknown_status, unknown[0], "unknown_parameter")
-    for index, message in enumerate(body.get("messages") or []):
+    messages = body.get("messages")
+    for index, message in enumerate(messages if isinstance(messages, list) else []):
         strange = sorted(message.keys() - variant.message_fields) if isinstance(message, dict) else []
         if variant.message_fields and strange:
             says = variant.unknown_in_message.format(index=index, name=strange[0], role=message.get("role"))
@@ -557,7 +558,7 @@ def thinks(request: Request, variant: Variant) -> bool:
     if (request.thinking or {}).get("type") == "disabled" or request.reasoning_effort == "none":
         return False
     asked = request.reasoning_effort is not None or request.thinking is not None or request.reasoning is not None
-    return asked or variant.thinks_unasked
+    return asked or (variant.thinks_unasked != "" and re.search(variant.thinks_unasked, request.model) is not None)
 
 
 def turns_of(messages: list[Message]) -> tuple[Turn, ...]:

@@ -54,7 +54,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     schema_needs: Literal["strict", "any"] = "any"  # What a schema marked strict must keep to.
     # Answers.
     reasoning: Literal["", "reasoning_content", "reasoning", "parts"] = ""  # Where it shows what it thought.
-    thinks_unasked: bool = False
+    thinks_unasked: str = ""  # The models that do.
     echoes_thoughts: bool = False  # A tool call must come back with the thoughts that led to it.
     reasoning_outside: bool = False  # Reasoning tokens are not inside completion_tokens.
     cache_fields: Literal["details", "hit_miss"] = "details"

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -135,9 +136,14 @@ def announcement(upstream: Upstream, url: str) -> str:
 
 
 def snippet(vendor: Vendor, base: str, model: str, key: str) -> str:
-    endpoint = {"provider": vendor.name, "url": base, "models": [model]} | (
-        {"key": f"env:{variable(vendor)}"} if key else {}
-    )
+    reference = f"env:{variable(vendor)}"
+    endpoint: dict[str, Any] = {"provider": vendor.name, "url": base, "models": [model]}
+    if vendor.name == "bedrock":
+        endpoint["region"] = "us-east-1"  # Any; nothing is signed with an API key.
+    if key and vendor.name == "vertex":
+        endpoint["auth"] = {"kind": "bearer", "key": reference}
+    elif key:
+        endpoint["key"] = reference
     return yaml.safe_dump({"endpoints": {f"fake-{vendor.name}": endpoint}}, sort_keys=False).rstrip()
 
 
