@@ -41,26 +41,59 @@ class Source(Struct, frozen=True, kw_only=True):
     content: str | list[Raw] = ""
 
 
-class Block(Struct, frozen=True, kw_only=True):
-    """One content block; which field is set depends on `type`."""
+class Block(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
+    """A content block that can be told in a chat. Fields that are not here are dropped, and listed."""
 
-    type: str
-    text: str = ""
-    source: Raw = ABSENT  # An object of images and documents, a text of search results.
+    cache_control: Raw = ABSENT
+
+
+class Text(Block, frozen=True, kw_only=True, tag="text"):
+    text: str
+    citations: Raw = ABSENT
+
+
+class Image(Block, frozen=True, kw_only=True, tag="image"):
+    source: Source
+
+
+class Document(Block, frozen=True, kw_only=True, tag="document"):
+    source: Source
     title: str | None = None
     context: str | None = None
-    id: str = ""
-    name: str = ""
-    input: Raw = Raw(b"{}")
-    tool_use_id: str = ""
-    content: Raw = ABSENT
-    is_error: bool | None = None
-    thinking: str = ""
-    signature: str = ""
-    data: str = ""
-    cache_control: Raw = ABSENT
     citations: Raw = ABSENT
+
+
+class SearchResult(Block, frozen=True, kw_only=True, tag="search_result"):
+    source: str
+    title: str
+    content: list[Raw]
+    citations: Raw = ABSENT
+
+
+class Thought(Block, frozen=True, kw_only=True, tag="thinking"):
+    thinking: str
+    signature: str = ""
+
+
+class Redacted(Block, frozen=True, kw_only=True, tag="redacted_thinking"):
+    data: str
+
+
+class ToolUse(Block, frozen=True, kw_only=True, tag="tool_use"):
+    id: str
+    name: str
+    input: Raw
     caller: Raw = ABSENT
+
+
+class ToolResult(Block, frozen=True, kw_only=True, tag="tool_result"):
+    tool_use_id: str
+    content: str | list[Raw] | None = None
+    is_error: bool | None = None
+
+
+KINDS = (Text, Image, Document, SearchResult, Thought, Redacted, ToolUse, ToolResult)
+Content = Text | Image | Document | SearchResult | Thought | Redacted | ToolUse | ToolResult
 
 
 class Turn(Struct, frozen=True, kw_only=True):
@@ -68,7 +101,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     content: str | list[Raw]
 
 
-class Tool(Struct, frozen=True, kw_only=True):
+class Tool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     type: str | None = None
     name: str
     description: str | None = None
@@ -116,11 +149,8 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 FIELDS = msgspec.json.Decoder(dict[str, Raw])
-OBJECTS = msgspec.json.Decoder(list[dict[str, Raw]])
 REQUEST = msgspec.json.Decoder(Request)
-BLOCK = msgspec.json.Decoder(Block)
-CONTENT = msgspec.json.Decoder(str | list[Raw])
-SOURCE = msgspec.json.Decoder(Source)
+BLOCK = msgspec.json.Decoder(Content)
 TEXT = msgspec.json.Decoder(str)
 TOOL = msgspec.json.Decoder(Tool)
 
@@ -138,23 +168,12 @@ IDLE = {
 }
 """Fields that are dropped, and listed."""
 
-BLOCK_FIELDS: dict[str, frozenset[str]] = {
-    "text": frozenset({"text", "citations"}),
-    "image": frozenset({"source"}),
-    "document": frozenset({"source", "title", "context", "citations"}),
-    "search_result": frozenset({"source", "title", "content", "citations"}),
-    "thinking": frozenset({"thinking", "signature"}),
-    "redacted_thinking": frozenset({"data"}),
-    "tool_use": frozenset({"id", "name", "input", "caller"}),
-    "tool_result": frozenset({"tool_use_id", "content", "is_error"}),
-}
-"""The kinds of blocks that can be told in a chat, and what is read of each besides `type` and `cache_control`."""
-
+BLOCK_FIELDS = {kind.__struct_config__.tag: frozenset({*kind.__struct_encode_fields__, "type"}) for kind in KINDS}
 TOOL_FIELDS = frozenset(Tool.__struct_encode_fields__)
 EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
 BUDGETS = ((4_096, "low"), (16_384, "medium"))  # Tokens to think with, below which it is that effort.
 ADAPTIVE_EFFORT = "high"  # What the vendor documents for a model that decides itself.
-DIRECT = b'{"type":"direct"}'
+DIRECT = '{"type":"direct"}'
 PDF = "application/pdf"
 PDF_NAME = "document.pdf"  # OpenAI's chat wants a name with a file.
 
@@ -261,14 +280,17 @@ class Reading:
         return {"user": user} if given(user) else {}
 
     def _tool(self, raw: Raw, at: str) -> dict[str, Any]:
-        fields = decode_at(FIELDS, raw, at)
-        kind = bytes(fields.get("type", b"null"))
-        if kind not in (b"null", b'"custom"'):
-            raise unsupported(VENDOR, f"{at}.type", "only tools that the caller runs can be translated")
-        tool = decode_at(TOOL, raw, at)
+        try:
+            tool = TOOL.decode(raw)
+        except msgspec.ValidationError:
+            fields = decode_at(FIELDS, raw, at)
+            refuse_server_tool(fields.get("type", ABSENT), at)  # Before anybody complains about its other fields.
+            tool = decode_at(TOOL, self._known(fields, TOOL_FIELDS, at), at)
+        if tool.type not in (None, "custom"):
+            raise server_tool(at)
         if not given(tool.input_schema):
-            raise GatewayError("missing_required_parameter", f"'{at}.input_schema' is required", param=at)
-        self._unread(fields, TOOL_FIELDS, at)
+            param = f"{at}.input_schema"
+            raise GatewayError("missing_required_parameter", f"'{param}' is required", param=param)
         function: dict[str, Any] = {"name": tool.name}
         if tool.description is not None:
             function["description"] = tool.description
@@ -301,7 +323,7 @@ class Reading:
             return content
         made = []
         for block, here in self._blocks(content, at):
-            if block.type != "text":
+            if not isinstance(block, Text):
                 raise unsupported(VENDOR, f"{here}.type", "only text can stand here")
             made.append(text_part(block))
         return plain(made)
@@ -313,23 +335,19 @@ class Reading:
             return
         parts: list[dict[str, Any]] = []
         for block, here in self._blocks(content, at):
-            if block.type == "tool_result":
+            if isinstance(block, ToolResult):
                 yield self._tool_result(block, here)
             else:
                 parts += self._parts(block, here)
         if parts or not content:
             yield {"role": "user", "content": plain(parts)}
 
-    def _tool_result(self, block: Block, at: str) -> dict[str, Any]:
-        if not block.tool_use_id:
-            param = f"{at}.tool_use_id"
-            raise GatewayError("missing_required_parameter", f"'{param}' is required", param=param)
-        content = decode_at(CONTENT, block.content, f"{at}.content") if given(block.content) else ""
+    def _tool_result(self, block: ToolResult, at: str) -> dict[str, Any]:
         parts: list[dict[str, Any]] = []
-        if isinstance(content, str):
-            parts.append({"type": "text", "text": content})
+        if isinstance(block.content, str):
+            parts.append({"type": "text", "text": block.content})
         else:
-            for inner, here in self._blocks(content, f"{at}.content"):
+            for inner, here in self._blocks(block.content or [], f"{at}.content"):
                 parts += self._parts(inner, here)
         if given(block.cache_control) and parts:
             parts[-1] = {**parts[-1], "cache_control": block.cache_control}
@@ -346,24 +364,26 @@ class Reading:
         thought: list[str] = []
         carried = Carried()
         for (block, here), raw in zip(self._blocks(content, at), content, strict=True):
-            match block.type:
-                case "text":
+            match block:
+                case Text():
                     if given(block.citations):
                         self._dropped.append(f"{here}.citations")
                     texts.append(text_part(block))
-                case "tool_use":
+                case ToolUse():
                     calls.append(self._call(block, here))
-                case "thinking":
+                case Thought():
                     thought.append(block.thinking)
                     found = ours(block.signature, f"{here}.signature")
                     if found is None:
                         thinking.append(raw)
                     else:
                         carried = joined(carried, found)
-                case "redacted_thinking":
+                case Redacted():
                     thinking.append(raw)
                 case _:
-                    raise unsupported(VENDOR, f"{here}.type", f"an assistant says no '{block.type}' in a chat")
+                    raise unsupported(
+                        VENDOR, f"{here}.type", "an assistant says only text, calls and thinking in a chat"
+                    )
         said: dict[str, Any] = {"role": "assistant", "content": plain(texts) if texts or not calls else None}
         if any(thought):
             said["reasoning_content"] = "".join(thought)
@@ -373,74 +393,80 @@ class Reading:
             said["tool_calls"] = [with_extra(call, carried.calls) for call in calls]
         return {**said, "extra_content": carried.message} if given(carried.message) else said
 
-    def _call(self, block: Block, at: str) -> dict[str, Any]:
+    def _call(self, block: ToolUse, at: str) -> dict[str, Any]:
         if given(block.cache_control):
             self._dropped.append(f"{at}.cache_control")
-        if given(block.caller) and msgspec.json.format(bytes(block.caller), indent=-1) != DIRECT:
+        if given(block.caller) and compact(block.caller) != DIRECT:
             self._dropped.append(f"{at}.caller")
-        if not block.id or not block.name:
-            raise GatewayError("missing_required_parameter", f"'{at}' needs an id and a name", param=at)
         if bytes(block.input)[:1] != b"{":
             raise invalid(f"{at}.input", "must be an object")
-        function = {"name": block.name, "arguments": compact(block.input)}
-        return {"id": block.id, "type": "function", "function": function}
+        return {
+            "id": block.id,
+            "type": "function",
+            "function": {"name": block.name, "arguments": compact(block.input)},
+        }
 
     # -- blocks
 
-    def _blocks(self, raws: list[Raw], at: str) -> Iterator[tuple[Block, str]]:
+    def _blocks(self, raws: list[Raw], at: str) -> Iterator[tuple[Content, str]]:
         for index, raw in enumerate(raws):
             here = f"{at}[{index}]"
-            fields = decode_at(FIELDS, raw, here)
-            kind = fields.get("type", ABSENT)
-            name = decode_at(TEXT, kind, f"{here}.type") if given(kind) else ""
-            known = BLOCK_FIELDS.get(name)
-            if known is None:
-                raise unsupported(VENDOR, f"{here}.type", f"a chat has no equivalent of '{printable(name, 40)}'")
-            self._unread(fields, known | {"type", "cache_control"}, here)
-            yield decode_at(BLOCK, raw, here), here
+            try:
+                yield BLOCK.decode(raw), here
+            except msgspec.ValidationError:
+                yield self._odd_block(raw, here), here
 
-    def _unread(self, fields: Mapping[str, Raw], known: frozenset[str], at: str) -> None:
+    def _odd_block(self, raw: Raw, at: str) -> Content:
+        """One with fields that have no place, of a kind that has none, or that is wrong."""
+        fields = decode_at(FIELDS, raw, at)
+        kind = decode_at(TEXT, fields["type"], f"{at}.type") if "type" in fields else "none at all"
+        known = BLOCK_FIELDS.get(kind)
+        if known is None:
+            raise unsupported(VENDOR, f"{at}.type", f"a chat has no equivalent of '{printable(kind, 40)}'")
+        found: Content = decode_at(BLOCK, self._known(fields, known, at), at)
+        return found
+
+    def _known(self, fields: Mapping[str, Raw], known: frozenset[str], at: str) -> Raw:
+        """The object without the fields that nobody reads."""
         for name in fields.keys() - known:
             if given(fields[name]):
                 self._dropped.append(f"{at}.{printable(name, 40)}")
+        return Raw(ENCODER.encode({name: value for name, value in fields.items() if name in known}))
 
-    def _parts(self, block: Block, at: str) -> list[dict[str, Any]]:
-        match block.type:
-            case "text":
+    def _parts(self, block: Content, at: str) -> list[dict[str, Any]]:
+        match block:
+            case Text():
                 if given(block.citations):
                     self._dropped.append(f"{at}.citations")
                 return [text_part(block)]
-            case "image":
-                return [cached(image_part(decode_at(SOURCE, block.source, f"{at}.source"), f"{at}.source"), block)]
-            case "document":
-                refuse_citations(block, at)
-                return self._document(block, decode_at(SOURCE, block.source, f"{at}.source"), f"{at}.source")
-            case "search_result":
-                refuse_citations(block, at)
-                found = self._texts(decode_at(CONTENT, block.content, f"{at}.content"), f"{at}.content")
+            case Image():
+                return [cached(image_part(block.source, f"{at}.source"), block)]
+            case Document():
+                refuse_citations(block.citations, at)
+                return self._document(block, f"{at}.source")
+            case SearchResult():
+                refuse_citations(block.citations, at)
+                found = self._texts(block.content, f"{at}.content")
                 lines = [found] if isinstance(found, str) else [part["text"] for part in found]
-                link = decode_at(TEXT, block.source, f"{at}.source")
-                return [cached({"type": "text", "text": "\n".join([block.title or "", link, *lines])}, block)]
-        raise unsupported(VENDOR, f"{at}.type", f"a chat has no '{block.type}' here")
+                return [cached({"type": "text", "text": "\n".join([block.title, block.source, *lines])}, block)]
+        raise unsupported(VENDOR, f"{at}.type", "it has no place here in a chat")
 
-    def _document(self, block: Block, source: Source, at: str) -> list[dict[str, Any]]:
+    def _document(self, block: Document, at: str) -> list[dict[str, Any]]:
+        source = block.source
         head = [line for line in (block.title, block.context) if line]
         match source.type:
-            case "base64" if source.media_type == PDF:
-                file = {"filename": block.title or PDF_NAME, "file_data": f"data:{PDF};base64,{source.data}"}
+            case "base64" | "url" if source.type == "url" or source.media_type == PDF:
+                data = source.url if source.type == "url" else f"data:{PDF};base64,{source.data}"
+                file = {"type": "file", "file": {"filename": block.title or PDF_NAME, "file_data": data}}
                 context = [{"type": "text", "text": block.context}] if block.context else []
-                return [*context, cached({"type": "file", "file": file}, block)]
-            case "url":
-                file = {"filename": block.title or PDF_NAME, "file_data": source.url}
-                context = [{"type": "text", "text": block.context}] if block.context else []
-                return [*context, cached({"type": "file", "file": file}, block)]
+                return [*context, cached(file, block)]
             case "text":
                 return [cached({"type": "text", "text": "\n".join([*head, source.data])}, block)]
+            case "content" if isinstance(source.content, str):
+                return [cached({"type": "text", "text": "\n".join([*head, source.content])}, block)]
             case "content":
-                if isinstance(source.content, str):
-                    return [cached({"type": "text", "text": "\n".join([*head, source.content])}, block)]
                 parts = [{"type": "text", "text": "\n".join(head)}] if head else []
-                for inner, here in self._blocks(source.content, f"{at}.content"):
+                for inner, here in self._blocks(source.content, f"{at}.content"):  # type: ignore[arg-type]
                     parts += self._parts(inner, here)
                 return [*parts[:-1], cached(parts[-1], block)] if parts else []
         raise unsupported(VENDOR, f"{at}.type", "a document is a PDF, a text or content; files live at their vendor")
@@ -457,6 +483,15 @@ def decode_at(decoder: msgspec.json.Decoder[Any], raw: Raw, at: str) -> Any:
         param = f"{at}.{error.param}" if error.param else at
         says = error.message.replace(f"'{error.param or 'body'}'", f"'{param}'", 1)
         raise GatewayError(error.code if error.param else "invalid_type", says, param=param) from None
+
+
+def server_tool(at: str) -> GatewayError:
+    return unsupported(VENDOR, f"{at}.type", "only tools that the caller runs can be translated")
+
+
+def refuse_server_tool(kind: Raw, at: str) -> None:
+    if given(kind) and bytes(kind) != b'"custom"':
+        raise server_tool(at)
 
 
 def choice_of(choice: ToolChoice | None) -> dict[str, Any]:
@@ -501,7 +536,7 @@ def plain(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     return parts[0]["text"] if len(parts) == 1 and parts[0].keys() == {"type", "text"} else parts
 
 
-def text_part(block: Block) -> dict[str, Any]:
+def text_part(block: Text) -> dict[str, Any]:
     return cached({"type": "text", "text": block.text}, block)
 
 
@@ -520,10 +555,10 @@ def image_part(source: Source, at: str) -> dict[str, Any]:
     )
 
 
-def refuse_citations(block: Block, at: str) -> None:
-    if not given(block.citations):
+def refuse_citations(citations: Raw, at: str) -> None:
+    if not given(citations):
         return
-    wanted = decode_at(FIELDS, block.citations, f"{at}.citations").get("enabled", ABSENT)
+    wanted = decode_at(FIELDS, citations, f"{at}.citations").get("enabled", ABSENT)
     if bytes(wanted) == b"true":
         raise unsupported(VENDOR, f"{at}.citations.enabled")
 
