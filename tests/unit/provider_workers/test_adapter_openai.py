@@ -7,8 +7,9 @@ import pytest
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.adapters.base import Origin, Target
-from llmproxy.provider_workers.adapters.openai import UNVERSIONED_HOSTS, OpenAI, Stream, chat_url
+from llmproxy.provider_workers.adapters.base import Origin, StreamTranslator, Target
+from llmproxy.provider_workers.adapters.openai import OPENAI
+from llmproxy.provider_workers.compatible_requests import UNVERSIONED_HOSTS, chat_url
 
 ODD = (
     b'{"zeta": 1.50, "model":"gpt-5", "messages":[ {"role":"user","content":"\\u00e9 \\/ x","x_unknown":{"b":1,"a":2}} ],'
@@ -17,7 +18,7 @@ ODD = (
 
 
 def body_for(body: bytes, **target: Any) -> bytes:
-    return OpenAI().request(body, Target(**target)).body
+    return OPENAI.request(body, Target(**target)).body
 
 
 def test_a_body_that_needs_no_change_is_the_same_bytes() -> None:
@@ -52,7 +53,7 @@ def test_a_stream_that_asks_for_its_usage_is_the_same_bytes() -> None:
 
 def test_fields_of_the_body_never_become_headers_or_addresses() -> None:
     body = b'{"model":"m","messages":[],"headers":{"x-evil":"1"},"extra_headers":{"x":"y"},"api_base":"http://evil"}'
-    made = OpenAI().request(body, Target(model="m", url="https://good.example"))
+    made = OPENAI.request(body, Target(model="m", url="https://good.example"))
     assert made.headers == (("content-type", "application/json"),)
     assert made.url == "https://good.example/v1/chat/completions"
     assert made.body is body
@@ -95,8 +96,8 @@ def test_hosts_without_a_version_path_are_named() -> None:
     assert all("/" not in host for host in UNVERSIONED_HOSTS)
 
 
-def stream(*, include_usage: bool = False) -> Stream:
-    return OpenAI().events(Origin(id="r", model="m", created=1, include_usage=include_usage))
+def stream(*, include_usage: bool = False) -> StreamTranslator:
+    return OPENAI.events(Origin(id="r", model="m", created=1, include_usage=include_usage))
 
 
 def event(chunk: dict[str, Any]) -> bytes:
@@ -131,11 +132,107 @@ def test_the_usage_chunk_is_swallowed_unless_it_was_asked_for() -> None:
     assert without.usage == asked.usage == Usage(input=3, output=2)
 
 
-def test_usage_beside_content_never_costs_the_content() -> None:
-    both = {**TEXT, "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+def test_usage_beside_content_comes_once_at_the_end_and_only_if_it_was_asked_for() -> None:
+    counted = [{"prompt_tokens": 3, "completion_tokens": said, "total_tokens": 3 + said} for said in (1, 2)]
+    both = [{**TEXT, "usage": counted[0]}, {**TEXT, "usage": counted[1]}]
+    without, asked = stream(), stream(include_usage=True)
+    for translator in (without, asked):
+        assert [json.loads(chunk) for one in both for chunk in translator.feed(event(one))] == [TEXT, TEXT]
+        assert translator.usage == Usage(input=3, output=2)
+    assert without.feed(event(END) + b"data: [DONE]\n\n") == [json.dumps(END).encode()]
+    total = json.loads(asked.feed(event(END) + b"data: [DONE]\n\n")[-1])
+    assert (total["choices"], total["usage"]) == ([], counted[1])
+
+
+def test_a_chunk_without_choices_goes_into_the_next_one() -> None:
     translator = stream()
-    assert [json.loads(chunk) for chunk in translator.feed(event(both))] == [both]
-    assert translator.usage.input == 3
+    assert translator.feed(event({"id": "", "choices": [], "prompt_filter_results": [{"prompt_index": 0}]})) == []
+    (chunk,) = translator.feed(event(TEXT))
+    assert json.loads(chunk) == {**TEXT, "prompt_filter_results": [{"prompt_index": 0}]}
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [("error", "provider_error"), ("insufficient_system_resource", "provider_overloaded")]
+)
+def test_a_choice_that_broke_off_is_no_answer(reason: str, code: str) -> None:
+    translator = stream()
+    choice = {"index": 0, "delta": {"content": "h"}, "message": {}, "finish_reason": reason}
+    assert translator.feed(event({"choices": [choice]})) == []
+    assert translator.failure is not None
+    assert translator.failure.code == code
+    answer = OPENAI.response(json.dumps({"choices": [choice]}).encode(), Origin(id="r", model="m", created=1))
+    assert answer.failure is not None
+    assert answer.failure.code == code
+
+
+def test_what_was_thought_is_found_under_its_common_name_too() -> None:
+    said = {"role": "assistant", "content": "42", "reasoning": "6*7"}
+    body = json.dumps({"choices": [{"index": 0, "message": said, "finish_reason": "eos"}], "x": 1}).encode()
+    answer = OPENAI.response(body, Origin(id="r", model="m", created=1))
+    choice = {"index": 0, "message": {**said, "reasoning_content": "6*7"}, "finish_reason": "stop"}
+    assert json.loads(answer.json) == {"choices": [choice], "x": 1}
+    (chunk,) = stream().feed(event({"choices": [{"index": 0, "delta": {"reasoning": "6*"}}]}))
+    assert json.loads(chunk)["choices"][0]["delta"] == {"reasoning": "6*", "reasoning_content": "6*"}
+
+
+FOREIGN = {
+    "model": "m",
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "assistant", "content": "Ok", "thinking_blocks": [{"type": "thinking"}], "reasoning_content": "h"},
+        {"role": "tool", "tool_call_id": "a", "is_error": True, "content": "no"},
+    ],
+    "thinking": {"type": "enabled", "budget_tokens": 2048},
+}
+
+
+def test_openai_is_not_sent_what_only_others_know() -> None:
+    made = OPENAI.request(json.dumps(FOREIGN).encode(), Target(model="gpt-5"))
+    sent = json.loads(made.body)
+    assert [sorted(message) for message in sent["messages"]] == [
+        ["content", "role"],
+        ["content", "role"],
+        ["content", "role", "tool_call_id"],
+    ]
+    assert sent["messages"][0]["content"] == [{"type": "text", "text": "Hi"}]
+    assert sent["reasoning_effort"] == "low"
+    assert made.dropped == (
+        *("cache_control", "messages[1].reasoning_content", "messages[1].thinking_blocks"),
+        "messages[2].is_error",
+    )
+
+
+def test_another_server_of_the_format_is_sent_everything() -> None:
+    body = json.dumps(FOREIGN).encode()
+    assert OPENAI.request(body, Target(model="m", url="http://127.0.0.1:8000/v1")).body is body
+
+
+def test_images_in_a_tool_result_are_shown_behind_the_results() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    tool = {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "Here"}, image]}
+    other = {"role": "tool", "tool_call_id": "b", "content": "18"}
+    question = {"role": "user", "content": "And?"}
+    body = json.dumps({"model": "m", "messages": [tool, other, question]}).encode()
+    assert json.loads(body_for(body, model="m"))["messages"] == [
+        {**tool, "content": [{"type": "text", "text": "Here"}]},
+        other,
+        {"role": "user", "content": [image]},
+        question,
+    ]
+    alone = json.dumps({"model": "m", "messages": [{**tool, "content": [image]}]}).encode()
+    sent = json.loads(body_for(alone, model="m"))["messages"]
+    assert isinstance(sent[0]["content"], str)
+    assert sent[1] == {"role": "user", "content": [image]}
+
+
+def test_models_that_reason_are_told_their_limit_by_its_new_name() -> None:
+    body = b'{"model":"m","messages":[],"max_tokens":5}'
+    assert json.loads(body_for(body, model="o4-mini")) == {
+        "model": "o4-mini",
+        "messages": [],
+        "max_completion_tokens": 5,
+    }
+    assert json.loads(body_for(body, model="gpt-4o"))["max_tokens"] == 5
 
 
 def test_nothing_after_the_end_is_taken() -> None:
@@ -183,14 +280,14 @@ def test_an_error_inside_a_stream_has_its_code(error: Any, code: str) -> None:
 
 
 def test_an_error_inside_a_200_is_a_failure() -> None:
-    answer = OpenAI().response(b'{"error":{"message":"no","code":503}}', Origin(id="r", model="m", created=1))
+    answer = OPENAI.response(b'{"error":{"message":"no","code":503}}', Origin(id="r", model="m", created=1))
     assert answer.failure is not None
     assert answer.failure.code == "provider_overloaded"
 
 
 def test_an_answer_passes_as_the_bytes_that_came() -> None:
     body = b'{ "choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"odd"}], "n": 1.0 }'
-    answer = OpenAI().response(body, Origin(id="r", model="m", created=1))
+    answer = OPENAI.response(body, Origin(id="r", model="m", created=1))
     assert answer.json is body
     assert answer.finish == "stop"
 
@@ -234,4 +331,4 @@ def test_an_answer_passes_as_the_bytes_that_came() -> None:
 )
 def test_usage_counts_reasoning_and_cache_once(usage: dict[str, Any], expected: Usage) -> None:
     body = json.dumps({"choices": [{"index": 0}], "usage": usage}).encode()
-    assert OpenAI().response(body, Origin(id="r", model="m", created=1)).usage == expected
+    assert OPENAI.response(body, Origin(id="r", model="m", created=1)).usage == expected

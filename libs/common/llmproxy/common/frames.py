@@ -19,6 +19,7 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning: int = 0
     audio_input: int = 0  # Of `input` and `output`, what was sound.
     audio_output: int = 0
+    charged: int | None = None  # Nano-dollars, where the provider itself says what it took.
     estimated: bool = False  # The provider gave none (interrupted stream); counted by us.
 
 

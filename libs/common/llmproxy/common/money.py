@@ -42,8 +42,11 @@ def price(listed: ListedPrice) -> Price:
 def cost(usage: Usage, price: Price) -> int:
     """Nano-dollars, rounded up once. Cache tokens are part of `usage.input`; unknown cache prices cost as input.
 
-    The counts are a provider's word: a negative one counts as none, so that nobody's spending is lowered by it.
+    The counts are a provider's word: a negative one counts as none, so that nobody's spending is lowered by it. So is
+    what it says that it charged, which holds before any list of prices.
     """
+    if usage.charged is not None:
+        return max(usage.charged, 0)
     tokens = max(usage.input, 0)
     read = min(max(usage.cache_read, 0), tokens)
     write = min(max(usage.cache_write, 0), tokens - read)

@@ -202,7 +202,7 @@ def read(body: bytes, *, vendor: str, reads: frozenset[str]) -> tuple[Chat, list
     for name in fields.keys() - reads - STRUCTURE:
         if name in METADATA:
             dropped.append(name)
-        elif not _says_nothing(name, fields[name]):
+        elif not says_nothing(name, fields[name]):
             raise unsupported(vendor, name)
     chat = decode_request(_CHAT, body)
     dropped.extend(_unread_message_fields(fields["messages"]))
@@ -235,6 +235,13 @@ def decode_request(decoder: msgspec.json.Decoder[T], body: bytes, at: str = "") 
         raise GatewayError("too_deep", "the body is nested too deeply") from None
     except UNREADABLE:
         raise GatewayError("invalid_json", "the body is not valid JSON") from None
+
+
+def says_nothing(name: str, value: Raw) -> bool:
+    """The field is there and means what its absence means."""
+    if bytes(value) == b"null":
+        return True
+    return name in DEFAULTS and bool(msgspec.json.decode(value) == DEFAULTS[name])
 
 
 def unsupported(vendor: str, param: str, why: str = "") -> GatewayError:
@@ -704,12 +711,6 @@ def finish_or_calls(table: Mapping[str, Finish], reason: str, has_called: bool) 
 
 
 # --- Private ----------------------------------------------------------------------------------------------------------
-
-
-def _says_nothing(name: str, value: Raw) -> bool:
-    if bytes(value) == b"null":
-        return True
-    return name in DEFAULTS and bool(msgspec.json.decode(value) == DEFAULTS[name])
 
 
 def _unread_message_fields(messages: Raw) -> list[str]:

@@ -7,14 +7,14 @@ from llmproxy.provider_workers.adapters.cohere import Cohere
 from llmproxy.provider_workers.adapters.demo import Demo
 from llmproxy.provider_workers.adapters.google import Google
 from llmproxy.provider_workers.adapters.ollama import Ollama
-from llmproxy.provider_workers.adapters.openai import OpenAI
+from llmproxy.provider_workers.adapters.openai import OPENAI
 from llmproxy.provider_workers.adapters.openai_responses import OpenAIResponses
 from llmproxy.provider_workers.adapters.vertex import Vertex
 
 ADAPTERS: dict[str, Adapter] = {
     adapter.name: adapter
     for adapter in (
-        OpenAI(),
+        OPENAI,
         OpenAIResponses(),
         Anthropic(),
         Google(),
