@@ -665,7 +665,9 @@ def post(
 MESSAGE_CHARS_MAX = 500  # Of a vendor's error message; longer ones quote the request.
 
 _SPACES = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-_KEYS = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|AIza|hf)[-_]?[A-Za-z0-9*_-]{12,}|Bearer\s+\S+", re.ASCII)
+_KEYS = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|key|AIza|hf)[-_]?[A-Za-z0-9*_-]{12,}|\borg[-_][A-Za-z0-9]{4,}|Bearer\s+\S+", re.ASCII
+)
 
 
 def printable(text: str, chars_max: int = MESSAGE_CHARS_MAX) -> str:

@@ -33,6 +33,7 @@ from llmproxy.provider_workers.compatible_requests import (
     Messages,
     aim,
     chat_url,
+    effort_instead_of_thinking,
     encode,
     is_extended,
     leave_out,
@@ -70,6 +71,7 @@ class Compatible(Struct, frozen=True, kw_only=True):
     renamed: Mapping[str, str] = {}
     asks_for_usage: bool = True  # It knows `stream_options`.
     messages: Messages | None = None  # None: whatever a message holds is passed on.
+    efforts: bool = False  # It knows efforts and no budgets: Anthropic's `thinking` becomes one.
     rewrite: Rewrite | None = None
     reshape: Reshape | None = None
     url: Callable[[Target], str] | None = None
@@ -92,6 +94,8 @@ class Compatible(Struct, frozen=True, kw_only=True):
         )
 
     def _apply(self, fields: Fields, target: Target, dropped: list[str], *, extended: bool) -> None:
+        if self.efforts:
+            effort_instead_of_thinking(fields)
         if self.rewrite is not None:
             self.rewrite(fields, target, dropped)
         leave_out(fields, self.lacks, self.vendor, dropped)

@@ -84,15 +84,26 @@ class WireError(Struct, frozen=True):
     code: str | int | None = None
 
 
+class Wrong(Struct, frozen=True):
+    """One finding of FastAPI's validation."""
+
+    msg: str | None = None
+    loc: list[str | int] = []
+
+
+class Validation(Struct, frozen=True):
+    detail: list[Wrong] = []
+
+
 class ErrorBody(Struct, frozen=True):
     """`error` is an object at OpenAI, a text at xAI; vLLM and Mistral put its fields on top; FastAPI has `detail`."""
 
     error: WireError | str | None = None
-    message: str | None = None
+    message: str | Validation | None = None
     type: str | None = None
     param: str | None = None
     code: str | int | None = None
-    detail: str | list[Raw] | None = None
+    detail: str | list[Wrong] | None = None
 
 
 class Said(Struct, frozen=True):
@@ -251,9 +262,12 @@ def words_of(body: bytes) -> tuple[str, str, str]:
     inner = reply.error
     if isinstance(inner, WireError):
         return inner.message or "", f"{inner.code or ''} {inner.type or ''}".strip(), inner.param or ""
-    detail = reply.detail if isinstance(reply.detail, str) else ""
-    message = (inner if isinstance(inner, str) else "") or reply.message or detail
-    return message, f"{reply.code or ''} {reply.type or ''}".strip(), reply.param or ""
+    wrong = reply.message.detail if isinstance(reply.message, Validation) else reply.detail
+    if isinstance(wrong, list) and wrong:
+        place = ".".join(str(step) for step in wrong[0].loc if step != "body")
+        return wrong[0].msg or "", f"{reply.type or ''}", place
+    texts = (text for text in (inner, reply.message, reply.detail) if isinstance(text, str) and text)
+    return next(texts, ""), f"{reply.code or ''} {reply.type or ''}".strip(), reply.param or ""
 
 
 def error_inside(error: WireError | str, vendor: str) -> GatewayError:

@@ -144,6 +144,10 @@ def format_of(fields: Fields) -> str | None:
         return None
 
 
+def is_list(raw: Raw | None) -> bool:
+    return raw is not None and bytes(memoryview(raw)[:1]) == b"["
+
+
 def objects(raw: Raw | None) -> list[Fields] | None:
     """The objects of an array; None of anything else, about which the vendor will have its say."""
     try:

@@ -12,7 +12,7 @@ RETRY_AFTER_MAX_MS = 3_600_000  # A vendor that asks for more has a quota, not a
 
 # Vendors say this in words only; the phrases are those of OpenAI, Anthropic, Google, vLLM, Ollama, Together, Mistral.
 CONTEXT = re.compile(
-    r"context[ _](?:length|window|size|limit)|maximum context|max(?:imum)?[ _]?(?:model[ _])?(?:len|sequence length)"
+    r"context[ _](?:length|window|size|limit)|maximum (?:context|prompt length)|max(?:imum)?[ _]?(?:model[ _])?(?:len|sequence length)"
     r"|prompt is too long|input token count.{0,40}exceeds|input is too long|too many tokens|reduce the length",
     re.IGNORECASE,
 )
@@ -21,8 +21,11 @@ QUOTA = re.compile(
     r"|spend(?:ing)?[ _](?:cap|limit)|requests? per day|perday|hard limit",
     re.IGNORECASE,
 )
-KEY = re.compile(r"api[_ ]key[_ ](?:is |not )?(?:in)?valid|api[_ ]key[_ ]expired", re.IGNORECASE)  # Google's are 400.
-MODERATION = re.compile(r"moderat|flagged|safety|policy", re.IGNORECASE)
+KEY = re.compile(  # Google's and xAI's are 400.
+    r"api[_ ]key[_ ](?:is |not )?(?:in)?valid|api[_ ]key[_ ]expired|incorrect api[_ ]key", re.IGNORECASE
+)
+MODEL = re.compile(r"\b(?:invalid_model|model_not_found)\b")  # Codes of Mistral and Perplexity, whose status is 400.
+MODERATION = re.compile(r"moderat|flagged|safety|policy|guidelines", re.IGNORECASE)
 
 
 def vendor_error(
@@ -69,6 +72,10 @@ def vendor_error(
             return error("provider_quota_exceeded", "says that the account's quota or credit is used up")
         case 400 if KEY.search(words):
             return error("provider_unauthorized", "does not accept the gateway's credential")
+        case 400 if MODEL.search(code):
+            return rejected("model_not_found", status=404)
+        case 412 if QUOTA.search(words):  # Fireworks.
+            return error("provider_quota_exceeded", "says that the account's quota or credit is used up")
         case 403 if not MODERATION.search(words):
             return error("provider_unauthorized", "does not let the gateway's credential do this")
         case 404:

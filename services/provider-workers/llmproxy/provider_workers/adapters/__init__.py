@@ -1,15 +1,26 @@
 """The support matrix: one adapter per wire format, by provider name. A new provider is one file and one line here."""
 
 from llmproxy.provider_workers.adapters.anthropic import Anthropic
+from llmproxy.provider_workers.adapters.azure import AZURE
 from llmproxy.provider_workers.adapters.base import Adapter
 from llmproxy.provider_workers.adapters.bedrock import Bedrock
 from llmproxy.provider_workers.adapters.cohere import Cohere
+from llmproxy.provider_workers.adapters.deepseek import DEEPSEEK
 from llmproxy.provider_workers.adapters.demo import Demo
+from llmproxy.provider_workers.adapters.fireworks import FIREWORKS
 from llmproxy.provider_workers.adapters.google import Google
+from llmproxy.provider_workers.adapters.groq import GROQ
+from llmproxy.provider_workers.adapters.mistral import MISTRAL
 from llmproxy.provider_workers.adapters.ollama import Ollama
 from llmproxy.provider_workers.adapters.openai import OPENAI
 from llmproxy.provider_workers.adapters.openai_responses import OpenAIResponses
+from llmproxy.provider_workers.adapters.openrouter import OPENROUTER
+from llmproxy.provider_workers.adapters.perplexity import PERPLEXITY
+from llmproxy.provider_workers.adapters.sambanova import SAMBANOVA
+from llmproxy.provider_workers.adapters.together import TOGETHER
 from llmproxy.provider_workers.adapters.vertex import Vertex
+from llmproxy.provider_workers.adapters.vllm import VLLM
+from llmproxy.provider_workers.adapters.xai import XAI
 
 ADAPTERS: dict[str, Adapter] = {
     adapter.name: adapter
@@ -22,6 +33,17 @@ ADAPTERS: dict[str, Adapter] = {
         Bedrock(),
         Cohere(),
         Vertex(Anthropic()),
+        AZURE,
+        DEEPSEEK,
+        FIREWORKS,
+        GROQ,
+        MISTRAL,
+        OPENROUTER,
+        PERPLEXITY,
+        SAMBANOVA,
+        TOGETHER,
+        VLLM,
+        XAI,
     )
 }
 

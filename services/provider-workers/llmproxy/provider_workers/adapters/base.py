@@ -25,7 +25,7 @@ __all__ = [
     "Wire",
 ]
 
-Credential = Literal["bearer", "x-api-key", "x-goog-api-key", "sigv4", "none"]
+Credential = Literal["bearer", "api-key", "x-api-key", "x-goog-api-key", "sigv4", "none"]
 """How the key is presented. `bearer` without a configured key is sent without one (local servers)."""
 
 

@@ -6,14 +6,20 @@ The canonical form is this one, so bodies pass through: unknown fields, key orde
 import re
 
 from llmproxy.provider_workers.compatible import Compatible
-from llmproxy.provider_workers.compatible_requests import OWN, Fields, Messages, effort_instead_of_thinking, rename
+from llmproxy.provider_workers.compatible_requests import OWN, Fields, Messages, rename
+from llmproxy.provider_workers.natives.embeddings import Embeddings
+from llmproxy.provider_workers.natives.images import Images
+from llmproxy.provider_workers.natives.moderations import Moderations
+from llmproxy.provider_workers.natives.speech import Speech
+from llmproxy.provider_workers.natives.transcriptions import Transcriptions
 from llmproxy.provider_workers.wire import Target
+
+URL = "https://api.openai.com/v1"
 
 REASONS = re.compile(r"(?:o\d|gpt-[5-9])")  # Models that take max_completion_tokens alone.
 
 
 def rewrite(fields: Fields, target: Target, dropped: list[str]) -> None:
-    effort_instead_of_thinking(fields)
     if REASONS.match(target.model) and "max_tokens" in fields:
         rename(fields, {"max_tokens": "max_completion_tokens"} if "max_completion_tokens" not in fields else {})
         fields.pop("max_tokens", None)
@@ -22,9 +28,18 @@ def rewrite(fields: Fields, target: Target, dropped: list[str]) -> None:
 OPENAI = Compatible(
     name="openai",
     vendor="the provider",  # Which of the many servers of this format it is, the endpoint's name says.
-    default_url="https://api.openai.com/v1",
+    default_url=URL,
     home="api.openai.com",
     lacks=OWN,
     messages=Messages(fields=None),
+    efforts=True,
     rewrite=rewrite,
+    # Not `completions`: its own models there are gone, and those that chat answer through the translation.
+    natives={
+        "embeddings": Embeddings(URL),
+        "images": Images(URL),
+        "moderations": Moderations(URL),
+        "speech": Speech(URL),
+        "transcriptions": Transcriptions(URL),
+    },
 )
