@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 from openai.types.chat import ChatCompletion
 from upstreams import MODELS, VENDORS, Behaviour, Upstream, running
 
@@ -17,9 +18,6 @@ from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import Capability, Origin, Target
 
 MODEL = {**MODELS, "openai-responses": MODELS["openai"]}
-PATH = {
-    "vertex": "/v1/projects/fake-project/locations/europe-west1"
-}  # What an endpoint's address has besides its host.
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "Weather", "parameters": SCHEMA}}]
 PROVIDERS = sorted(ADAPTERS.keys() & VENDORS.keys())
@@ -50,7 +48,7 @@ async def call(provider: str, url: str, body: dict[str, Any], *, stream: bool, k
     adapter = ADAPTERS[provider]
     request = adapter.request(
         json.dumps({"model": "m", **body, "stream": stream}).encode(),
-        Target(model=MODEL[provider], url=url + PATH.get(provider, ""), stream=stream),
+        Target(model=MODEL[provider], url=url + VENDORS[provider].base, stream=stream),
     )
     origin = Origin(id="0198c0de-0000-7000-8000-000000000001", model="m", created=1700000000)
     headers = {**dict(request.headers), **credentials(provider, key)}
@@ -111,6 +109,14 @@ def said(text: str = "Weather in Paris?", **fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}], **fields}
 
 
+def able(*capabilities: Capability) -> list[str]:
+    return [name for name in PROVIDERS if ADAPTERS[name].capabilities >= set(capabilities)]
+
+
+LENIENT = frozenset({"deepseek", "openrouter", "perplexity", "sambanova", "together", "vllm"})  # Of unknown fields.
+JSON_FORMS = {"json_object": Capability.JSON_MODE, "json_schema": Capability.JSON_SCHEMA}
+HIDDEN = frozenset({"azure", "openai", "perplexity"})  # They do not show what was thought, or show it in the text.
+
 everywhere = pytest.mark.parametrize("provider", PROVIDERS)
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
@@ -123,14 +129,14 @@ def test_a_text_goes_there_and_an_answer_comes_back(provider: str, stream: bool)
         assert outcome.failure is None
         assert outcome.message["content"] == "You said: Grüße 👋"
         assert outcome.finish == "stop"
-        assert outcome.usage == Usage(input=12, output=7)
+        assert replace(outcome.usage, reasoning=0, charged=None) == Usage(input=12, output=7)
         (recorded,) = upstream.requests
         assert recorded.headers["content-type"] == "application/json"
 
     against(provider, scenario)
 
 
-@everywhere
+@pytest.mark.parametrize("provider", able(Capability.TOOLS))
 @both_ways
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_a_whole_turn_with_tools(provider: str, stream: bool, parallel: int) -> None:
@@ -150,8 +156,15 @@ def test_a_whole_turn_with_tools(provider: str, stream: bool, parallel: int) -> 
     against(provider, scenario, parallel_calls=parallel)
 
 
-@pytest.mark.parametrize("first", PROVIDERS)
-@pytest.mark.parametrize("second", PROVIDERS)
+# All pairs of those that differ most, and each of the others before and after one of these.
+APART = [name for name in ("openai", "anthropic", "google", "ollama") if name in PROVIDERS]
+PAIRS = [(first, second) for first in APART for second in APART]
+PAIRS += [
+    pair for name in able(Capability.TOOLS) if name not in APART for pair in ((name, "anthropic"), ("anthropic", name))
+]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
 @both_ways
 def test_a_conversation_begun_at_one_vendor_goes_on_at_another(first: str, second: str, stream: bool) -> None:
     """A fallback in mid-conversation: the second vendor's own types judge the first's answer as history."""
@@ -180,6 +193,8 @@ def test_json_is_asked_for_in_the_vendors_way(provider: str, stream: bool) -> No
             {"type": "json_object"},
             {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}},
         ):
+            if JSON_FORMS[form["type"]] not in ADAPTERS[provider].capabilities:
+                continue
             outcome = await call(provider, url, said("Weather in Paris, as JSON?", response_format=form), stream=stream)
             assert outcome.failure is None
             assert isinstance(json.loads(outcome.message["content"]), dict)
@@ -187,7 +202,7 @@ def test_json_is_asked_for_in_the_vendors_way(provider: str, stream: bool) -> No
     against(provider, scenario)
 
 
-@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name not in ("openai", "openai-responses")])
+@pytest.mark.parametrize("provider", [name for name in able(Capability.REASONING) if name not in HIDDEN])
 @both_ways
 def test_thinking_is_asked_for_and_told_apart_from_the_answer(provider: str, stream: bool) -> None:
     async def scenario(upstream: Upstream, url: str) -> None:
@@ -280,7 +295,7 @@ def test_malformed_json_is_a_bad_answer(provider: str, stream: bool) -> None:
     against(provider, scenario, malformed=True)
 
 
-@everywhere
+@pytest.mark.parametrize("provider", able(Capability.TOOLS))
 def test_a_stream_byte_by_byte_is_the_same_stream(provider: str) -> None:
     async def scenario(upstream: Upstream, url: str) -> None:
         outcome = await call(provider, url, said("é👋", tools=TOOLS), stream=True)
@@ -296,7 +311,7 @@ def test_the_fake_refuses_what_the_vendor_would(provider: str) -> None:
 
     async def scenario(upstream: Upstream, url: str) -> None:
         adapter = ADAPTERS[provider]
-        target = Target(model=MODEL[provider], url=url + PATH.get(provider, ""))
+        target = Target(model=MODEL[provider], url=url + VENDORS[provider].base)
         made = adapter.request(json.dumps({"model": "m", **said()}).encode(), target)
         body = json.loads(made.body)
         wrong = {**body, "no_such_field": 1}, {**body, "messages": 5, "contents": 5}, {"model": "m"}
@@ -304,13 +319,16 @@ def test_the_fake_refuses_what_the_vendor_would(provider: str) -> None:
             for one in wrong:
                 headers = {**dict(made.headers), **credentials(provider, "upstream-key")}
                 async with session.post(made.url, headers=headers, json=one) as response:
+                    if one is wrong[0] and response.status == 200:
+                        assert provider in LENIENT
+                        continue
                     assert response.status in (400, 422), one
                     assert adapter.error(400, {}, await response.read()).code == "provider_rejected"
 
     against(provider, scenario)
 
 
-@everywhere
+@pytest.mark.parametrize("provider", able(Capability.TOOLS))
 def test_an_assembled_stream_is_a_message_of_the_openai_package(provider: str) -> None:
     async def scenario(upstream: Upstream, url: str) -> None:
         outcome = await call(provider, url, said(tools=TOOLS), stream=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PARTS = re.compile(rb'"content"\s*:\s*\[')
 CALLS = re.compile(rb'"tool_calls"\s*:\s*\[\s*\{')
 ALWAYS_REASONS = "magistral"
+HEARD: Fields = {"role": Raw(b'"assistant"'), "content": Raw(b'"OK."')}
 
 
 def call_id(given: str) -> str:
@@ -62,7 +64,16 @@ def reshape(messages: list[Fields], fields: Fields, dropped: list[str]) -> list[
     thinks = "reasoning_effort" in fields or ALWAYS_REASONS in (text_in(fields, "model") or "")
     shaped = [_reshaped(message, index, thinks, dropped) for index, message in enumerate(messages)]
     same = all(new is old for new, old in zip(shaped, messages, strict=True))
-    return messages if same else shaped
+    return _in_order(messages if same else shaped)
+
+
+def _in_order(messages: list[Fields]) -> list[Fields]:
+    """After the results of tools it wants to hear the assistant, not the user."""
+    roles = [bytes(message.get("role", b"")) for message in messages]
+    gaps = [at for at, pair in enumerate(pairwise(roles), 1) if pair == (b'"tool"', b'"user"')]
+    for at in reversed(gaps):
+        messages = [*messages[:at], HEARD, *messages[at:]]
+    return messages
 
 
 def _reshaped(message: Fields, index: int, thinks: bool, dropped: list[str]) -> Fields:

@@ -12,12 +12,26 @@ from llmproxy.provider_workers.compatible_requests import (
     Fields,
     Messages,
     encode,
+    format_of,
     objects,
     text_in,
 )
+from llmproxy.provider_workers.wire import Target
 
 NAME = "Perplexity"
+URL = "https://api.perplexity.ai"
 NO_TOOLS = "Sonar models search by themselves and call no tools"
+
+
+def rewrite(fields: Fields, target: Target, dropped: list[str]) -> None:
+    if format_of(fields) == "json_object":
+        raise unsupported(NAME, "response_format", f"{NAME} wants a schema with json_schema")
+
+
+def url(target: Target) -> str:
+    """Its path has no version, wherever it is."""
+    base = (target.url or URL).rstrip("/")
+    return base if base.endswith("/chat/completions") else f"{base}/chat/completions"
 
 
 def reshape(messages: list[Fields], fields: Fields, dropped: list[str]) -> list[Fields]:
@@ -48,7 +62,7 @@ def _joined(run: list[Fields]) -> Fields:
 PERPLEXITY = Compatible(
     name="perplexity",
     vendor=NAME,
-    default_url="https://api.perplexity.ai",
+    default_url=URL,
     capabilities=frozenset(
         {
             Capability.CHAT,
@@ -66,6 +80,8 @@ PERPLEXITY = Compatible(
     asks_for_usage=False,  # It always says it, in every chunk.
     messages=Messages(fields=frozenset({"content", "role", "tool_calls"}), developer=False),
     efforts=True,
+    rewrite=rewrite,
     reshape=reshape,
+    url=url,
     usage=charged,
 )
