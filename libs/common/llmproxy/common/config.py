@@ -12,8 +12,8 @@ import msgspec
 import yaml
 from msgspec import Struct
 
+from llmproxy.common import addresses, money
 from llmproxy.common import auth as authentication
-from llmproxy.common import money
 from llmproxy.common.envelope import BODY_BYTES_MAX
 from llmproxy.common.policy import KINDS, Action, Policy
 
@@ -124,6 +124,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     deadline_ms: Positive = 600_000
     grace_ms: Annotated[int, msgspec.Meta(ge=0)] = 3_000  # How long the edge tries again while a stage has no instance.
     trusted_proxies: tuple[str, ...] = ()  # Addresses or networks whose X-Forwarded-For is believed.
+    private_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")  # Where endpoints may be besides public addresses.
 
 
 class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -218,6 +219,7 @@ def check(config: Config) -> None:
             raise ConfigError(f"{at}: a name is lower-case letters, digits, - and _, at most 63")
         if endpoint.url and not endpoint.url.startswith(("http://", "https://")):
             raise ConfigError(f"{at}.url: {endpoint.url!r} must start with http:// or https://")
+        _check_url(f"{at}.url", endpoint.url)
         if endpoint.key and not endpoint.key.startswith(("env:", "file:")):
             raise ConfigError(f"{at}.key: write a reference, env:NAME or file:PATH, not the key itself")
         _check_credential(at, endpoint)
@@ -230,13 +232,14 @@ def check(config: Config) -> None:
         _check_targets(f"groups.{name}.targets", group.targets, config)
     for name, targets in config.fallbacks.items():
         _check_targets(f"fallbacks.{name}", targets, config)
-    for address in config.gateway.trusted_proxies:
-        try:
-            ipaddress.ip_network(address, strict=False)
-        except ValueError:
-            raise ConfigError(
-                f"gateway.trusted_proxies: {address!r} is neither an address nor a network; write 10.0.0.0/8"
-            ) from None
+    for field in ("trusted_proxies", "private_networks"):
+        for address in getattr(config.gateway, field):
+            try:
+                ipaddress.ip_network(address, strict=False)
+            except ValueError:
+                raise ConfigError(
+                    f"gateway.{field}: {address!r} is neither an address nor a network; write 10.0.0.0/8"
+                ) from None
     for kind in config.policy.kinds:
         if kind not in KINDS and not kind.startswith("secret."):
             raise ConfigError(f"policy.kinds.{kind}: unknown kind; one of {', '.join(KINDS)} or secret.<name>")
@@ -329,8 +332,16 @@ def _check_credential(at: str, endpoint: Endpoint) -> None:
     wrong = authentication.problem(endpoint.auth)
     if wrong is not None:
         raise ConfigError(f"{at}.auth.{wrong[0]}: {wrong[1]}")
+    for field in ("token_url", "authority"):
+        _check_url(f"{at}.auth.{field}", getattr(endpoint.auth, field, ""))
     if isinstance(endpoint.auth, authentication.SigV4) and not (endpoint.auth.region or endpoint.region):
         raise ConfigError(f"{at}.region: a signature names its region; write one such as eu-central-1")
+
+
+def _check_url(at: str, url: str) -> None:
+    wrong = addresses.problem(url) if url else ""
+    if wrong:
+        raise ConfigError(f"{at}: {wrong}")
 
 
 def _check_place(at: str, endpoint: Endpoint) -> None:
@@ -377,6 +388,35 @@ def _check_limit(at: str, limit: Limit) -> None:
             raise ConfigError(f"{at}.{field}: must be at least 1; leave it out for no limit")
         if value is not None and value > LIMIT_MAX:
             raise ConfigError(f"{at}.{field}: must be at most {LIMIT_MAX}; leave it out for no limit")
+
+
+def check_reach(config: Config, before: Config) -> None:
+    """For a configuration that is not the operator's own file: it may neither name private addresses beyond those that
+    are allowed, nor allow more of them than `before`. Raises ConfigError."""
+    allowed = addresses.networks(*config.gateway.private_networks)
+    known = addresses.networks(*before.gateway.private_networks)
+    for network in allowed:
+        if not any(network.version == one.version and network.subnet_of(one) for one in known):  # type: ignore[arg-type]
+            raise ConfigError(
+                f"gateway.private_networks: {network} is not allowed yet, and only the configuration file can allow it;"
+                " start once with LLM_PROXY_CONFIG_SOURCE=file"
+            )
+    for name, endpoint in config.endpoints.items():
+        for field, url in _urls(endpoint):
+            if url and addresses.private_literal(url, allowed):
+                raise ConfigError(
+                    f"endpoints.{name}.{field}: is a private address, and none of those in gateway.private_networks"
+                )
+
+
+def _urls(endpoint: Endpoint) -> tuple[tuple[str, str], ...]:
+    """Where this endpoint makes the gateway connect to."""
+    auth = endpoint.auth
+    return (
+        ("url", endpoint.url),
+        ("auth.token_url", getattr(auth, "token_url", "")),
+        ("auth.authority", getattr(auth, "authority", "")),
+    )
 
 
 def schema() -> dict[str, Any]:

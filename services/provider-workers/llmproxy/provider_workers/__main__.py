@@ -31,7 +31,7 @@ async def run(context: runtime.Context[Settings]) -> None:
         providers=frozenset(served(settings.worker_providers)),
         demo_chunk_ms=settings.demo_chunk_ms,
     )
-    context.config.on_change(lambda snapshot: work.configure(snapshot.config))
+    context.config.on_change(lambda snapshot: work.configure(snapshot.config, named=snapshot.source != "api"))
     for provider in sorted(work.providers):
         await bus.serve(REQUEST_CALL, work, max_in_flight=MAX_IN_FLIGHT, provider=provider)
     context.ready()

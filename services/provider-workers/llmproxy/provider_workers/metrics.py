@@ -19,3 +19,8 @@ DURATION = Histogram(
     "llmproxy_provider_duration_seconds", "From the call to the end of the answer", ["endpoint"], buckets=SECONDS
 )
 OUTCOMES_DROPPED = Counter("llmproxy_provider_outcomes_dropped", "Outcomes not published: NATS was away for too long")
+CONNECTIONS = Counter(
+    "llmproxy_provider_connections",
+    "Calls by the connection they went over: opened for them, or reused",
+    ["endpoint", "state"],
+)

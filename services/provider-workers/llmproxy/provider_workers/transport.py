@@ -4,16 +4,18 @@ Foreign exceptions end here. Their texts may quote URLs and headers, so what is 
 """
 
 import asyncio
+import logging
 import re
+import socket
+import ssl
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
 import aiohttp
-from aiohttp import ClientTimeout, StreamReader, TCPConnector
+from aiohttp import ClientTimeout, StreamReader
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
@@ -21,16 +23,18 @@ from msgspec.structs import replace
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from llmproxy.common.auth import NoAuth
+from llmproxy.common.addresses import KEY_SERVICES, LOOPBACK, Network, Reach, reach
+from llmproxy.common.auth import NoAuth, SigV4
 from llmproxy.common.config import Endpoint
 from llmproxy.common.errors import GatewayError
+from llmproxy.provider_workers import metrics
 from llmproxy.provider_workers.adapters.base import Adapter, HttpRequest
+from llmproxy.provider_workers.connections import AddressRefused, Connector, Names, Route
 from llmproxy.provider_workers.credentials import Credentials, Signer
 from llmproxy.provider_workers.places import located
 
 CONNECTIONS_MAX = 4_096  # As many as requests in flight, so that a call never waits for a connection.
 KEEPALIVE_S = 30.0
-DNS_TTL_S = 30
 READ_BUFFER_BYTES = 1 << 16
 JOINED_BYTES_MAX = 1 << 16  # Up to here copying a body is cheaper than a second write.
 ANSWER_BYTES_MAX = 32 << 20
@@ -43,6 +47,8 @@ HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
 AS_IT_IS = re.compile(r"[A-Za-z0-9:/?&=%._~\[\]-]*", re.ASCII)  # Of a URL: nothing that wants quoting.
 TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 
+log = logging.getLogger(__name__)
+
 
 class Destination:
     """An endpoint as the transport sees it, made once per configuration: what a request's head looks like is kept here."""
@@ -50,38 +56,57 @@ class Destination:
     __slots__ = (
         "_from",
         "_heads",
-        "_template",
+        "_route",
         "adapter",
         "credential",
         "credentials",
         "endpoint",
         "name",
+        "named",
+        "networks",
+        "opened",
         "origin",
+        "reach",
+        "reused",
         "timeout",
     )
 
-    def __init__(self, name: str, endpoint: Endpoint, adapter: Adapter, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        name: str,
+        endpoint: Endpoint,
+        adapter: Adapter,
+        credentials: Credentials,
+        *,
+        networks: tuple[Network, ...] = LOOPBACK,
+        named: bool = False,
+    ) -> None:
+        """`networks` and `named`: where it may be besides public addresses, see `addresses.reach`."""
         endpoint = located(endpoint)
         self.name, self.endpoint, self.adapter, self.credentials = name, endpoint, adapter, credentials
         self.credential = credentials.of(name, endpoint, adapter.credential)
         connect_s = endpoint.connect_ms / 1000
         self.timeout = ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
         self.origin = _origin(endpoint.url or adapter.default_url)
-        self._template: ClientRequest | None = None
+        self.networks, self.named = networks, named
+        self.reach = reach(networks, self.host, named=named)
+        self.opened = metrics.CONNECTIONS.labels(name, "opened")
+        self.reused = metrics.CONNECTIONS.labels(name, "reused")
+        self._route: Route | None = None
         self._from: tuple[object, ...] = ()
         self._heads: dict[tuple[str, str], bytes] = {}
 
     @property
     def host(self) -> str:
-        return self.origin.host or "" if self.origin is not None else ""
+        return self.origin.raw_host or "" if self.origin is not None else ""
 
     @property
-    def template(self) -> ClientRequest:
-        """What the connection pool wants to know: host, port, TLS."""
-        if self._template is None:
+    def route(self) -> Route:
+        """What the connection pool wants to know."""
+        if self._route is None:
             assert self.origin is not None, "a head was made first"
-            self._template = ClientRequest("POST", self.origin, loop=asyncio.get_running_loop(), ssl=True)
-        return self._template
+            self._route = Route(self.name, self.origin, self.reach)
+        return self._route
 
     def head(self, request: HttpRequest, traceparent: str) -> bytes:
         """The request up to its body."""
@@ -258,15 +283,14 @@ class Reply:
 
 
 class Transport:
-    """One pool for all endpoints.
+    """The pools of all endpoints.
 
-    aiohttp's connector does what is hard (DNS, TLS, connection attempts, pooling) and its parser reads the answers. Its
-    session is left out: cookies, redirects, proxies, authentication and tracing are what this transport must not do, and
+    aiohttp's connector keeps the connections and its parser reads the answers. Its session is left out: cookies, redirects, proxies, authentication and tracing are what this transport must not do, and
     they are two thirds of what a call through it costs.
     """
 
-    def __init__(self) -> None:
-        self._connector = TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=DNS_TTL_S)
+    def __init__(self, names: Names | None = None) -> None:
+        self._connector = Connector(names or Names(), limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S)
         self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def call(self, destination: Destination, request: HttpRequest, traceparent: str = "") -> Reply:
@@ -277,12 +301,15 @@ class Transport:
         head = destination.head(request, traceparent)
         try:
             while True:
-                connection = await self._connector.connect(destination.template, [], destination.timeout)
+                connection = await self._connector.connect(destination.route, [], destination.timeout)
                 protocol = connection.protocol
                 assert protocol is not None
                 is_fresh = protocol not in self._used
                 if is_fresh:
                     self._used.add(protocol)
+                    destination.opened.inc()
+                else:
+                    destination.reused.inc()
                 try:
                     reply = await _exchange(destination.name, connection, protocol, head, request.body)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
@@ -294,6 +321,9 @@ class Transport:
                     connection.close()
                     raise
                 break
+        except AddressRefused as error:
+            log.warning("endpoint %s is not called: %s", destination.name, error)
+            raise _out_of_reach(destination.name, error) from None
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise _translated(destination.name, error) from error
         if source is not None and reply.status == 401:
@@ -307,7 +337,16 @@ class Transport:
     async def _ask(self, destination: Destination, request: HttpRequest) -> tuple[int, bytes]:
         """What a token endpoint says on behalf of `destination`. It has its own origin, and is shown no key but its own."""
         endpoint = replace(destination.endpoint, url=request.url, key="", auth=NoAuth())
-        place = Destination(destination.name, endpoint, destination.adapter, destination.credentials)
+        place = Destination(
+            destination.name,
+            endpoint,
+            destination.adapter,
+            destination.credentials,
+            networks=destination.networks,
+            named=destination.named,
+        )
+        if isinstance(destination.endpoint.auth, SigV4):  # AWS's own services on this machine, which lend keys.
+            place.reach = Reach(LOOPBACK, KEY_SERVICES)
         try:
             reply = await self.call(place, request)
             try:
@@ -353,21 +392,29 @@ def _refusal(name: str, reply: Reply) -> GatewayError | None:
     return None
 
 
+def _out_of_reach(name: str, error: AddressRefused) -> GatewayError:
+    return GatewayError(
+        "provider_unreachable",
+        f"endpoint '{name}' is not called: endpoints.{name}.url leads to {error.why};"
+        " if it is meant to, add its network to gateway.private_networks",
+    )
+
+
 def _translated(name: str, error: Exception) -> GatewayError:
-    """Before the head of an answer. The order matters: aiohttp's errors inherit from each other and from OSError."""
+    """Before the head of an answer. The order matters: nearly all of them inherit from OSError."""
     match error:
-        case aiohttp.ClientSSLError():
-            says = "its TLS certificate or protocol was not accepted"
-        case aiohttp.ClientConnectorDNSError():
-            says = "its host name does not resolve"
-        case TimeoutError():
-            says = "no connection within connect_ms"
-        case aiohttp.ClientConnectorError():
-            says = "it refuses connections"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
             says = "it closed the connection without an answer"
         case HttpProcessingError() | aiohttp.ClientPayloadError():
             return GatewayError("provider_bad_answer", f"endpoint '{name}' does not answer in HTTP")
+        case ssl.SSLError():
+            says = "its TLS certificate or protocol was not accepted"
+        case socket.gaierror():
+            says = "its host name does not resolve"
+        case TimeoutError():
+            says = "no connection within connect_ms"
+        case OSError():
+            says = "it refuses connections"
         case _:
             says = type(error).__name__
     return GatewayError("provider_unreachable", f"endpoint '{name}' cannot be reached: {says}")

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import replace
 
-from llmproxy.common import money
+from llmproxy.common import addresses, money
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import EVENT_ATTEMPT_FAILED, REQUEST_CALL
 from llmproxy.common.config import Config
@@ -149,9 +149,13 @@ class Work:
         self._credentials = credentials
         self._destinations: dict[str, Destination] = {}
 
-    def configure(self, config: Config) -> None:
+    def configure(self, config: Config, *, named: bool = False) -> None:
+        """`named`: the operator's own file or environment says it, see `addresses.reach`."""
+        networks = addresses.networks(*config.gateway.private_networks)
         self._destinations = {
-            name: Destination(name, endpoint, ADAPTERS[endpoint.provider], self._credentials)
+            name: Destination(
+                name, endpoint, ADAPTERS[endpoint.provider], self._credentials, networks=networks, named=named
+            )
             for name, endpoint in config.endpoints.items()
             if endpoint.provider in self.providers and endpoint.provider in ADAPTERS
         }

@@ -78,6 +78,7 @@ class ConfigResource:
         expected = _revision(call.headers.get("If-Match", ""))
         try:
             config = await parse_sent(call.body)
+            configuration.check_reach(config, (await self._in_force()).config)
         except ConfigError as error:
             raise Problem(400, "invalid_config", str(error)) from None
         return _published(await self._store.apply(config, call.actor, expected))
@@ -86,6 +87,8 @@ class ConfigResource:
         now = await self._in_force()
         try:
             config = await parse_sent(call.body)
+            if self._store.source == "api":
+                configuration.check_reach(config, now.config)
         except ConfigError as error:
             return Checked(ok=False, problem=str(error), revision=now.revision)
         return Checked(

@@ -1,0 +1,148 @@
+"""Connections: names are resolved once, what they lead to is checked, and what was checked is connected to.
+
+aiohttp pools connections and speaks HTTP over them; making one is ours, so that no second lookup of a name can lead
+elsewhere than the first (docs/adr/0014).
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import Any
+
+from aiohappyeyeballs import start_connection
+from aiohttp import BaseConnector, ClientTimeout
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest, ConnectionKey
+from yarl import URL
+
+from llmproxy.common.addresses import Reach, literal
+
+NAMES_MAX = 1_024
+NAME_TTL_S = 30.0
+NEXT_ADDRESS_S = 0.25  # RFC 8305: when the next address is tried beside one that does not answer.
+
+Resolve = Callable[[str], Awaitable[list[str]]]
+"""The addresses of a name. Raises OSError."""
+
+
+class AddressRefused(Exception):
+    """Not connected: where the name leads. The texts are for the operator; a caller learns no address."""
+
+    def __init__(self, host: str, address: str, why: str) -> None:
+        super().__init__(f"{host} leads to {address}, {why}")
+        self.why = why
+
+
+async def system_addresses(host: str) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(address[0]) for _, _, _, _, address in found]
+
+
+class Names:
+    """What names lead to, remembered for NAME_TTL_S; those who ask for the same one at the same time share the question."""
+
+    def __init__(self, resolve: Resolve = system_addresses) -> None:
+        self._resolve = resolve
+        self._known: dict[str, tuple[float, list[str]]] = {}
+        self._asked: dict[str, asyncio.Task[list[str]]] = {}
+
+    async def addresses(self, host: str) -> list[str]:
+        known = self._known.get(host)
+        if known is not None and known[0] > asyncio.get_running_loop().time():
+            return known[1]
+        task = self._asked.get(host)
+        if task is None:
+            task = self._asked[host] = asyncio.create_task(self._ask(host))
+            task.add_done_callback(lambda done: self._answered(host, done))
+        return await asyncio.shield(task)
+
+    async def _ask(self, host: str) -> list[str]:
+        found = await self._resolve(host)
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
+        if len(self._known) >= NAMES_MAX:
+            self._known.clear()
+        self._known[host] = (asyncio.get_running_loop().time() + NAME_TTL_S, found)
+        return found
+
+    def _answered(self, host: str, task: asyncio.Task[list[str]]) -> None:
+        del self._asked[host]
+        if not task.cancelled():
+            task.exception()  # Whoever waited has it; when nobody does any more, it is nobody's.
+
+
+class Route(ClientRequest):
+    """Where a connection leads and how it is made: what the pool knows connections by."""
+
+    def __init__(
+        self, name: str, origin: URL, reach: Reach, context: ssl.SSLContext | None = None, server_name: str = ""
+    ) -> None:
+        super().__init__("POST", origin, loop=asyncio.get_running_loop(), ssl=context or True)
+        self.reach, self.context, self.server_name = reach, context, server_name
+        is_tls = origin.scheme == "https"
+        # The name is the endpoint's: what one endpoint's connections are good for is no other endpoint's.
+        self._key = ConnectionKey(
+            f"{name} {origin.raw_host}", origin.port, is_tls, context or True, None, None, hash(reach), server_name
+        )
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        return self._key
+
+
+class Connector(BaseConnector):
+    """The pool. `Route`s only."""
+
+    def __init__(self, names: Names, *, limit: int, keepalive_timeout: float | None = None, **options: Any) -> None:
+        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout, **options)
+        self._names = names
+        self._context: ssl.SSLContext | None = None
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Any],
+        timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp names it
+    ) -> ResponseHandler:
+        """aiohttp's extension point for connectors; it bounds the time itself. Raises OSError and AddressRefused."""
+        assert isinstance(req, Route), "only routes are checked"
+        host, port = req.url.raw_host, req.url.port
+        assert host is not None
+        assert port is not None
+        addresses = await checked(self._names, host, req.reach)
+        sock = await start_connection([_addr_info(one, port) for one in addresses], happy_eyeballs_delay=NEXT_ADDRESS_S)
+        context = (req.context or self._default()) if req.is_ssl() else None
+        server_name = (req.server_name or host).rstrip(".") if context is not None else None
+        _, protocol = await self._loop.create_connection(
+            self._factory, sock=sock, ssl=context, server_hostname=server_name
+        )
+        return protocol
+
+    def _default(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = ssl.create_default_context()
+            self._context.set_alpn_protocols(["http/1.1"])
+        return self._context
+
+
+async def checked(names: Names, host: str, reach: Reach) -> list[str]:
+    """What `host` leads to, all of which may be connected to: one bad address among good ones is how rebinding looks.
+    Raises AddressRefused, OSError."""
+    try:
+        own = literal(host)
+    except ValueError:
+        raise AddressRefused(host, "an address", "spelled in an unusual way") from None
+    found = [str(own)] if own is not None else await names.addresses(host)
+    for address in found:
+        why = reach.problem(ip_address(address))
+        if why:
+            raise AddressRefused(host, address, why)
+    return found
+
+
+def _addr_info(address: str, port: int) -> tuple[Any, ...]:
+    if ":" in address:
+        return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0))
+    return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
