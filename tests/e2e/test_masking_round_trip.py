@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import openai
 import pytest
 from aiohttp import web
+from e2e.clients import CLIENTS, Client, Messages, Tool, Wish
+from e2e.families import Fakes
 from gateway import Gateway, free_port, wait_for
 from openai import OpenAI
 from traffic import Background, SlowProvider, completion, event
+from upstreams import Asked, Saying, Upstream
 
 EMAIL = "ann.lee@example.org"
 API_KEY = "sk-proj-" + "Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0Pa" * 2
@@ -175,3 +179,89 @@ def test_a_model_name_that_holds_personal_data_is_refused_and_recorded_nowhere(
     (record,) = wait_for(lambda: [one for one in gateway.records(50) if one["id"] == request_id], "its record")
     assert record["verdict"] == "blocked"
     assert EMAIL not in json.dumps(record)
+
+
+# -- every API, with the vendors' own packages, where it is passed through and where it is translated
+
+NOTE = Tool(
+    "note",
+    "Writes down a text",
+    {"type": "object", "properties": {"note": {"type": "string"}}, "required": ["note"], "additionalProperties": False},
+)
+PAIRS = [(kind, family) for kind in CLIENTS for family in ("openai", "anthropic", "google")]
+everywhere = pytest.mark.parametrize(("kind", "family"), PAIRS, ids=[f"{kind.name}-{family}" for kind, family in PAIRS])
+
+
+@pytest.fixture(scope="module")
+def clients(families: Gateway) -> Iterator[dict[type[Any], Client]]:
+    made = {kind: kind(families.url, families.key) for kind in CLIENTS}
+    yield made
+    for client in made.values():
+        client.close()
+
+
+def parrot(asked: Asked) -> Saying:
+    """Says back what it hears: to a tool while there is one, and then what the tool said."""
+    if asked.results:
+        return Saying(text=asked.results[0].text)
+    if asked.tools:
+        return Saying(calls=(("note", {"note": asked.said}),))
+    return Saying(text=asked.said)
+
+
+def assert_masked(upstream: Upstream) -> None:
+    assert upstream.requests
+    for recorded in upstream.requests:
+        text = json.dumps(recorded.json, ensure_ascii=False)
+        assert not [original for original in ORIGINALS if original in text or original.replace(" ", "") in text]
+        assert "[EMAIL_" in text
+
+
+@everywhere
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_each_api_says_what_was_said(
+    kind: type[Any], family: str, stream: bool, clients: dict[type[Any], Client], fakes: Fakes
+) -> None:
+    client = clients[kind]
+    for piece_chars in (1, 7) if stream else (1,):
+        upstream = fakes.behave(family, mind=parrot, piece_chars=piece_chars)
+        said = client.ask(family, client.user(PROMPT), Wish(stream=stream))
+        assert said.text == PROMPT
+        assert_masked(upstream)
+
+
+@everywhere
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_each_api_gives_tools_what_was_said_and_hears_what_they_found(
+    kind: type[Any], family: str, stream: bool, clients: dict[type[Any], Client], fakes: Fakes
+) -> None:
+    upstream, client = fakes.behave(family, mind=parrot, piece_chars=3), clients[kind]
+    wish = Wish(stream=stream, tools=(NOTE,))
+    conversation = client.user(PROMPT)
+    said = client.ask(family, conversation, wish)
+    ((id, name, arguments),) = said.calls
+    assert (name, arguments) == ("note", {"note": PROMPT})
+    conversation += said.turn + client.results([(id, name, f"{CARD} is of {EMAIL}")])
+    assert client.ask(family, conversation, wish).text == f"{CARD} is of {EMAIL}"
+    assert len(upstream.requests) == 2
+    assert_masked(upstream)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_what_claude_signed_goes_back_to_it_as_it_was(
+    stream: bool, clients: dict[type[Any], Client], fakes: Fakes
+) -> None:
+    def thinks(asked: Asked) -> Saying:
+        return replace(parrot(asked), reasoning=f"They say: {asked.said}")
+
+    upstream, client = fakes.behave("anthropic", mind=thinks), clients[Messages]
+    wish = Wish(stream=stream, tools=(NOTE,), reasoning=True)
+    conversation = client.user(PROMPT)
+    said = client.ask("anthropic", conversation, wish)
+    ((id, name, _),) = said.calls
+    thought = f"They say: {upstream.requests[0].json['messages'][0]['content'][0]['text']}"
+    assert said.reasoning == thought  # Not unmasked: the signature covers it.
+    client.ask("anthropic", conversation + said.turn + client.results([(id, name, "done")]), wish)
+    blocks = upstream.requests[-1].json["messages"][1]["content"]
+    assert [block["thinking"] for block in blocks if block["type"] == "thinking"] == [thought]
+    assert_masked(upstream)
