@@ -1,6 +1,7 @@
 """Laws of the Gemini caller that single cases do not show."""
 
 import json
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
 from llmproxy.provider_workers.adapters.google import Google
 from llmproxy.provider_workers.callers.gemini import Gemini
@@ -21,7 +23,8 @@ HI = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
 
 # --- A conversation that went through the canonical form is the same at Google
 
-texts = st.text(min_size=1, max_size=8)
+GOOGLES = ("inlineData", "mimeType", "functionCall", "functionResponse", "thoughtSignature", "systemInstruction")
+texts = st.text(min_size=1, max_size=8).filter(lambda text: text not in GOOGLES)
 scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts
 objects = st.dictionaries(texts, scalars | st.lists(scalars, max_size=2), max_size=3)
 pictures = st.just({"inlineData": {"mimeType": "image/png", "data": "AAEC"}})
@@ -90,10 +93,37 @@ def test_a_conversation_survives_the_way_through_the_canonical_form(body: dict[s
 @given(conversations())
 def test_both_spellings_mean_the_same(body: dict[str, Any]) -> None:
     plain = snake = json.dumps(body, ensure_ascii=False)
-    for name in ("inlineData", "mimeType", "functionCall", "functionResponse", "thoughtSignature", "systemInstruction"):
+    for name in GOOGLES:
         snake = snake.replace(f'"{name}":', f'"{"".join("_" + c.lower() if c.isupper() else c for c in name)}":')
     camel, other = (Gemini().read(text.encode(), stream=True).canonical for text in (plain, snake))
     assert camel == other
+
+
+anything = st.recursive(
+    scalars | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """(container, key) of everything in a body."""
+    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    return [place for key in keys for place in [(value, key), *places(value[key])]]
+
+
+@given(conversations(), st.data(), anything)
+def test_a_body_that_is_wrong_somewhere_is_refused_and_never_a_bug(body: Any, data: st.DataObject, wrong: Any) -> None:
+    body = deepcopy(body)  # Examples share their leaves.
+    container, key = data.draw(st.sampled_from(places(body)))
+    container[key] = wrong
+    refusal = None
+    try:
+        asked = Gemini().read(json.dumps(body).encode(), stream=False)
+        Google().request(asked.canonical, Target(model="gemini-3-pro"))
+    except GatewayError as error:
+        refusal = error
+    assert refusal is None or refusal.code.startswith(("invalid", "unsupported", "missing"))
 
 
 # --- A stream says what the whole answer says
