@@ -320,6 +320,7 @@ def test_a_guards_refusal_is_blocked_with_its_findings() -> None:
 def test_upstream_headers_cannot_smuggle_anything() -> None:
     def script(_: Envelope, answer: Answer) -> None:
         evil = {"x-a": "one\r\nset-cookie: a=b", "bad name": "x", "x-\u00e9": "y", "ok": "z\u00e9"}
+        evil["x-llmproxy-token-count"] = "estimated"  # The worker's own.
         answer.send(msgspec.structs.replace(HEAD, headers=evil, model="m\r\nx: y"), Data(msgspec.Raw(WHOLE)), END)
 
     async def run() -> None:
@@ -329,6 +330,7 @@ def test_upstream_headers_cannot_smuggle_anything() -> None:
             assert "set-cookie" not in headers
             assert headers["x-llmproxy-upstream-x-a"] == "one%0D%0Aset-cookie: a%3Db"
             assert headers["x-llmproxy-upstream-ok"] == "z%C3%A9"
+            assert headers["x-llmproxy-token-count"] == "estimated"
             assert not any("bad" in name for name in headers)
 
     asyncio.run(run())

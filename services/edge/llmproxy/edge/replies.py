@@ -29,6 +29,7 @@ CONSTANT = (
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 LAST_CHUNK = b"0\r\n\r\n"
 VALUE_CHARACTERS_MAX = 512
+OWN = "x-llmproxy-"
 UPSTREAM_HEADERS_MAX = 32
 RETRY_AFTER_MS = 1_000  # Said with every error that is worth a retry and names no time itself.
 DRAIN_S = 30.0  # A client that takes longer to read the last part of its answer is cut off.
@@ -119,7 +120,8 @@ def provider_headers(head: Head, publications: int, found: Mapping[str, int]) ->
     )
     for name, value in list(head.headers.items())[:UPSTREAM_HEADERS_MAX]:
         if name.isascii() and name.replace("-", "").replace("_", "").isalnum():
-            text += header(f"x-llmproxy-upstream-{name.lower()}", value)
+            own = name.startswith(OWN)  # The worker's, of an answer that it made itself.
+            text += header(name if own else f"x-llmproxy-upstream-{name.lower()}", value)
     return text
 
 
