@@ -9,7 +9,7 @@ from typing import Any
 from inverses.anthropic import anthropic
 from inverses.bedrock import bedrock
 from inverses.cohere import cohere
-from inverses.compatible import compatible
+from inverses.compatible import compatible, mistral
 from inverses.google import google
 from inverses.meaning import Meaning
 from inverses.ollama import ollama
@@ -23,6 +23,7 @@ INVERSES: Mapping[str, Callable[[dict[str, Any]], Meaning]] = {
     "bedrock": bedrock,
     "cohere": cohere,
     "openai-responses": responses,
+    "mistral": mistral,
 }
 
 

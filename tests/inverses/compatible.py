@@ -4,6 +4,7 @@ from typing import Any
 
 from inverses.meaning import Meaning, chat
 
+HEARD = {"role": "assistant", "content": "OK."}
 NAMES = {"random_seed": "seed"}
 
 
@@ -14,6 +15,16 @@ def compatible(body: dict[str, Any]) -> Meaning:
     if "reasoning" in read:  # OpenRouter's place for it.
         read["reasoning_effort"] = read["reasoning"]["effort"]
     return chat({**read, "messages": [_message(message) for message in read["messages"]]})
+
+
+def mistral(body: dict[str, Any]) -> Meaning:
+    """Between the results of tools and the user it wants to hear the assistant, who then says nothing of weight."""
+    messages = body["messages"]
+    before = [None, *messages]
+    kept = [
+        one for one, last in zip(messages, before, strict=False) if one != HEARD or not last or last["role"] != "tool"
+    ]
+    return compatible({**body, "messages": kept})
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def rewrite(fields: Fields, target: Target, dropped: list[str]) -> None:
             del fields["reasoning_effort"]
             dropped.append("reasoning_effort")
         else:
+            if effort not in ("none", "high"):
+                dropped.append("reasoning_effort")  # That it reasons is kept, how much is not.
             fields["reasoning_effort"] = encode("none" if effort == "none" else "high")
 
 
