@@ -110,6 +110,8 @@ class Breaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     attempts_max: Positive = 4
     breaker: Breaker = Breaker()
+    # What a provider cannot express: 400 by name, or left out and listed in `x-llmproxy-dropped-params`.
+    unsupported_parameters: Literal["refuse", "drop"] = "refuse"
 
 
 class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

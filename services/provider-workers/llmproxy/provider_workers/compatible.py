@@ -5,7 +5,7 @@ Not a base class: an adapter of such a vendor is one value of `Compatible`, and 
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -83,7 +83,7 @@ class Compatible(Struct, frozen=True, kw_only=True):
         given = read_fields(body)
         fields, dropped = dict(given), list[str]()
         aim(fields, target, asks_for_usage=self.asks_for_usage)
-        if not (self.home and target.url) or host(target.url) == self.home:
+        if self.is_home(target.url):
             self._apply(fields, target, dropped, extended=is_extended(body))
         return HttpRequest(
             method="POST",
@@ -92,6 +92,9 @@ class Compatible(Struct, frozen=True, kw_only=True):
             body=body if fields == given else encode_json(fields),
             dropped=tuple(sorted(dropped)),
         )
+
+    def is_home(self, url: str) -> bool:
+        return not (self.home and url) or host(url) == self.home
 
     def _apply(self, fields: Fields, target: Target, dropped: list[str], *, extended: bool) -> None:
         if self.efforts:
@@ -156,4 +159,4 @@ def nano(cost: Decimal) -> int | None:
     """Nano-dollars, rounded up; None of what cannot be a charge."""
     if not 0 <= cost * NANO_PER_DOLLAR <= CHARGE_MAX:
         return None
-    return -int(-(cost * NANO_PER_DOLLAR) // 1)
+    return int((cost * NANO_PER_DOLLAR).to_integral_value(ROUND_CEILING))

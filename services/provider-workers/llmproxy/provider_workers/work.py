@@ -28,6 +28,7 @@ from llmproxy.provider_workers.adapters.base import Adapter
 from llmproxy.provider_workers.callers import CALLERS
 from llmproxy.provider_workers.callers.composed import Composed, ComposedLocal, Local
 from llmproxy.provider_workers.credentials import Credentials
+from llmproxy.provider_workers.lenient import Lenient
 from llmproxy.provider_workers.natives import count_tokens
 from llmproxy.provider_workers.settlement import Settlement
 from llmproxy.provider_workers.transport import Destination, Reply, Transport, Watch
@@ -103,15 +104,17 @@ def reexposed(headers: Mapping[str, str]) -> dict[str, str]:
     return shown
 
 
-def wire(adapter: Adapter, api: Api) -> Wire | None:
-    """How this adapter is asked in the form of `api`; None when it cannot be."""
+def wire(adapter: Adapter, api: Api, *, lenient: bool = False) -> Wire | None:
+    """How this adapter is asked in the form of `api`; None when it cannot be. `lenient`: parameters may be left out."""
     if api == "chat":
-        return adapter
+        return Lenient(adapter) if lenient else adapter
     native = adapter.natives.get(api)
     if native is not None:
-        return native
+        return Lenient(native) if lenient else native
     caller = CALLERS.get(api)
-    return Composed(caller, adapter) if caller is not None else None
+    if caller is None:
+        return None
+    return Lenient(Composed(caller, Lenient(adapter))) if lenient else Composed(caller, adapter)
 
 
 def demo(api: Api) -> Local:
@@ -148,10 +151,12 @@ class Work:
         self.random, self.now = random, now
         self._credentials = credentials
         self._destinations: dict[str, Destination] = {}
+        self.is_lenient = False  # Parameters that a provider cannot express are left out.
 
     def configure(self, config: Config, *, named: bool = False) -> None:
         """`named`: the operator's own file or environment says it, see `addresses.reach`."""
         networks = addresses.networks(*config.gateway.private_networks)
+        self.is_lenient = config.routing.unsupported_parameters == "drop"
         self._destinations = {
             name: Destination(
                 name, endpoint, ADAPTERS[endpoint.provider], self._credentials, networks=networks, named=named
@@ -289,8 +294,8 @@ class Call:
     async def _call(self, watch: Watch) -> None:
         work, envelope, attempt = self._work, self._envelope, self.attempt
         destination = work.destination(attempt)
-        adapter = speaker(destination.adapter, attempt.model)
-        asked = wire(adapter, envelope.api)
+        adapter = speaker(destination.adapter, attempt.model, destination.endpoint.url)
+        asked = wire(adapter, envelope.api, lenient=work.is_lenient)
         if asked is None:
             if envelope.api not in LOCAL:
                 raise unserved(envelope.api, attempt.endpoint)

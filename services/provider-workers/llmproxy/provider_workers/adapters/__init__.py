@@ -12,6 +12,7 @@ from llmproxy.provider_workers.adapters.google import Google
 from llmproxy.provider_workers.adapters.groq import GROQ
 from llmproxy.provider_workers.adapters.mistral import MISTRAL
 from llmproxy.provider_workers.adapters.ollama import Ollama
+from llmproxy.provider_workers.adapters.openai import ELSEWHERE as OPENAI_ELSEWHERE
 from llmproxy.provider_workers.adapters.openai import OPENAI
 from llmproxy.provider_workers.adapters.openai_responses import OpenAIResponses
 from llmproxy.provider_workers.adapters.openrouter import OPENROUTER
@@ -51,6 +52,12 @@ DEMO = Demo()
 """Not among them: it calls nobody. `answer` and `chunks` take the place of a call."""
 
 
-def speaker(adapter: Adapter, model: str) -> Adapter:
-    """Who translates for this model: on Vertex AI, each vendor's models are asked in their vendor's format."""
+def speaker(adapter: Adapter, model: str, url: str = "") -> Adapter:
+    """Who translates for this model at this address.
+
+    On Vertex AI, each vendor's models are asked in their vendor's format. What OpenAI's adapter is given another address
+    for need not have all of OpenAI's APIs.
+    """
+    if adapter is OPENAI:
+        return OPENAI if OPENAI.is_home(url) else OPENAI_ELSEWHERE
     return adapter.speaker(model) if isinstance(adapter, Vertex) else adapter

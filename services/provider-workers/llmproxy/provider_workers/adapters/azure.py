@@ -16,11 +16,13 @@ from llmproxy.provider_workers.compatible_requests import (
 )
 from llmproxy.provider_workers.natives.embeddings import Embeddings
 from llmproxy.provider_workers.natives.images import Images
+from llmproxy.provider_workers.natives.responses import Responses
 from llmproxy.provider_workers.natives.speech import Speech
 from llmproxy.provider_workers.natives.transcriptions import Transcriptions
 from llmproxy.provider_workers.wire import Target
 
 CHAT = "chat/completions"
+OF_THE_RESOURCE = frozenset({"responses"})  # APIs that have no address by deployment.
 
 
 def place(base: str, path: str, model: str) -> str:
@@ -30,12 +32,14 @@ def place(base: str, path: str, model: str) -> str:
     if stem.endswith(f"/{path}"):
         return base
     stem = stem.removesuffix(f"/{CHAT}")
-    if "/deployments/" in stem:
-        pass
-    elif "api-version=" in at.query and not VERSION.search(stem):
-        stem = f"{stem.removesuffix('/openai')}/openai/deployments/{quote(model, safe='')}"
-    elif not VERSION.search(stem):
-        stem = f"{stem.removesuffix('/openai')}/openai/v1"
+    if path in OF_THE_RESOURCE:
+        stem = stem.partition("/deployments/")[0]
+    if "/deployments/" not in stem and not VERSION.search(stem):
+        stem = f"{stem.removesuffix('/openai')}/openai"
+        if "api-version=" not in at.query:
+            stem += "/v1"
+        elif path not in OF_THE_RESOURCE:
+            stem += f"/deployments/{quote(model, safe='')}"
     return urlunsplit((at.scheme, at.netloc, f"{stem}/{path}", at.query, ""))
 
 
@@ -60,6 +64,7 @@ AZURE = Compatible(
     natives={
         "embeddings": Embeddings("", place),
         "images": Images("", place),
+        "responses": Responses("", place),
         "speech": Speech("", place),
         "transcriptions": Transcriptions("", place),
     },

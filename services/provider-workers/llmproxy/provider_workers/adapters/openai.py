@@ -5,11 +5,14 @@ The canonical form is this one, so bodies pass through: unknown fields, key orde
 
 import re
 
+from msgspec.structs import replace
+
 from llmproxy.provider_workers.compatible import Compatible
 from llmproxy.provider_workers.compatible_requests import OWN, Fields, Messages, rename
 from llmproxy.provider_workers.natives.embeddings import Embeddings
 from llmproxy.provider_workers.natives.images import Images
 from llmproxy.provider_workers.natives.moderations import Moderations
+from llmproxy.provider_workers.natives.responses import Responses
 from llmproxy.provider_workers.natives.speech import Speech
 from llmproxy.provider_workers.natives.transcriptions import Transcriptions
 from llmproxy.provider_workers.wire import Target
@@ -39,7 +42,11 @@ OPENAI = Compatible(
         "embeddings": Embeddings(URL),
         "images": Images(URL),
         "moderations": Moderations(URL),
+        "responses": Responses(URL),
         "speech": Speech(URL),
         "transcriptions": Transcriptions(URL),
     },
 )
+
+ELSEWHERE = replace(OPENAI, natives={api: wire for api, wire in OPENAI.natives.items() if api != "responses"})
+"""Another server of the format: its chat answers the Responses API, because few have that."""

@@ -14,6 +14,7 @@ from llmproxy.provider_workers.compatible_requests import (
     leave_out,
 )
 from llmproxy.provider_workers.natives.images import Images
+from llmproxy.provider_workers.natives.responses import Responses
 from llmproxy.provider_workers.wire import Target
 
 NAME = "xAI"
@@ -48,5 +49,5 @@ XAI = Compatible(
     efforts=True,
     rewrite=rewrite,
     usage=usage,
-    natives={"images": Images(URL)},
+    natives={"images": Images(URL), "responses": Responses(URL)},
 )
