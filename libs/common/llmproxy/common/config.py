@@ -12,7 +12,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from llmproxy.common import addresses, money
+from llmproxy.common import addresses, money, outbound
 from llmproxy.common import auth as authentication
 from llmproxy.common.envelope import BODY_BYTES_MAX
 from llmproxy.common.policy import KINDS, Action, Policy
@@ -48,6 +48,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 SIGNATURES_MAX = 1_000  # Custom ones; they are compiled again at each change.
 PHRASE_WORD_MIN = 3
 PHRASE_CHARACTERS_MAX = 200
+USER_AGENT_CHARS_MAX = 256
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -68,6 +69,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     first_byte_ms: Positive = 120_000
     idle_ms: Positive = 60_000
     connect_ms: Positive = 5_000
+    proxy: outbound.Proxy | None = None
+    tls: outbound.Tls | None = None
+    headers: outbound.HeaderRules = outbound.HeaderRules()
+    user_agent: str = ""  # "" is llmproxy.
 
 
 class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -225,6 +230,7 @@ def check(config: Config) -> None:
         if endpoint.key and not endpoint.key.startswith(("env:", "file:")):
             raise ConfigError(f"{at}.key: write a reference, env:NAME or file:PATH, not the key itself")
         _check_credential(at, endpoint)
+        _check_way(at, endpoint)
         _check_place(at, endpoint)
         if not endpoint.models:
             raise ConfigError(f"{at}.models: list at least one model, or '*' for any")
@@ -308,6 +314,7 @@ ENTRIES: dict[str, Any] = {
 SECTIONS: tuple[type[Struct], ...] = (
     *(Config, Gateway, Endpoint, Group, Target, Policy, Limits, Limit, Routing, Breaker, Audit, Firewall, Signature),
     money.ListedPrice,
+    *(outbound.Proxy, outbound.Tls, outbound.HeaderRules),
     *authentication.KINDS,
 )
 FIELDS = sorted({field for section in SECTIONS for field in section.__struct_fields__})
@@ -344,6 +351,24 @@ def _check_url(at: str, url: str) -> None:
     wrong = addresses.problem(url) if url else ""
     if wrong:
         raise ConfigError(f"{at}: {wrong}")
+
+
+def _check_way(at: str, endpoint: Endpoint) -> None:
+    """How it is reached."""
+    if endpoint.proxy is not None:
+        _check_url(f"{at}.proxy.url", endpoint.proxy.url)
+    shown = endpoint.auth.name if isinstance(endpoint.auth, authentication.Header) else ""
+    for field, wrong in (
+        ("proxy", outbound.proxy_problem(endpoint.proxy) if endpoint.proxy is not None else None),
+        ("tls", outbound.tls_problem(endpoint.tls) if endpoint.tls is not None else None),
+        ("headers", outbound.headers_problem(endpoint.headers, shown)),
+    ):
+        if wrong is not None:
+            raise ConfigError(f"{at}.{field}.{wrong[0]}: {wrong[1]}")
+    if endpoint.tls is not None and endpoint.url.startswith("http://"):
+        raise ConfigError(f"{at}.tls: is of no use with http://; write https:// or remove it")
+    if len(endpoint.user_agent) > USER_AGENT_CHARS_MAX or not outbound.TEXT.fullmatch(endpoint.user_agent):
+        raise ConfigError(f"{at}.user_agent: at most {USER_AGENT_CHARS_MAX} printable ASCII characters")
 
 
 def _check_place(at: str, endpoint: Endpoint) -> None:
@@ -418,6 +443,7 @@ def _urls(endpoint: Endpoint) -> tuple[tuple[str, str], ...]:
         ("url", endpoint.url),
         ("auth.token_url", getattr(auth, "token_url", "")),
         ("auth.authority", getattr(auth, "authority", "")),
+        ("proxy.url", endpoint.proxy.url if endpoint.proxy is not None else ""),
     )
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from llmproxy.common import auth
+from llmproxy.common import auth, outbound
 from llmproxy.common.config import Config, Endpoint
 from llmproxy.launcher.detect import ENDPOINT_VARIABLE, KEY_VARIABLES
 
@@ -76,7 +76,12 @@ def referenced(config: Config) -> set[str]:
 
 def required(config: Config) -> set[str]:
     """The variables without which an endpoint cannot be called."""
-    matches = (REFERENCE.fullmatch(endpoint.key) for endpoint in config.endpoints.values())
+    written = (
+        reference
+        for endpoint in config.endpoints.values()
+        for reference in (endpoint.key, *outbound.references(endpoint.proxy, endpoint.headers))
+    )
+    matches = map(REFERENCE.fullmatch, written)
     credentials = (endpoint.auth for endpoint in config.endpoints.values() if endpoint.auth is not None)
     return {match[1] for match in matches if match} | {name for one in credentials for name in auth.required(one)}
 

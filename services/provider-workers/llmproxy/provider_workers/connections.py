@@ -17,7 +17,9 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from yarl import URL
 
-from llmproxy.common.addresses import Reach, literal
+from llmproxy.common.addresses import Address, Reach, literal
+from llmproxy.provider_workers import trust
+from llmproxy.provider_workers.proxies import Tunnel
 
 NAMES_MAX = 1_024
 NAME_TTL_S = 30.0
@@ -77,14 +79,31 @@ class Route(ClientRequest):
     """Where a connection leads and how it is made: what the pool knows connections by."""
 
     def __init__(
-        self, name: str, origin: URL, reach: Reach, context: ssl.SSLContext | None = None, server_name: str = ""
+        self,
+        name: str,
+        origin: URL,
+        reach: Reach,
+        *,
+        context: ssl.SSLContext | None = None,
+        server_name: str = "",
+        tunnel: Tunnel | None = None,
+        is_pinned: bool = False,
     ) -> None:
+        """`is_pinned`: resolved here even where a proxy could resolve it, which then sees the address alone."""
         super().__init__("POST", origin, loop=asyncio.get_running_loop(), ssl=context or True)
         self.reach, self.context, self.server_name = reach, context, server_name
+        self.tunnel, self.is_pinned = tunnel, is_pinned
         is_tls = origin.scheme == "https"
         # The name is the endpoint's: what one endpoint's connections are good for is no other endpoint's.
         self._key = ConnectionKey(
-            f"{name} {origin.raw_host}", origin.port, is_tls, context or True, None, None, hash(reach), server_name
+            f"{name} {origin.raw_host}",
+            origin.port,
+            is_tls,
+            context or True,
+            None,
+            None,
+            hash((reach, tunnel.proxy if tunnel is not None else None)),
+            server_name,
         )
 
     @property
@@ -111,8 +130,7 @@ class Connector(BaseConnector):
         host, port = req.url.raw_host, req.url.port
         assert host is not None
         assert port is not None
-        addresses = await checked(self._names, host, req.reach)
-        sock = await start_connection([_addr_info(one, port) for one in addresses], happy_eyeballs_delay=NEXT_ADDRESS_S)
+        sock = await self._socket(req, host, port)
         context = (req.context or self._default()) if req.is_ssl() else None
         server_name = (req.server_name or host).rstrip(".") if context is not None else None
         _, protocol = await self._loop.create_connection(
@@ -120,26 +138,37 @@ class Connector(BaseConnector):
         )
         return protocol
 
+    async def _socket(self, route: Route, host: str, port: int) -> socket.socket:
+        if route.tunnel is not None and not route.is_pinned and _literal(host) is None:
+            return await route.tunnel.open(host, port)
+        addresses = await checked(self._names, host, route.reach)
+        if route.tunnel is not None:
+            return await route.tunnel.open(addresses[0], port)
+        return await start_connection([_addr_info(one, port) for one in addresses], happy_eyeballs_delay=NEXT_ADDRESS_S)
+
     def _default(self) -> ssl.SSLContext:
         if self._context is None:
-            self._context = ssl.create_default_context()
-            self._context.set_alpn_protocols(["http/1.1"])
+            self._context = trust.context()
         return self._context
 
 
 async def checked(names: Names, host: str, reach: Reach) -> list[str]:
     """What `host` leads to, all of which may be connected to: one bad address among good ones is how rebinding looks.
     Raises AddressRefused, OSError."""
-    try:
-        own = literal(host)
-    except ValueError:
-        raise AddressRefused(host, "an address", "spelled in an unusual way") from None
+    own = _literal(host)
     found = [str(own)] if own is not None else await names.addresses(host)
     for address in found:
         why = reach.problem(ip_address(address))
         if why:
             raise AddressRefused(host, address, why)
     return found
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return literal(host)
+    except ValueError:
+        raise AddressRefused(host, "an address", "an address in an unusual spelling") from None
 
 
 def _addr_info(address: str, port: int) -> tuple[Any, ...]:

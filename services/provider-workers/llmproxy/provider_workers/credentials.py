@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from llmproxy.common import auth
 from llmproxy.common.config import Endpoint
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.outbound import TEXT
 from llmproxy.provider_workers import aws_keys, oauth
 from llmproxy.provider_workers.adapters.base import Credential
 from llmproxy.provider_workers.renewal import Ask, Fetched, Renewed
@@ -145,6 +146,16 @@ class Credentials:
                 f"the key of endpoint '{endpoint}' ({reference}) has characters that no key has; write it again",
             )
         return key
+
+    def text(self, endpoint: str, reference: str) -> str:
+        """What may stand in a header beside the key, spaces included. Raises GatewayError provider_unauthorized."""
+        found = self._resolve(endpoint, reference)
+        if not TEXT.fullmatch(found):
+            raise GatewayError(
+                "provider_unauthorized",
+                f"a header of endpoint '{endpoint}' ({reference}) has characters that no header has; write it again",
+            )
+        return found
 
     # -- kinds
 

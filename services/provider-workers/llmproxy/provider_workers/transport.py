@@ -24,14 +24,18 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from llmproxy.common.addresses import KEY_SERVICES, LOOPBACK, Network, Reach, reach
-from llmproxy.common.auth import NoAuth, SigV4
+from llmproxy.common.auth import REFERENCES, NoAuth, SigV4
 from llmproxy.common.config import Endpoint
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.outbound import HeaderRules
 from llmproxy.provider_workers import metrics
 from llmproxy.provider_workers.adapters.base import Adapter, HttpRequest
-from llmproxy.provider_workers.connections import AddressRefused, Connector, Names, Route
+from llmproxy.provider_workers.compression import CODINGS, Inflate, Unpackable
+from llmproxy.provider_workers.connections import AddressRefused, Connector, Names, Route, checked
 from llmproxy.provider_workers.credentials import Credentials, Signer
 from llmproxy.provider_workers.places import located
+from llmproxy.provider_workers.proxies import ProxyRefused, Tunnel
+from llmproxy.provider_workers.trust import Trust
 
 CONNECTIONS_MAX = 4_096  # As many as requests in flight, so that a call never waits for a connection.
 KEEPALIVE_S = 30.0
@@ -43,6 +47,7 @@ TOKEN_BYTES_MAX = 1 << 16  # Of a token endpoint's answer.
 STREAM_BYTES_MAX = 256 << 20
 HEADS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` the model is the caller's choice.
 USER_AGENT = "llmproxy"
+UNCHANGED = HeaderRules()
 HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
 AS_IT_IS = re.compile(r"[A-Za-z0-9:/?&=%._~\[\]-]*", re.ASCII)  # Of a URL: nothing that wants quoting.
 TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
@@ -57,6 +62,7 @@ class Destination:
         "_from",
         "_heads",
         "_route",
+        "_tunnel",
         "adapter",
         "credential",
         "credentials",
@@ -93,6 +99,7 @@ class Destination:
         self.opened = metrics.CONNECTIONS.labels(name, "opened")
         self.reused = metrics.CONNECTIONS.labels(name, "reused")
         self._route: Route | None = None
+        self._tunnel: Tunnel | None = None
         self._from: tuple[object, ...] = ()
         self._heads: dict[tuple[str, str], bytes] = {}
 
@@ -100,13 +107,38 @@ class Destination:
     def host(self) -> str:
         return self.origin.raw_host or "" if self.origin is not None else ""
 
-    @property
-    def route(self) -> Route:
-        """What the connection pool wants to know."""
-        if self._route is None:
+    def route(self, names: Names, trust: Trust) -> Route:
+        """What the connection pool wants to know. Raises GatewayError of certificates that cannot be used."""
+        tls, route = self.endpoint.tls, self._route
+        if route is not None and tls is None:
+            return route
+        context = trust.of(self.name, tls) if tls is not None and self.is_tls else None
+        if route is None or route.context is not context:
             assert self.origin is not None, "a head was made first"
-            self._route = Route(self.name, self.origin, self.reach)
-        return self._route
+            server_name = tls.server_name if tls is not None else ""
+            route = self._route = Route(
+                self.name,
+                self.origin,
+                self.reach,
+                context=context,
+                server_name=server_name,
+                tunnel=self.tunnel(names),
+            )
+        return route
+
+    @property
+    def is_tls(self) -> bool:
+        return self.origin is not None and self.origin.scheme == "https"
+
+    def tunnel(self, names: Names) -> Tunnel | None:
+        proxy = self.endpoint.proxy
+        if proxy is not None and self._tunnel is None:
+            self._tunnel = Tunnel(
+                proxy,
+                lambda: self.credentials.text(self.name, proxy.password),
+                lambda host: checked(names, host, reach(self.networks, host, named=self.named)),
+            )
+        return self._tunnel
 
     def head(self, request: HttpRequest, traceparent: str) -> bytes:
         """The request up to its body."""
@@ -114,8 +146,10 @@ class Destination:
         if signer is not None:
             return self._end(self._signed(request, signer), request, traceparent)
         key = self.credential.header()
-        if self._from != (request.headers, key):
-            self._from = (request.headers, key)
+        rules = self.endpoint.headers
+        changed = self._changed() if rules.insert or rules.replace else ()
+        if self._from != (request.headers, key, changed):
+            self._from = (request.headers, key, changed)
             self._heads.clear()
         place = (request.method, request.url)
         head = self._heads.get(place)
@@ -133,6 +167,8 @@ class Destination:
 
     def _signed(self, request: HttpRequest, signer: Signer) -> bytes:
         """A signature is good for one body and one moment, so this head is not kept."""
+        if self.endpoint.headers != UNCHANGED:  # What is signed is what is sent.
+            request = replace(request, headers=tuple(self._ruled(dict(request.headers)).items()))
         url = self._ours(request.url)
         # AWS reads the escapes of the path as they were signed.
         exact = URL(request.url, encoded=True) if AS_IT_IS.fullmatch(request.url) else url
@@ -145,13 +181,30 @@ class Destination:
             "host": url.host_port_subcomponent or "",
             "accept": "*/*",
             "accept-encoding": "identity",
-            "user-agent": USER_AGENT,
+            "user-agent": self.endpoint.user_agent or USER_AGENT,
             **dict(request.headers),
-            **dict(credential),
         }
+        if self.endpoint.headers != UNCHANGED:
+            headers = self._ruled(headers)
+        headers.update(credential)
         lines = [f"{request.method} {path} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
         assert all(HEADER_TEXT.fullmatch(line) for line in lines), "an adapter's header has a control character"
         return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+
+    def _changed(self) -> tuple[tuple[str, str], ...]:
+        """The values of inserted and replaced headers, as they are now."""
+        return tuple(
+            (name.lower(), self.credentials.text(self.name, value) if value.startswith(REFERENCES) else value)
+            for name, value in self.endpoint.headers.values.items()
+        )
+
+    def _ruled(self, headers: dict[str, str]) -> dict[str, str]:
+        rules = self.endpoint.headers
+        removed = {name.lower() for name in rules.remove}
+        kept = {name: text for name, text in headers.items() if name.lower() not in removed}
+        present, replaced = {name.lower() for name in kept}, {name.lower() for name in rules.replace}
+        changed = {name: text for name, text in self._changed() if name in replaced or name not in present}
+        return {name: text for name, text in kept.items() if name.lower() not in replaced} | changed
 
     def _ours(self, text: str) -> URL:
         """Parsed, and on this endpoint's origin: what an adapter builds can never carry the key elsewhere."""
@@ -227,23 +280,20 @@ class Watch:
 class Reply:
     """A provider's answer, of which only the head has been read."""
 
-    __slots__ = ("_connection", "_content", "_name", "_read", "headers", "status")
+    __slots__ = ("_connection", "_content", "_inflate", "_name", "_read", "headers", "status")
 
     def __init__(self, name: str, connection: Connection, message: RawResponseMessage, content: StreamReader) -> None:
         self._name, self._connection, self._content = name, connection, content
         self._read = 0
         self.status: int = message.code
         self.headers: CIMultiDictProxy[str] = message.headers
+        coding = self.headers.get("content-encoding")
+        self._inflate = Inflate(CODINGS[coding.lower()]) if coding and coding.lower() in CODINGS else None
         content.on_eof(connection.release)
 
     async def read(self, limit: int = STREAM_BYTES_MAX) -> bytes:
         """What has arrived, waiting for something; b"" at the end."""
-        try:
-            data = await self._content.readany()
-        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            raise GatewayError(
-                "provider_stream_broken", f"endpoint '{self._name}' broke off its answer ({type(error).__name__})"
-            ) from error
+        data = await self._unpacked() if self._inflate is not None else await self._piece()
         self._read += len(data)
         if self._read > limit:
             raise GatewayError(
@@ -251,9 +301,32 @@ class Reply:
             )
         return data
 
+    async def _unpacked(self) -> bytes:
+        assert self._inflate is not None
+        while piece := await self._piece():
+            try:
+                data = self._inflate.feed(piece)
+            except Unpackable as error:
+                raise GatewayError(
+                    "provider_bad_answer", f"endpoint '{self._name}' compressed its answer, and {error}"
+                ) from None
+            if data:
+                return data
+        if not self._inflate.is_whole:
+            raise GatewayError("provider_stream_broken", f"endpoint '{self._name}' broke off its compressed answer")
+        return b""
+
+    async def _piece(self) -> bytes:
+        try:
+            return await self._content.readany()
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            raise GatewayError(
+                "provider_stream_broken", f"endpoint '{self._name}' broke off its answer ({type(error).__name__})"
+            ) from error
+
     async def read_all(self, limit: int = ANSWER_BYTES_MAX) -> bytes:
         data = await self.read(limit)
-        if not data or self._content.at_eof():  # One read is the usual case.
+        if not data or (self._inflate is None and self._content.at_eof()):  # One read is the usual case.
             return data
         parts = [data]
         while data := await self.read(limit):
@@ -290,7 +363,8 @@ class Transport:
     """
 
     def __init__(self, names: Names | None = None) -> None:
-        self._connector = Connector(names or Names(), limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S)
+        self.names, self.trust = names or Names(), Trust()
+        self._connector = Connector(self.names, limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S)
         self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def call(self, destination: Destination, request: HttpRequest, traceparent: str = "") -> Reply:
@@ -299,9 +373,10 @@ class Transport:
         if source is not None:
             await source.fresh(lambda asked: self._ask(destination, asked))
         head = destination.head(request, traceparent)
+        route = destination.route(self.names, self.trust)
         try:
             while True:
-                connection = await self._connector.connect(destination.route, [], destination.timeout)
+                connection = await self._connector.connect(route, [], destination.timeout)
                 protocol = connection.protocol
                 assert protocol is not None
                 is_fresh = protocol not in self._used
@@ -324,6 +399,10 @@ class Transport:
         except AddressRefused as error:
             log.warning("endpoint %s is not called: %s", destination.name, error)
             raise _out_of_reach(destination.name, error) from None
+        except ProxyRefused as error:
+            raise GatewayError(
+                "provider_unreachable", f"endpoint '{destination.name}' cannot be reached: its proxy {error}"
+            ) from error
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise _translated(destination.name, error) from error
         if source is not None and reply.status == 401:
@@ -336,7 +415,10 @@ class Transport:
 
     async def _ask(self, destination: Destination, request: HttpRequest) -> tuple[int, bytes]:
         """What a token endpoint says on behalf of `destination`. It has its own origin, and is shown no key but its own."""
-        endpoint = replace(destination.endpoint, url=request.url, key="", auth=NoAuth())
+        endpoint = replace(destination.endpoint, url=request.url, key="", auth=NoAuth(), headers=UNCHANGED)
+        lends = isinstance(destination.endpoint.auth, SigV4)  # AWS's own services on this machine.
+        if lends:
+            endpoint = replace(endpoint, proxy=None, tls=None)
         place = Destination(
             destination.name,
             endpoint,
@@ -345,7 +427,7 @@ class Transport:
             networks=destination.networks,
             named=destination.named,
         )
-        if isinstance(destination.endpoint.auth, SigV4):  # AWS's own services on this machine, which lend keys.
+        if lends:
             place.reach = Reach(LOOPBACK, KEY_SERVICES)
         try:
             reply = await self.call(place, request)
@@ -385,9 +467,11 @@ def _refusal(name: str, reply: Reply) -> GatewayError | None:
             f"endpoint '{name}' answered with a redirect, which is not followed;"
             f" set endpoints.{name}.url to the final address",
         )
-    if reply.headers.get("content-encoding", "identity") != "identity":
-        return GatewayError(  # What we did not ask for could unpack to any size.
-            "provider_bad_answer", f"endpoint '{name}' compressed its answer although it was asked not to"
+    coding = reply.headers.get("content-encoding", "identity").lower()
+    if coding != "identity" and coding not in CODINGS:
+        return GatewayError(
+            "provider_bad_answer",
+            f"endpoint '{name}' compressed its answer in a way that it was not asked for and that is not unpacked here",
         )
     return None
 
