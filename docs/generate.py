@@ -3,15 +3,31 @@
 import ast
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
-from llmproxy.common import channels
+from llmproxy.common import auth, channels
 from llmproxy.common.channels import CHANNELS, Channel
+from llmproxy.common.config import PROVIDERS
+from llmproxy.common.offers import CONVERSATIONS
 from llmproxy.common.permissions import PERMISSIONS
 from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREAMS
+from llmproxy.launcher.detect import (
+    AWS_REGIONS,
+    AZURE_KEY,
+    AZURE_URL,
+    BEDROCK_KEY,
+    GOOGLE_PROJECT,
+    GOOGLE_REGION,
+    VENDORS,
+)
+from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
+from llmproxy.provider_workers.adapters.base import Capability
+from llmproxy.provider_workers.canonical import METADATA
+from llmproxy.provider_workers.compatible import Compatible
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -27,7 +43,72 @@ PURPOSE_OF_BUCKET = {
 
 def pages() -> dict[Path, str]:
     """Every generated page and what should stand in it."""
-    return {DOCS / "channels.md": channels_page(), DOCS / "metrics.md": metrics_page()}
+    return {
+        DOCS / "channels.md": channels_page(),
+        DOCS / "metrics.md": metrics_page(),
+        DOCS / "support.md": support_page(),
+    }
+
+
+# -- providers
+
+
+def support_page() -> str:
+    return "\n".join(
+        [
+            GENERATED,
+            "",
+            "# Support",
+            "",
+            "What each provider is called by, and what it has no word for. Conversations (chat completions, completions, responses,",
+            "messages, Gemini) and token counts are served with all of them: natively where the table says so, else by translation.",
+            "",
+            "- **refused**: fields of chat completions that are a 400 `unsupported_parameter` when they say something, or are left out",
+            "  with `routing.unsupported_parameters: drop`. What is not listed is passed on to providers of OpenAI's format, and read or",
+            "  refused by name by all others.",
+            "- **listed**: fields that do not change the answer: left out, and listed in `x-llmproxy-dropped-params`.",
+            "- **cannot**: what no field says.",
+            "",
+            "| provider | base URL | key from | natively | besides conversations | refused | listed | cannot |",
+            "|---|---|---|---|---|---|---|---|",
+            *(support_row(provider) for provider in PROVIDERS),
+            "",
+        ]
+    )
+
+
+def support_row(provider: str) -> str:
+    adapter = ADAPTERS.get(provider)
+    variables = VENDORS[provider].key_variables if provider in VENDORS else KEYS_ELSEWHERE.get(provider, ())
+    own = set(adapter.natives) if adapter else set(DEMO.others)
+    lacks = adapter.lacks if isinstance(adapter, Compatible) else frozenset()
+    if isinstance(adapter, Compatible) and adapter.efforts:
+        lacks -= {"thinking"}  # It becomes an effort.
+    cannot = frozenset(Capability) - (adapter.capabilities if adapter else DEMO.capabilities)
+    columns = [
+        f"`{provider}`",
+        f"`{adapter.default_url}`" if adapter and adapter.default_url else PLACES.get(provider, "yours"),
+        listed(variables),
+        listed(sorted(own & CONVERSATIONS)),
+        listed(sorted(own - CONVERSATIONS)),
+        listed(sorted(lacks - METADATA)),
+        listed(sorted(lacks & METADATA)),
+        ", ".join(sorted(one.value.replace("_", " ") for one in cannot)),
+    ]
+    return f"| {' | '.join(columns)} |"
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+KEYS_ELSEWHERE = {
+    "azure": (AZURE_KEY, AZURE_URL),
+    "bedrock": (BEDROCK_KEY, AWS_REGIONS[0]),
+    "openai-responses": VENDORS["openai"].key_variables,
+    "vertex": (auth.GOOGLE_ACCOUNT, GOOGLE_PROJECT, GOOGLE_REGION),
+}
+PLACES = {"demo": "none", "bedrock": "by region", "vertex": "by project and region"}
 
 
 # -- channels

@@ -196,7 +196,8 @@ endpoints = st.builds(
     Endpoint,
     provider=st.sampled_from(config.PROVIDERS),
     key=st.just("env:KEY"),  # Vertex AI wants one,
-    region=st.just("eu-west-1"),  # and Bedrock a region.
+    region=st.just("eu-west-1"),  # Bedrock a region,
+    url=st.just("https://llm.example"),  # and Azure an address.
     models=st.lists(names, min_size=1, max_size=3).map(tuple),
 )
 

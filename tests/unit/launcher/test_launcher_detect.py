@@ -31,6 +31,16 @@ def test_with_nothing_configured_the_demo_answers() -> None:
         ("ANTHROPIC_API_KEY", "anthropic"),
         ("GEMINI_API_KEY", "google"),
         ("GOOGLE_API_KEY", "google"),
+        ("GROQ_API_KEY", "groq"),
+        ("MISTRAL_API_KEY", "mistral"),
+        ("DEEPSEEK_API_KEY", "deepseek"),
+        ("XAI_API_KEY", "xai"),
+        ("PERPLEXITY_API_KEY", "perplexity"),
+        ("PPLX_API_KEY", "perplexity"),
+        ("SAMBANOVA_API_KEY", "sambanova"),
+        ("TOGETHER_API_KEY", "together"),
+        ("FIREWORKS_API_KEY", "fireworks"),
+        ("OPENROUTER_API_KEY", "openrouter"),
     ],
 )
 def test_a_vendors_key_makes_its_endpoint_by_reference(variable: str, provider: str) -> None:
@@ -39,6 +49,40 @@ def test_a_vendors_key_makes_its_endpoint_by_reference(variable: str, provider: 
     assert found.endpoints[provider].key == f"env:{variable}"
     assert found.endpoints[provider].models
     assert SECRET not in msgspec.json.encode(found).decode()
+
+
+AZURE = {"AZURE_OPENAI_API_KEY": SECRET, "AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com/"}
+
+
+def test_azure_is_known_by_its_key_and_its_resource() -> None:
+    found = detect.config(AZURE, []).endpoints["azure"]
+    assert (found.provider, found.url, found.key) == (
+        "azure",
+        AZURE["AZURE_OPENAI_ENDPOINT"],
+        "env:AZURE_OPENAI_API_KEY",
+    )
+    assert "gpt-4o" in found.models
+    dated = {**AZURE, "OPENAI_API_VERSION": "2024-10-21", "AZURE_OPENAI_DEPLOYMENT": "mine, other"}
+    found = detect.config(dated, []).endpoints["azure"]
+    assert (found.url, found.models) == ("https://r.openai.azure.com?api-version=2024-10-21", ("mine", "other"))
+
+
+@pytest.mark.parametrize("alone", AZURE)
+def test_azure_by_half_is_no_azure(alone: str) -> None:
+    assert "azure" not in detect.config({alone: AZURE[alone]}, []).endpoints
+
+
+def test_azure_named_by_hand_needs_its_address() -> None:
+    with pytest.raises(ConfigError, match=r"endpoints\.x\.url: Azure OpenAI is called by resource"):
+        detect.config({"LLM_PROXY_ENDPOINT_X_PROVIDER": "azure"}, [])
+
+
+def test_servers_nearby_that_speak_openais_format_are_taken_as_such() -> None:
+    assert {one.name: one.provider for one in detect.candidates({})} == {
+        "ollama": "ollama",
+        "vllm": "vllm",
+        "lmstudio": "vllm",
+    }
 
 
 def test_an_empty_key_variable_is_no_key() -> None:
@@ -66,6 +110,10 @@ def test_a_named_endpoint_is_what_its_variables_say() -> None:
         ("https://api.openai.com/v1", "openai"),
         ("https://api.anthropic.com", "anthropic"),
         ("https://generativelanguage.googleapis.com/v1beta", "google"),
+        ("https://api.groq.com/openai/v1", "groq"),
+        ("https://openrouter.ai/api/v1", "openrouter"),
+        ("https://r.openai.azure.com", "azure"),
+        ("https://r.services.ai.azure.com/openai/v1", "azure"),
         ("http://127.0.0.1:11434", "ollama"),
         ("http://ollama.local:80", "ollama"),
         ("http://127.0.0.1:11434/v1", "openai"),

@@ -377,6 +377,8 @@ def _check_place(at: str, endpoint: Endpoint) -> None:
         raise ConfigError(f"{at}.region: {endpoint.region!r} is not a region; write one such as eu-central-1")
     if endpoint.project and not authentication.PROJECT.fullmatch(endpoint.project):
         raise ConfigError(f"{at}.project: {endpoint.project!r} is not a Google Cloud project id")
+    if endpoint.provider == "azure" and not endpoint.url:
+        raise ConfigError(f"{at}.url: Azure OpenAI is called by resource; write https://<resource>.openai.azure.com")
     if endpoint.provider == "bedrock" and not endpoint.region:
         raise ConfigError(f"{at}.region: Bedrock is called by region; write one such as us-east-1")
     if endpoint.provider != "vertex" or endpoint.key or isinstance(endpoint.auth, authentication.Header):

@@ -59,8 +59,52 @@ VENDORS: dict[Provider, Vendor] = {
             *("embed-v4.0", "rerank-v3.5"),
         ),
     ),
+    "groq": Vendor(
+        host="api.groq.com",
+        key_variables=("GROQ_API_KEY",),
+        models=(
+            *("openai/gpt-oss-120b", "openai/gpt-oss-20b", "llama-3.3-70b-versatile", "llama-3.1-8b-instant"),
+            *("qwen/qwen3-32b", "whisper-large-v3", "whisper-large-v3-turbo"),
+        ),
+    ),
+    "mistral": Vendor(
+        host="api.mistral.ai",
+        key_variables=("MISTRAL_API_KEY",),
+        models=(
+            *("mistral-large-latest", "mistral-medium-latest", "mistral-small-latest", "magistral-medium-latest"),
+            *("codestral-latest", "mistral-embed", "mistral-moderation-latest", "voxtral-mini-latest"),
+        ),
+    ),
+    "deepseek": Vendor(
+        host="api.deepseek.com",
+        key_variables=("DEEPSEEK_API_KEY",),
+        models=("deepseek-chat", "deepseek-reasoner", "deepseek-v4-pro", "deepseek-v4-flash"),
+    ),
+    "xai": Vendor(
+        host="api.x.ai",
+        key_variables=("XAI_API_KEY",),
+        models=("grok-4.3", "grok-4.20-reasoning", "grok-4.20-non-reasoning", "grok-latest"),
+    ),
+    "perplexity": Vendor(
+        host="api.perplexity.ai",
+        key_variables=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        models=("sonar", "sonar-pro", "sonar-reasoning-pro", "sonar-deep-research"),
+    ),
+    "sambanova": Vendor(
+        host="api.sambanova.ai",
+        key_variables=("SAMBANOVA_API_KEY",),
+        models=("Meta-Llama-3.3-70B-Instruct", "gpt-oss-120b", "E5-Mistral-7B-Instruct"),
+    ),
+    "together": Vendor(host="api.together.ai", key_variables=("TOGETHER_API_KEY",), models=ANY_MODEL),
+    "fireworks": Vendor(host="api.fireworks.ai", key_variables=("FIREWORKS_API_KEY",), models=ANY_MODEL),
+    "openrouter": Vendor(host="openrouter.ai", key_variables=("OPENROUTER_API_KEY",), models=ANY_MODEL),
 }
-KEY_VARIABLES = tuple(name for vendor in VENDORS.values() for name in vendor.key_variables)
+"""In this order they are asked for a model that several list. The last ones have every vendor's models under names of
+their own, so they come after the rest."""
+AZURE_KEY, AZURE_URL, AZURE_MODELS = "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT"
+AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+AZURE_VERSION = "OPENAI_API_VERSION"  # As OpenAI's own package calls it; without one the v1 API is meant.
+KEY_VARIABLES = (*(name for vendor in VENDORS.values() for name in vendor.key_variables), AZURE_KEY)
 
 # Clouds: what must be set for one to be taken as wanted. AWS's general keys are not enough; many machines have them.
 BEDROCK_KEY, AWS_REGIONS = "AWS_BEARER_TOKEN_BEDROCK", ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -156,6 +200,8 @@ def provider_of(url: str, name: str) -> Provider:
     for provider, vendor in VENDORS.items():
         if parts.hostname == vendor.host:
             return provider
+    if (parts.hostname or "").endswith(AZURE_HOSTS):
+        return "azure"
     if "ollama" in (parts.hostname or "") or (parts.port == OLLAMA_PORT and not parts.path.rstrip("/").endswith("/v1")):
         return "ollama"
     return next((provider for provider in PROVIDERS if provider == name), "openai")
@@ -170,6 +216,14 @@ def _vendor(name: Provider, environment: Mapping[str, str]) -> Endpoint:
 
 
 def _clouds(environment: Mapping[str, str]) -> Iterator[tuple[str, Endpoint]]:
+    resource, version = (environment.get(name, "").strip() for name in (AZURE_URL, AZURE_VERSION))
+    if resource and environment.get(AZURE_KEY, "").strip():
+        given = environment.get(AZURE_MODELS, "").split(",")
+        deployments = tuple(name.strip() for name in given if name.strip())
+        url = f"{resource.rstrip('/')}?api-version={version}" if version else resource
+        # Deployments are often called as the model they serve.
+        models = deployments or VENDORS["openai"].models
+        yield "azure", Endpoint(provider="azure", url=url, key=f"env:{AZURE_KEY}", models=models)
     region = next((environment[name].strip() for name in AWS_REGIONS if environment.get(name, "").strip()), "")
     if region and environment.get(BEDROCK_KEY, "").strip():
         yield "bedrock", Endpoint(provider="bedrock", key=f"env:{BEDROCK_KEY}", region=region, models=BEDROCK_MODELS)
@@ -207,8 +261,8 @@ def candidates(environment: Mapping[str, str]) -> list[Candidate]:
         Candidate(
             name="ollama", provider="ollama", url=ollama_url(environment.get("OLLAMA_HOST", "")), path="/api/tags"
         ),
-        Candidate(name="vllm", provider="openai", url="http://127.0.0.1:8000", path="/v1/models"),
-        Candidate(name="lmstudio", provider="openai", url="http://127.0.0.1:1234", path="/v1/models"),
+        Candidate(name="vllm", provider="vllm", url="http://127.0.0.1:8000", path="/v1/models"),
+        Candidate(name="lmstudio", provider="vllm", url="http://127.0.0.1:1234", path="/v1/models"),
     ]
 
 
