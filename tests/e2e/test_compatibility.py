@@ -34,7 +34,7 @@ NEEDS: dict[str, frozenset[Capability]] = {
     "JSON schema": frozenset({Capability.JSON_SCHEMA}),
     "reasoning": frozenset({Capability.REASONING}),
 }
-HIDES_THOUGHTS = frozenset({"openai", "openai-responses", "azure"})
+HIDES_THOUGHTS = frozenset({"openai", "openai-responses", "azure", "perplexity"})
 ERRORS = {400: 400, 401: 502, 404: 404, 429: 429, 500: 502, 503: 503}
 """What the provider says -> what the caller is told: a credential of ours is not the caller's fault."""
 

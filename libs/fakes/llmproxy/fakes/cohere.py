@@ -20,7 +20,7 @@ from llmproxy.fakes.conversation import (
     media_at,
     named,
 )
-from llmproxy.fakes.openai.plain import vector
+from llmproxy.fakes.openai.plain import ranking, vector
 from llmproxy.fakes.shapes import Misfit, fit
 from llmproxy.fakes.vendor import Body, Operation, Whole, as_json, bearer, check_model, split, sse
 
@@ -391,13 +391,8 @@ class Rerank(Whole):
         return Asked(request.model, inputs=tuple(request.documents), extra=extra)
 
     def answer(self, script: Script, asked: Asked) -> Body:
-        """By how many words of the query a document holds."""
-        words = set(asked.extra["query"].lower().split())
-        scored = [
-            (len(words & set(text.lower().split())) / len(words), index) for index, text in enumerate(asked.inputs)
-        ]
-        best = sorted(scored, key=lambda one: (-one[0], one[1]))[: asked.extra["top"]]
-        results = [{"index": index, "relevance_score": round(score, 4)} for score, index in best]
+        best = ranking(asked.extra["query"], asked.inputs)[: asked.extra["top"]]
+        results = [{"index": index, "relevance_score": score} for index, score in best]
         meta = {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}
         return as_json({"id": "fake", "results": results, "meta": meta})
 

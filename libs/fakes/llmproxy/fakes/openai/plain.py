@@ -112,7 +112,10 @@ class Moderations(One):
         return Asked(request.model, inputs=inputs)
 
     def answer(self, script: Script, asked: Asked) -> Body:
-        return as_json({"id": "modr-fake", "model": asked.model, "results": [judged(text) for text in asked.inputs]})
+        results = [judged(text) for text in asked.inputs]
+        if self.variant.name == "mistral":  # It says no more than this.
+            results = [{name: one[name] for name in ("categories", "category_scores")} for one in results]
+        return as_json({"id": "modr-fake", "model": asked.model, "results": results})
 
 
 def read_as(recorded: Recorded, body: Any, behaviour: Behaviour, variant: Variant) -> "PartsRequest":
@@ -282,6 +285,48 @@ def form_of(recorded: Recorded) -> dict[str, tuple[bytes, str]]:
         content = part.get_payload(decode=True)  # type: ignore[union-attr]
         found[str(name)] = (content if isinstance(content, bytes) else b"", part.get_filename() or "")  # type: ignore[union-attr]
     return found
+
+
+class RerankRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    model: str
+    query: str
+    documents: list[str | dict[str, Any]]
+    top_n: int | None = None
+    return_documents: bool | None = None
+    rank_fields: list[str] | None = None
+
+
+class Rerank(One):
+    """Not OpenAI's: what its imitators took over from Cohere and Jina."""
+
+    def ask(self, recorded: Recorded, behaviour: Behaviour) -> Asked:
+        request = read(recorded, RerankRequest, behaviour, self.variant)
+        check_model(request.model, behaviour, f"The model `{request.model}` does not exist")
+        if not request.documents:
+            raise Refused("documents must not be empty", 400, "documents")
+        texts = tuple(one if isinstance(one, str) else str(one.get("text")) for one in request.documents)
+        extra = {"query": request.query, "top": request.top_n or len(texts), "shown": bool(request.return_documents)}
+        return Asked(request.model, inputs=texts, extra=extra)
+
+    def answer(self, script: Script, asked: Asked) -> Body:
+        ranked = ranking(asked.extra["query"], asked.inputs)[: asked.extra["top"]]
+        results = [{"index": index, "relevance_score": score, **self._shown(asked, index)} for index, score in ranked]
+        name = "data" if self.variant.name == "fireworks" else "results"
+        usage = {"prompt_tokens": script.input_tokens, "total_tokens": script.input_tokens}
+        return as_json({"id": "rerank-fake", "object": "rerank", "model": asked.model, name: results, "usage": usage})
+
+    def _shown(self, asked: Asked, index: int) -> dict[str, Any]:
+        shown = asked.extra["shown"] or self.variant.name == "vllm"
+        return {"document": {"text": asked.inputs[index]}} if shown else {}
+
+
+def ranking(query: str, documents: tuple[str, ...]) -> list[tuple[int, float]]:
+    """(index, score), best first: by how many words of the query a document holds."""
+    words = set(query.lower().split()) or {""}
+    scores = [
+        (index, round(len(words & set(text.lower().split())) / len(words), 4)) for index, text in enumerate(documents)
+    ]
+    return sorted(scores, key=lambda one: (-one[1], one[0]))
 
 
 class Models(One):

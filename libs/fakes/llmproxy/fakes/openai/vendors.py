@@ -6,7 +6,7 @@ from typing import Any
 from llmproxy.fakes.conversation import Recorded, Refused
 from llmproxy.fakes.openai.chat import Chat
 from llmproxy.fakes.openai.completions import Completions
-from llmproxy.fakes.openai.plain import Embeddings, Images, Models, Moderations, Speech, Transcriptions
+from llmproxy.fakes.openai.plain import Embeddings, Images, Models, Moderations, Rerank, Speech, Transcriptions
 from llmproxy.fakes.openai.responses import Responses
 from llmproxy.fakes.openai.variant import CHAT_FIELDS, Variant
 from llmproxy.fakes.shapes import words
@@ -21,6 +21,7 @@ OPERATIONS: dict[str, tuple[str, str, Any]] = {
     "images": ("POST", "/images/generations", Images),
     "speech": ("POST", "/audio/speech", Speech),
     "transcriptions": ("POST", "/audio/transcriptions", Transcriptions),
+    "rerank": ("POST", "/rerank", Rerank),
     "models": ("GET", "/models", Models),
 }
 
@@ -68,7 +69,7 @@ VARIANTS: tuple[Variant, ...] = (
     ),
     Variant(
         name="together",
-        apis=words("chat completions embeddings images speech transcriptions models"),
+        apis=words("chat completions embeddings rerank images speech transcriptions models"),
         ignores_unknown=True,
         tool_choices=frozenset({"auto", "required"}),
         model_pattern="/",  # OpenAI's names are not found.
@@ -78,7 +79,7 @@ VARIANTS: tuple[Variant, ...] = (
     ),
     Variant(
         name="mistral",
-        apis=words("chat embeddings models"),
+        apis=words("chat embeddings moderations transcriptions models"),
         fields=words("model messages temperature top_p max_tokens stream stop random_seed response_format tools tool_choice metadata "
             "presence_penalty frequency_penalty n prediction parallel_tool_calls prompt_mode safe_prompt prompt_cache_key "
             "reasoning_effort"),
@@ -145,7 +146,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         name="fireworks",
         base="/inference/v1",
-        apis=words("chat completions embeddings models"),
+        apis=words("chat completions embeddings rerank models"),
         fields=CLASSIC - {"seed"} | SAMPLING | {"prompt_truncate_len", "context_length_exceeded_behavior", "perf_metrics_in_response"},
         unknown_says="Extra inputs are not permitted, field: '{}'",
         reasoning="reasoning_content",
@@ -175,7 +176,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         name="vllm",
         key="",
-        apis=words("chat completions responses embeddings transcriptions models"),
+        apis=words("chat completions responses embeddings rerank transcriptions models"),
         ignores_unknown=True,
         reasoning="reasoning_content",
         error_form="vllm",
