@@ -27,6 +27,8 @@ SPEECH_TYPES = {
     "mp3": "audio/mpeg", "opus": "audio/opus", "aac": "audio/aac", "flac": "audio/flac", "wav": "audio/wav", "pcm": "audio/pcm",
 }  # fmt: skip
 
+SPEECH_STARTS = {"mp3": b"ID3", "opus": b"OggS", "aac": b"\xff\xf1", "flac": b"fLaC", "wav": b"RIFF", "pcm": b"\x00"}
+
 
 def read(recorded: Recorded, kind: type[T], behaviour: Behaviour, variant: Variant) -> T:
     try:
@@ -231,9 +233,9 @@ class Speech(One):
         return Asked(request.model, inputs=(request.input,), extra={"format": request.response_format})
 
     def answer(self, script: Script, asked: Asked) -> Body:
-        """Not sound: bytes that are no text, and that prove which text was spoken."""
+        """Not sound: bytes that begin as the format does, are no text, and prove which text was spoken."""
         (text,), form = asked.inputs, asked.extra["format"]
-        return Body(b"ID3\x04\x00\xff\xfe" + hashlib.sha256(text.encode()).digest(), SPEECH_TYPES[form])
+        return Body(SPEECH_STARTS[form] + b"\x00\xff\xfe" + hashlib.sha256(text.encode()).digest(), SPEECH_TYPES[form])
 
 
 class Transcriptions(One):

@@ -108,6 +108,8 @@ class Completions:
         prompt = prompt_of(asked)
         check(asked)
         chat: dict[str, Any] = {name: value for name, value in fields.items() if name not in READ}
+        if "max_tokens" in chat:  # The name that models which think take too.
+            chat["max_completion_tokens"] = chat.pop("max_tokens")
         chat["messages"] = [{"role": "user", "content": prompt}]
         if asked.logprobs is not None:
             chat["logprobs"] = True
