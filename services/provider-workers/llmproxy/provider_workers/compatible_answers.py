@@ -47,6 +47,8 @@ STATUS_OF_CODE = {
     "context_length_exceeded": 400,
     "invalid_request_error": 400,
     "content_filter": 400,
+    "content_policy_violation": 400,
+    "moderation_blocked": 400,
     "authentication_error": 401,
     "invalid_api_key": 401,
 }
@@ -55,10 +57,12 @@ STATUS_OF_CODE = {
 class PromptDetails(Struct, frozen=True):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class CompletionDetails(Struct, frozen=True):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class ItemisedCost(Struct, frozen=True):
@@ -169,7 +173,8 @@ def usage_of(wire: WireUsage | None) -> Usage:
         return Usage()
     prompt, output = tokens(wire.prompt_tokens), tokens(wire.completion_tokens)
     details = wire.prompt_tokens_details or PromptDetails()
-    reasoning = tokens(wire.completion_tokens_details.reasoning_tokens) if wire.completion_tokens_details else 0
+    written = wire.completion_tokens_details or CompletionDetails()
+    reasoning = tokens(written.reasoning_tokens)
     if reasoning and wire.total_tokens == prompt + output + reasoning:
         output += reasoning
     return Usage(
@@ -178,6 +183,8 @@ def usage_of(wire: WireUsage | None) -> Usage:
         cache_read=tokens(details.cached_tokens or wire.prompt_cache_hit_tokens),
         cache_write=tokens(details.cache_write_tokens),
         reasoning=reasoning,
+        audio_input=tokens(details.audio_tokens),
+        audio_output=tokens(written.audio_tokens),
     )
 
 
@@ -416,4 +423,4 @@ def _chars(function: WireFunction | None) -> int:
 
 def one_line(data: bytes) -> bytes:
     """The same JSON without the newlines that a multi-line event may bring."""
-    return msgspec.json.format(data, indent=-1)
+    return msgspec.json.format(data, indent=-1) if b"\n" in data else data

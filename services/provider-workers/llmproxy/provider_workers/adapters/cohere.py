@@ -58,8 +58,9 @@ from llmproxy.provider_workers.canonical import (
     unheard,
     unsupported,
 )
+from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.natives import embeddings
-from llmproxy.provider_workers.natives.passing import read_fields, whole
+from llmproxy.provider_workers.natives.passing import whole
 from llmproxy.provider_workers.natives.rerank import Rerank
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream

@@ -47,7 +47,9 @@ from llmproxy.provider_workers.canonical import (
     unsupported,
 )
 from llmproxy.provider_workers.canonical_answers import Logprob
-from llmproxy.provider_workers.natives.passing import FIELDS, HEADERS, VENDOR, WireError, api_url, one_line
+from llmproxy.provider_workers.compatible_answers import WireError, one_line
+from llmproxy.provider_workers.compatible_requests import FIELDS
+from llmproxy.provider_workers.natives.passing import HEADERS, VENDOR, api_url
 from llmproxy.provider_workers.natives.responses import (
     Incomplete,
     Kind,

@@ -1,25 +1,14 @@
 """OpenAI's legacy completions for vendors that still serve them. https://platform.openai.com/docs/api-reference/completions"""
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import UNREADABLE, decode_vendor, failed, finish_of
-from llmproxy.provider_workers.natives.passing import (
-    FIELDS,
-    HEADERS,
-    TRUE,
-    VENDOR,
-    Passing,
-    WireError,
-    WireUsage,
-    aim,
-    counted,
-    error_inside,
-    one_line,
-    read_fields,
-)
+from llmproxy.provider_workers.canonical import ENCODER, decode_vendor, failed, finish_of
+from llmproxy.provider_workers.compatible_answers import WireError, error_inside, one_line
+from llmproxy.provider_workers.compatible_requests import aim, read_fields
+from llmproxy.provider_workers.natives.passing import HEADERS, VENDOR, Passing, WireUsage, counted
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
@@ -50,11 +39,11 @@ class Completions(Passing):
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         """A stream is asked for its usage; the caller sees that only who asked for it too."""
-        fields = read_fields(body)
-        more = with_usage(fields.get("stream_options")) if target.stream else None
-        return HttpRequest(
-            method="POST", url=self.url(self.path, target), headers=HEADERS, body=aim(fields, target, body, more)
-        )
+        said = read_fields(body)
+        fields = dict(said)
+        aim(fields, target)
+        made = body if fields == said else ENCODER.encode(fields)
+        return HttpRequest(method="POST", url=self.url(self.path, target), headers=HEADERS, body=made)
 
     def response(self, body: bytes, request: Origin) -> Answer:
         try:
@@ -62,7 +51,7 @@ class Completions(Passing):
         except GatewayError as error:
             return failed(error)
         if reply.error is not None:
-            return failed(error_inside(reply.error))
+            return failed(error_inside(reply.error, VENDOR))
         if not reply.choices:
             return failed(GatewayError("provider_bad_answer", f"{VENDOR} sent an answer without choices"))
         finish = finish_of(FINISH_REASONS, reply.choices[0].finish_reason or "")
@@ -70,19 +59,6 @@ class Completions(Passing):
 
     def events(self, request: Origin) -> StreamTranslator:
         return VendorStream(VENDOR, EventStream(), Reading(request))
-
-
-def with_usage(options: Raw | None) -> dict[str, Raw] | None:
-    """`stream_options` that ask for the usage; None where they do."""
-    said: dict[str, Raw] = {}
-    if options is not None and bytes(options) != b"null":
-        try:
-            said = FIELDS.decode(options)
-        except UNREADABLE:
-            raise GatewayError("invalid_type", "'stream_options' must be an object", param="stream_options") from None
-    if bytes(said.get("include_usage", b"")) == b"true":
-        return None
-    return {"stream_options": Raw(msgspec.json.encode({**said, "include_usage": TRUE}))}
 
 
 class Reading:
@@ -105,7 +81,7 @@ class Reading:
             return
         chunk = decode_vendor(COMPLETION, data, VENDOR)
         if chunk.error is not None:
-            raise error_inside(chunk.error)
+            raise error_inside(chunk.error, VENDOR)
         for choice in chunk.choices or []:
             self.text_chars += len(choice.text or "")
             if choice.finish_reason is None:

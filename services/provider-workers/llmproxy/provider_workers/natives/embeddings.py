@@ -27,9 +27,10 @@ from llmproxy.provider_workers.canonical import (
     tokens,
     unsupported,
 )
+from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.gemini_answers import VENDOR as GEMINI
 from llmproxy.provider_workers.gemini_answers import WireError, error_of, method_url
-from llmproxy.provider_workers.natives.passing import HEADERS, Passing, read_fields
+from llmproxy.provider_workers.natives.passing import HEADERS, Passing
 from llmproxy.provider_workers.vendor_errors import vendor_error
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
 

@@ -10,6 +10,8 @@ import msgspec
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.canonical import decode_vendor, failed
+from llmproxy.provider_workers.compatible_answers import one_line
+from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.gemini_answers import (
     HEADERS,
     REPLY,
@@ -21,7 +23,6 @@ from llmproxy.provider_workers.gemini_answers import (
     model_url,
     usage_of,
 )
-from llmproxy.provider_workers.natives.passing import one_line, read_fields
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target

@@ -1,7 +1,8 @@
 """OpenAI's images: generated from a text, or edited when the body brings one. https://platform.openai.com/docs/api-reference/images"""
 
+from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.natives.forms import form, has_file
-from llmproxy.provider_workers.natives.passing import HEADERS, Passing, aim, read_fields
+from llmproxy.provider_workers.natives.passing import HEADERS, Passing, aim
 from llmproxy.provider_workers.wire import HttpRequest, Target
 
 PICTURES = ("image", "image[]")

@@ -27,7 +27,9 @@ from llmproxy.provider_workers.anthropic_answers import (
 )
 from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE, decode_vendor, failed, finish_of
 from llmproxy.provider_workers.carried import OURS
-from llmproxy.provider_workers.natives.passing import FIELDS, aim, one_line, read_fields
+from llmproxy.provider_workers.compatible_answers import one_line
+from llmproxy.provider_workers.compatible_requests import FIELDS, read_fields
+from llmproxy.provider_workers.natives.passing import aim
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target

@@ -3,7 +3,6 @@
 Bodies and answers go as they are, unknown fields and key order included; what is read is what counts: usage and errors.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -14,16 +13,15 @@ from msgspec import Raw, Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import UNREADABLE, decode_vendor, failed, tokens, unsupported
+from llmproxy.provider_workers.canonical import decode_vendor, failed, tokens, unsupported
+from llmproxy.provider_workers.compatible_answers import WireError, error_inside, one_line
+from llmproxy.provider_workers.compatible_requests import FALSE, TRUE, VERSION, read_fields
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
-from llmproxy.provider_workers.vendor_errors import vendor_error
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
 
 VENDOR = "the provider"  # Which of the many servers of this format it is, the endpoint's name says.
 HEADERS = (("content-type", "application/json"),)
-VERSION = re.compile(r"/v\d+[a-z0-9]*(?:/|$)")
-TRUE, FALSE = Raw(b"true"), Raw(b"false")
 
 Place = Callable[[str, str, str], str]
 """(base, path of the API, model) -> URL. Vendors whose addresses are not like OpenAI's bring their own."""
@@ -37,18 +35,6 @@ DONE_EVENTS = frozenset(
     }
 )
 """The last event of a stream that is not a conversation."""
-
-STATUS_OF_CODE = {
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
-    "insufficient_quota": 429,
-    "server_is_overloaded": 503,
-    "invalid_request_error": 400,
-    "moderation_blocked": 400,
-    "content_policy_violation": 400,
-    "invalid_api_key": 401,
-}
-"""In-band errors have no status; some say it in words."""
 
 
 class PromptDetails(Struct, frozen=True):
@@ -77,13 +63,6 @@ class Meta(Struct, frozen=True):
     billed_units: BilledUnits | None = None
 
 
-class WireError(Struct, frozen=True):
-    message: str | None = None
-    type: str | None = None
-    param: str | None = None
-    code: str | int | None = None
-
-
 class Reply(Struct, frozen=True):
     """A whole answer, or one event of a stream, as far as it is read."""
 
@@ -94,7 +73,6 @@ class Reply(Struct, frozen=True):
     error: WireError | str | None = None
 
 
-FIELDS = msgspec.json.Decoder(dict[str, Raw])
 REPLY = msgspec.json.Decoder(Reply)
 
 
@@ -139,13 +117,6 @@ def _api_url(base: str, path: str) -> str:
     return urlunsplit((at.scheme, at.netloc, stem, at.query, ""))
 
 
-def read_fields(body: bytes) -> dict[str, Raw]:
-    try:
-        return FIELDS.decode(body)
-    except UNREADABLE:
-        raise GatewayError("invalid_json", "the body is not a valid JSON object") from None
-
-
 def aim(fields: Mapping[str, Raw], target: Target, body: bytes, more: Mapping[str, Raw] | None = None) -> bytes:
     """The same body for the target's model, with `more` fields. Untouched when it says so already."""
     wanted = {"model": Raw(msgspec.json.encode(target.model)), **(more or {})}
@@ -162,7 +133,7 @@ def answer(body: bytes) -> Answer:
     except GatewayError as error:
         return failed(error)
     if reply.error is not None:
-        return failed(error_inside(reply.error))
+        return failed(error_inside(reply.error, VENDOR))
     return Answer(json=body, usage=usage_of(reply))
 
 
@@ -187,16 +158,6 @@ def whole(count: int | float | None) -> int:
     return int(count) if count is not None and abs(count) < 1e12 else 0
 
 
-def error_inside(error: WireError | str) -> GatewayError:
-    """An error that came with status 200."""
-    if isinstance(error, str):
-        return vendor_error(VENDOR, 500, {}, message=error)
-    code = f"{error.code or ''} {error.type or ''}".strip()
-    status = error.code if isinstance(error.code, int) and 400 <= error.code < 600 else 0
-    status = status or next((STATUS_OF_CODE[word] for word in code.split() if word in STATUS_OF_CODE), 500)
-    return vendor_error(VENDOR, status, {}, message=error.message or "", code=code, param=error.param or "")
-
-
 class Reading:
     """Events pass through; each is read as far as to know that it is JSON, what it counts, and whether it is the last."""
 
@@ -214,7 +175,7 @@ class Reading:
             return  # The last event has its own name here; a stream without it is not whole.
         reply = decode_vendor(REPLY, data, VENDOR)
         if reply.error is not None:
-            raise error_inside(reply.error)
+            raise error_inside(reply.error, VENDOR)
         if reply.usage is not None:
             self.usage = usage_of(reply)
         # What is not text, such as half an image, is content all the same.
@@ -226,8 +187,3 @@ class Reading:
 
     def end(self, out: list[bytes]) -> None:
         """A stream without its last event is not whole."""
-
-
-def one_line(data: bytes) -> bytes:
-    """The same JSON without the newlines that a multi-line event may bring."""
-    return msgspec.json.format(data, indent=-1) if b"\n" in data else data

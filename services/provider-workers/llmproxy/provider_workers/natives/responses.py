@@ -12,7 +12,8 @@ from msgspec import Struct
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.canonical import decode_vendor, failed, tokens
-from llmproxy.provider_workers.natives.passing import VENDOR, Passing, WireError, one_line
+from llmproxy.provider_workers.compatible_answers import WireError, one_line
+from llmproxy.provider_workers.natives.passing import VENDOR, Passing
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error

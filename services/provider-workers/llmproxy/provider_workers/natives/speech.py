@@ -4,15 +4,9 @@ import msgspec
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE, failed
-from llmproxy.provider_workers.natives.passing import (
-    HEADERS,
-    REPLY,
-    VENDOR,
-    Passing,
-    aim,
-    error_inside,
-    read_fields,
-)
+from llmproxy.provider_workers.compatible_answers import error_inside
+from llmproxy.provider_workers.compatible_requests import read_fields
+from llmproxy.provider_workers.natives.passing import HEADERS, REPLY, VENDOR, Passing, aim
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, Target
 
 KINDS = (
@@ -56,7 +50,7 @@ class Speech(Passing):
             except UNREADABLE:
                 error = None
             if error is not None:
-                return failed(error_inside(error))
+                return failed(error_inside(error, VENDOR))
         return Answer(json=ENCODER.encode(body), content_type=kind_of(body))
 
 

@@ -3,8 +3,9 @@
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
 from llmproxy.provider_workers.canonical import ENCODER, failed
+from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.natives.forms import form
-from llmproxy.provider_workers.natives.passing import VENDOR, Passing, aim, answer, read_fields
+from llmproxy.provider_workers.natives.passing import VENDOR, Passing, aim, answer
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, Target
 
 CHARS_PER_TOKEN = 4
