@@ -520,12 +520,14 @@ def is_strict(schema: Any) -> bool:
         return True
     if "properties" in schema or schema.get("type") == "object":
         properties, required = schema.get("properties", {}), schema.get("required", [])
-        closed = schema.get("additionalProperties") is False
-        if not (
-            closed and isinstance(properties, dict) and isinstance(required, list) and set(properties) == set(required)
-        ):
+        if not isinstance(properties, dict) or not isinstance(required, list):
             return False
-        return all(map(is_strict, properties.values())) and is_strict(list(schema.get("$defs", {}).values()))
+        if schema.get("additionalProperties") is not False or any(name not in required for name in properties):
+            return False
+        definitions = schema.get("$defs")
+        inner = [*properties.values(), *(definitions.values() if isinstance(definitions, dict) else ())]
+        named = all(isinstance(name, str) and name in properties for name in required)
+        return named and all(map(is_strict, inner))
     return all(is_strict(value) for name, value in schema.items() if name not in ("enum", "const", "default"))
 
 
