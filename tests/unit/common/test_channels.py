@@ -92,17 +92,18 @@ def test_an_address_refuses_what_could_be_structure(service: str, instance: str)
 @pytest.mark.parametrize("text", ["edge", "edge.*", "edge.>", "edge.1.2", "edge.a b", "", "edge.edge-1\n"])
 def test_a_reply_goes_to_an_address_only(text: str) -> None:
     with pytest.raises(ValueError, match="address"):
-        REPLY.subject(address=text, id="1")
+        REPLY.subject(address=text)
 
 
 def test_a_subject_needs_every_place() -> None:
     with pytest.raises(KeyError):
-        REPLY.subject(address="edge.edge-1")
+        REPLY.subject()
 
 
 def test_a_filter_matches_anything_where_no_place_is_given() -> None:
     assert REQUEST_CALL.filter() == "llmproxy.v1.request.call.*"
-    assert REPLY.filter(address="edge.edge-1") == "llmproxy.v1.reply.edge.edge-1.*"
+    assert REPLY.filter() == "llmproxy.v1.reply.*.*"
+    assert REPLY.filter(address="edge.edge-1") == "llmproxy.v1.reply.edge.edge-1"
     assert HOLDING.filter() == "llmproxy.v1.holding.*.*"
 
 

@@ -131,7 +131,7 @@ def test_a_gap_in_the_frames_is_a_failure_and_never_silence() -> None:
         if envelope.attempt == 0 or envelope.stream:
             answer.send(HEAD, *([chunk("a")] if envelope.stream else []))
             packet = Packet(id=envelope.id, attempt=envelope.attempt, seq=2, frames=[Data(msgspec.Raw(WHOLE)), END])
-            buses[0].publish(REPLY, packet, address=envelope.reply_to, id=envelope.id)
+            buses[0].publish(REPLY, packet, address=envelope.reply_to)
         else:
             answers(envelope, answer)
 

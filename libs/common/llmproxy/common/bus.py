@@ -92,11 +92,10 @@ class Wire(Protocol):
 class Answer:
     """The numbered packets that one stage sends for one attempt."""
 
-    __slots__ = ("_bus", "_envelope", "_seq", "_subject")
+    __slots__ = ("_bus", "_envelope", "_seq")
 
     def __init__(self, bus: "Bus", envelope: Envelope) -> None:
         self._bus, self._envelope, self._seq = bus, envelope, 0
-        self._subject = ""
 
     @property
     def begun(self) -> bool:
@@ -104,11 +103,9 @@ class Answer:
 
     def send(self, *sent: Frame) -> None:
         envelope = self._envelope
-        if not self._subject:
-            self._subject = REPLY.subject(address=envelope.reply_to, id=envelope.id)
         packet = Packet(id=envelope.id, attempt=envelope.attempt, seq=self._seq, frames=list(sent))
         self._seq += 1
-        self._bus.wire.publish(self._subject, frames.ENCODER.encode(packet))
+        self._bus.wire.publish(REPLY.subject(address=envelope.reply_to), frames.ENCODER.encode(packet))
 
     def fail(self, error: GatewayError, *, again: bool = False) -> None:
         failure = error.failure(self._bus.service, again=again)
@@ -447,7 +444,7 @@ class Bus:
             code="stage_unavailable", message=f"no {stage} is running; start one", stage=stage, again=True
         )
         packet = Packet(id=id_, attempt=int(attempt), frames=[failure])
-        self.publish(REPLY, packet, address=f"{service}.{instance}", id=id_)
+        self.publish(REPLY, packet, address=f"{service}.{instance}")
 
     def _on_reply(self, _: bytes, payload: bytes) -> None:
         try:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ T = TypeVar("T")
 
 ROOT = "llmproxy.v1"
 TOKEN_BYTES_MAX = 128  # Longer texts are named by their hash: NATS ends a connection whose control line passes 4 KiB.
+SUBJECTS_KEPT_MAX = 4_096  # Most subjects are few and used by every request.
 PLAIN_TOKEN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 ADDRESS = re.compile(r"[a-z][a-z-]{0,31}\.[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -52,6 +54,12 @@ def _place(name: str, text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=SUBJECTS_KEPT_MAX)
+def _subject(pattern: str, *given: tuple[str, str]) -> str:
+    tokens = dict(given)
+    return f"{ROOT}.{PLACEHOLDER.sub(lambda place: _place(place[1], tokens[place[1]]), pattern)}"
+
+
 @dataclass(frozen=True)
 class Channel(Generic[T]):
     """A subject pattern with named places, the type on it, and who reads it."""
@@ -67,7 +75,7 @@ class Channel(Generic[T]):
 
     def subject(self, **tokens: str) -> str:
         """The subject to publish on. Every place must be given; what is not a plain token is encoded."""
-        return f"{ROOT}.{PLACEHOLDER.sub(lambda place: _place(place[1], tokens[place[1]]), self.pattern)}"
+        return _subject(self.pattern, *tokens.items())
 
     def filter(self, **tokens: str) -> str:
         """The subject to subscribe to: places not given match anything."""
@@ -90,7 +98,7 @@ REQUEST_ROUTE = Channel("request.route", Envelope, "shield → router: an inspec
 REQUEST_CALL = Channel(
     "request.call.{provider}", Envelope, "router or worker → worker: call this provider", queue="provider-workers"
 )
-REPLY = Channel("reply.{address}.{id}", Packet, "any stage → edge or shield: frames of an answer")
+REPLY = Channel("reply.{address}", Packet, "any stage → edge or shield: frames of an answer")
 HOLDING = Channel("holding.{address}", Holding, "any stage → edge: the requests it holds (alive)")
 BOUNCE = Channel(
     "bounce.{publisher}.{address}.{stage}.{id}.{attempt}",

@@ -1,7 +1,8 @@
 """The wire over NATS: nats-py for the connection, JetStream and KV, and a short way through it for the request path.
 
-nats-py hands each message to a queue and a task. For requests and replies, which carry no headers and whose receivers are
-plain functions, this wire takes the message where the parser delivers it: half the CPU per hop (docs/adr/0003).
+nats-py reads through a stream, a task and a parser of coroutines, and hands each message to a queue and another task. For
+requests and replies, which carry no headers and whose receivers are plain functions, this wire takes the message where the
+socket delivers it: less than half the CPU per hop (docs/adr/0003).
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
+from nats.aio.transport import TcpTransport
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 from nats.js.object_store import ObjectStore
@@ -46,8 +48,71 @@ SETTLE_TIMEOUT_S = 2.0
 log = logging.getLogger(__name__)
 
 
+HEADED = b"HMSG"
+MESSAGES = (b"MSG ", HEADED)
+LINE_END = b"\r\n"
+
+
+class _Reading(asyncio.Protocol):
+    """Takes the messages of the subscriptions in `direct` out of what the server sends; the rest goes on to nats-py's stream,
+    in its order. A message may come in any number of pieces."""
+
+    def __init__(self, direct: dict[int, Receive], stream: asyncio.StreamReaderProtocol) -> None:
+        self._direct, self._stream = direct, stream
+        self._begun: list[bytes] = []  # Pieces of an operation that is not all here,
+        self._missing = 0  # and how many bytes it lacks at least.
+
+    def data_received(self, data: bytes) -> None:
+        if self._begun:
+            self._begun.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data, self._begun = b"".join(self._begun), []
+        at, size = 0, len(data)
+        while at < size:
+            line_end = data.find(LINE_END, at)
+            end = line_end + 2
+            if line_end < 0:
+                self._keep(data[at:], 1)
+                return
+            receive, payload_at = None, end
+            if data.startswith(MESSAGES, at):
+                words = data[at:line_end].split()  # MSG subject sid [reply] size; HMSG … header_size size
+                try:
+                    end += int(words[3] and words[-1]) + 2
+                    receive = self._direct.get(int(words[2]))
+                    if words[0] == HEADED:
+                        payload_at += int(words[-2])
+                except (ValueError, IndexError):
+                    end, receive = size, None  # nats-py says what it thinks of it.
+                if end > size:
+                    self._keep(data[at:], end - size)
+                    return
+            if receive is None:
+                self._stream.data_received(data[at:end])
+            else:
+                receive(words[1], data[payload_at : end - 2])
+            at = end
+
+    def _keep(self, begun: bytes, missing: int) -> None:
+        self._begun, self._missing = [begun], missing
+
+    def eof_received(self) -> bool | None:
+        return self._stream.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._stream.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self._stream.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stream.resume_writing()
+
+
 class DirectClient(Client):
-    """nats-py, but messages without headers for the subscriptions in `direct` go straight to a function."""
+    """nats-py, but messages for the subscriptions in `direct` go straight to a function, without their headers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,12 +120,26 @@ class DirectClient(Client):
         self._written_at = 0.0  # When `publish_now` last woke the flusher, in loop time.
         self._wake: asyncio.Handle | None = None
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        receive = self.direct.get(sid)
-        if receive is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        receive(bytes(subject), data)
+    async def _read_loop(self) -> None:
+        """Begins with each connection, after its greeting."""
+        self._take_over()
+        await super()._read_loop()
+
+    def _take_over(self) -> None:
+        """Puts `_Reading` between the socket and nats-py's stream, with what had come before."""
+        connection = self._transport
+        assert isinstance(connection, TcpTransport)
+        writer, reader = connection._io_writer, connection._io_reader
+        assert writer is not None
+        assert reader is not None
+        stream = writer.transport.get_protocol()
+        assert isinstance(stream, asyncio.StreamReaderProtocol)
+        reading = _Reading(self.direct, stream)
+        writer.transport.set_protocol(reading)
+        early = bytes(reader._buffer)  # type: ignore[attr-defined] # The stream has no other way to look.
+        reader._buffer.clear()  # type: ignore[attr-defined]
+        if early:
+            reading.data_received(early)
 
     async def _process_err(self, err_msg: str) -> None:
         """What the server complains of ends the connection, not the service: nats-py would close for good, and nobody

@@ -108,19 +108,19 @@ PERMISSIONS: dict[str, Permission] = {
     EDGE: _service(
         EDGE,
         REQUEST_INSPECT.filter(),
-        f"{ROOT}.reply.{EDGE}.>",  # Its own bounces become replies to itself.
+        f"{ROOT}.reply.{EDGE}.*",  # Its own bounces become replies to itself.
         CONTROL.filter(),
         AUDIT.filter(),
         *KEYS_READ,
         *BODIES,
-        subscribe=(f"{ROOT}.reply.{EDGE}.>", f"{ROOT}.holding.{EDGE}.*"),
+        subscribe=(f"{ROOT}.reply.{EDGE}.*", f"{ROOT}.holding.{EDGE}.*"),
     ),
     SHIELD: _service(
         SHIELD,
         REQUEST_ROUTE.filter(),
         *_REPLIES,
         *BODIES,
-        subscribe=(_shared(REQUEST_INSPECT), f"{ROOT}.reply.{SHIELD}.>"),
+        subscribe=(_shared(REQUEST_INSPECT), f"{ROOT}.reply.{SHIELD}.*"),
     ),
     ROUTER: _service(
         ROUTER,
