@@ -1,4 +1,4 @@
-"""Rate and concurrency limits per key, address and tenant: one Redis call for all dimensions of all requests of one turn."""
+"""Rate and concurrency limits per key, address and tenant: one Redis call for all dimensions of all requests that come together."""
 
 import asyncio
 from collections import OrderedDict
@@ -17,6 +17,7 @@ MINUTE_US = 60_000_000
 LEASE_TTL_S = 30.0  # How long a killed edge's requests still count.
 RENEW_S = 10.0
 RELEASE_GATHER_S = 0.02  # A release travels with the next request's call, or after this time by itself.
+CALL_PACE_S = 0.002  # Between two calls: the first leaves at once, under load one serves several requests.
 CALLS_MAX = 4  # Redis calls at once; what arrives meanwhile waits and shares the next one.
 BATCH_MAX = 256  # Requests per call, so that no script runs long.
 RELEASES_MAX = 20_000  # Unsent releases that are kept while Redis is away; their leases expire by themselves.
@@ -151,6 +152,7 @@ class Limiter:
         self._leases: dict[str, list[str]] = {}  # Lease -> its keys in Redis.
         self._calls: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._called_at = -CALL_PACE_S  # In loop time.
         self._is_degraded = False
 
     @property
@@ -203,15 +205,22 @@ class Limiter:
             await asyncio.wait(set(self._calls))
 
     def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._start)
+        if self._scheduled:
+            return
+        self._scheduled = True
+        loop = asyncio.get_running_loop()
+        wait_s = self._called_at + CALL_PACE_S - loop.time()
+        if wait_s > 0:
+            loop.call_later(wait_s, self._start)
+        else:
+            loop.call_soon(self._start)
 
     def _start(self) -> None:
-        """At the end of the turn: one call for everything that has come, unless enough are under way already."""
+        """One call for everything that has come, unless enough are under way already."""
         self._scheduled = False
         if len(self._calls) >= CALLS_MAX or not (self._waiting or self._releases):
             return
+        self._called_at = asyncio.get_running_loop().time()
         waiting = [one for one in self._waiting[:BATCH_MAX] if not one.decided.done()]  # The others have left.
         self._waiting = self._waiting[BATCH_MAX:]
         releases, self._releases = self._releases[:BATCH_MAX], self._releases[BATCH_MAX:]
@@ -222,7 +231,7 @@ class Limiter:
     def _ended(self, call: "asyncio.Task[None]") -> None:
         self._calls.discard(call)
         if self._waiting or (self._releases and not self._is_degraded):
-            self._start()
+            self._schedule()
 
     async def _run(self, waiting: list[_Waiting], releases: list[tuple[str, list[str]]]) -> None:
         # Releases first, so that a place given back in this turn can be taken in it.
