@@ -44,7 +44,7 @@ class Broken:
 def inspect(
     text: str, *guards: Word | Broken | Chain, policy: Policy | None = None, budget: Budget | None = None
 ) -> Verdict:
-    return Chain(guards, policy or Policy(), budget).inspect(Segment(role="user", path="p", text=text))
+    return Chain(guards, policy or Policy()).inspect(Segment(role="user", path="p", text=text), budget)
 
 
 def test_a_chain_of_nothing_allows() -> None:

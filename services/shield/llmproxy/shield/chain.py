@@ -35,8 +35,8 @@ class Budget(Struct, frozen=True):
 class Chain:
     """Runs guards over one segment and says what the policy makes of what they found."""
 
-    def __init__(self, guards: Sequence[Guard], policy: Policy, budget: Budget | None = None) -> None:
-        self.policy, self.budget = policy, budget
+    def __init__(self, guards: Sequence[Guard], policy: Policy) -> None:
+        self.policy = policy
         self.guards = tuple(guard for guard in guards if guard.name != INJECTION or policy.injection.mode != "disabled")
         self.name = "+".join(guard.name for guard in guards)
 
@@ -52,21 +52,21 @@ class Chain:
             log.error("guard chain %s: %s", self.name, type(error).__name__)
             return True
 
-    def inspect(self, segment: Segment) -> Verdict:
+    def inspect(self, segment: Segment, budget: Budget | None = None) -> Verdict:
         try:
-            findings = self._look(segment)
+            findings = self._look(segment, budget)
         except Exception as error:  # noqa: BLE001 - a guard that fails, fails closed; its words may quote the text
             log.error("guard chain %s: %s", self.name, type(error).__name__)
             return UNAVAILABLE
         return decide(findings, self.policy) if isinstance(findings, list) else findings
 
-    def _look(self, segment: Segment) -> list[Finding] | Block:
+    def _look(self, segment: Segment, budget: Budget | None) -> list[Finding] | Block:
         """What every guard sees in the text, and in its plain view where that differs; spans are those of the text."""
         view = None if normalise.is_plain(segment.text) else normalise.view(segment.text)
         findings: list[Finding] = []
         for guard in self.guards:
-            if self.budget is not None:
-                self.budget.check()
+            if budget is not None:
+                budget.check()
             verdict = guard.inspect(segment)
             if isinstance(verdict, Block):
                 return verdict
@@ -78,8 +78,8 @@ class Chain:
                     return verdict
                 if not isinstance(verdict, Allow):
                     findings += (_in_text(finding, view) for finding in verdict.findings)
-        if self.budget is not None:
-            self.budget.check()
+        if budget is not None:
+            budget.check()
         return likely(findings, self.policy, segment.role)
 
 

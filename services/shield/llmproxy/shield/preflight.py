@@ -114,16 +114,19 @@ class Look:
         self.guard, self.priority = guard, priority
         self.name = guard.name
         self.timeout_ms = Policy().guard_timeout_ms  # What applies to a request is its policy's.
+        self._chain = Chain((guard,), Policy())  # Of the policy that the last request had; it seldom changes.
 
     def run(self, inspection: Inspection) -> Result:
-        chain = Chain((self.guard,), inspection.policy, inspection.budget)
+        chain = self._chain
+        if chain.policy is not inspection.policy:
+            chain = self._chain = Chain((self.guard,), inspection.policy)
         if not chain.may_hold_any(inspection.appearances):
             return PASS
         inspection.is_looked_at = True
         for index, segment in enumerate(() if inspection.is_too_much else inspection.segments):
             if not chain.may_hold(segment.text):
                 continue
-            verdict = chain.inspect(segment)
+            verdict = chain.inspect(segment, inspection.budget)
             match (
                 settle(verdict, segment, inspection.tree, inspection.policy) if isinstance(verdict, Mask) else verdict
             ):
