@@ -416,6 +416,20 @@ def test_an_error_inside_a_stream_ends_it(name: str) -> None:
     assert translator.failure.code == "provider_error"
 
 
+def test_a_model_that_does_not_stream_is_heard_all_the_same() -> None:
+    """whisper-1 ignores `stream`."""
+    data = b' \n{"text": "H\xc3\xa9", "usage": {"type": "duration", "seconds": 3}}'
+    for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+        translator, out = run(Transcriptions(BASE), pieces)
+        TranscriptionTextDoneEvent.model_validate({**json.loads(out[0]), "usage": None}, strict=True)
+        assert json.loads(out[0])["text"] == "Hé"
+        assert translator.complete
+    for cut in (data[:-3], b'{"error": {"message": "x", "type": "server_error"}}'):
+        translator, out = run(Transcriptions(BASE), [cut])
+        assert out == []
+        assert translator.failure is not None
+
+
 def test_who_asked_for_the_usage_of_completions_sees_it() -> None:
     wire, data, _ = STREAMS["completions"]
     _, out = run(wire, [data], Origin(id="r", model="m", created=1, include_usage=True))
