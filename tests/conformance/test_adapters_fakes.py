@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import Callable
 
 import anthropic
+import botocore.exceptions as botocore_errors
+import cohere
 import ollama
 import openai
 import pytest
+from botocore.config import Config
+from botocore.session import get_session
 from google import genai
 from google.genai import errors as genai_errors
 from upstreams import KEY, MODELS, VENDORS, Behaviour, Upstream, running
@@ -69,13 +73,47 @@ def with_ollama(url: str, key: str) -> tuple[str, str]:
     return whole.message.content or "", "".join(chunk.message.content or "" for chunk in stream)
 
 
+def with_botocore(url: str, key: str) -> tuple[str, str]:
+    client = get_session().create_client(
+        "bedrock-runtime",
+        region_name="us-east-1",
+        endpoint_url=url,
+        aws_access_key_id="AKIDFAKE",
+        aws_secret_access_key=key,
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    messages = [{"role": "user", "content": [{"text": "Hi"}]}]
+    whole = client.converse(modelId=MODELS["bedrock"], messages=messages)
+    stream = client.converse_stream(modelId=MODELS["bedrock"], messages=messages)["stream"]
+    pieces = [event["contentBlockDelta"]["delta"]["text"] for event in stream if "contentBlockDelta" in event]
+    return whole["output"]["message"]["content"][0]["text"], "".join(pieces)
+
+
+def with_cohere(url: str, key: str) -> tuple[str, str]:
+    client = cohere.ClientV2(api_key=key, base_url=url)
+    messages = [{"role": "user", "content": "Hi"}]
+    whole = client.chat(model=MODELS["cohere"], messages=messages)
+    stream = client.chat_stream(model=MODELS["cohere"], messages=messages)
+    pieces = [event.delta.message.content.text or "" for event in stream if event.type == "content-delta"]
+    return whole.message.content[0].text, "".join(pieces)
+
+
 CLIENTS: dict[str, Callable[[str, str], tuple[str, str]]] = {
     **{name: with_openai(variant) for name, variant in IN_OPENAIS_FORMAT.items()},
     "anthropic": with_anthropic,
     "google": with_google,
     "ollama": with_ollama,
+    "bedrock": with_botocore,
+    "cohere": with_cohere,
 }
-REFUSALS = (openai.AuthenticationError, anthropic.AuthenticationError, genai_errors.ClientError, ollama.ResponseError)
+REFUSALS = (
+    openai.AuthenticationError,
+    anthropic.AuthenticationError,
+    genai_errors.ClientError,
+    ollama.ResponseError,
+    botocore_errors.ClientError,
+    cohere.UnauthorizedError,
+)
 
 
 def ask(vendor: str, key: str) -> tuple[str, str]:
