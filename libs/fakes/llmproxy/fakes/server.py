@@ -14,7 +14,7 @@ from llmproxy.fakes.conversation import Asked, Behaviour, Recorded, Refused, Scr
 from llmproxy.fakes.vendor import Operation, Vendor
 
 BODY_BYTES_MAX = 64 << 20
-RECORDED_MAX = 10_000  # Requests that are remembered; the oldest go.
+RECORDED_MAX = 10_000  # Requests that are remembered for a test; the oldest go.
 SEED = 0  # Failures by rate come in the same order at every start.
 
 Judge = Callable[[Vendor, Recorded], None]
@@ -24,7 +24,14 @@ Judge = Callable[[Vendor, Recorded], None]
 class Upstream:
     """One fake vendor server. `requests` is what it received; `disconnects` how many callers left before the end."""
 
-    def __init__(self, vendor: Vendor, behaviour: Behaviour | None = None, *, judge: Judge | None = None) -> None:
+    def __init__(
+        self,
+        vendor: Vendor,
+        behaviour: Behaviour | None = None,
+        *,
+        judge: Judge | None = None,
+        remember: int = RECORDED_MAX,
+    ) -> None:
         self.vendor = vendor
         self.behaviour = behaviour or Behaviour()
         self.requests: list[Recorded] = []
@@ -34,6 +41,7 @@ class Upstream:
         self.received = asyncio.Event()  # A request has arrived.
         self.on_answer: Callable[[Recorded, int], None] = lambda recorded, status: None
         self._judge = judge
+        self._remember = remember
         self._random = Random(SEED)  # noqa: S311 - nothing is secret here
         self.app = web.Application(client_max_size=BODY_BYTES_MAX)
         self.app.router.add_route("*", "/{path:.*}", self._handle)
@@ -52,7 +60,7 @@ class Upstream:
             body=await request.read(),
         )
         self.requests.append(recorded)
-        del self.requests[:-RECORDED_MAX]
+        del self.requests[: max(0, len(self.requests) - self._remember)]
         self.received.set()
         self.in_flight += 1
         try:

@@ -88,7 +88,7 @@ def fake_provider(
         chunk_delay_s=chunk_delay_ms / 1000,
         error_rate=error_rate,
     )
-    upstream = Upstream(vendor, behaviour)
+    upstream = Upstream(vendor, behaviour, remember=0)
     if not quiet:
         upstream.on_answer = _say
     with suppress(KeyboardInterrupt):
