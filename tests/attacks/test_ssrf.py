@@ -1,10 +1,12 @@
 """Nobody makes the gateway call an address that is not meant: the odd spellings, the names that lie, the redirects."""
 
 import asyncio
+import socket
 from ipaddress import ip_address
 
 import pytest
-from scripted_upstream import always, answer, upstream
+from fetching import PNG, fetcher, said, wanted, web
+from scripted_upstream import Script, always, answer, upstream
 
 from llmproxy.common import addresses, config
 from llmproxy.common.addresses import LOOPBACK, PUBLIC, Network, Reach
@@ -12,7 +14,7 @@ from llmproxy.common.config import Config, ConfigError, Endpoint, Gateway, parse
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import HttpRequest
-from llmproxy.provider_workers.connections import Names
+from llmproxy.provider_workers.connections import Names, Resolve
 from llmproxy.provider_workers.credentials import Credentials
 from llmproxy.provider_workers.transport import Destination, Transport
 
@@ -268,3 +270,116 @@ def test_a_provider_that_redirects_is_not_followed(location: str) -> None:
             await transport.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+# -- What callers' addresses lead to
+
+
+def fetch_problem(
+    url: str, resolver: Resolve, *, script: Script | None = None, inside: tuple[str, ...] = (), hops: int = 3
+) -> tuple[str, int]:
+    """What the fetcher said, and how often the web was asked. `PORT` is that of the web server, which serves a picture."""
+    results: list[tuple[str, int]] = []
+
+    async def scenario() -> None:
+        picture = answer(200, PNG).replace(b"application/json", b"image/png")
+        async with (
+            web(script or always(picture)) as served,
+            fetcher(served, resolver, inside=inside, redirects_max=hops) as asked,
+        ):
+            place = url.replace("PORT", str(served.port))
+            try:
+                await asked.fetch(wanted(place))
+            except GatewayError as error:
+                results.append((said(error), len(served.asked)))
+            else:
+                results.append(("", len(served.asked)))
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+    return results[0]
+
+
+@pytest.mark.parametrize("address", [*PRIVATE, *NEVER])
+def test_nothing_is_fetched_from_a_name_that_leads_to_such_an_address(address: str) -> None:
+    assert fetch_problem("https://pictures.test:PORT/", Resolver([address])) == ("its host has no public address", 0)
+
+
+@pytest.mark.parametrize("address", [*PRIVATE, *NEVER])
+def test_nothing_is_fetched_from_such_an_address(address: str) -> None:
+    why, asked = fetch_problem(f"https://{host_of(address)}:PORT/", Resolver(["127.0.0.1"]))
+    assert why
+    assert not asked
+
+
+@pytest.mark.parametrize("url", HOSTED)
+def test_nothing_is_fetched_from_such_a_url(url: str) -> None:
+    resolver = Resolver(["127.0.0.1"])
+    assert fetch_problem(url, resolver, inside=("127.0.0.1",))[0].startswith("its address ")
+    assert not resolver.asked
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://pictures.test:PORT/", "ftp://pictures.test/", "file:///etc/passwd", "gopher://pictures.test:PORT/_x"],
+)
+def test_nothing_is_fetched_but_over_https(url: str) -> None:
+    assert fetch_problem(url, Resolver(["127.0.0.1"]), inside=("127.0.0.1",))[1] == 0
+
+
+@pytest.mark.parametrize("port", [22, 80, 6379, 8443])
+def test_nothing_is_fetched_from_other_ports(port: int) -> None:
+    why, _ = fetch_problem(f"https://pictures.test:{port}/", Resolver(["127.0.0.1"]), inside=("127.0.0.1",))
+    assert "port" in why
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("https://inside.test:PORT/", "//inside.test:PORT/", "http://pictures.test:PORT/", "https://10.0.0.1:PORT/"),
+        *("https://169.254.169.254/latest/meta-data/", "https://2130706433:PORT/", "https://[::ffff:127.0.0.1]:PORT/"),
+        *(
+            "https://u:p@pictures.test:PORT/",
+            "https://pictures.test:PORT\\@inside.test/",
+            "/x#y",
+            "",
+            "file:///etc/passwd",
+        ),
+        *("https://metadata.google.internal/", "https://pictures.test:22/", "https://[::1"),
+    ],
+)
+def test_a_redirect_leads_nowhere_that_the_first_address_could_not(location: str) -> None:
+    async def script(number: int, writer: asyncio.StreamWriter) -> None:
+        port = writer.get_extra_info("sockname")[1]
+        moved = answer(302, b"", f"location: {location.replace('PORT', str(port))}")
+        writer.write(answer(200, PNG) if number else moved)
+
+    async def resolve(host: str) -> list[str]:
+        return ["127.0.0.1"] if host == "pictures.test" else ["10.0.0.1"]
+
+    why, asked = fetch_problem("https://pictures.test:PORT/", resolve, script=script, inside=("127.0.0.1",))
+    assert why
+    assert asked == 1
+
+
+def test_a_name_that_is_rebound_between_the_check_and_the_call_is_called_where_it_was_checked() -> None:
+    resolver = Resolver(["127.0.0.1"], ["10.0.0.1"], ["10.0.0.1"])
+    assert fetch_problem("https://pictures.test:PORT/", resolver, inside=("127.0.0.1",)) == ("", 1)
+    assert resolver.asked == 1
+
+
+def test_who_asks_does_not_learn_which_names_there_are_inside() -> None:
+    async def nothing(host: str) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    unknown, private = (
+        fetch_problem("https://a.test:PORT/", nothing),
+        fetch_problem("https://b.test:PORT/", Resolver(["10.0.0.1"])),
+    )
+    assert unknown == private
+
+
+def test_an_operator_may_allow_his_own_servers_and_over_the_api_nobody_may() -> None:
+    assert fetch_problem("https://pictures.test:PORT/", Resolver(["127.0.0.1"]), inside=("127.0.0.0/8",)) == ("", 1)
+    wider = Config(fetch=config.Fetch(private_networks=("127.0.0.0/8",)))
+    with pytest.raises(ConfigError, match=r"fetch\.private_networks"):
+        config.check_reach(wider, Config())

@@ -151,6 +151,18 @@ class Firewall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     disabled: tuple[str, ...] = ()  # Ids or categories that are not looked for.
 
 
+class Fetch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Contents at https addresses (pictures, PDF), fetched for providers that take bytes alone."""
+
+    enabled: bool = False  # A caller decides where the gateway connects to (docs/adr/0015).
+    max_bytes: Positive = 8 << 20  # Of one; together they are bounded by gateway.max_body_bytes.
+    timeout_ms: Positive = 10_000
+    redirects_max: Annotated[int, msgspec.Meta(ge=0)] = 3
+    addresses_max: Positive = 16  # Of one request.
+    ports: tuple[int, ...] = (443,)
+    private_networks: tuple[str, ...] = ()  # Where from, besides public addresses.
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     gateway: Gateway = Gateway()
     endpoints: dict[str, Endpoint] = {}
@@ -161,6 +173,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     routing: Routing = Routing()
     audit: Audit = Audit()
     firewall: Firewall = Firewall()
+    fetch: Fetch = Fetch()
     prices: dict[str, money.ListedPrice] = {}  # Added to, and before, the shipped ones.
 
 
@@ -240,14 +253,16 @@ def check(config: Config) -> None:
         _check_targets(f"groups.{name}.targets", group.targets, config)
     for name, targets in config.fallbacks.items():
         _check_targets(f"fallbacks.{name}", targets, config)
-    for field in ("trusted_proxies", "private_networks"):
-        for address in getattr(config.gateway, field):
+    for at, networks in (
+        ("gateway.trusted_proxies", config.gateway.trusted_proxies),
+        ("gateway.private_networks", config.gateway.private_networks),
+        ("fetch.private_networks", config.fetch.private_networks),
+    ):
+        for address in networks:
             try:
                 ipaddress.ip_network(address, strict=False)
             except ValueError:
-                raise ConfigError(
-                    f"gateway.{field}: {address!r} is neither an address nor a network; write 10.0.0.0/8"
-                ) from None
+                raise ConfigError(f"{at}: {address!r} is neither an address nor a network; write 10.0.0.0/8") from None
     for kind in config.policy.kinds:
         if kind not in KINDS and not kind.startswith("secret."):
             raise ConfigError(f"policy.kinds.{kind}: unknown kind; one of {', '.join(KINDS)} or secret.<name>")
@@ -312,7 +327,22 @@ ENTRIES: dict[str, Any] = {
     "prices": money.ListedPrice,
 }
 SECTIONS: tuple[type[Struct], ...] = (
-    *(Config, Gateway, Endpoint, Group, Target, Policy, Limits, Limit, Routing, Breaker, Audit, Firewall, Signature),
+    *(
+        Config,
+        Gateway,
+        Endpoint,
+        Group,
+        Target,
+        Policy,
+        Limits,
+        Limit,
+        Routing,
+        Breaker,
+        Audit,
+        Firewall,
+        Fetch,
+        Signature,
+    ),
     money.ListedPrice,
     *(outbound.Proxy, outbound.Tls, outbound.HeaderRules),
     *authentication.KINDS,
@@ -422,20 +452,25 @@ def _check_limit(at: str, limit: Limit) -> None:
 def check_reach(config: Config, before: Config) -> None:
     """For a configuration that is not the operator's own file: it may neither name private addresses beyond those that
     are allowed, nor allow more of them than `before`. Raises ConfigError."""
+    _check_wider("gateway.private_networks", config.gateway.private_networks, before.gateway.private_networks)
+    _check_wider("fetch.private_networks", config.fetch.private_networks, before.fetch.private_networks)
     allowed = addresses.networks(*config.gateway.private_networks)
-    known = addresses.networks(*before.gateway.private_networks)
-    for network in allowed:
-        if not any(network.version == one.version and network.subnet_of(one) for one in known):  # type: ignore[arg-type]
-            raise ConfigError(
-                f"gateway.private_networks: {network} is not allowed yet, and only the configuration file can allow it;"
-                " start once with LLM_PROXY_CONFIG_SOURCE=file"
-            )
     for name, endpoint in config.endpoints.items():
         for field, url in _urls(endpoint):
             if url and addresses.private_literal(url, allowed):
                 raise ConfigError(
                     f"endpoints.{name}.{field}: is a private address, and none of those in gateway.private_networks"
                 )
+
+
+def _check_wider(at: str, wanted: tuple[str, ...], before: tuple[str, ...]) -> None:
+    known = addresses.networks(*before)
+    for network in addresses.networks(*wanted):
+        if not any(network.version == one.version and network.subnet_of(one) for one in known):  # type: ignore[arg-type]
+            raise ConfigError(
+                f"{at}: {network} is not allowed yet, and only the configuration file can allow it;"
+                " start once with LLM_PROXY_CONFIG_SOURCE=file"
+            )
 
 
 def _urls(endpoint: Endpoint) -> tuple[tuple[str, str], ...]:

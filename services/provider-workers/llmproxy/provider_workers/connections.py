@@ -114,10 +114,18 @@ class Route(ClientRequest):
 class Connector(BaseConnector):
     """The pool. `Route`s only."""
 
-    def __init__(self, names: Names, *, limit: int, keepalive_timeout: float | None = None, **options: Any) -> None:
-        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout, **options)
-        self._names = names
-        self._context: ssl.SSLContext | None = None
+    def __init__(
+        self,
+        names: Names,
+        *,
+        limit: int,
+        keepalive_timeout: float | None = None,
+        force_close: bool = False,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """`context` is for routes without one of their own; the system's authorities when left out."""
+        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout, force_close=force_close)
+        self._names, self._context = names, context
 
     async def _create_connection(
         self,

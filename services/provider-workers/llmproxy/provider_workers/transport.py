@@ -45,6 +45,7 @@ ANSWER_BYTES_MAX = 32 << 20
 ERROR_BYTES_MAX = 1 << 16
 TOKEN_BYTES_MAX = 1 << 16  # Of a token endpoint's answer.
 STREAM_BYTES_MAX = 256 << 20
+FETCHES_MAX = 32  # Of callers' addresses, at a time.
 HEADS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` the model is the caller's choice.
 USER_AGENT = "llmproxy"
 UNCHANGED = HeaderRules()
@@ -365,6 +366,7 @@ class Transport:
     def __init__(self, names: Names | None = None) -> None:
         self.names, self.trust = names or Names(), Trust()
         self._connector = Connector(self.names, limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S)
+        self.once = Connector(self.names, limit=FETCHES_MAX, force_close=True)
         self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def call(self, destination: Destination, request: HttpRequest, traceparent: str = "") -> Reply:
@@ -386,7 +388,7 @@ class Transport:
                 else:
                     destination.reused.inc()
                 try:
-                    reply = await _exchange(destination.name, connection, protocol, head, request.body)
+                    reply = await exchange(destination.name, connection, protocol, head, request.body)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                     connection.close()
                     if is_fresh:
@@ -443,9 +445,10 @@ class Transport:
 
     async def close(self) -> None:
         await self._connector.close()
+        await self.once.close()
 
 
-async def _exchange(name: str, connection: Connection, protocol: ResponseHandler, head: bytes, body: bytes) -> Reply:
+async def exchange(name: str, connection: Connection, protocol: ResponseHandler, head: bytes, body: bytes) -> Reply:
     protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES)
     assert protocol.transport is not None
     if len(body) <= JOINED_BYTES_MAX:

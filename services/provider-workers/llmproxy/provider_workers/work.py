@@ -24,10 +24,12 @@ from llmproxy.common.frames import Data, End, Finish, Frame, Head, Usage
 from llmproxy.common.outcomes import Outcome
 from llmproxy.common.retry import backoff_ms
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO, speaker
-from llmproxy.provider_workers.adapters.base import Adapter
+from llmproxy.provider_workers.adapters.base import Adapter, Capability
 from llmproxy.provider_workers.callers import CALLERS
 from llmproxy.provider_workers.callers.composed import Composed, ComposedLocal, Local
+from llmproxy.provider_workers.contents import ContentsWanted, WithContents
 from llmproxy.provider_workers.credentials import Credentials
+from llmproxy.provider_workers.fetcher import Fetcher
 from llmproxy.provider_workers.lenient import Lenient
 from llmproxy.provider_workers.natives import count_tokens
 from llmproxy.provider_workers.settlement import Settlement
@@ -58,6 +60,8 @@ FREE: frozenset[Api] = frozenset(
 )  # No provider charges for them, so nothing is estimated.
 SPOKEN: frozenset[Api] = frozenset({"chat", "completions", "responses", "messages", "gemini", "transcriptions"})
 """APIs whose answers are text that the model wrote: what an uncounted one used can be told from its length."""
+
+TAKES_BYTES, WEB_ADDRESS = frozenset({Capability.IMAGES}), Capability.IMAGE_URLS
 
 # The caller's fault at this provider, perhaps not at another: it cannot express it, or does not have it.
 ELSEWHERE = frozenset({"unsupported_parameter", "unsupported_endpoint", "model_not_found"})
@@ -151,11 +155,17 @@ class Work:
         self.random, self.now = random, now
         self._credentials = credentials
         self._destinations: dict[str, Destination] = {}
+        self.fetcher: Fetcher | None = None  # When contents at callers' addresses are fetched.
         self.is_lenient = False  # Parameters that a provider cannot express are left out.
 
     def configure(self, config: Config, *, named: bool = False) -> None:
         """`named`: the operator's own file or environment says it, see `addresses.reach`."""
         networks = addresses.networks(*config.gateway.private_networks)
+        self.fetcher = (
+            Fetcher(config.fetch, self.transport.once, body_bytes_max=config.gateway.max_body_bytes)
+            if config.fetch.enabled
+            else None
+        )
         self.is_lenient = config.routing.unsupported_parameters == "drop"
         self._destinations = {
             name: Destination(
@@ -295,6 +305,9 @@ class Call:
         work, envelope, attempt = self._work, self._envelope, self.attempt
         destination = work.destination(attempt)
         adapter = speaker(destination.adapter, attempt.model, destination.endpoint.url)
+        contents: dict[str, str] = {}
+        if work.fetcher is not None and adapter.capabilities >= TAKES_BYTES and WEB_ADDRESS not in adapter.capabilities:
+            adapter = WithContents(adapter, contents)
         asked = wire(adapter, envelope.api, lenient=work.is_lenient)
         if asked is None:
             if envelope.api not in LOCAL:
@@ -307,7 +320,13 @@ class Call:
             stream=envelope.stream,
             headers=tuple(envelope.headers.items()) if envelope.headers else (),
         )
-        request = asked.request(self._body, target)
+        try:
+            request = asked.request(self._body, target)
+        except ContentsWanted as wanted:
+            assert work.fetcher is not None, "nobody else wants contents"
+            tunnel = destination.tunnel(work.transport.names)
+            contents.update(await work.fetcher.fetch(wanted.places, tunnel))
+            request = asked.request(self._body, target)
         self._dropped = request.dropped
         self._has_sent = True
         reply = await work.transport.call(destination, request, envelope.traceparent)
