@@ -49,6 +49,7 @@ FETCHES_MAX = 32  # Of callers' addresses, at a time.
 HEADS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` the model is the caller's choice.
 USER_AGENT = "llmproxy"
 UNCHANGED = HeaderRules()
+UNDERSTOOD = frozenset({"", "identity", *CODINGS})  # Codings of answers. Asked for is identity alone.
 HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
 AS_IT_IS = re.compile(r"[A-Za-z0-9:/?&=%._~\[\]-]*", re.ASCII)  # Of a URL: nothing that wants quoting.
 TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
@@ -281,20 +282,27 @@ class Watch:
 class Reply:
     """A provider's answer, of which only the head has been read."""
 
-    __slots__ = ("_connection", "_content", "_inflate", "_name", "_read", "headers", "status")
+    __slots__ = ("_connection", "_content", "_inflate", "_name", "_read", "coding", "headers", "status")
 
     def __init__(self, name: str, connection: Connection, message: RawResponseMessage, content: StreamReader) -> None:
         self._name, self._connection, self._content = name, connection, content
         self._read = 0
         self.status: int = message.code
         self.headers: CIMultiDictProxy[str] = message.headers
-        coding = self.headers.get("content-encoding")
-        self._inflate = Inflate(CODINGS[coding.lower()]) if coding and coding.lower() in CODINGS else None
+        self.coding: str = self.headers.get("content-encoding", "").lower()
+        self._inflate = Inflate(CODINGS[self.coding]) if self.coding in CODINGS else None
         content.on_eof(connection.release)
 
     async def read(self, limit: int = STREAM_BYTES_MAX) -> bytes:
         """What has arrived, waiting for something; b"" at the end."""
-        data = await self._unpacked() if self._inflate is not None else await self._piece()
+        try:
+            data = await self._content.readany()
+            if self._inflate is not None:
+                data = await self._unpacked(self._inflate, data)
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            raise GatewayError(
+                "provider_stream_broken", f"endpoint '{self._name}' broke off its answer ({type(error).__name__})"
+            ) from error
         self._read += len(data)
         if self._read > limit:
             raise GatewayError(
@@ -302,28 +310,21 @@ class Reply:
             )
         return data
 
-    async def _unpacked(self) -> bytes:
-        assert self._inflate is not None
-        while piece := await self._piece():
-            try:
-                data = self._inflate.feed(piece)
-            except Unpackable as error:
-                raise GatewayError(
-                    "provider_bad_answer", f"endpoint '{self._name}' compressed its answer, and {error}"
-                ) from None
-            if data:
-                return data
-        if not self._inflate.is_whole:
+    async def _unpacked(self, inflate: Inflate, packed: bytes) -> bytes:
+        """Of a compressed answer; reads on until something can be told."""
+        try:
+            while packed:
+                data = inflate.feed(packed)
+                if data:
+                    return data
+                packed = await self._content.readany()
+        except Unpackable as error:
+            raise GatewayError(
+                "provider_bad_answer", f"endpoint '{self._name}' compressed its answer, and {error}"
+            ) from None
+        if not inflate.is_whole:
             raise GatewayError("provider_stream_broken", f"endpoint '{self._name}' broke off its compressed answer")
         return b""
-
-    async def _piece(self) -> bytes:
-        try:
-            return await self._content.readany()
-        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            raise GatewayError(
-                "provider_stream_broken", f"endpoint '{self._name}' broke off its answer ({type(error).__name__})"
-            ) from error
 
     async def read_all(self, limit: int = ANSWER_BYTES_MAX) -> bytes:
         data = await self.read(limit)
@@ -470,8 +471,7 @@ def _refusal(name: str, reply: Reply) -> GatewayError | None:
             f"endpoint '{name}' answered with a redirect, which is not followed;"
             f" set endpoints.{name}.url to the final address",
         )
-    coding = reply.headers.get("content-encoding", "identity").lower()
-    if coding != "identity" and coding not in CODINGS:
+    if reply.coding not in UNDERSTOOD:
         return GatewayError(
             "provider_bad_answer",
             f"endpoint '{name}' compressed its answer in a way that it was not asked for and that is not unpacked here",
