@@ -115,7 +115,8 @@ def able(*capabilities: Capability) -> list[str]:
 
 LENIENT = frozenset({"deepseek", "openrouter", "perplexity", "sambanova", "together", "vllm"})  # Of unknown fields.
 JSON_FORMS = {"json_object": Capability.JSON_MODE, "json_schema": Capability.JSON_SCHEMA}
-HIDDEN = frozenset({"azure", "openai", "perplexity"})  # They do not show what was thought, or show it in the text.
+# They do not show what was thought, show it in the text, or show a summary to who asks for one, which not every account may.
+HIDDEN = frozenset({"azure", "openai", "openai-responses", "perplexity"})
 
 everywhere = pytest.mark.parametrize("provider", PROVIDERS)
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
