@@ -2,9 +2,11 @@
 
 import pytest
 
+from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
+from llmproxy.shield.chain import Chain
 from llmproxy.shield.guards.pii import Pii, is_iban, is_luhn
-from llmproxy.shield.verdict import Allow
+from llmproxy.shield.verdict import Allow, Mask
 
 
 def seen(text: str) -> list[tuple[str, str]]:
@@ -111,3 +113,33 @@ def test_iban_rejects_every_exchange_of_neighbours() -> None:
     assert is_iban(iban)
     swapped = [iban[:at] + iban[at + 1] + iban[at] + iban[at + 2 :] for at in range(4, 21) if iban[at] != iban[at + 1]]
     assert not any(is_iban(one) for one in swapped)
+
+
+def of_kind(text: str, kind: str) -> list[str]:
+    verdict = Chain((Pii(),), Policy()).inspect(Segment(role="user", path="p", text=text))
+    assert isinstance(verdict, Allow | Mask)
+    found = verdict.findings if isinstance(verdict, Mask) else ()
+    return [text[one.start : one.end] for one in found if one.kind == kind]
+
+
+@pytest.mark.parametrize("between", [" ", "  ", ", ", " / ", "-"])
+@pytest.mark.parametrize(
+    "spelling", ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "340000000000009"]
+)
+def test_every_card_of_a_list_is_found(spelling: str, between: str) -> None:
+    text = between.join([spelling] * 99)
+    assert of_kind(text, "credit_card") == [spelling] * 99
+
+
+@pytest.mark.parametrize("text", ["12 4111111111111111 99", "2024 5500000000000004", "order 7 4111 1111 1111 1111 8"])
+def test_digits_beside_a_card_do_not_hide_it(text: str) -> None:
+    assert len(of_kind(text, "credit_card")) == 1
+
+
+def test_every_social_security_number_of_a_list_is_found() -> None:
+    assert len(of_kind(" ".join(["219-09-9998", "078-05-1120"] * 20), "us_ssn")) == 40
+    assert len(of_kind("row 12 219-09-9998 219-09-9997", "us_ssn")) == 2
+
+
+def test_numbers_in_a_table_are_no_cards() -> None:
+    assert not of_kind("4012 8888 1234 5678 9012 3456 7890 1234", "credit_card")

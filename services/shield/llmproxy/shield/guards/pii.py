@@ -5,13 +5,15 @@ its country's length and mod 97, an address `ipaddress`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from ipaddress import AddressValueError, IPv6Address
+from itertools import islice
 
 from llmproxy.common.segments import Segment
 from llmproxy.shield import glance
 from llmproxy.shield.ids import NUMBERS
+from llmproxy.shield.ids.form import always
 from llmproxy.shield.verdict import Finding, Verdict, found
 
 PLACE_CHARS_BEFORE, PLACE_CHARS_AFTER = 6, 14
@@ -59,7 +61,9 @@ def _findings(text: str) -> Iterator[Finding]:
 
 
 COLONS_MIN, DASHES_MIN = 2, 5  # Of an IPv6 address (`::`), of a MAC address with dashes.
-RUN = re.compile(r"\d(?:[ ()./_-]{0,3}\d){5,39}", re.ASCII)
+RUN = re.compile(r"\d(?:[ ()./_-]{0,3}\d){5,}", re.ASCII)
+FOLLOWING = re.compile(r"[ ./_-]{1,3}(?=[\d(+])", re.ASCII)
+FOLLOWING_CHARS_MAX = 48  # Of the number behind another one.
 MOMENT = re.compile(rb"0000([-/.])00(?:\1)000?(?: 00)?|00\.0{3,9}")  # A date; seconds with their fraction.
 
 
@@ -75,7 +79,7 @@ def _numbers(page: Page) -> Iterator[Finding]:
         is_spaced = count < end - start
         before = page.lower[max(0, start - CONTEXT_CHARS) : start]
         if count >= 12:
-            yield from _cards(text, first, last, end)
+            yield from _cards(text, first, last, start, end)
         if count >= 9 and (is_spaced or b"ssn" in before or b"social" in before):
             yield from _ssns(text, first, last, start, end)
         heads = HEAD.findall(before)
@@ -86,6 +90,30 @@ def _numbers(page: Page) -> Iterator[Finding]:
         if count >= 7:
             yield from _phones(text, first, last, start, end, before, heads, is_spaced=is_spaced)
         yield from (one for one in numbers if one.kind in ONE_LINE)  # and that more than a word.
+
+
+def _each(
+    pattern: re.Pattern[str], text: str, first: int, end: int, last: int, holds: Callable[[re.Match[str]], bool]
+) -> Iterator[tuple[int, int]]:
+    """Spans of the matches that begin before `end` and hold.
+
+    One that does not hold hides none that begins inside it. What follows one that does is looked at as if that were not
+    there: a list of numbers is not one long number, although what a digit stands before is usually part of something else.
+    """
+    at = first
+    while (match := pattern.search(text, at, last)) is not None and match.start() < end:
+        if not holds(match):
+            at = match.start() + 1
+            continue
+        yield match.span()
+        at = match.end()
+        while (gap := FOLLOWING.match(text, at, last)) is not None:
+            start = gap.end()
+            following = pattern.match(text[start : min(start + FOLLOWING_CHARS_MAX, last)])
+            if following is None or not holds(following):
+                break
+            at = start + following.end()
+            yield start, at
 
 
 def _ids(page: Page, before: bytes, heads: list[bytes], start: int, end: int, count: int) -> Iterator[Finding]:
@@ -99,12 +127,17 @@ def _ids(page: Page, before: bytes, heads: list[bytes], start: int, end: int, co
             ends = [before.rfind(word) + len(word) for word in said if word in number.words]
             if not ends or (number.kind in ONE_LINE and b"\n" in before[max(ends) :]):
                 continue
-        for match in number.pattern.finditer(
-            page.text, max(0, start - PLACE_CHARS_BEFORE), min(len(page.text), end + 8)
-        ):
-            if match.start() < end and match.end() > start and number.holds(match[0]):
-                yield Finding(number.kind, *match.span())
-                break
+        spans = _each(
+            number.pattern,
+            page.text,
+            max(0, start - PLACE_CHARS_BEFORE),
+            end,
+            min(len(page.text), end + 8),
+            number.is_in,
+        )
+        found = (Finding(number.kind, *span) for span in spans if span[1] > start)
+        # Where only the words before it tell, they tell of one.
+        yield from islice(found, 1 if number.holds is always else None)
 
 
 EVIDENT = tuple(number for number in NUMBERS if not number.words)
@@ -343,6 +376,9 @@ CARD = re.compile(
     r"|(?:[ -]\d){12,18}"
     r")(?!\d)"
 )
+CARD_WHOLE = re.compile(r"\d(?<!\d\d)\d{11,18}(?!\d)")
+"""In one piece, whatever stands around it."""
+
 CARD_INSIDE = re.compile(r"\d(?<!\d\d)\d{3}([ -])(?:\d{4}\1\d{4}\1\d{4}|\d{6}\1\d{5})(?!\d)")
 """The usual spelling, also after other digits (`Order 12 4111 1111 1111 1111`)."""
 
@@ -358,14 +394,16 @@ ISSUERS = re.compile(
 )
 
 
-def _cards(text: str, first: int, last: int, end: int) -> Iterator[Finding]:
-    for pattern in (CARD, CARD_INSIDE):
-        for match in pattern.finditer(text, first, last):
-            if match.start() >= end:
-                break
-            digits = _only_digits(match[0])
-            if ISSUERS.fullmatch(digits) and (is_luhn(digits) or _is_said_a_card(text, match.start())):
-                yield Finding("credit_card", match.start(), match.end())
+def _cards(text: str, first: int, last: int, start: int, end: int) -> Iterator[Finding]:
+    is_said = _is_said_a_card(text, start)
+
+    def holds(match: re.Match[str]) -> bool:
+        digits = _only_digits(match[0])
+        return ISSUERS.fullmatch(digits) is not None and (is_said or is_luhn(digits))
+
+    for pattern in (CARD, CARD_WHOLE, CARD_INSIDE):
+        for span in _each(pattern, text, first, end, last, holds):
+            yield Finding("credit_card", *span)
 
 
 CARD_WORDS = re.compile(
@@ -446,7 +484,9 @@ def is_iban(text: str) -> bool:
 # -- social security numbers
 
 SSN = re.compile(
-    r"[0-8](?<![\w-][0-8])(?<!\d[. ][0-8])\d\d(?<!000)(?<!666)([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w]|-\d)", re.ASCII
+    r"[0-8](?<![\w-][0-8])(?<!\d\.[0-8])\d\d(?<!000)(?<!666)"
+    r"(?:-(?!00)\d\d-| (?<!\d \d\d\d )(?!00)\d\d )(?!0000)\d{4}(?![\w]|-\d)",
+    re.ASCII,
 )
 SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)", re.ASCII)
 """What the text itself calls one, valid or not: a typing error is as telling, and 9xx is a taxpayer number (ITIN)."""
@@ -457,9 +497,8 @@ CONTEXT_CHARS = 40
 
 def _ssns(text: str, first: int, last: int, start: int, end: int) -> Iterator[Finding]:
     """https://www.ssa.gov/employer/randomization.html: no area 000, 666 or 9xx, no group 00, no serial 0000."""
-    for match in SSN.finditer(text, first, last):
-        if match.start() < end:
-            yield Finding("us_ssn", *match.span())
+    for span in _each(SSN, text, first, end, last, always):
+        yield Finding("us_ssn", *span)
     if SSN_CONTEXT.search(text, max(0, start - CONTEXT_CHARS), start):
         for match in SSN_STATED.finditer(text, first, last):
             if match.start() < end and SSN_CONTEXT.search(text, max(0, match.start() - CONTEXT_CHARS), match.start()):
@@ -575,12 +614,8 @@ def _phones(
         if text[start] == "0":
             patterns.append(TRUNK)
     for pattern in patterns:
-        for match in pattern.finditer(text, first, last):
-            if match.start() >= end:
-                break
-            digits = _only_digits(match[0])
-            if 8 <= len(digits) <= 21 and len(set(digits)) > 2:
-                yield Finding("phone", *match.span())
+        for span in _each(pattern, text, first, end, last, _is_a_phone):
+            yield Finding("phone", *span)
     if b"phone" in before or not PHONE_HEADS.isdisjoint(heads):
         for match in IN_CONTEXT.finditer(text, first, last):
             if match.start() >= end:
@@ -588,6 +623,11 @@ def _phones(
             said = text[max(0, match.start() - PHONE_CONTEXT_CHARS) : match.start()]
             if PHONE_SAID.search(said) and not DATE.match(match[0]):
                 yield Finding("phone", *match.span())
+
+
+def _is_a_phone(match: re.Match[str]) -> bool:
+    digits = _only_digits(match[0])
+    return 8 <= len(digits) <= 21 and len(set(digits)) > 2
 
 
 def _only_digits(text: str) -> str:

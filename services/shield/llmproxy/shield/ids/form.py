@@ -10,7 +10,7 @@ def digits_of(text: str) -> list[int]:
     return [int(character) for character in text if character.isdecimal()]
 
 
-def always(_: str) -> bool:
+def always(_: object) -> bool:
     """The form says enough, or the words before it do."""
     return True
 
@@ -23,6 +23,9 @@ class Number(Struct, frozen=True):
     holds: Callable[[str], bool]
     words: tuple[bytes, ...] = ()  # Lower case; what is not ASCII in them is written `?`.
     digits_min: int = 6
+
+    def is_in(self, match: re.Match[str]) -> bool:
+        return self.holds(match[0])
 
 
 def number(
