@@ -37,6 +37,7 @@ METRIC_KINDS = ("Counter", "Gauge", "Histogram", "Summary")
 PURPOSE_OF_BUCKET = {
     channels.CONFIG_BUCKET: "key `current`: the configuration as a `Snapshot`",
     channels.KEYS_BUCKET: "key = SHA-256 of an API key: its `KeyRecord`",
+    channels.MODELS_BUCKET: "key = an endpoint: what its vendor listed, as a `ModelList`",
     channels.BODIES_BUCKET: "object store: claim check of bodies above the inline limit",
 }
 

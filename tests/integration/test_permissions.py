@@ -33,10 +33,11 @@ MAY_SUBSCRIBE = {
     "admin": {"event.instance", "event.circuit", "event.ledger", "ledger.answer", "control:admin", "bounce:admin"},
     "operator": {"event"},
 }
-# Only admin writes configuration and keys; nobody destroys a stream; only audit takes from the audit stream.
+# Only admin writes configuration and keys, only workers what vendors list; nobody destroys a stream; only audit takes from the audit stream.
 JETSTREAM_WRITES = {
     "$KV.LLMPROXY_CONFIG.current": {"admin"},
     "$KV.LLMPROXY_KEYS.abc": {"admin"},
+    "$KV.LLMPROXY_MODELS.openai": {"provider-workers"},
     "$JS.API.STREAM.DELETE.AUDIT": set(),
     "$JS.API.STREAM.PURGE.AUDIT": set(),
     "$JS.API.STREAM.PURGE.EVENTS": set(),

@@ -17,6 +17,7 @@ from llmproxy.common.channels import (
     EVENT_INSTANCE_ANNOUNCED,
     HOLDING,
     KEYS_BUCKET,
+    MODELS_BUCKET,
     OUTCOME,
     REPLY,
     REQUEST_CALL,
@@ -86,6 +87,7 @@ def _objects(bucket: str) -> tuple[str, ...]:
 EVENTS = ALL_EVENTS
 CONFIG_READ = _read_stream(f"KV_{CONFIG_BUCKET}")
 KEYS_READ = _read_stream(f"KV_{KEYS_BUCKET}")
+MODELS_READ = _read_stream(f"KV_{MODELS_BUCKET}")
 BODIES = _objects(BODIES_BUCKET)
 
 
@@ -112,6 +114,7 @@ PERMISSIONS: dict[str, Permission] = {
         CONTROL.filter(),
         AUDIT.filter(),
         *KEYS_READ,
+        *MODELS_READ,
         *BODIES,
         subscribe=(f"{ROOT}.reply.{EDGE}.*", f"{ROOT}.holding.{EDGE}.*"),
     ),
@@ -134,6 +137,8 @@ PERMISSIONS: dict[str, Permission] = {
         OUTCOME.filter(),
         *_REPLIES,
         *BODIES,
+        f"$KV.{MODELS_BUCKET}.>",
+        *MODELS_READ,
         subscribe=(_shared(REQUEST_CALL),),
     ),
     AUDITOR: _service(

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from llmproxy.common.channels import BODIES_BUCKET, CONFIG_BUCKET, KEYS_BUCKET, ROOT
+from llmproxy.common.channels import BODIES_BUCKET, CONFIG_BUCKET, KEYS_BUCKET, MODELS_BUCKET, ROOT
 
 DAY_S = 86_400
 
@@ -30,6 +30,7 @@ STREAMS = (
 BUCKETS = (
     BucketSpec(name=CONFIG_BUCKET, history=32, max_bytes=64 << 20),
     BucketSpec(name=KEYS_BUCKET, max_bytes=256 << 20),
+    BucketSpec(name=MODELS_BUCKET, max_bytes=16 << 20),
 )
 OBJECT_BUCKET = BucketSpec(name=BODIES_BUCKET, max_bytes=512 << 20)
 OBJECT_TTL_S = 600  # As long as a request may last.

@@ -80,6 +80,7 @@ async def run(context: Context[Settings]) -> None:
     await exchanges.start()
     journal.start()
     renewing = asyncio.create_task(renew(limiter))
+    listing = asyncio.create_task(settled.catalogue.watch(bus))
     context.steps = pipeline.describe()
     listener = await asyncio.get_running_loop().create_server(
         server, sock=listening_socket(settings.listen_fd, settings.host, settings.port), backlog=BACKLOG
@@ -94,6 +95,7 @@ async def run(context: Context[Settings]) -> None:
         await exchanges.close()
         await journal.close()
         renewing.cancel()
+        listing.cancel()
         await limiter.close()
         await redis.close()
 

@@ -216,9 +216,9 @@ class Edge:
             return await self._call(context, reply)
         assert known is not None
         if route.action is Action.MODELS:
-            listed = models.listing(self._settled.models, known, route.dialect)
+            listed = models.listing(self._settled.catalogue.models, known, route.dialect)
             return await self._respond(context, reply, listed, 200)
-        found = models.one(self._settled.models, known, context.model_id, route.dialect)
+        found = models.one(self._settled.catalogue.models, known, context.model_id, route.dialect)
         if found is None:
             missing = Failure(code="model_not_found", message=no_such_model(context.model_id), param="model")
             return await self._refuse(context, reply, missing)

@@ -14,6 +14,7 @@ from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
 from llmproxy.edge import forms, metrics
 from llmproxy.edge.body import Wanted, check_encoding, check_media_type, parse
+from llmproxy.edge.catalogue import Catalogue
 from llmproxy.edge.forms import Upload
 from llmproxy.edge.identity import Keys, Network, client_ip, key_in_query, may_use, networks, presented_keys
 from llmproxy.edge.limits import UNLIMITED, Dimension, Limiter, LocalLimits, Quota, dimensions, neighbourhood
@@ -124,6 +125,7 @@ class Settled:
     def __init__(self) -> None:
         self.snapshot = Snapshot(revision=0, config=Config())
         self.models: dict[str, str] = {}
+        self.catalogue = Catalogue()  # What is listed; `models` is what the configuration names.
         self.any_model = False
         self.trusted: tuple[Network, ...] = ()
         self.fingerprint = ""
@@ -131,6 +133,7 @@ class Settled:
     def swap(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.models = models(snapshot.config)
+        self.catalogue.swap(snapshot)
         self.any_model = any("*" in endpoint.models for endpoint in snapshot.config.endpoints.values())
         self.fingerprint = snapshot.fingerprint
         self.trusted = networks(snapshot.config.gateway.trusted_proxies)

@@ -7,6 +7,7 @@ from llmproxy.common import runtime
 from llmproxy.common.channels import REQUEST_CALL
 from llmproxy.common.config import PROVIDERS
 from llmproxy.provider_workers.credentials import Credentials
+from llmproxy.provider_workers.lister import Lister
 from llmproxy.provider_workers.settlement import Settlement
 from llmproxy.provider_workers.transport import Transport
 from llmproxy.provider_workers.work import Work
@@ -34,8 +35,11 @@ async def run(context: runtime.Context[Settings]) -> None:
     context.config.on_change(lambda snapshot: work.configure(snapshot.config, named=snapshot.source != "api"))
     for provider in sorted(work.providers):
         await bus.serve(REQUEST_CALL, work, max_in_flight=MAX_IN_FLIGHT, provider=provider)
+    lister = Lister(bus, transport, work.destinations)
+    listing = asyncio.create_task(lister.keep())
     context.ready()
     await context.stop.wait()
+    listing.cancel()
     await finish(context)
     settlement.flush()
     await transport.close()

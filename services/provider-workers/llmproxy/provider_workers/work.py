@@ -181,6 +181,10 @@ class Work:
             return None
         return self._serve(envelope, answer)
 
+    def destinations(self) -> list[Destination]:
+        """Every endpoint of this worker, as configured now."""
+        return list(self._destinations.values())
+
     def destination(self, attempt: Attempt) -> Destination:
         found = self._destinations.get(attempt.endpoint)
         if found is None or found.adapter.name != attempt.provider:
