@@ -2,10 +2,13 @@
 
 import asyncio
 import socket
-from ipaddress import ip_address
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from fetching import PNG, fetcher, said, wanted, web
+from hypothesis import given
+from hypothesis import strategies as st
 from scripted_upstream import Script, always, answer, upstream
 
 from llmproxy.common import addresses, config
@@ -158,6 +161,54 @@ def test_the_operators_own_file_means_a_name_that_only_his_resolver_knows(host: 
 @pytest.mark.parametrize("host", ["api.example.com", "localhost.example.com", "x.internal.example.com", "local.io"])
 def test_a_name_of_the_public_dns_leads_to_public_addresses_alone(host: str) -> None:
     assert addresses.reach(LOOPBACK, host, named=True).problem(ip_address("10.0.0.1"))
+
+
+EMBEDDED = [
+    lambda low: 0xFFFF << 32 | low,
+    lambda low: 0xFFFF << 48 | low,
+    lambda low: int(IPv6Address("64:ff9b::")) | low,
+    lambda low: int(IPv6Address("64:ff9b:1::")) | low,
+    lambda low: int(IPv6Address("2002::")) | low << 80 | 1,
+    lambda low: int(IPv6Address("2001::")) | low << 64,
+    lambda low: int(IPv6Address("2001::")) | low ^ 0xFFFFFFFF,
+    lambda low: int(IPv6Address("2a00:1450:4001::5efe:0:0")) | low,
+]
+
+
+@given(
+    low=st.one_of(
+        st.integers(0, 2**32 - 1), *(st.integers(int(n[0]), int(n[-1])) for n in addresses.NOT_PUBLIC if n.version == 4)
+    ),
+    embed=st.sampled_from(EMBEDDED),
+)
+def test_an_ipv4_address_that_is_not_public_is_not_public_inside_any_other(
+    low: int, embed: Callable[[int], int]
+) -> None:
+    if not addresses.is_public(IPv4Address(low)):
+        assert PUBLIC.problem(IPv6Address(embed(low)))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_what_python_calls_global_is_public_but_for_what_is_listed_here(number: int) -> None:
+    address = IPv4Address(number)
+    if addresses.is_public(address):
+        assert address.is_global
+
+
+@given(
+    st.lists(
+        st.from_regex(r"(0[xX][0-9a-fA-F]{0,8}|0[0-7]{0,11}|[0-9]{1,10})", fullmatch=True), min_size=1, max_size=5
+    ),
+    st.sampled_from(["", "."]),
+)
+def test_what_a_resolver_reads_as_an_address_is_one_here_or_refused(parts: list[str], end: str) -> None:
+    host = ".".join(parts) + end
+    try:
+        known = addresses.literal(host)
+    except ValueError:
+        return
+    assert known is not None
+    assert socket.inet_aton(host) == known.packed
 
 
 class Resolver:

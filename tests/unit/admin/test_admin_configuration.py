@@ -182,3 +182,28 @@ def test_a_check_says_what_would_change(start_admin: Any) -> None:
 def test_the_same_configuration_has_no_differences() -> None:
     assert differences(config.parse(ONE, {}), config.parse(ONE, {})) == []
     assert [one.change for one in differences(config.parse(ONE, {}), Config())] == ["removed"] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (ONE.replace("provider: openai", 'provider: openai, url: "http://10.0.0.1/v1"'), "endpoints.main.url"),
+        (ONE + "gateway: {private_networks: [10.0.0.0/8]}", "gateway.private_networks"),
+        (ONE + "fetch: {private_networks: [10.0.0.0/8]}", "fetch.private_networks"),
+        (
+            ONE.replace("provider: openai", 'provider: openai, proxy: {url: "http://10.0.0.1:1"}'),
+            "endpoints.main.proxy.url",
+        ),
+    ],
+)
+def test_over_the_api_nobody_leads_the_gateway_inwards(start_admin: Any, text: str, says: str) -> None:
+    async def scenario() -> None:
+        async with start_admin(config_source="api") as admin:
+            status, body = await admin.call("PUT", "/api/v1/config", data=text)
+            assert (status, body["error"]["code"]) == (400, "invalid_config")
+            assert says in body["error"]["message"]
+            _, checked = await admin.call("POST", "/api/v1/config/check", data=text)
+            assert not checked["ok"]
+            assert says in checked["problem"]
+
+    asyncio.run(scenario())

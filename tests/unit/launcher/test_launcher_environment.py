@@ -6,9 +6,14 @@ import pytest
 
 from llmproxy.common import auth
 from llmproxy.common.config import Config, Endpoint
+from llmproxy.common.outbound import HeaderRules, Proxy
 from llmproxy.launcher.environment import OWN, SERVICES, Service, provider_keys, service_environment
 
-CONFIG = Config(endpoints={"mine": Endpoint(provider="openai", models=("m",), key="env:MY_OWN_KEY")})
+WAY = {
+    "proxy": Proxy(url="http://proxy:3128", user="u", password="env:PROXY_PASSWORD"),
+    "headers": HeaderRules(insert={"x-team": "env:TEAM"}),
+}
+CONFIG = Config(endpoints={"mine": Endpoint(provider="openai", models=("m",), key="env:MY_OWN_KEY", **WAY)})
 PROVIDER_SECRETS = {
     "OPENAI_API_KEY": "secret-1",
     "ANTHROPIC_API_KEY": "secret-2",
@@ -17,6 +22,8 @@ PROVIDER_SECRETS = {
     "LLM_PROXY_ENDPOINT_X_KEY": "secret-5",
     "MY_OWN_KEY": "secret-6",
     "HTTPS_PROXY": "http://user:secret-7@proxy",
+    "PROXY_PASSWORD": "secret-8",
+    "TEAM": "secret-9",
 }
 OUTSIDE = {
     **PROVIDER_SECRETS,
@@ -37,7 +44,7 @@ def holders(value: str) -> set[str]:
     return {service for service in SERVICES if any(value in text for text in told(service).values())}
 
 
-@pytest.mark.parametrize("secret", [f"secret-{number}" for number in range(1, 8)])
+@pytest.mark.parametrize("secret", [f"secret-{number}" for number in range(1, 10)])
 def test_provider_keys_are_told_to_the_workers_alone(secret: str) -> None:
     assert holders(secret) == {"provider-workers"}
 
