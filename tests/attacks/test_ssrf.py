@@ -17,7 +17,7 @@ from llmproxy.common.config import Config, ConfigError, Endpoint, Gateway, parse
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import HttpRequest
-from llmproxy.provider_workers.connections import Names, Resolve
+from llmproxy.provider_workers.connections import Names, Resolve, system_addresses
 from llmproxy.provider_workers.credentials import Credentials
 from llmproxy.provider_workers.transport import Destination, Transport
 
@@ -427,6 +427,13 @@ def test_who_asks_does_not_learn_which_names_there_are_inside() -> None:
         fetch_problem("https://b.test:PORT/", Resolver(["10.0.0.1"])),
     )
     assert unknown == private
+
+
+@pytest.mark.parametrize("host", [f"{'a' * 64}.test", f"{'a.' * 130}test", "a..test", "a.test.."])
+def test_what_is_no_name_is_not_found(host: str) -> None:
+    why, asked = fetch_problem(f"https://{host}:PORT/", system_addresses)
+    assert why in ("its host has no public address", "its address cannot be read")
+    assert not asked
 
 
 def test_an_operator_may_allow_his_own_servers_and_over_the_api_nobody_may() -> None:

@@ -4,15 +4,20 @@ import asyncio
 import gzip
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from calling_worker import asking, attempt, endpoint, gateway
 from fetching import PDF, PNG, Web, fetcher, said, wanted, web
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 from scripted_upstream import Script, always, answer, upstream
 
+from llmproxy.common.config import Fetch
 from llmproxy.common.errors import GatewayError
+from llmproxy.provider_workers.connections import Connector
+from llmproxy.provider_workers.fetcher import Fetcher, NotFetched, _moved
 
 WITHIN_S = 10.0
 
@@ -126,6 +131,27 @@ def test_the_contents_of_one_request_are_bounded_together() -> None:
                     await asked.fetch(wanted(*urls))
 
     run(scenario)
+
+
+URLS = st.one_of(
+    st.text(max_size=60),
+    st.from_regex(r"https?:[/\\\\]{0,3}[^/]{0,20}@?[a-z0-9.:\[\]%_-]{0,30}(/[^ ]{0,20})?", fullmatch=True),
+)
+
+
+@given(URLS, URLS)
+def test_no_address_and_no_redirect_is_more_than_refused(url: str, location: str) -> None:
+    """What comes out is an https URL with a host, and whatever cannot be one is NotFetched."""
+    asked = Fetcher(Fetch(enabled=True), cast(Connector, None), body_bytes_max=1)
+    for text in (url, f"https://pictures.test/{url}"):
+        try:
+            at = asked._address(text)
+            at = asked._address(_moved(at, location))
+        except NotFetched:
+            continue
+        assert (at.scheme, at.port, bool(at.raw_host), at.user) == ("https", 443, True, None)
+        assert at.raw_path_qs.isascii()
+        assert not set(at.raw_path_qs) & set(" \r\n\t\x00")
 
 
 PICTURED = (

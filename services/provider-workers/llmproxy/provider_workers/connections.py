@@ -38,7 +38,10 @@ class AddressRefused(Exception):
 
 
 async def system_addresses(host: str) -> list[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError:  # What is no name: an empty label, or one of more than 63 characters.
+        raise socket.gaierror(socket.EAI_NONAME, "not a name") from None
     return [str(address[0]) for _, _, _, _, address in found]
 
 
