@@ -30,12 +30,13 @@ from llmproxy.provider_workers.compatible_answers import (
 )
 from llmproxy.provider_workers.compatible_requests import (
     Fields,
+    Hints,
     Messages,
     aim,
     chat_url,
     effort_instead_of_thinking,
     encode,
-    is_extended,
+    hints,
     leave_out,
     objects,
     read_fields,
@@ -84,7 +85,7 @@ class Compatible(Struct, frozen=True, kw_only=True):
         fields, dropped = dict(given), list[str]()
         aim(fields, target, asks_for_usage=self.asks_for_usage)
         if self.is_home(target.url):
-            self._apply(fields, target, dropped, extended=is_extended(body))
+            self._apply(fields, target, dropped, hints(body))
         return HttpRequest(
             method="POST",
             url=self.url(target) if self.url is not None else chat_url(target.url or self.default_url),
@@ -96,7 +97,7 @@ class Compatible(Struct, frozen=True, kw_only=True):
     def is_home(self, url: str) -> bool:
         return not (self.home and url) or host(url) == self.home
 
-    def _apply(self, fields: Fields, target: Target, dropped: list[str], *, extended: bool) -> None:
+    def _apply(self, fields: Fields, target: Target, dropped: list[str], found: Hints) -> None:
         if self.efforts:
             effort_instead_of_thinking(fields)
         if self.rewrite is not None:
@@ -105,19 +106,19 @@ class Compatible(Struct, frozen=True, kw_only=True):
         if self.renamed:
             rename(fields, self.renamed)
         if self.messages is not None:
-            self._fit(fields, self.messages, dropped, extended=extended)
+            self._fit(fields, self.messages, dropped, found)
 
-    def _fit(self, fields: Fields, rules: Messages, dropped: list[str], *, extended: bool) -> None:
+    def _fit(self, fields: Fields, rules: Messages, dropped: list[str], found: Hints) -> None:
         """The messages and tools as the vendor takes them."""
         messages = objects(fields.get("messages"))
         if messages is None:
             return  # The vendor has its say about what they are.
-        fitted = rules.fit(messages, self.vendor, dropped, extended=extended)
+        fitted = rules.fit(messages, self.vendor, dropped, found)
         if self.reshape is not None:
             fitted = self.reshape(fitted, fields, dropped)
         if fitted is not messages:
             fields["messages"] = encode(fitted)
-        if extended and not rules.extensions and "tools" in fields:
+        if found.extended and not rules.extensions and "tools" in fields:
             fields["tools"] = without(fields["tools"], "cache_control", dropped)
 
     def response(self, body: bytes, request: Origin) -> Answer:

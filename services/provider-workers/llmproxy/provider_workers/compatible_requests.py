@@ -18,6 +18,7 @@ from llmproxy.provider_workers.wire import Target
 Fields = dict[str, Raw]
 """A JSON object whose values nobody has looked at."""
 
+DEVELOPER, TOOL, USER = Raw(b'"developer"'), Raw(b'"tool"'), Raw(b'"user"')
 TRUE, FALSE = Raw(b"true"), Raw(b"false")
 BASIC_MESSAGE = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 ANNOTATIONS = frozenset({"annotations", "audio", "refusal"})  # Of an answer that comes back as history.
@@ -130,8 +131,11 @@ def effort_instead_of_thinking(fields: Fields) -> None:
 
 def text_in(fields: Fields, name: str) -> str | None:
     """The field's text; None when it is not there or no text."""
+    value = fields.get(name)
+    if value is None or not _begins(value, QUOTE):
+        return None  # Looked at first: an exception costs more than the text.
     try:
-        return TEXT.decode(fields[name]) if name in fields else None
+        return TEXT.decode(value)
     except UNREADABLE:
         return None
 
@@ -145,15 +149,25 @@ def format_of(fields: Fields) -> str | None:
 
 
 def is_list(raw: Raw | None) -> bool:
-    return raw is not None and bytes(memoryview(raw)[:1]) == b"["
+    return raw is not None and _begins(raw, BRACKET)
 
 
 def objects(raw: Raw | None) -> list[Fields] | None:
     """The objects of an array; None of anything else, about which the vendor will have its say."""
+    if raw is None or not _begins(raw, BRACKET):
+        return None
     try:
-        return None if raw is None else OBJECTS.decode(raw)
+        return OBJECTS.decode(raw)
     except UNREADABLE:
         return None
+
+
+def _begins(raw: Raw, byte: int) -> bool:
+    view = memoryview(raw)  # Not a copy: it may be an image.
+    return len(view) > 0 and view[0] == byte
+
+
+QUOTE, BRACKET = b'"'[0], b"["[0]
 
 
 class Messages(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,15 +181,27 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
     tool_images: bool = False  # Takes images in the result of a tool.
     extensions: bool = False  # Knows EXTENSIONS.
 
-    def fit(self, messages: list[Fields], vendor: str, dropped: list[str], *, extended: bool) -> list[Fields]:
-        """The same list when nothing had to be changed. `extended`: somewhere in them are fields of EXTENSIONS."""
-        fitted = [self._fit_one(message, index, vendor, dropped) for index, message in enumerate(messages)]
-        if extended and not self.extensions:
+    def fit(self, messages: list[Fields], vendor: str, dropped: list[str], hints: "Hints") -> list[Fields]:
+        """The same list when nothing had to be changed."""
+        fitted = [
+            message if self._fits(message) else self._fit_one(message, index, vendor, dropped)
+            for index, message in enumerate(messages)
+        ]
+        if hints.extended and not self.extensions:
             fitted = [_without_extensions(message, dropped) for message in fitted]
-        if not self.tool_images:
+        if hints.pictured and not self.tool_images:
             fitted = with_tool_images_after(fitted)
         same = len(fitted) == len(messages) and all(new is old for new, old in zip(fitted, messages, strict=True))
         return messages if same else fitted
+
+    def _fits(self, message: Fields) -> bool:
+        """Nearly every message does."""
+        fields = self.fields
+        if not (message.keys().isdisjoint(FOREIGN) if fields is None else message.keys() <= fields):
+            return False
+        return (self.developer or message.get("role") != DEVELOPER) and not (
+            self.only_text and is_list(message.get("content"))
+        )
 
     def _fit_one(self, message: Fields, index: int, vendor: str, dropped: list[str]) -> Fields:
         made = message
@@ -190,7 +216,7 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
             for name in sorted(strange):
                 if bytes(message[name]) not in SILENT:
                     dropped.append(f"messages[{index}].{printable(name, 40)}")
-        if not self.developer and bytes(message.get("role", b"")) == b'"developer"':
+        if not self.developer and message.get("role") == DEVELOPER:
             made = {**made, "role": Raw(b'"system"')}
         if self.only_text and "content" in message:
             flat = _flat(message["content"], f"messages[{index}].content", vendor)
@@ -226,9 +252,15 @@ def _flat(content: Raw, at: str, vendor: str) -> Raw:
     return encode("\n".join(said))
 
 
-def is_extended(body: bytes) -> bool:
-    """A search of the bytes, which costs next to nothing."""
-    return any(name in body for name in EXTENSION_NAMES)
+class Hints(msgspec.Struct, frozen=True):
+    """What a search of the bytes finds, which costs next to nothing: whether it is worth to look closer."""
+
+    extended: bool  # Somewhere are fields of EXTENSIONS.
+    pictured: bool
+
+
+def hints(body: bytes) -> Hints:
+    return Hints(any(name in body for name in EXTENSION_NAMES), b'"image_url"' in body)
 
 
 EXTENSIONS = (("content", "cache_control"), ("tool_calls", "extra_content"))
@@ -261,7 +293,7 @@ def with_tool_images_after(messages: list[Fields]) -> list[Fields]:
     out: list[Fields] = []
     images: list[Fields] = []
     for message in messages:
-        if images and bytes(message.get("role", b"")) != b'"tool"':
+        if images and message.get("role") != TOOL:
             out.append(_shown(images))
             images = []
         if _has_images(message):
@@ -274,8 +306,8 @@ def with_tool_images_after(messages: list[Fields]) -> list[Fields]:
 
 
 def _has_images(message: Fields) -> bool:
-    return bytes(message.get("role", b"")) == b'"tool"' and b'"image_url"' in bytes(message.get("content", b""))
+    return message.get("role") == TOOL and b'"image_url"' in bytes(message.get("content", b""))
 
 
 def _shown(images: list[Fields]) -> Fields:
-    return {"role": Raw(b'"user"'), "content": encode(images)}
+    return {"role": USER, "content": encode(images)}

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from base64 import b64encode
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,8 @@ from llmproxy.provider_workers.compatible_requests import (
     FIELDS,
     OBJECTS,
     RARE,
+    TOOL,
+    USER,
     Fields,
     Messages,
     encode,
@@ -29,10 +32,10 @@ from llmproxy.provider_workers.wire import Target
 
 URL = "https://api.mistral.ai/v1"
 CALL_ID = re.compile(r"[a-zA-Z0-9]{9}", re.ASCII)
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PARTS = re.compile(rb'"content"\s*:\s*\[')
 CALLS = re.compile(rb'"tool_calls"\s*:\s*\[\s*\{')
 ALWAYS_REASONS = "magistral"
+PLAIN = frozenset({"content", "role"})
 HEARD: Fields = {"role": Raw(b'"assistant"'), "content": Raw(b'"OK."')}
 
 
@@ -40,12 +43,8 @@ def call_id(given: str) -> str:
     """Mistral takes ids of nine letters and digits; its own are such. Any other becomes one, always the same."""
     if CALL_ID.fullmatch(given):
         return given
-    number = int.from_bytes(hashlib.sha256(given.encode()).digest()[:8])
-    digits = []
-    for _ in range(9):
-        number, digit = divmod(number, len(ALPHABET))
-        digits.append(ALPHABET[digit])
-    return "".join(digits)
+    digest = hashlib.sha256(given.encode()).digest()[:7]
+    return b64encode(digest, altchars=b"xy")[:9].decode()
 
 
 def rewrite(fields: Fields, target: Target, dropped: list[str]) -> None:
@@ -71,14 +70,21 @@ def reshape(messages: list[Fields], fields: Fields, dropped: list[str]) -> list[
 
 def _in_order(messages: list[Fields]) -> list[Fields]:
     """After the results of tools it wants to hear the assistant, not the user."""
-    roles = [bytes(message.get("role", b"")) for message in messages]
-    gaps = [at for at, pair in enumerate(pairwise(roles), 1) if pair == (b'"tool"', b'"user"')]
-    for at in reversed(gaps):
-        messages = [*messages[:at], HEARD, *messages[at:]]
-    return messages
+    if not any(_is_gap(*pair) for pair in pairwise(messages)):
+        return messages
+    out = messages[:1]
+    for before, after in pairwise(messages):
+        out += [HEARD, after] if _is_gap(before, after) else [after]
+    return out
+
+
+def _is_gap(before: Fields, after: Fields) -> bool:
+    return before.get("role") == TOOL and after.get("role") == USER
 
 
 def _reshaped(message: Fields, index: int, thinks: bool, dropped: list[str]) -> Fields:
+    if message.keys() <= PLAIN and not is_list(message.get("content")):
+        return message
     changes: dict[str, Any] = {}
     role = text_in(message, "role")
     if "tool_call_id" in message:
