@@ -130,6 +130,14 @@ def test_sound_and_documents_are_named_as_mistral_names_them() -> None:
     ]
 
 
+def test_a_call_of_mistral_without_a_function_is_no_reason_to_fail() -> None:
+    calls = [{"id": "aBc1DeF20"}, {"id": "aBc1DeF21", "function": None}]
+    message = {"role": "assistant", "content": "x", "tool_calls": calls}
+    body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
+    answer = ADAPTERS["mistral"].response(body, Origin(id="r", model="m", created=1))
+    assert (answer.failure is None) == bool(answer.json)
+
+
 def test_mistral_refuses_stream_options_so_it_gets_none() -> None:
     assert "stream_options" not in sent("mistral", stream=True, stream_options={"include_usage": True})
 

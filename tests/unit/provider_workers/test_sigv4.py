@@ -76,7 +76,8 @@ class At(SigV4Auth):  # type: ignore[misc]
         super()._modify_request_before_signing(request)
 
 
-models = st.text(st.sampled_from("abz019.-_~:/@+ %ü"), min_size=1, max_size=24)
+# No model is called `.` or `..`: botocore would take that for a step of the path.
+models = st.text(st.sampled_from("abz019.-_~:/@+ %ü"), min_size=1, max_size=24).filter(lambda name: name.strip("."))
 printable = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=12)
 
 

@@ -176,6 +176,8 @@ def _texts(parts: list[Fields]) -> Fields:
 
 
 def _call(call: Fields) -> Fields:
+    if bytes(call.get("function", b""))[:1] != b"{":
+        return call  # Of a kind that is not known here.
     function = FIELDS.decode(call["function"])
     arguments = bytes(function.get("arguments", b'""'))
     if arguments[:1] == b"{":
