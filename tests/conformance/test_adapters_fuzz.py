@@ -112,8 +112,10 @@ def test_any_answer_is_canonical_or_a_failure(provider: str, data: st.DataObject
 
 
 def wire_line(provider: str, text: bytes) -> bytes:
-    """Bedrock's folders hold its binary messages as lines."""
-    return aws_stream.line(text) if provider == "bedrock" and b" " in text.strip() else text
+    """Bedrock's folders hold its binary messages as lines: a name, a space, JSON. What is not such a line goes as it is."""
+    name, space, _ = text.strip().partition(b" ")
+    is_message = provider == "bedrock" and bool(space) and name.isascii()
+    return aws_stream.line(text) if is_message else text
 
 
 def framed(provider: str, event: bytes) -> bytes:
