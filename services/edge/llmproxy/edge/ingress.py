@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from aiohttp.web import RequestPayloadError
 
-from llmproxy.common.config import Config, Limit, Snapshot, models
+from llmproxy.common.config import Config, Limit, Limits, Snapshot, models
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
@@ -17,7 +17,16 @@ from llmproxy.edge.body import Wanted, check_encoding, check_media_type, parse
 from llmproxy.edge.catalogue import Catalogue
 from llmproxy.edge.forms import Upload
 from llmproxy.edge.identity import Keys, Network, client_ip, key_in_query, may_use, networks, presented_keys
-from llmproxy.edge.limits import UNLIMITED, Dimension, Limiter, LocalLimits, Quota, dimensions, neighbourhood
+from llmproxy.edge.limits import (
+    CALLERS_KEPT_MAX,
+    UNLIMITED,
+    Dimension,
+    Limiter,
+    LocalLimits,
+    Quota,
+    dimensions,
+    neighbourhood,
+)
 from llmproxy.edge.routes.table import SERVED, Action, Route
 
 BODY_IDLE_S = 10.0  # Between two reads of a body,
@@ -229,11 +238,24 @@ class RateLimits:
 
     def __init__(self, limiter: Limiter, settled: Settled) -> None:
         self._limiter, self._settled = limiter, settled
+        self._callers: dict[tuple[str, str], tuple[KeyRecord, Limits, list[Dimension]]] = {}  # Key, address.
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
-        assert context.record is not None
-        wanted = dimensions(self._settled.config.limits, context.record, context.ip)
+        wanted = self._dimensions(context)
         return self._acquire(context, wanted) if wanted else PASS
+
+    def _dimensions(self, context: Ingress) -> list[Dimension]:
+        """The same object for the same caller, until its key or the configuration changes."""
+        record, limits = context.record, self._settled.config.limits
+        assert record is not None
+        known = self._callers.get((record.id, context.ip))
+        if known is not None and known[0] is record and known[1] is limits:
+            return known[2]
+        if len(self._callers) >= CALLERS_KEPT_MAX:
+            self._callers.clear()
+        wanted = dimensions(limits, record, context.ip)
+        self._callers[record.id, context.ip] = (record, limits, wanted)
+        return wanted
 
     async def _acquire(self, context: Ingress, wanted: list[Dimension]) -> Result:
         context.leased = True  # Before asking: what is granted to somebody who has left must be given back too.

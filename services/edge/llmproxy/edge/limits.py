@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from importlib import resources
 from ipaddress import IPv6Network
-from typing import Literal, Protocol
+from itertools import chain
+from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -21,6 +22,7 @@ CALL_PACE_S = 0.002  # Between two calls: the first leaves at once, under load o
 CALLS_MAX = 4  # Redis calls at once; what arrives meanwhile waits and shares the next one.
 BATCH_MAX = 256  # Requests per call, so that no script runs long.
 RELEASES_MAX = 20_000  # Unsent releases that are kept while Redis is away; their leases expire by themselves.
+CALLERS_KEPT_MAX = 4_096  # Of whom it is known what applies; then all are forgotten.
 LOCAL_KEYS_MAX = 20_000  # Counters of the local share; the oldest go first.
 CONCURRENCY_RETRY_MS = 1_000  # When a place will be free is unknown.
 ACQUIRE_FIELDS = 6
@@ -125,9 +127,34 @@ def quota(wanted: Sequence[Dimension], fields: Sequence[int]) -> Quota:
     )
 
 
+class _Terms(Struct, frozen=True):
+    """What the script is told of one caller's dimensions."""
+
+    wanted: Sequence[Dimension]
+    keys: tuple[str, ...]
+    lease_keys: tuple[str, ...]
+    arguments: tuple[int, ...]
+
+
+def _terms(wanted: Sequence[Dimension]) -> _Terms:
+    keys: list[str] = []
+    arguments: list[int] = []
+    for dimension in wanted:
+        if dimension.emission_us:
+            keys.append(dimension.rate_key)
+        if dimension.limit.concurrency:
+            keys.append(dimension.lease_key)
+        arguments += (dimension.emission_us, dimension.tolerance_us, dimension.limit.concurrency or 0)
+    return _Terms(wanted, tuple(keys), _lease_keys(wanted), tuple(arguments))
+
+
+def _lease_keys(wanted: Sequence[Dimension]) -> tuple[str, ...]:
+    return tuple(dimension.lease_key for dimension in wanted if dimension.limit.concurrency)
+
+
 class _Waiting(Struct, frozen=True):
     lease: str
-    wanted: list[Dimension]
+    terms: _Terms
     decided: "asyncio.Future[Quota]"
 
 
@@ -148,8 +175,9 @@ class Limiter:
         self._local = LocalLimits(monotonic, edges)
         self._ttl_us = int(lease_ttl_s * 1_000_000)
         self._waiting: list[_Waiting] = []
-        self._releases: list[tuple[str, list[str]]] = []
-        self._leases: dict[str, list[str]] = {}  # Lease -> its keys in Redis.
+        self._releases: list[tuple[str, tuple[str, ...]]] = []
+        self._leases: dict[str, tuple[str, ...]] = {}  # Lease -> its keys in Redis.
+        self._terms: dict[int, _Terms] = {}  # By the identity of what is wanted, which callers keep.
         self._calls: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._called_at = -CALL_PACE_S  # In loop time.
@@ -159,12 +187,14 @@ class Limiter:
     def held(self) -> int:
         return len(self._leases)
 
-    async def acquire(self, lease: str, wanted: list[Dimension], when_redis_fails: Literal["local", "closed"]) -> Quota:
+    async def acquire(
+        self, lease: str, wanted: Sequence[Dimension], when_redis_fails: Literal["local", "closed"]
+    ) -> Quota:
         """Consumes from every dimension or from none. Raises Unavailable when Redis is away and limits fail closed."""
         if not wanted:
             return UNLIMITED
         decided: asyncio.Future[Quota] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(lease, wanted, decided))
+        self._waiting.append(_Waiting(lease, self._terms_of(wanted), decided))
         self._schedule()
         try:
             return await decided
@@ -172,6 +202,14 @@ class Limiter:
             if when_redis_fails == "closed":
                 raise
             return self._local.acquire(lease, wanted)
+
+    def _terms_of(self, wanted: Sequence[Dimension]) -> _Terms:
+        terms = self._terms.get(id(wanted))
+        if terms is None or terms.wanted is not wanted:
+            if len(self._terms) >= CALLERS_KEPT_MAX:
+                self._terms.clear()
+            terms = self._terms[id(wanted)] = _terms(wanted)
+        return terms
 
     def release(self, lease: str) -> None:
         """Sent with the next call; nobody waits for it."""
@@ -233,21 +271,19 @@ class Limiter:
         if self._waiting or (self._releases and not self._is_degraded):
             self._schedule()
 
-    async def _run(self, waiting: list[_Waiting], releases: list[tuple[str, list[str]]]) -> None:
-        # Releases first, so that a place given back in this turn can be taken in it.
+    async def _run(self, waiting: list[_Waiting], releases: list[tuple[str, tuple[str, ...]]]) -> None:
         keys: list[str] = []
         arguments: list[str | int | bytes] = []
-        for lease, held in releases:
+        # Releases first, so that a place given back in this turn can be taken in it.
+        for held, leases in _grouped((held, lease) for lease, held in releases):
             keys += held
-            arguments += ("R", lease, len(held))
-        for one in waiting:
-            arguments += ("A", one.lease, self._ttl_us, len(one.wanted))
-            for dimension in one.wanted:
-                if dimension.emission_us:
-                    keys.append(dimension.rate_key)
-                if dimension.limit.concurrency:
-                    keys.append(dimension.lease_key)
-                arguments += (dimension.emission_us, dimension.tolerance_us, dimension.limit.concurrency or 0)
+            arguments += ("R", len(held), len(leases), *leases)
+        groups = [many for _, many in _grouped((id(one.terms), one) for one in waiting)]
+        for many in groups:
+            terms = many[0].terms
+            keys += terms.keys
+            arguments += ("A", self._ttl_us, len(terms.wanted), len(many), *terms.arguments)
+            arguments += [one.lease for one in many]
         try:
             reply = await self._call(keys, arguments)
         except Unavailable as error:
@@ -258,13 +294,13 @@ class Limiter:
                     one.decided.set_exception(Unavailable(error.code, error.message, retry_after_ms=1000))
             return
         self._note("")
-        for index, one in enumerate(waiting):
+        for index, one in enumerate(chain.from_iterable(groups)):
             fields = reply[index * ACQUIRE_FIELDS : (index + 1) * ACQUIRE_FIELDS]
-            decision = quota(one.wanted, [int(field or 0) for field in fields])
+            decision = quota(one.terms.wanted, [int(field or 0) for field in fields])
             self._settle(one, decision)
 
     def _settle(self, one: _Waiting, decision: Quota) -> None:
-        held = _lease_keys(one.wanted) if decision.allowed else []
+        held = one.terms.lease_keys if decision.allowed else ()
         if one.decided.done():  # Its caller left while we asked.
             if held:
                 self._releases.append((one.lease, held))
@@ -279,8 +315,15 @@ class Limiter:
             self._degraded(reason)
 
 
-def _lease_keys(wanted: Sequence[Dimension]) -> list[str]:
-    return [dimension.lease_key for dimension in wanted if dimension.limit.concurrency]
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+def _grouped(pairs: Iterable[tuple[K, V]]) -> Iterable[tuple[K, list[V]]]:
+    groups: dict[K, list[V]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups.items()
 
 
 class LocalLimits:
@@ -290,7 +333,7 @@ class LocalLimits:
         self._monotonic, self._edges = monotonic, max(1, edges)
         self._arrivals: OrderedDict[str, int] = OrderedDict()
         self._held: dict[str, int] = {}
-        self._leases: dict[str, list[str]] = {}
+        self._leases: dict[str, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._arrivals)
@@ -348,7 +391,7 @@ class LocalLimits:
             else:
                 del self._held[key]
 
-    def _take(self, lease: str, nexts: list[tuple[str, int]], leases: list[str]) -> None:
+    def _take(self, lease: str, nexts: list[tuple[str, int]], leases: tuple[str, ...]) -> None:
         for key, arrival in nexts:
             self._arrivals[key] = arrival
             self._arrivals.move_to_end(key)
