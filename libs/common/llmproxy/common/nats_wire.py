@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -37,7 +38,7 @@ PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishi
 JETSTREAM_TIMEOUT_S = 2.0
 WITHDRAW_TIMEOUT_S = 10.0  # Of 32 MiB. What is discarded while it is read never ends by itself.
 FETCH_MESSAGES = 256
-FETCH_WAIT_S = 0.25  # How long a batch gathers, for each costs a transaction; and how long leaving takes.
+FETCH_WAIT_S = 0.25  # Between two questions: how long a batch gathers, for each costs a transaction.
 ACK_WAIT_S = 5.0  # How long what a killed consumer held keeps its successor waiting, in order; a late acknowledgement still counts.
 RETRY_S = 0.2
 STATUS_HEADER, STATUS_NONE, STATUS_EXPIRED = "Status", "404", "408"  # How JetStream ends a batch.
@@ -476,11 +477,11 @@ class _Consuming:
         self._client, self._jetstream = client, jetstream
         self._stream, self._durable, self._subject = stream, durable, subject
         self._handle = handle
-        self._stopping = False
+        self._stop = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        while not self._stopping:
+        while not self._stop.is_set():
             try:
                 await self._session()
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
@@ -502,29 +503,34 @@ class _Consuming:
         inbox = self._client.new_inbox()
         subscription = await self._client.subscribe(inbox)
         try:
-            while not self._stopping:
-                await self._batch(inbox, subscription)
+            while not self._stop.is_set():
+                asked_at = time.monotonic()
+                if await self._batch(inbox, subscription) < FETCH_MESSAGES:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._stop.wait(), asked_at + FETCH_WAIT_S - time.monotonic())
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
-    async def _batch(self, inbox: str, subscription: NatsSubscription) -> None:
+    async def _batch(self, inbox: str, subscription: NatsSubscription) -> int:
         messages = await self._fetch(inbox, subscription)
         if not messages:
-            return
+            return 0
         handled = await self._until_handled([(m.metadata.sequence.stream, m.data) for m in messages])
         for message in messages:
             await (message.ack() if handled else message.nak())
+        return len(messages)
 
     async def _fetch(self, inbox: str, subscription: NatsSubscription) -> list[Msg]:
-        """What there is within FETCH_WAIT_S; the server says when that is over, and sends nothing afterwards."""
-        question = {"batch": FETCH_MESSAGES, "expires": int(FETCH_WAIT_S * 1e9)}
+        """What there is by now, in one piece: to wait for each message costs several times as much as to handle it. The server
+        says when it has sent all, and sends nothing afterwards."""
+        question = {"batch": FETCH_MESSAGES, "no_wait": True}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}"
         await self._client.publish(subject, json.dumps(question).encode(), reply=inbox)
         messages: list[Msg] = []
         while len(messages) < FETCH_MESSAGES:
             try:
-                message = await subscription.next_msg(timeout=FETCH_WAIT_S + JETSTREAM_TIMEOUT_S)
+                message = await subscription.next_msg(timeout=JETSTREAM_TIMEOUT_S)
             except (TimeoutError, nats.errors.TimeoutError):
                 break  # The server went away; what it had sent is in `messages`.
             status = (message.headers or {}).get(STATUS_HEADER, "")
@@ -540,7 +546,7 @@ class _Consuming:
 
     async def _until_handled(self, batch: list[tuple[int, bytes]]) -> bool:
         """In order, whatever it takes: the next batch waits until this one is handled. False when told to stop before."""
-        while not self._stopping:
+        while not self._stop.is_set():
             try:
                 await self._handle(batch)
                 return True
@@ -551,7 +557,7 @@ class _Consuming:
 
     async def drain(self) -> None:
         """What was fetched is handled, or given back at once for whoever consumes next: never left to expire."""
-        self._stopping = True
+        self._stop.set()
         if self.task is None:
             return
         await asyncio.wait({self.task}, timeout=LEAVE_S)

@@ -16,7 +16,7 @@ from llmproxy.edge.app import Edge
 from llmproxy.edge.exchange import Exchanges
 from llmproxy.edge.firewall import Firewall, Rules
 from llmproxy.edge.identity import Keys
-from llmproxy.edge.ids import RANDOM_BYTES, uuid7
+from llmproxy.edge.ids import pooled, uuid7
 from llmproxy.edge.ingress import Bodies, Settled, ring
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import RENEW_S, Limiter, script
@@ -56,12 +56,13 @@ async def run(context: Context[Settings]) -> None:
     exchanges = Exchanges(bus, random=random.random, grace_ms=lambda: settled.config.gateway.grace_ms)
     journal = open_journal(context, settled)
     pipeline = ring(keys, limiter, settled, bodies, [Firewall(lambda: rules.matcher)])
+    random_bytes = pooled(os.urandom)
     probe = PathProbe(
         bus,
         exchanges,
         keys_loaded=lambda: keys.loaded,
         audit_trouble=lambda: journal.trouble,
-        new_id=lambda: uuid7(int(time.time() * 1000), os.urandom(RANDOM_BYTES)),
+        new_id=lambda: uuid7(int(time.time() * 1000), random_bytes()),
     )
     edge = Edge(
         bus,
@@ -74,7 +75,7 @@ async def run(context: Context[Settings]) -> None:
         probe=probe,
         readiness=readiness,
         version=runtime.version(),
-        random=lambda: os.urandom(RANDOM_BYTES),
+        random=random_bytes,
     )
     server = Server(edge.handle, edge.malformed)
     await exchanges.start()

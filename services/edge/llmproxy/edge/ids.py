@@ -1,6 +1,23 @@
 """Request ids: UUIDv7, so that they sort by time and cannot be guessed."""
 
+from collections.abc import Callable
+
 RANDOM_BYTES = 10
+POOL_BYTES = 409 * RANDOM_BYTES  # A page: the operating system is asked once for so many ids.
+
+
+def pooled(random: Callable[[int], bytes]) -> Callable[[], bytes]:
+    """Ten bytes at a time of what `random` gives; none is given twice."""
+    pool, at = b"", 0
+
+    def take() -> bytes:
+        nonlocal pool, at
+        if at == len(pool):
+            pool, at = random(POOL_BYTES), 0
+        at += RANDOM_BYTES
+        return pool[at - RANDOM_BYTES : at]
+
+    return take
 
 
 def uuid7(now_ms: int, random: bytes) -> str:
