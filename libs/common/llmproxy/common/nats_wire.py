@@ -32,7 +32,7 @@ from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREA
 
 CONNECT_TIMEOUT_S = 2
 RECONNECT_WAIT_S = 0.1
-WRITE_PACE_S = 0.001  # Between two writes of one connection.
+WRITE_PACE_S = 0.0005  # Between two writes of one connection.
 HEADER_BYTES_MAX = 512  # Of ours; NATS counts them to the payload.
 PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JETSTREAM_TIMEOUT_S = 2.0
