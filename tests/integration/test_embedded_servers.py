@@ -166,16 +166,18 @@ def test_every_file_with_a_secret_is_its_owners_alone(tmp_path: Path) -> None:
 def test_a_service_may_publish_what_is_its_own_and_nothing_else(tmp_path: Path) -> None:
     async def refusals(servers: EmbeddedServers) -> list[str]:
         said: list[str] = []
+        heard = asyncio.Event()
 
         async def note(error: Exception) -> None:
             said.append(str(error))
+            heard.set()
 
         shield = await nats.connect(servers.nats_url("shield"), error_cb=note, inbox_prefix="_INBOX_shield")
         await shield.publish("llmproxy.v1.request.route", b"{}")
         await shield.flush()
         assert said == []
         await shield.publish("llmproxy.v1.audit.acme", b"{}")
-        await shield.flush()
+        await asyncio.wait_for(heard.wait(), 5)
         await shield.close()
         return said
 

@@ -633,13 +633,18 @@ class _Watch:
     async def start(self) -> None:
         watcher = await self._kv.watchall()
         self._watcher = watcher
+        # nats-py marks the end of what was there by None, but too early when all of it is on its way already.
+        assert watcher._sub is not None
+        info = await watcher._sub.consumer_info()
+        coming = info.num_pending + info.delivered.consumer_seq
         initial: set[str] = set()
-        while True:
+        while coming:
             entry = await watcher.updates(timeout=JETSTREAM_TIMEOUT_S)  # type: ignore[no-untyped-call]
             if entry is None:
-                break
+                continue
             self._deliver(entry)
             initial.add(entry.key)
+            coming -= 1
         for key in self._known - initial:
             self._changed(key, None)
         self._known &= initial
