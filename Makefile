@@ -45,11 +45,11 @@ check: lint types imports unit ## What every commit passes
 
 .PHONY: integration
 integration: install ## Tests against real nats-server, redis-server and PostgreSQL
-	$(BIN)/pytest -q tests/integration
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/integration
 
 .PHONY: e2e
 e2e: install ## The running gateway with real client packages
-	$(BIN)/pytest -q tests/e2e
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/e2e
 
 .PHONY: chaos
 chaos: install ## Process kills and rolling restarts under load (several minutes)
