@@ -6,7 +6,7 @@ import pytest
 
 from llmproxy.common.config import PROVIDERS, Provider
 from llmproxy.common.envelope import Api
-from llmproxy.common.offers import CONVERSATIONS, OFFERS
+from llmproxy.common.offers import CONVERSATIONS, OFFERS, capabilities
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
 from llmproxy.provider_workers.callers import CALLERS
 from llmproxy.provider_workers.work import LOCAL
@@ -28,3 +28,9 @@ def test_a_provider_is_offered_for_what_its_adapter_does(provider: Provider) -> 
     assert does == OFFERS[provider], (
         "the router believes common/offers.py: too much is a late 400, too little an early one"
     )
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_provider_is_said_to_express_what_its_adapter_translates(provider: Provider) -> None:
+    adapter = DEMO if provider == DEMO.name else ADAPTERS[provider]
+    assert capabilities(provider) == adapter.capabilities

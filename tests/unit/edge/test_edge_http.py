@@ -18,7 +18,11 @@ def test_the_models_list_is_what_the_key_may_use() -> None:
             listed = json.loads(body)
             assert listed["object"] == "list"
             assert [model["id"] for model in listed["data"]] == ["demo", "org/model", "other"]
+            apis, abilities = listed["data"][0].pop("apis"), listed["data"][0].pop("capabilities")
             assert listed["data"][0] == {"id": "demo", "owned_by": "demo", "object": "model", "created": 1_700_000_000}
+            assert {"chat", "messages", "embeddings"} <= set(apis)
+            assert "tools" in abilities
+            assert "logprobs" not in abilities
             narrow = json.loads((await edge.ask("/v1/models", "GET", key="sk-narrow"))[2])
             assert [model["id"] for model in narrow["data"]] == ["org/model"]
             assert [(record.verdict, record.api) for record in edge.records] == [("answered", "models")] * 2

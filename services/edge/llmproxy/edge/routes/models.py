@@ -1,12 +1,16 @@
 """The list of models as a key sees it, in the dialect of who asks."""
 
 from collections.abc import Callable
+from functools import cache
+from typing import cast
 
 import msgspec
 from msgspec import Struct
 
+from llmproxy.common.config import Provider
 from llmproxy.common.envelope import Dialect
 from llmproxy.common.keyring import KeyRecord
+from llmproxy.common.offers import OFFERS, capabilities
 from llmproxy.edge.identity import may_use
 
 CREATED = 1_700_000_000  # Clients require a time; a configured name has none.
@@ -20,6 +24,8 @@ class Model(Struct, frozen=True):
 
     id: str
     owned_by: str  # The provider.
+    apis: tuple[str, ...]  # Ours: where it can be asked,
+    capabilities: tuple[str, ...]  # and what of a chat the provider has a word for. Some of its models have less.
     object: str = "model"
     created: int = CREATED
 
@@ -80,8 +86,18 @@ def _google(name: str, _: str) -> GoogleModel:
     return GoogleModel(GOOGLE_PREFIX + name, name)
 
 
+def _openai(name: str, provider: str) -> Model:
+    return Model(name, provider, *_abilities(provider))
+
+
+@cache
+def _abilities(provider: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    known = cast("Provider", provider)
+    return tuple(sorted(OFFERS[known])), tuple(sorted(capabilities(known)))
+
+
 def _openai_list(named: list[tuple[str, str]]) -> Models:
-    return Models([Model(name, provider) for name, provider in named])
+    return Models([_openai(name, provider) for name, provider in named])
 
 
 def _anthropic_list(named: list[tuple[str, str]]) -> AnthropicModels:
@@ -93,7 +109,7 @@ def _google_list(named: list[tuple[str, str]]) -> GoogleModels:
     return GoogleModels([_google(name, provider) for name, provider in named])
 
 
-MODELS: dict[Dialect, Callable[[str, str], Struct]] = {"openai": Model, "anthropic": _anthropic, "google": _google}
+MODELS: dict[Dialect, Callable[[str, str], Struct]] = {"openai": _openai, "anthropic": _anthropic, "google": _google}
 LISTS: dict[Dialect, Callable[[list[tuple[str, str]]], Struct]] = {
     "openai": _openai_list,
     "anthropic": _anthropic_list,

@@ -6,11 +6,11 @@ added by whoever sends its `HttpRequest`. Beside the canonical form an adapter m
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Literal, Protocol
 
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.offers import Capability
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire
 
 __all__ = [
@@ -27,24 +27,6 @@ __all__ = [
 
 Credential = Literal["bearer", "api-key", "x-api-key", "x-goog-api-key", "sigv4", "none"]
 """How the key is presented. `bearer` without a configured key is sent without one (local servers)."""
-
-
-class Capability(StrEnum):
-    """What an adapter can translate. The conformance suite skips, by name, what an adapter does not declare."""
-
-    CHAT = "chat"
-    STREAM = "stream"
-    TOOLS = "tools"
-    PARALLEL_TOOLS = "parallel_tools"
-    TOOL_CHOICE = "tool_choice"
-    IMAGES = "images"
-    IMAGE_URLS = "image_urls"
-    JSON_MODE = "json_mode"
-    JSON_SCHEMA = "json_schema"
-    REASONING = "reasoning"
-    CACHE_USAGE = "cache_usage"
-    CHOICES = "choices"  # n > 1
-    LOGPROBS = "logprobs"
 
 
 class Adapter(Wire, Protocol):
