@@ -33,6 +33,7 @@ from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREA
 CONNECT_TIMEOUT_S = 2
 RECONNECT_WAIT_S = 0.1
 WRITE_PACE_S = 0.0005  # Between two writes of one connection.
+JOINED_BYTES_MAX = 1 << 16  # Up to here copying costs less than what a write of several pieces does.
 HEADER_BYTES_MAX = 512  # Of ours; NATS counts them to the payload.
 PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JETSTREAM_TIMEOUT_S = 2.0
@@ -174,8 +175,12 @@ class DirectClient(Client):
         """At the end of the turn, what `_flusher` would do a future and a task switch later."""
         self._wake, self._written_at = None, asyncio.get_running_loop().time()
         if self._pending and self.is_connected and self._transport is not None:
-            pending, self._pending, self._pending_data_size = self._pending, [], 0
-            self._transport.writelines(pending)
+            pending, size = self._pending, self._pending_data_size
+            self._pending, self._pending_data_size = [], 0
+            if size <= JOINED_BYTES_MAX:
+                self._transport.write(b"".join(pending))
+            else:
+                self._transport.writelines(pending)
 
     @property
     def pending_bytes(self) -> int:
