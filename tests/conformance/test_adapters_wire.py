@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import aws_stream
@@ -20,6 +21,7 @@ from llmproxy.provider_workers.compatible import Compatible
 
 WIRE = Path(__file__).parent / "wire"
 CASES = sorted(path.parent for path in WIRE.glob("*/*/case.json"))
+RANDOM_CUTS = 20
 STREAMS = [case for case in CASES if (case / "vendor_stream.txt").exists()]
 ANSWERS = [case for case in CASES if (case / "vendor_response.json").exists()]
 
@@ -181,6 +183,10 @@ def test_a_stream_says_the_same_however_the_network_cuts_it(case: Path) -> None:
     expected = run(whole, [data])
     cuts: list[list[bytes]] = [[data[:at], data[at:]] for at in range(1, len(data))]
     cuts.append([data[at : at + 1] for at in range(len(data))])
+    chance = Random(case.name)
+    for _ in range(RANDOM_CUTS):
+        places = sorted(chance.sample(range(1, len(data)), chance.randint(2, min(40, len(data) - 1))))
+        cuts.append([data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True)])
     for pieces in cuts:
         translator = adapter.events(origin(case))
         assert run(translator, pieces) == expected
