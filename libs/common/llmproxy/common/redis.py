@@ -94,13 +94,20 @@ class Redis:
             if self._monotonic() < self._retry_at:
                 raise Unavailable("limits_unavailable", "Redis does not answer; check that redis-server runs")
             self._retry_at = self._monotonic() + OPEN_S  # This call finds out; the others need not wait for it.
+        task = asyncio.current_task()
+        assert task is not None
+        cancelled_before = task.cancelling()
         try:
             async with asyncio.timeout(self._timeout_s):
                 reply = await call(self._client)
         except (RedisError, OSError, TimeoutError) as error:
+            if task.cancelling() > cancelled_before:
+                raise asyncio.CancelledError from error
             self._failures += 1
             self._retry_at = self._monotonic() + OPEN_S
             raise Unavailable("limits_unavailable", f"Redis does not answer ({type(error).__name__})") from error
+        if task.cancelling() > cancelled_before:  # asyncio.wait_for, which redis-py uses, may lose it (Python 3.11).
+            raise asyncio.CancelledError
         self._failures = 0
         return reply
 

@@ -1,0 +1,35 @@
+"""A cancellation that the client library keeps to itself still ends the task."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError
+
+from llmproxy.common.redis import Redis
+
+
+@pytest.mark.parametrize("ends", ["with an answer", "with an error"])
+def test_a_cancellation_that_the_client_swallows_is_not_lost(ends: str) -> None:
+    async def run() -> None:
+        redis = Redis("redis://127.0.0.1:1", timeout_s=5.0)
+        entered = asyncio.Event()
+
+        async def call(_: Any) -> object:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if ends == "with an error":
+                    raise ConnectionError from None
+            return b"PONG"
+
+        calling = asyncio.create_task(redis.guarded(call))
+        await entered.wait()
+        calling.cancel()
+        await asyncio.wait({calling}, timeout=5)
+        assert calling.cancelled()
+        assert redis.available
+        await redis.close()
+
+    asyncio.run(run())
