@@ -44,7 +44,6 @@ class Data(Struct, frozen=True, omit_defaults=True, tag_field="frame", tag="data
     """One JSON value in the caller's dialect: the whole answer, or one event of a stream. `ref` is its claim check."""
 
     json: Raw = Raw(b"")
-    event: str = ""  # SSE event name, for dialects that name them.
     ref: str = ""
 
 

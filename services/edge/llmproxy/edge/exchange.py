@@ -280,7 +280,7 @@ class Exchanges:
         if exchange.envelope.attempt != attempt or exchange.fetching is None:
             return
         later, exchange.fetching = exchange.fetching, None
-        self._receive(exchange, [Data(json, claim.event), *later])
+        self._receive(exchange, [Data(json), *later])
 
     def _fail(self, exchange: Exchange, failure: Failure) -> None:
         if exchange.end is None and exchange.failure is None:

@@ -234,19 +234,19 @@ class Session:
     def _restore(self, frame: Frame) -> list[Frame]:
         match frame:
             case Data():
-                return self._data(bytes(frame.json), frame.event)
+                return self._data(bytes(frame.json))
             case End():
-                return [*self._data(b"", ""), frame]
+                return [*self._data(b""), frame]
             case Failure():
                 message = frame.message if self._passage is None else self._passage.restorer.text(frame.message)
                 found = structs.replace(frame, message=message, findings=frame.findings or self._findings)
-                return [*self._data(b"", ""), found]
+                return [*self._data(b""), found]
             case Head():
                 if frame.content_type.startswith("text/") and self._passage is not None:
                     self._passage.restorer = Encoded(self._passage.restorer.text)
                 return [frame if frame.findings else structs.replace(frame, findings=self._findings)]
 
-    def _data(self, event: bytes, name: str) -> list[Frame]:
+    def _data(self, event: bytes) -> list[Frame]:
         """One event through ring 4; `b""` is the end of the answer. A step that fails ends the answer with its refusal."""
         passage = self._passage
         if passage is None:
@@ -254,7 +254,7 @@ class Session:
         refusal = passage.through(self._inspect._postflight, event)
         if refusal is not None:
             return [refusal.failure(self._bus.service)]
-        return [Data(Raw(one), name) for one in passage.events]
+        return [Data(Raw(one)) for one in passage.events]
 
     def _step_aside(self, work: Coroutine[Any, Any, list[Frame]], late: Sequence[Frame]) -> None:
         self._late += late
@@ -283,13 +283,13 @@ class Session:
         """A large answer: withdrawn, and unmasked off the loop."""
         answer = await self._bus.withdraw(frame.ref)
         self._bus.discard(frame.ref)
-        return await asyncio.to_thread(self._data, answer, frame.event)
+        return await asyncio.to_thread(self._data, answer)
 
     async def _parked(self, frame: Frame) -> Frame:
         if isinstance(frame, Data) and len(bytes(frame.json)) > INLINE_BYTES_MAX:
             self._parts += 1
             name = f"{self._envelope.id}.{self._envelope.attempt}.restored.{self._parts}"
-            return Data(ref=await self._bus.deposit(name, bytes(frame.json)), event=frame.event)
+            return Data(ref=await self._bus.deposit(name, bytes(frame.json)))
         return frame
 
 
