@@ -7,6 +7,8 @@ FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
 FROM python:3.13-slim-bookworm AS build
 ARG SERVICE
 COPY --from=uv /uv /usr/local/bin/uv
+# llmproxy-common compiles its native library (docs/adr/0017). The final stage has no compiler.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/app
 WORKDIR /source
 COPY pyproject.toml uv.lock ./

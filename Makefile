@@ -12,7 +12,9 @@ $(BIN)/uv:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-$(STAMP): $(BIN)/uv uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+NATIVE := libs/common/hatch_build.py $(wildcard libs/common/native/*.[ch])
+
+$(STAMP): $(BIN)/uv uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml) $(NATIVE)
 	$(BIN)/uv sync --quiet --frozen --inexact --all-packages --python $(BIN)/python
 	@touch $(STAMP)
 

@@ -128,6 +128,8 @@ def test_the_image_is_locked_unprivileged_and_watched() -> None:
     assert "/livez" in DOCKERFILE
     final = DOCKERFILE.rpartition("\nFROM ")[2]
     assert "uv" not in final.replace("/uv", "uv").split(), "the final stage carries no build tools"
+    assert "gcc" in DOCKERFILE.removesuffix(final), "llmproxy-common compiles its native library in the build stage"
+    assert "gcc" not in final
 
 
 def test_the_example_configuration_is_valid_and_names_every_setting() -> None:

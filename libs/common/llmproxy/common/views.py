@@ -6,6 +6,7 @@ A view is for looking, never for sending: decoders may damage what they do not u
 import base64
 import binascii
 import codecs
+import ctypes
 import html.entities
 import re
 import unicodedata
@@ -14,6 +15,8 @@ from enum import IntFlag, auto
 from urllib.parse import unquote
 
 from msgspec import Struct
+
+from llmproxy.common import native
 
 DEPTH_MAX = 3  # Decodings one after the other: base64 of base64 of percent escapes.
 VIEWS_MAX = 12  # Without the text itself.
@@ -57,7 +60,11 @@ MARKS: dict[Hint, str] = {
     Hint.REVERSED: "|".join(REVERSED_ANCHORS),
 }
 """One regular expression for each decoder, in the common subset of `re` and multi-pattern engines. FOLD has none: it is for all that is not ASCII."""
-_MARKS = {hint: re.compile(mark) for hint, mark in MARKS.items() if not hint & (Hint.ROT13 | Hint.REVERSED)}
+NATIVE = Hint.ESCAPE | Hint.PERCENT | Hint.ENTITY | Hint.FOLD | Hint.RUN  # Found in one pass by native/marks.c.
+_MARKS = {hint: re.compile(mark) for hint, mark in MARKS.items() if not hint & (NATIVE | Hint.ROT13 | Hint.REVERSED)}
+_marks = native.function(
+    "llmproxy_marks", ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_size_t)
+)
 
 
 class View(Struct, frozen=True):
@@ -67,7 +74,8 @@ class View(Struct, frozen=True):
 
 def hints(text: str) -> Hint:
     """What an engine that has looked for MARKS would say."""
-    found = NONE if text.isascii() else Hint.FOLD
+    raw = text.encode("utf-8", "surrogatepass")
+    found = Hint(_marks(raw, len(raw), ctypes.byref(ctypes.c_size_t())))
     for hint, mark in _MARKS.items():
         if mark.search(text) is not None:
             found |= hint
