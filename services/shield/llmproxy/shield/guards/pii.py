@@ -607,7 +607,8 @@ def _is_ip6(candidate: str) -> bool:
 EXTENSION = r"(?:\s?(?:x|ext\.?|#)\s?\d{1,6})?"
 END_OF_PHONE = r"(?!\w|[.-]\d)"
 INTERNATIONAL = re.compile(
-    rf"(?<![\w+])(?:\+ ?\(?|00|\(\+(?=\d{1,3}\)))[1-9](?:[ ()./-]{{0,3}}\d){{6,14}}{EXTENSION}{END_OF_PHONE}", re.ASCII
+    rf"(?<![\w+])(?:\+ ?\(?|00|\(\+(?=\d{{1,3}}\)))[1-9](?:[ ()./-]{{0,3}}\d){{6,14}}{EXTENSION}{END_OF_PHONE}",
+    re.ASCII,
 )
 NORTH_AMERICAN = re.compile(  # And Russian: the same groups after an 8.
     r"(?<![\w.+-])(?<!\d )(?:[18][ .-]?)?(?:\([2-9]\d\d\)[ .-]?|[2-9]\d\d[ .-])[2-9]\d\d[ .-](?:\d{4}|\d\d[ -]\d\d)"
