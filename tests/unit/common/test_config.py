@@ -92,7 +92,36 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
         ("routing: {breaker: {failures: -5}}", "routing.breaker.failures", ">= 1"),
         ("limits: {key: {requests_per_minute: 9999999999}}", "limits.key.requests_per_minute", "at most 1000000000"),
         ("audit: {mode: off-ish}", "audit.mode", "one of strict, relaxed"),
-        ("policy: {kinds: {email: hide}}", "policy.kinds[...]", "one of mask, redact, hash, block, flag, allow"),
+        (
+            "policy: {overrides: [{when: {tenants: [a]}, kindz: {email: mask}}]}",
+            "policy.overrides[0]",
+            "did you mean 'kinds'",
+        ),
+        (
+            "policy: {overrides: [{when: {tenants: [a]}, injection: {mode: none}}]}",
+            "policy.overrides[0].injection.mode",
+            "one of block, alert, flag, shadow, disabled",
+        ),
+        ("policy: {overrides: [{when: {apis: [chats]}}]}", "policy.overrides[0].when.apis[0]", "one of chat"),
+        ("policy: {overrides: [{kinds: {email: mask}}]}", "policy.overrides[0]", "missing required field `when`"),
+        (
+            "policy: {overrides: [{when: {}, kinds: {email: mask}}]}",
+            "policy.overrides[0].when",
+            "write what is for all into policy itself",
+        ),
+        ("policy: {overrides: [{when: {keys: [k]}}]}", "policy.overrides[0]", "changes nothing"),
+        (
+            "policy: {overrides: [{when: {models: ['*-mini']}, signed: block}]}",
+            "policy.overrides[0].when.models",
+            "one * at the end",
+        ),
+        (
+            "policy: {overrides: [{when: {keys: [k]}, kinds: {emial: mask}}]}",
+            "policy.overrides[0].kinds.emial",
+            "unknown kind",
+        ),
+        ("policy: {injection: {mode: always}}", "policy.injection.mode", "one of block, alert, flag, shadow, disabled"),
+        ("policy: {kinds: {email: hide}}", "policy.kinds[...]", "one of mask, redact, hash, block, flag, alert, allow"),
         ("limits: {when_redis_fails: no}", "limits.when_redis_fails", "str"),
         (
             ONE_ENDPOINT + "groups: {g: {strategy: fast, targets: []}}",

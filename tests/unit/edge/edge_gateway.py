@@ -18,6 +18,7 @@ from llmproxy.common.config import Config, Endpoint, Snapshot
 from llmproxy.common.config import Firewall as FirewallSettings
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import Unavailable
+from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.frames import Data, End, Head, Usage
 from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.probes import Readiness
@@ -42,7 +43,15 @@ CONFIG = Config(
 )
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
 WHOLE = b'{"id":"chatcmpl-1","object":"chat.completion","choices":[]}'
-HEAD = Head(endpoint="main", provider="demo", model="demo-1", headers={"x-request-id": "up-1"}, findings={"email": 1})
+MASKED = Explanation(guard="pii", kind="email", action="mask", path="messages[0].content", start=5, end=20)
+HEAD = Head(
+    endpoint="main",
+    provider="demo",
+    model="demo-1",
+    headers={"x-request-id": "up-1"},
+    findings={"email": 1},
+    explained=Explained((MASKED,)),
+)
 END = End(usage=Usage(input=3, output=5), cost=12_500, provider_ms=2)
 MATCHERS = cache(build_matcher)  # The same signatures for all tests: they take a quarter of a second to compile.
 QUICK = Timings(lost_s=0.3, tick_s=0.02, ping_s=0.1, settle_s=0.3)

@@ -44,6 +44,7 @@ def test_an_answer_has_the_providers_bytes_and_every_header() -> None:
             assert (record.input_tokens, record.output_tokens, record.cost) == (3, 5, 12_500)
             assert record.masked
             assert record.findings == {"email": 1}
+            assert record.explained == HEAD.explained
 
     asyncio.run(run())
 

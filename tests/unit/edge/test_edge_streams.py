@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.edge.edge_examples import options, path
-from unit.edge.edge_gateway import CONFIG, gateway
+from unit.edge.edge_gateway import CONFIG, MASKED, gateway
 
 from llmproxy.common.config import Signature
 from llmproxy.common.dialects.framing import Framing
 from llmproxy.common.dialects.rendering import FRAMINGS, GEMINI_ARRAY
+from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.frames import Data, Failure, Head
 from llmproxy.edge.replies import Reply, StreamSink, stream_sink
 from llmproxy.edge.routes.table import ROUTES
@@ -106,5 +107,7 @@ def test_what_the_edge_itself_found_is_told_with_the_answer_too() -> None:
                 assert status == 200
                 assert headers["x-llmproxy-findings"] == "email=1,firewall.custom=1"
             assert edge.records[0].findings == {"email": 1, "firewall.custom": 1}
+            hit = Explanation(guard="firewall", kind="firewall.custom", rule="odd", action="flag")
+            assert edge.records[0].explained == Explained((MASKED, hit))
 
     asyncio.run(run())

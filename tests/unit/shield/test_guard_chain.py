@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import normalise
-from llmproxy.shield.chain import Budget, Chain, action, apart
+from llmproxy.shield.chain import Budget, Chain, apart
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict, found
 
@@ -53,7 +53,7 @@ def test_a_chain_of_nothing_allows() -> None:
 
 def test_a_chain_is_a_guard_inside_another_chain() -> None:
     inner = Chain((Word("one"), Word("two")), Policy())
-    assert inspect("one two", inner) == Mask((Finding("email", 0, 3), Finding("email", 4, 7)))
+    assert inspect("one two", inner) == Mask((Finding("email", 0, 3, guard="one"), Finding("email", 4, 7, guard="two")))
 
 
 def test_a_guard_that_raises_blocks_and_its_words_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -80,10 +80,12 @@ def test_a_chain_that_takes_too_long_blocks() -> None:
 @pytest.mark.parametrize(
     ("does", "verdict"),
     [
-        ("mask", Mask((Finding("email", 0, 3, "mask"),))),
-        ("redact", Mask((Finding("email", 0, 3, "redact"),))),
-        ("flag", Flag((Finding("email", 0, 3, "flag"),))),
-        ("block", Block((Finding("email", 0, 3, "block"),))),
+        ("mask", Mask((Finding("email", 0, 3, "mask", guard="one"),))),
+        ("redact", Mask((Finding("email", 0, 3, "redact", guard="one"),))),
+        ("flag", Flag((Finding("email", 0, 3, "flag", guard="one"),))),
+        ("block", Block((Finding("email", 0, 3, "block", guard="one"),))),
+        ("hash", Mask((Finding("email", 0, 3, "hash", guard="one"),))),
+        ("alert", Flag((Finding("email", 0, 3, "alert", guard="one"),))),
         ("allow", ALLOW),
     ],
 )
@@ -108,7 +110,7 @@ def test_one_kind_to_block_blocks_whatever_else_is_there() -> None:
     ],
 )
 def test_a_secret_takes_its_own_action_then_that_of_all_secrets(kinds: dict[str, str], does: str) -> None:
-    assert action("secret.github", Policy(kinds=kinds)) == does  # type: ignore[arg-type]
+    assert Policy(kinds=kinds).action("secret.github") == does  # type: ignore[arg-type]
 
 
 def test_of_overlapping_findings_the_longest_wins_then_the_first_guard() -> None:

@@ -16,6 +16,7 @@ from llmproxy.common.config import Config, Snapshot
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import Unavailable
+from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.frames import Data, End, Failure, Frame, Head, Usage
 from llmproxy.common.policy import Policy
 from llmproxy.common.records import Event
@@ -267,7 +268,8 @@ def test_a_flagged_value_passes_and_is_counted() -> None:
     async def scenario(around: Gateway) -> None:
         sent = around.send(chat(f"mail {MAIL}"))
         routed, _ = await around.route()
-        assert routed == structs.replace(sent, findings={"email": 1})
+        why = Explanation(guard="pii", kind="email", action="flag", path="messages[0].content", start=5, end=20)
+        assert routed == structs.replace(sent, findings={"email": 1}, explained=Explained((why,)))
 
     gateway(scenario, Policy(kinds={"email": "flag"}))
 

@@ -109,7 +109,9 @@ class Answer:
 
     def fail(self, error: GatewayError, *, again: bool = False) -> None:
         failure = error.failure(self._bus.service, again=again)
-        self.send(msgspec.structs.replace(failure, findings=self._envelope.findings))
+        self.send(
+            msgspec.structs.replace(failure, findings=self._envelope.findings, explained=self._envelope.explained)
+        )
 
 
 class Hold:

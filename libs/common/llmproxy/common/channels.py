@@ -123,6 +123,9 @@ EVENT_REQUEST_FAILED = Channel("event.request.failed", Event, "no provider could
 EVENT_REQUEST_CANCELLED = Channel("event.request.cancelled", Event, "the client left", stream="EVENTS")
 EVENT_SEGMENT_MASKED = Channel("event.segment.masked", Event, "something was masked: kinds and counts", stream="EVENTS")
 EVENT_GUARD_FAILED = Channel("event.guard.failed", Event, "a guard raised or timed out", stream="EVENTS")
+EVENT_GUARD_ALERTED = Channel(
+    "event.guard.alerted", Event, "the policy wants operators to see this at once: kinds and counts", stream="EVENTS"
+)
 EVENT_ATTEMPT_FAILED = Channel("event.attempt.failed", Event, "a provider attempt failed", stream="EVENTS")
 EVENT_CIRCUIT_OPENED = Channel("event.circuit.opened", Event, "an endpoint's circuit opened", stream="EVENTS")
 EVENT_CIRCUIT_CLOSED = Channel("event.circuit.closed", Event, "an endpoint's circuit closed", stream="EVENTS")
@@ -157,6 +160,7 @@ CHANNELS: tuple[Channel[Any], ...] = (
     *REQUEST_EVENTS.values(),
     EVENT_SEGMENT_MASKED,
     EVENT_GUARD_FAILED,
+    EVENT_GUARD_ALERTED,
     EVENT_ATTEMPT_FAILED,
     EVENT_CIRCUIT_OPENED,
     EVENT_CIRCUIT_CLOSED,

@@ -5,7 +5,9 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,7 +17,7 @@ from msgspec import Struct
 from llmproxy.common import addresses, money, outbound
 from llmproxy.common import auth as authentication
 from llmproxy.common.envelope import BODY_BYTES_MAX
-from llmproxy.common.policy import KINDS, Action, Policy
+from llmproxy.common.policy import Policy, problems
 
 Provider = Literal[
     "openai",
@@ -263,9 +265,8 @@ def check(config: Config) -> None:
                 ipaddress.ip_network(address, strict=False)
             except ValueError:
                 raise ConfigError(f"{at}: {address!r} is neither an address nor a network; write 10.0.0.0/8") from None
-    for kind in config.policy.kinds:
-        if kind not in KINDS and not kind.startswith("secret."):
-            raise ConfigError(f"policy.kinds.{kind}: unknown kind; one of {', '.join(KINDS)} or secret.<name>")
+    for where, wrong in problems(config.policy):
+        raise ConfigError(f"policy.{where}: {wrong}")
     for model, listed in config.prices.items():
         try:
             money.price(listed)
@@ -294,18 +295,18 @@ class _Loader(yaml.SafeLoader):
 def _place_and_fix(problem: str, tree: Any) -> str:
     """`endpoints.main.provider: …` for what msgspec says, with the entry's own name and the likely spelling."""
     what, _, path = problem.partition(" - at `$")
-    path = path.rstrip("`").lstrip(".")
+    whole = path = path.rstrip("`").lstrip(".")
     section, dictionary, rest = path.partition("[...]")
     if dictionary and section in ENTRIES:
         path = f"{section}.{_bad_entry(tree[section], ENTRIES[section])}{rest}"
     unknown = UNKNOWN_FIELD.search(problem)
     if unknown:
-        close = difflib.get_close_matches(unknown[1], FIELDS, n=1)
+        close = difflib.get_close_matches(unknown[1], _fields(), n=1)
         what = f"unknown field {unknown[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
     elif path.endswith(".auth.kind"):
         what += f"; one of {', '.join(authentication.TAGS)}"
     elif what.startswith(BAD_CHOICE):
-        what += f"; one of {', '.join(CHOICES[path.removesuffix('[...]').rpartition('.')[2]])}"
+        what += f"; one of {', '.join(get_args(_type_at(whole)))}"
     return f"{path}: {what}" if path else what
 
 
@@ -326,34 +327,50 @@ ENTRIES: dict[str, Any] = {
     "fallbacks": tuple[Target, ...],
     "prices": money.ListedPrice,
 }
-SECTIONS: tuple[type[Struct], ...] = (
-    *(
-        Config,
-        Gateway,
-        Endpoint,
-        Group,
-        Target,
-        Policy,
-        Limits,
-        Limit,
-        Routing,
-        Breaker,
-        Audit,
-        Firewall,
-        Fetch,
-        Signature,
-    ),
-    money.ListedPrice,
-    *(outbound.Proxy, outbound.Tls, outbound.HeaderRules),
-    *authentication.KINDS,
-)
-FIELDS = sorted({field for section in SECTIONS for field in section.__struct_fields__})
-CHOICES: dict[str, tuple[str, ...]] = {
-    field: get_args(kind)
-    for section in SECTIONS
-    for field, kind in get_type_hints(section).items()
-    if get_origin(kind) is Literal
-} | {"kinds": get_args(Action)}
+STEP = re.compile(r"\[[^\]]*\]|[^.\[]+")  # Of a path: a field, or any item of a list or a mapping.
+
+
+def _type_at(path: str) -> Any:
+    """The type of what a path of msgspec's leads to, `policy.overrides[0].injection.mode`; None when nothing does."""
+    kind: Any = Config
+    for step in STEP.findall(path):
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            kind = get_type_hints(kind, include_extras=True).get(step)
+        else:
+            items = get_args(kind)  # Of a list, a tuple of any length, a mapping.
+            kind = items[get_origin(kind) is dict] if items else None
+        kind = _plain(kind)
+    return kind
+
+
+def _plain(kind: Any) -> Any:
+    """Without what msgspec adds to a type: limits, and that it may be left out."""
+    if get_origin(kind) is Annotated:
+        return _plain(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        given = [one for one in get_args(kind) if one not in (NoneType, msgspec.UnsetType)]
+        return _plain(given[0]) if len(given) == 1 else kind
+    return kind
+
+
+@cache
+def _fields() -> list[str]:
+    return sorted({field for section in _structs(Config) for field in section.__struct_fields__})
+
+
+def _structs(kind: Any) -> set[type[Struct]]:
+    """Every struct that a configuration may hold."""
+    found: set[type[Struct]] = set()
+    todo = [kind]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, type) and issubclass(one, Struct):
+            if one not in found:
+                found.add(one)
+                todo += get_type_hints(one).values()
+        else:
+            todo += get_args(one)
+    return found
 
 
 def _check_targets(at: str, targets: tuple[Target, ...], config: Config) -> None:

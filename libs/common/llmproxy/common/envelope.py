@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import Raw, Struct, json
 
+from llmproxy.common.explanations import Explained
+
 Api = Literal[
     "chat",  # OpenAI's chat completions: the canonical form.
     "completions",
@@ -73,6 +75,7 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     plan: tuple[Attempt, ...] = ()
     step: int = 0  # Index of the attempt in `plan` to try now.
     findings: dict[str, int] = {}  # What the guards saw: kind -> count. Never the text.
+    explained: Explained | None = None  # Where they saw it, and what was done.
     body: Raw = Raw(b"")  # The caller's JSON as it came, or as the shield masked it.
     body_ref: str = ""  # Claim check, when the body is above INLINE_BYTES_MAX.
 

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Raw, Struct, json
 
 from llmproxy.common.envelope import Price
+from llmproxy.common.explanations import Explained
 
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "error", "cancelled", ""]
 
@@ -33,6 +34,7 @@ class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fra
     retries: int = 0  # Attempts of the plan that failed before this one.
     headers: dict[str, str] = {}  # Provider headers worth re-exposing (request id, rate limits).
     findings: dict[str, int] = {}
+    explained: Explained | None = None
     price: Price = Price()  # What the edge settles by when the worker cannot say what was used.
     dropped: tuple[str, ...] = ()  # Request fields that the provider has no word for and that were left out.
     content_type: str = (
@@ -55,6 +57,8 @@ class End(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fram
     finish: Finish = "stop"
     provider_ms: int = 0  # From the call to the last byte.
     first_byte_ms: int = 0
+    findings: dict[str, int] = {}  # In the answer itself; the request's stand in `Head`.
+    explained: Explained | None = None
 
 
 class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="frame", tag="failure"):
@@ -77,6 +81,7 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="
     usage: Usage = Usage()
     cost: int = 0
     findings: dict[str, int] = {}
+    explained: Explained | None = None
 
 
 Frame = Head | Data | End | Failure

@@ -1,13 +1,19 @@
-"""What the guards do with what they find, as operators configure it."""
+"""What the guards do with what they find, as operators configure it, and what of that applies to which request.
 
-from typing import Annotated, Literal
+A policy has areas, a field each. An override changes any part of any area for the requests that it names; its shape is made from
+`Policy` itself, so a new area can be overridden as soon as it is there (docs/adr/0018).
+"""
 
-from msgspec import Meta, Struct
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
-Action = Literal["mask", "redact", "hash", "block", "flag", "allow"]
-"""mask: placeholder out, original back in the answer; redact: gone for good; hash: gone, but the same
-value of a tenant leaves the same mark; block: refuse the request;
-flag: let it pass and record it; allow: do not look for it."""
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
+
+from llmproxy.common.actions import Action, Probability
+from llmproxy.common.envelope import Api, Envelope
+
+S = TypeVar("S", bound=Struct)
 
 PII_KINDS = (
     "email", "phone", "us_ssn", "credit_card", "iban", "ip_address", "mac_address", "crypto", "date_of_birth", "passport",
@@ -20,13 +26,23 @@ KINDS = (*PII_KINDS, SECRET)
 INJECTION = "injection"
 """A kind of its own: the guard says how likely it is, and `Policy.injection` what follows."""
 
-Mode = Literal["block", "flag", "shadow", "disabled"]
-"""block: refuse the request; flag: let it pass and record it; shadow: the same, recorded as `injection.shadow`, to try
-thresholds on real traffic; disabled: do not look."""
+SHADOW = f"{INJECTION}.shadow"
 
-Probability = Annotated[float, Meta(ge=0, le=1)]
-TOOL_ROLES = frozenset({"tool", "function"})
-TRUSTED_ROLES = frozenset({"system", "developer"})
+Mode = Literal["block", "alert", "flag", "shadow", "disabled"]
+"""block: refuse the request; flag: let it pass and record it; alert: the same, and operators see it at once; shadow: as flag,
+but recorded as `injection.shadow`, to try thresholds on real traffic; disabled: do not look."""
+
+
+THRESHOLDS = {
+    "user": "user",
+    "assistant": "assistant",
+    "parameter": "parameter",
+    **dict.fromkeys(("tool", "function", "definition"), "tool"),
+    **dict.fromkeys(("system", "developer"), "system"),
+    "unknown": "tool",
+}
+"""The role of a segment -> the threshold that it is held to. What tools are said to do is as foreign as what they return, and a
+role that no API has is nobody's word."""
 
 
 class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,12 +54,15 @@ class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     mode: Mode = "disabled"  # Until it costs what its place on the path allows: docs/models/injection.md.
-    user: Probability = 0.66  # And whatever has no threshold of its own: assistant, tool definitions, parameters.
-    tool: Probability = 0.5  # Tool results and retrieved content.
+    user: Probability = 0.66
+    assistant: Probability = 0.66  # What a model is said to have answered before.
+    tool: Probability = 0.5  # Tool results, retrieved content, descriptions of tools, and roles that no API has.
     system: Probability = 0.98  # System and developer messages.
+    parameter: Probability = 0.66  # Whatever else a body holds: metadata, stop sequences, object keys.
 
     def threshold(self, role: str) -> float:
-        return self.tool if role in TOOL_ROLES else self.system if role in TRUSTED_ROLES else self.user
+        named: float = getattr(self, THRESHOLDS.get(role, "user"))
+        return named
 
 
 ALLOWED = frozenset({"au_abn", "swift_bic", "license_plate"})
@@ -51,16 +70,214 @@ ALLOWED = frozenset({"au_abn", "swift_bic", "license_plate"})
 which no checksum tells from an article number."""
 
 
+class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which requests: each condition that is given holds, by any one of its values. A value may end in `*`."""
+
+    tenants: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()  # Their public ids.
+    principals: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()  # Of the principal; any one of them.
+    apis: tuple[Api, ...] = ()
+    models: tuple[str, ...] = ()  # As the caller wrote them.
+
+
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Per kind of finding; kinds not named here are masked, or let pass when they are in `ALLOWED`."""
+    """Per kind of finding; kinds not named here are masked, or let pass when they are in `ALLOWED`.
+
+    An area with a struct of its own may have `problem() -> tuple[str, str] | None`: what is wrong beyond types, and the fix.
+    """
 
     kinds: dict[str, Action] = {}
     injection: Injection = Injection()
     signed: Literal["leave", "block"] = "leave"  # What is found in thinking that a provider signed: docs/adr/0013.
     unreadable: Literal["block", "allow"] = "block"  # Prompts that come as token ids, which no guard can read.
     guard_timeout_ms: Annotated[int, Meta(ge=1)] = 2_000  # Of the whole chain for one request; then it fails closed.
+    overrides: tuple["Override", ...] = ()  # In order: where two change the same, the later one holds.
 
     def action(self, kind: str) -> Action:
-        if kind.startswith(INJECTION) and kind not in self.kinds:
-            return "block" if self.injection.mode == "block" else "flag"
-        return self.kinds.get(kind, "allow" if kind in ALLOWED else "mask")
+        """What follows a finding in a request: the kind's own action, else that of all secrets, else the default."""
+        named = self.kinds.get(kind)
+        if named is not None:
+            return named
+        if kind.startswith(INJECTION):
+            return self.injection.mode if self.injection.mode in ("block", "alert") and kind == INJECTION else "flag"
+        if kind.startswith(f"{SECRET}."):
+            return self.kinds.get(SECRET, "mask")
+        return "allow" if kind in ALLOWED else "mask"
+
+
+def _changes(kind: type[Struct], without: str = "") -> list[tuple[str, Any, Any]]:
+    """Every field of a struct, optional, and so on inside structs: what an override may say."""
+    hints = get_type_hints(kind, localns={"Override": Any}, include_extras=True)
+    return [(name, _optional(hint), UNSET) for name, hint in hints.items() if name != without]
+
+
+def _optional(hint: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        hint = defstruct(
+            f"{hint.__name__}Changes",
+            _changes(hint),
+            frozen=True,
+            kw_only=True,
+            forbid_unknown_fields=True,
+            omit_defaults=True,
+            module=__name__,
+        )
+    return hint | UnsetType
+
+
+if TYPE_CHECKING:
+    _Changes = Struct
+else:
+    _Changes = defstruct("_Changes", _changes(Policy, "overrides"), kw_only=True, module=__name__)
+
+
+class Override(_Changes, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """For some requests: any part of `Policy`. What it does not say stays as it is."""
+
+    when: When
+
+
+OVERRIDES_MAX = 256
+VALUES_MAX = 4_096  # Of one condition.
+
+
+def problems(policy: Policy) -> Iterator[tuple[str, str]]:
+    """What types cannot say: where in the policy, and what to do."""
+    yield from _problems(policy)
+    if len(policy.overrides) > OVERRIDES_MAX:
+        yield "overrides", f"at most {OVERRIDES_MAX}; put tenants or keys that share one into its lists"
+    for index, override in enumerate(policy.overrides):
+        at = f"overrides[{index}]"
+        for where, wrong in (*_of_when(override.when), *_of_change(override)):
+            yield f"{at}.{where}".rstrip("."), wrong
+        for where, wrong in _problems(changed(policy, override)):
+            yield f"{at}.{where}", wrong
+
+
+def _problems(policy: Policy) -> Iterator[tuple[str, str]]:
+    for kind in policy.kinds:
+        if kind not in KINDS and not kind.startswith(f"{SECRET}."):
+            yield f"kinds.{kind}", f"unknown kind; one of {', '.join(KINDS)} or secret.<name>"
+    for area in policy.__struct_fields__:
+        check: Callable[[], tuple[str, str] | None] | None = getattr(getattr(policy, area), "problem", None)
+        wrong = check() if check is not None else None
+        if wrong is not None:
+            yield f"{area}.{wrong[0]}", wrong[1]
+
+
+def _of_when(when: When) -> Iterator[tuple[str, str]]:
+    given = {name: getattr(when, name) for name in when.__struct_fields__ if getattr(when, name)}
+    if not given:
+        yield "when", f"names nobody; write what is for all into policy itself, or one of {', '.join(CONDITIONS)}"
+    for name, values in given.items():
+        if len(values) > VALUES_MAX:
+            yield f"when.{name}", f"at most {VALUES_MAX} values"
+        for value in values:
+            if not value or "*" in value[:-1]:
+                yield f"when.{name}", f"{value!r}: write a name, or its beginning and one * at the end"
+
+
+def _of_change(override: Override) -> Iterator[tuple[str, str]]:
+    areas = [name for name in Policy.__struct_fields__ if name != "overrides"]
+    if all(getattr(override, area) is UNSET for area in areas):
+        yield "", f"changes nothing; write one of {', '.join(areas)} beside when, or remove it"
+
+
+def changed(settings: S, changes: Struct) -> S:
+    """The settings with what an override says in their place: structs field by field, mappings name by name, the rest whole."""
+    said: dict[str, Any] = {}
+    for name in changes.__struct_fields__:
+        change = getattr(changes, name)
+        if change is UNSET or name not in settings.__struct_fields__:
+            continue
+        known = getattr(settings, name)
+        if isinstance(change, Struct) and isinstance(known, Struct) and type(change) is not type(known):
+            change = changed(known, change)
+        elif isinstance(change, Mapping):
+            change = {**known, **change}
+        said[name] = change
+    return structs.replace(settings, **said)
+
+
+# -- which policy applies
+
+CONDITIONS = {
+    "tenants": "tenant",
+    "keys": "key",
+    "principals": "principal",
+    "roles": "roles",
+    "apis": "api",
+    "models": "model",
+}
+"""A condition -> the envelope's field that it is about."""
+
+POLICIES_KEPT_MAX = 4_096
+"""Answers kept by a resolver. Callers choose the model's name, so there can be more; those cost a walk over the overrides."""
+
+
+class Policies:
+    """The policy of each request under one configuration. A request costs one lookup by the few values that decide."""
+
+    __slots__ = ("_decisive", "_known", "_made", "_matches", "_overrides", "configured", "default")
+
+    def __init__(self, policy: Policy) -> None:
+        self.configured = policy
+        self.default = structs.replace(policy, overrides=()) if policy.overrides else policy
+        self._overrides = policy.overrides
+        self._matches = tuple(_matcher(override.when) for override in policy.overrides)
+        fields = [
+            field
+            for condition, field in CONDITIONS.items()
+            if any(getattr(override.when, condition) for override in policy.overrides)
+        ]
+        self._decisive: Callable[[Envelope], Any] = attrgetter(*fields) if fields else _nothing
+        self._known: dict[Any, Policy] = {}
+        self._made: dict[tuple[int, ...], Policy] = {(): self.default}  # The same object for the same overrides.
+
+    def of(self, envelope: Envelope) -> Policy:
+        """What applies to this request; it has no overrides of its own."""
+        if not self._overrides:
+            return self.default
+        decisive = self._decisive(envelope)
+        known = self._known.get(decisive)
+        if known is None:
+            if len(self._known) >= POLICIES_KEPT_MAX:
+                self._known.clear()
+            known = self._known[decisive] = self._resolve(envelope)
+        return known
+
+    def _resolve(self, envelope: Envelope) -> Policy:
+        applying = tuple(index for index, matches in enumerate(self._matches) if matches(envelope))
+        known = self._made.get(applying)
+        if known is None:
+            if len(self._made) >= POLICIES_KEPT_MAX:
+                self._made = {(): self.default}
+            known = self.default
+            for index in applying:
+                known = changed(known, self._overrides[index])
+            self._made[applying] = known
+        return known
+
+
+def _nothing(_: Envelope) -> None:
+    return None
+
+
+def _matcher(when: When) -> Callable[[Envelope], bool]:
+    tests = [
+        (attrgetter(field), frozenset(values), tuple(value[:-1] for value in values if value.endswith("*")))
+        for condition, field in CONDITIONS.items()
+        if (values := getattr(when, condition))
+    ]
+
+    def matches(envelope: Envelope) -> bool:
+        return all(_is_one(value_of(envelope), names, beginnings) for value_of, names, beginnings in tests)
+
+    return matches
+
+
+def _is_one(value: str | tuple[str, ...], names: frozenset[str], beginnings: tuple[str, ...]) -> bool:
+    """What the envelope does not say (no principal, no key) is no name, not even for `*`."""
+    values = (value,) if isinstance(value, str) else value
+    return any(one in names or (one != "" and one.startswith(beginnings)) for one in values)

@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from llmproxy.common.explanations import Explained
+
 Verdict = Literal["answered", "blocked", "refused", "failed", "cancelled", "changed"]
 """answered: an answer left (masked or not); blocked: a guard said no; refused: authentication, limits or a bad request;
 failed: no provider could; cancelled: the client left; changed: an administrative change."""
@@ -30,6 +32,7 @@ class AuditRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int = 0
     code: str = ""  # errors.CATALOGUE
     findings: dict[str, int] = {}
+    explained: Explained | None = None  # Left out where nothing was found.
     masked: bool = False
     attempts: int = 0  # Publications by the edge.
     retries: int = 0  # Provider attempts beyond the first.

@@ -556,6 +556,15 @@ def join(path: Sequence[str | int]) -> str:
     return "".join(parts)[:PATH_CHARS_MAX]
 
 
+_NAME = re.compile(r"[^.\[\]]+")
+_SHOWN = KNOWN_KEYS | STRUCTURE | BLOB_KEYS | RETURNED | RETURNED_PARTS | frozenset(ROOT_ROLES)
+
+
+def shown(path: str) -> str:
+    """A path as it may be recorded: names that are not the APIs' own are the caller's words, and are written `*`."""
+    return _NAME.sub(lambda name: name[0] if name[0] in _SHOWN or name[0].isdecimal() else "*", path)
+
+
 def _unescape(written: str) -> str:
     """The text of a JSON string's inside; what cannot be decoded is left as it is written."""
     if "\\" not in written:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from llmproxy.common import config
+from llmproxy.common.explanations import Explanation, explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
 from llmproxy.common.views import Hint, views
 from llmproxy.edge import metrics
@@ -124,12 +125,19 @@ def conclude(context: Ingress, examination: Examination) -> Result:
         kind = f"firewall.{hit.category}"
         context.findings[kind] = context.findings.get(kind, 0) + 1
         metrics.FIREWALL.labels(hit.category if hit.category in CATEGORIES else "custom", hit.severity).inc()
+    context.explained = explained(_explain(hit, via) for hit, via in examination.hits.values())
     blocking = examination.blocking
     if blocking is None:
         return MODIFIED
     return Block(
         "content_blocked", f"the firewall found {blocking.category} in the request; remove it, or ask the operator"
     )
+
+
+def _explain(hit: Hit, via: tuple[str, ...]) -> Explanation:
+    """Which signature in which view. Before anything is parsed there is no path."""
+    action = "block" if hit.severity == "high" else "flag"
+    return Explanation(guard="firewall", kind=f"firewall.{hit.category}", rule=hit.id, action=action, via=via)
 
 
 CATEGORIES = frozenset(

@@ -10,6 +10,7 @@ from aiohttp.web import RequestPayloadError
 
 from llmproxy.common.config import Config, Limit, Limits, Snapshot, models
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.explanations import Explained
 from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
 from llmproxy.edge import forms, metrics
@@ -60,6 +61,7 @@ class Ingress:
         "concluded",
         "content",
         "continue_",
+        "explained",
         "findings",
         "headers",
         "id",
@@ -105,6 +107,7 @@ class Ingress:
         self.upload: Upload | None = None  # Of a form; `body` is then its texts.
         self.wanted: Wanted | None = None
         self.findings: dict[str, int] = {}  # Of the steps at the edge; the shield's are in its frames.
+        self.explained: Explained | None = None  # As the findings.
         self.is_flood = False  # Answered without waiting for its record, or the wait would be the attack.
         self.concluded = False  # Its record is written.
 

@@ -1,10 +1,13 @@
 """What became of a request, as the one audit record that stands for it."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
+from llmproxy.common.actions import REMOVING
 from llmproxy.common.errors import kind_of, status_of
+from llmproxy.common.explanations import Explained, joined
 from llmproxy.common.frames import End, Failure, Head, Usage
-from llmproxy.common.policy import Policy
 from llmproxy.common.records import AuditRecord, Verdict
 from llmproxy.edge.ingress import Ingress, Settled
 
@@ -30,9 +33,18 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     @property
     def findings(self) -> dict[str, int]:
-        if self.failure is not None and self.failure.findings:
-            return self.failure.findings
-        return self.head.findings if self.head is not None else {}
+        """Of the request, which the failure or the head has; and of the answer, which its end has."""
+        found = self.failure.findings if self.failure is not None else {}
+        if not found and self.head is not None:
+            found = self.head.findings
+        return summed(found, self.end.findings) if self.end is not None and self.end.findings else found
+
+    @property
+    def explained(self) -> Explained | None:
+        found = self.failure.explained if self.failure is not None else None
+        if found is None and self.head is not None:
+            found = self.head.explained
+        return joined(found, self.end.explained) if self.end is not None else found
 
     @property
     def usage(self) -> Usage:
@@ -49,7 +61,8 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
     failure, end, usage = outcome.failure, outcome.end, outcome.usage
     head = outcome.head or NOTHING
     known, wanted = context.record, context.wanted
-    findings = {**outcome.findings, **context.findings} if context.findings else outcome.findings
+    findings = summed(outcome.findings, context.findings) if context.findings else outcome.findings
+    explained = joined(outcome.explained, context.explained)
     model = wanted.model if wanted is not None else context.model_id
     return AuditRecord(
         id=context.id,
@@ -70,7 +83,8 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         status=outcome.status,
         code=failure.code if failure is not None else "",
         findings=findings,
-        masked=masks(settled.config.policy, findings),
+        explained=explained,
+        masked=is_masked(explained),
         attempts=outcome.publications,
         retries=max(head.retries, failure.retries if failure is not None else 0),
         finish=end.finish if end is not None else "",
@@ -96,5 +110,10 @@ def is_a_name(model: str, failure: Failure | None, settled: Settled) -> bool:
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def masks(policy: Policy, findings: dict[str, int]) -> bool:
-    return any(policy.action(kind) in ("mask", "redact", "hash") for kind in findings)
+def is_masked(explained: Explained | None) -> bool:
+    """Whether something of the request was taken out. One of each action is among what is explained."""
+    return explained is not None and any(one.action in REMOVING and one.side == "request" for one in explained.findings)
+
+
+def summed(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {kind: some.get(kind, 0) + more.get(kind, 0) for kind in (*some, *more)}

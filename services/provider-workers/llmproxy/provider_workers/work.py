@@ -300,6 +300,7 @@ class Call:
                 usage=usage,
                 cost=money.cost(usage, attempt.price),
                 findings=self._envelope.findings,
+                explained=self._envelope.explained,
             )
         )
 
@@ -430,6 +431,7 @@ class Call:
             retries=self._envelope.step,
             headers=shown if whole is None or not whole.headers else {**shown, **dict(whole.headers)},
             findings=self._envelope.findings,
+            explained=self._envelope.explained,
             price=attempt.price,
             dropped=self._dropped,
             content_type="" if whole is None else whole.content_type,

@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct, structs
 
-from llmproxy.common.policy import INJECTION, SECRET, Action, Policy
+from llmproxy.common.actions import PASSING, REMOVING, Action
+from llmproxy.common.policy import INJECTION, SHADOW, Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.guards.base import Guard
 from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict
 
 UNAVAILABLE = Block(code="guard_unavailable")
+PLAIN_VIEW = "plain"
+"""How `normalise.view` is called in explanations; the other decodings have the names of `common/views.py`."""
 
 log = logging.getLogger(__name__)
 
@@ -69,23 +72,41 @@ class Chain:
                 budget.check()
             verdict = guard.inspect(segment)
             if isinstance(verdict, Block):
-                return verdict
+                return _blamed(verdict, guard)
             if not isinstance(verdict, Allow):
-                findings += verdict.findings
+                findings += (_of(guard, finding, segment.text) for finding in verdict.findings)
             if view is not None:
                 verdict = guard.inspect(structs.replace(segment, text=view.text))
                 if isinstance(verdict, Block):
-                    return verdict
+                    return _blamed(verdict, guard)
                 if not isinstance(verdict, Allow):
-                    findings += (_in_text(finding, view) for finding in verdict.findings)
+                    findings += (
+                        _in_text(_of(guard, finding, view.text), view, segment.text) for finding in verdict.findings
+                    )
         if budget is not None:
             budget.check()
         return likely(findings, self.policy, segment.role)
 
 
-def _in_text(finding: Finding, view: normalise.View) -> Finding:
-    start, end = view.span(finding.start, finding.end)
-    return structs.replace(finding, start=start, end=end)
+def _of(guard: Guard, finding: Finding, text: str) -> Finding:
+    """With the guard's name, and a place that there is: a span that no text has is the whole of it."""
+    if 0 <= finding.start < finding.end <= len(text):
+        return structs.replace(finding, guard=finding.guard or guard.name)
+    return structs.replace(finding, guard=finding.guard or guard.name, start=0, end=len(text), is_exact=False)
+
+
+def _blamed(verdict: Block, guard: Guard) -> Block:
+    """A guard that refuses by itself does what its findings say."""
+    named = (structs.replace(one, guard=one.guard or guard.name, action="block") for one in verdict.findings)
+    return structs.replace(verdict, findings=tuple(named))
+
+
+def _in_text(finding: Finding, view: normalise.View, text: str) -> Finding:
+    if not finding.is_exact and finding.end - finding.start == len(view.text):
+        start, end = 0, len(text)
+    else:
+        start, end = view.span(finding.start, finding.end)
+    return structs.replace(finding, start=start, end=end, via=(PLAIN_VIEW, *finding.via))
 
 
 def likely(findings: list[Finding], policy: Policy, role: str) -> list[Finding]:
@@ -93,7 +114,7 @@ def likely(findings: list[Finding], policy: Policy, role: str) -> list[Finding]:
     if not any(finding.kind == INJECTION for finding in findings):
         return findings
     threshold = policy.injection.threshold(role)
-    kind = f"{INJECTION}.shadow" if policy.injection.mode == "shadow" else INJECTION
+    kind = SHADOW if policy.injection.mode == "shadow" else INJECTION
     return [
         structs.replace(finding, kind=kind) if finding.kind == INJECTION else finding
         for finding in findings
@@ -101,19 +122,10 @@ def likely(findings: list[Finding], policy: Policy, role: str) -> list[Finding]:
     ]
 
 
-def action(kind: str, policy: Policy) -> Action:
-    """The exact kind's action, else that of all secrets, else mask."""
-    if kind not in policy.kinds and kind.startswith(f"{SECRET}."):
-        kind = SECRET
-    return policy.action(kind)
-
-
 def decide(findings: Sequence[Finding], policy: Policy) -> Verdict:
     """The policy's verdict on what was found, overlaps resolved. One kind to block blocks."""
     known = [
-        structs.replace(finding, action=does)
-        for finding in findings
-        if (does := action(finding.kind, policy)) != "allow"
+        structs.replace(finding, action=does) for finding in findings if (does := action(finding, policy)) != "allow"
     ]
     if not known:
         return ALLOW
@@ -121,7 +133,13 @@ def decide(findings: Sequence[Finding], policy: Policy) -> Verdict:
     if blocked:
         return Block(blocked)
     kept = tuple(apart(known))
-    return Mask(kept) if any(finding.action != "flag" for finding in kept) else Flag(kept)
+    return Mask(kept) if any(finding.action in REMOVING for finding in kept) else Flag(kept)
+
+
+def action(finding: Finding, policy: Policy) -> Action:
+    """The policy's; but what cannot be taken out without taking out something else, or leaving some of it, does not go on."""
+    does = policy.action(finding.kind)
+    return "block" if does in REMOVING and not finding.is_exact else does
 
 
 def apart(findings: Sequence[Finding]) -> list[Finding]:
@@ -130,7 +148,8 @@ def apart(findings: Sequence[Finding]) -> list[Finding]:
     What is only flagged never keeps what is to be masked from being masked.
     """
     ranked = sorted(
-        enumerate(findings), key=lambda ranked: (ranked[1].action == "flag", ranked[1].start - ranked[1].end, ranked[0])
+        enumerate(findings),
+        key=lambda ranked: (ranked[1].action in PASSING, ranked[1].start - ranked[1].end, ranked[0]),
     )
     kept: list[Finding] = []
     for _, finding in ranked:

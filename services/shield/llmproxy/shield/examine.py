@@ -5,6 +5,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.explanations import Explained
 from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline
 from llmproxy.common.policy import Policy
 from llmproxy.shield.preflight import Inspection
@@ -26,6 +27,7 @@ class Examined(Struct, frozen=True, kw_only=True):
     masked: bytes | None = None
     originals: dict[str, str] = {}  # Placeholder -> what comes back in its place.
     findings: dict[str, int] = {}  # Kind -> count.
+    explained: Explained | None = None
 
 
 class Refused(Struct, frozen=True, kw_only=True):
@@ -36,6 +38,7 @@ class Refused(Struct, frozen=True, kw_only=True):
     param: str = ""
     retry_after_ms: int = 0
     findings: dict[str, int] = {}
+    explained: Explained | None = None
 
     def error(self) -> GatewayError:
         return GatewayError(self.code, self.message, param=self.param, retry_after_ms=self.retry_after_ms)
@@ -71,12 +74,16 @@ def examine_within(
                 param=block.param,
                 retry_after_ms=block.retry_after_ms,
                 findings=inspection.counts(),
+                explained=inspection.explained(),
             )
         case Pass() | Modify() if inspection.is_looked_at and inspection.is_too_much:
             return None
         case Pass() | Modify():
             return Examined(
-                masked=inspection.masked, originals=inspection.vault.originals, findings=inspection.counts()
+                masked=inspection.masked,
+                originals=inspection.vault.originals,
+                findings=inspection.counts(),
+                explained=inspection.explained(),
             )
         case _:
             raise AssertionError("the steps of this ring are synchronous and do not answer")

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import structs
 
+from llmproxy.common.actions import PASSING, REMOVING
 from llmproxy.common.policy import SECRET, Policy
 from llmproxy.common.segments import SEALS, Segment
 from llmproxy.shield.verdict import Block, Flag, Mask
@@ -67,8 +68,15 @@ def is_signed(segment: Segment, tree: Any) -> bool:
 
 
 def _left(seen: Mask) -> Flag:
-    return Flag(tuple(structs.replace(finding, action="flag") for finding in seen.findings))
+    return Flag(
+        tuple(
+            finding if finding.action in PASSING else structs.replace(finding, action="flag")
+            for finding in seen.findings
+        )
+    )
 
 
 def _refused(seen: Mask) -> Block:
-    return Block(tuple(finding for finding in seen.findings if finding.action != "flag"))
+    return Block(
+        tuple(structs.replace(finding, action="block") for finding in seen.findings if finding.action in REMOVING)
+    )

@@ -7,13 +7,15 @@ from typing import Any
 from msgspec import Raw, structs
 
 from llmproxy.common.bus import Answer, Bus, Hold
-from llmproxy.common.channels import EVENT_GUARD_FAILED, EVENT_SEGMENT_MASKED, REQUEST_ROUTE
+from llmproxy.common.channels import EVENT_GUARD_ALERTED, EVENT_GUARD_FAILED, EVENT_SEGMENT_MASKED, REQUEST_ROUTE
 from llmproxy.common.config import Config
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Api, Envelope
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.explanations import joined
 from llmproxy.common.frames import Data, End, Failure, Frame, Head
 from llmproxy.common.plugins.host import Pipeline
+from llmproxy.common.policy import Policies
 from llmproxy.shield import metrics
 from llmproxy.shield.examine import Examined, Order, Refused, examine_within
 from llmproxy.shield.offload import INLINE_BYTES_MAX as LOOP_BYTES_MAX
@@ -50,6 +52,7 @@ class Inspect:
         self._preflight, self._postflight, self._offload = preflight, postflight, offload
         self._mask_secret, self._clock, self._now = mask_secret, clock, now
         self._tenant_keys: dict[str, bytes] = {}
+        self._policies = Policies(config.config.policy)
         metrics.SESSIONS.set_function(lambda: len(self.sessions))
 
     def __call__(self, envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | None:
@@ -85,11 +88,17 @@ class Inspect:
     def _order(self, envelope: Envelope, body: bytes, config: Config) -> Order:
         return Order(
             body=body,
-            policy=config.policy,
+            policy=self._policies_of(config).of(envelope),
             key=self._key_of(envelope.tenant),
             max_depth=config.gateway.max_depth,
             model=envelope.model if envelope.api in NAMED_BY_PATH else "",
         )
+
+    def _policies_of(self, config: Config) -> Policies:
+        """Made once for each configuration."""
+        if self._policies.configured is not config.policy:
+            self._policies = Policies(config.policy)
+        return self._policies
 
     def _key_of(self, tenant: str) -> bytes:
         key = self._tenant_keys.get(tenant)
@@ -102,17 +111,22 @@ class Inspect:
     def _proceed(self, envelope: Envelope, answer: Answer, examined: Examined | Refused, *, body_ref: str) -> None:
         for kind, count in examined.findings.items():
             metrics.FINDINGS.labels(kind).inc(count)
-        findings = _sum(envelope.findings, examined.findings) if examined.findings else envelope.findings
+        if examined.explained is not None:
+            envelope = structs.replace(
+                envelope,
+                findings=_sum(envelope.findings, examined.findings),
+                explained=joined(envelope.explained, examined.explained),
+            )
+            self._alert(envelope, examined)
         if isinstance(examined, Refused):
-            self._refuse(envelope, answer, examined, findings)
+            self._refuse(envelope, answer, examined)
             return
         if examined.masked is None:
-            onward = structs.replace(envelope, findings=findings) if examined.findings else envelope
-            self._bus.forward(REQUEST_ROUTE, onward)
+            self._bus.forward(REQUEST_ROUTE, envelope)
             return
         metrics.MASKED.inc()
         self._bus.event(EVENT_SEGMENT_MASKED, id=envelope.id, tenant=envelope.tenant, **examined.findings)
-        masked = structs.replace(envelope, body=Raw(examined.masked), body_ref=body_ref, findings=findings)
+        masked = structs.replace(envelope, body=Raw(examined.masked), body_ref=body_ref)
         if not examined.originals:  # All redacted: nothing comes back.
             self._bus.forward(REQUEST_ROUTE, masked)
             return
@@ -120,18 +134,26 @@ class Inspect:
         earlier = self.sessions.get(envelope.id)
         if earlier is not None and earlier.attempt > envelope.attempt:
             return  # This one was looked at for so long that the edge has published the request again.
-        session = self._open(envelope, answer, examined.originals, findings, deposited)
+        session = self._open(envelope, answer, examined.originals, envelope.findings, deposited)
         try:
             self._bus.forward(REQUEST_ROUTE, structs.replace(masked, reply_to=self._bus.address))
         except BaseException:
             session.close()
             raise
 
-    def _refuse(self, envelope: Envelope, answer: Answer, refused: Refused, findings: dict[str, int]) -> None:
+    def _alert(self, envelope: Envelope, examined: Examined | Refused) -> None:
+        assert examined.explained is not None
+        alerting = {one.kind for one in examined.explained.findings if one.action == "alert"}
+        if alerting:
+            counts = {kind: examined.findings[kind] for kind in sorted(alerting)}
+            self._bus.event(EVENT_GUARD_ALERTED, id=envelope.id, tenant=envelope.tenant, **counts)
+
+    def _refuse(self, envelope: Envelope, answer: Answer, refused: Refused) -> None:
         metrics.REFUSED.labels(refused.code).inc()
         if refused.code == "guard_unavailable":
             self._bus.event(EVENT_GUARD_FAILED, id=envelope.id, tenant=envelope.tenant, reason=refused.message)
-        answer.send(structs.replace(refused.error().failure(self._bus.service), findings=findings))
+        failure = refused.error().failure(self._bus.service)
+        answer.send(structs.replace(failure, findings=envelope.findings, explained=envelope.explained))
 
     def _open(
         self,

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-from llmproxy.common import segments
+from llmproxy.common import explanations, segments
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Rewrite, Segment
@@ -60,6 +61,7 @@ class Inspection:
         # In segments, findings and lines of text; None: no bound.
         self.work, self.work_max = len(texts) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
+        self.failed: list[Explanation] = []  # Of guards that could not look.
         self.vault = Vault(key, lambda: self.quoted)
         self.masked: bytes | None = None
         self.is_looked_at = False  # Some guard wanted more than the quick look.
@@ -104,6 +106,30 @@ class Inspection:
                 counts[finding.kind] = counts.get(finding.kind, 0) + 1
         return counts
 
+    def explained(self) -> Explained | None:
+        """Where what was found stands, and what is done with it."""
+        if not self.seen and not self.failed:
+            return None
+        found = (
+            explain(finding, self.segments[index].path) for index, findings in self.seen.items() for finding in findings
+        )
+        return explanations.explained((*self.failed, *found))
+
+
+def explain(finding: Finding, path: str) -> Explanation:
+    """A finding as the audit record has it: names, places and numbers."""
+    return Explanation(
+        guard=finding.guard,
+        kind=finding.kind,
+        action=finding.action,
+        rule=finding.rule,
+        path=segments.shown(path),
+        start=finding.start,
+        end=finding.end,
+        via=finding.via,
+        per_mille=explanations.per_mille(finding.score),
+    )
+
 
 class Look:
     """The step of one guard."""
@@ -143,6 +169,9 @@ class Look:
 
     def _refuse(self, refusal: Refuse, segment: Segment, inspection: Inspection, index: int) -> Block:
         if refusal.code == UNAVAILABLE.code:
+            inspection.failed.append(
+                Explanation(guard=self.name, kind=UNAVAILABLE.code, action="block", path=segments.shown(segment.path))
+            )
             return Block(refusal.code, f"the {self.name} guard could not check the request; retry", retry_after_ms=1000)
         inspection.seen.setdefault(index, []).extend(refusal.findings)
         kinds = ", ".join(sorted({finding.kind for finding in refusal.findings})) or self.name

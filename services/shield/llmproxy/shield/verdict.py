@@ -1,18 +1,23 @@
 """What a guard says about one segment: values to match, with spans and kinds, never the text."""
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from llmproxy.common.policy import Action
+from llmproxy.common.actions import Action
+from llmproxy.common.views import View
 
 
 class Finding(Struct, frozen=True):
-    """`segment.text[start:end]` is a `kind`. A guard says what it saw; the chain says what is done with it."""
+    """`segment.text[start:end]` is a `kind`. A guard says what it saw; the chain says who it was and what is done with it."""
 
     kind: str
     start: int
     end: int
     action: Action = "mask"
     score: float = 1.0  # How likely, from a guard that weighs; the rest are sure.
+    guard: str = ""  # By name.
+    via: tuple[str, ...] = ()  # The decodings after which it was there, in order.
+    is_exact: bool = True  # The span is the thing and nothing else. Only such a span is ever taken out.
+    rule: str = ""  # Of a guard with many rules for one kind.
 
 
 class Allow(Struct, frozen=True):
@@ -40,6 +45,39 @@ class Block(Struct, frozen=True):
 
 Verdict = Allow | Flag | Mask | Block
 ALLOW = Allow()
+
+
+def seen_in(view: View, text: str, finding: Finding) -> Finding:
+    """What was found in a view of `text`, placed in the text: as it is where both are the same, else on the whole of what was
+    decoded, which is as near as it can be said."""
+    decoded_end = len(view.text) - len(
+        text
+    )  # Of what both end with, the text's places are so much nearer to the start.
+    before = _alike(text, view.text)
+    after = _alike(text[before:][::-1], view.text[before:][::-1])
+    if finding.end <= before:
+        return structs.replace(finding, via=view.via)
+    if finding.start >= len(view.text) - after:
+        return structs.replace(finding, start=finding.start - decoded_end, end=finding.end - decoded_end, via=view.via)
+    return structs.replace(
+        finding,
+        start=min(finding.start, before),
+        end=max(len(text) - after, finding.end - decoded_end),
+        via=view.via,
+        is_exact=False,
+    )
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many of the same characters both begin."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one.startswith(other[:middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def found(findings: list[Finding]) -> Verdict:
