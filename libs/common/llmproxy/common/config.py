@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from functools import cache
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
@@ -306,7 +306,7 @@ def _place_and_fix(problem: str, tree: Any) -> str:
     elif path.endswith(".auth.kind"):
         what += f"; one of {', '.join(authentication.TAGS)}"
     elif what.startswith(BAD_CHOICE):
-        what += f"; one of {', '.join(get_args(_type_at(whole)))}"
+        what += f"; one of {', '.join(_choices(whole))}"
     return f"{path}: {what}" if path else what
 
 
@@ -330,27 +330,23 @@ ENTRIES: dict[str, Any] = {
 STEP = re.compile(r"\[[^\]]*\]|[^.\[]+")  # Of a path: a field, or any item of a list or a mapping.
 
 
-def _type_at(path: str) -> Any:
-    """The type of what a path of msgspec's leads to, `policy.overrides[0].injection.mode`; None when nothing does."""
-    kind: Any = Config
+def _choices(path: str) -> tuple[str, ...]:
+    """What may stand at a path of msgspec's such as `policy.overrides[0].injection.mode`."""
+    kinds: list[Any] = [Config]
     for step in STEP.findall(path):
-        if isinstance(kind, type) and issubclass(kind, Struct):
-            kind = get_type_hints(kind, include_extras=True).get(step)
-        else:
-            items = get_args(kind)  # Of a list, a tuple of any length, a mapping.
-            kind = items[get_origin(kind) is dict] if items else None
-        kind = _plain(kind)
-    return kind
+        kinds = [below for kind in kinds for below in _below(kind, step)]
+    return tuple(value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind))
 
 
-def _plain(kind: Any) -> Any:
-    """Without what msgspec adds to a type: limits, and that it may be left out."""
-    if get_origin(kind) is Annotated:
-        return _plain(get_args(kind)[0])
-    if get_origin(kind) in (Union, UnionType):
-        given = [one for one in get_args(kind) if one not in (NoneType, msgspec.UnsetType)]
-        return _plain(given[0]) if len(given) == 1 else kind
-    return kind
+def _below(kind: Any, step: str) -> list[Any]:
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return _alternatives(get_type_hints(kind).get(step))
+    items = get_args(kind)  # Of a list, a tuple of any length, a mapping.
+    return _alternatives(items[get_origin(kind) is dict]) if items else []
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    return list(get_args(kind)) if get_origin(kind) in (Union, UnionType) else [kind]
 
 
 @cache
