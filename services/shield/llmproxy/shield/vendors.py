@@ -17,11 +17,31 @@ class Vendor(Struct, frozen=True):
     before: int = 0  # Characters of the pattern that may stand before the literal.
     chars_max: int = 512
     entropy_min: float = 2.5
+    in_prose: bool = False  # The literal may stand in a word that looks like no key: apart from the key, or short.
 
 
-def _vendor(name: str, literals: str, pattern: str, link: str, *, before: int = 0, entropy_min: float = 2.5) -> Vendor:
+def _vendor(
+    name: str,
+    literals: str,
+    pattern: str,
+    link: str,
+    *,
+    before: int = 0,
+    chars_max: int = 512,
+    entropy_min: float = 2.5,
+    in_prose: bool = False,
+) -> Vendor:
     compiled = re.compile(pattern if before else NOT_AFTER + pattern, re.ASCII)
-    return Vendor(name, tuple(literals.encode().split()), compiled, link, before=before, entropy_min=entropy_min)
+    return Vendor(
+        name,
+        tuple(literals.encode().split()),
+        compiled,
+        link,
+        before=before,
+        chars_max=chars_max,
+        entropy_min=entropy_min,
+        in_prose=in_prose,
+    )
 
 
 END = NOT_BEFORE
@@ -31,7 +51,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("langfuse", "sk-lf- pk-lf-", r"[sp]k-lf-[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", "https://langfuse.com/docs/api"),
     _vendor("langsmith", "lsv2_", r"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}", "https://docs.smith.langchain.com/administration/how_to_guides/organization_management/create_account_api_key"),
     _vendor("aws_key_id", "AKIA ASIA ABIA ACCA", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9_])", "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids"),
-    _vendor("aws", "ecret_access_key ecretAccessKey SecretAccessKey aws_secret AWS_SECRET ECRET_ACCESS_KEY ws_secret", r"(?i:secret_?access_?key|aws_?secret[a-z_]{0,16})[^\n]{0,12}?[\"'=:\s]([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])", "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html", before=24, entropy_min=4.0),
+    _vendor("aws", "ecret_access_key ecretAccessKey SecretAccessKey aws_secret AWS_SECRET ECRET_ACCESS_KEY ws_secret wsSecret", r"(?i:secret_?access_?key|aws_?secret[a-z_]{0,16})[^\n]{0,12}?[\"'=:\s]([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])", "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html", before=24, entropy_min=4.0, in_prose=True),
     _vendor("aws_bedrock", "ABSK", r"ABSK[A-Za-z0-9+/]{100,260}={0,2}", "https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys.html"),
     _vendor("github", "ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]{36,255}" + END, "https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/"),
     _vendor("github", "github_pat_", r"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}" + END, "https://docs.github.com/en/authentication/keeping-your-account-and-data-secure/about-authentication-to-github#githubs-token-formats"),
@@ -100,7 +120,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("grafana", "glc_ glsa_", r"(?:glc_[A-Za-z0-9+/=]{32,400}|glsa_[A-Za-z0-9]{32}_[a-fA-F0-9]{8})", "https://grafana.com/docs/grafana/latest/administration/service-accounts/"),
     _vendor("newrelic", "NRAK- NRJS- NRII-", r"NR(?:AK-[A-Z0-9]{27}|JS-[a-f0-9]{19}|II-[A-Za-z0-9_-]{32})" + END, "https://docs.newrelic.com/docs/apis/intro-apis/new-relic-api-keys/"),
     _vendor("posthog", "phx_ phs_", r"ph[xs]_[A-Za-z0-9_-]{43,47}" + END, "https://posthog.com/docs/api"),
-    _vendor("dynatrace", "dt0c01. dt0s16.", r"dt0[cs]\d\d\.[A-Z2-7]{24}\.[A-Z2-7]{64}", "https://docs.dynatrace.com/docs/dynatrace-api/basics/dynatrace-api-authentication"),
+    _vendor("dynatrace", "dt0c01. dt0s16.", r"dt0(?:c01|s16)\.[A-Z2-7]{24}\.[A-Z2-7]{64}", "https://docs.dynatrace.com/docs/dynatrace-api/basics/dynatrace-api-authentication"),
     _vendor("launchdarkly", "api- sdk-", r"(?:api|sdk)-[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}" + END, "https://launchdarkly.com/docs/home/account/api"),
     _vendor("prefect", "pnu_ pnb_", r"pn[ub]_[A-Za-z0-9]{36}" + END, "https://docs.prefect.io/v3/manage/cloud/manage-users/api-keys"),
     _vendor("postman", "PMAK-", r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}", "https://learning.postman.com/docs/developer/postman-api/authentication/"),
@@ -126,7 +146,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("clickup", "pk_", r"pk_\d{6,9}_[A-Z0-9]{32}" + END, "https://developer.clickup.com/docs/authentication"),
     _vendor("maxmind", "_mmk", r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk" + END, "https://support.maxmind.com/hc/en-us/articles/4407111582235-Generate-a-License-Key", before=36),
     _vendor("mapbox", "sk.eyJ", r"sk\.eyJ[A-Za-z0-9_-]{40,200}\.[A-Za-z0-9_-]{20,24}", "https://docs.mapbox.com/help/dive-deeper/access-tokens/"),
-    _vendor("facebook", "EAAC EAAB EAAG EAAJ", r"EAA[A-Z][A-Za-z0-9]{80,300}" + END, "https://developers.facebook.com/docs/facebook-login/guides/access-tokens/"),
+    _vendor("facebook", "EAAC EAAB EAAG EAAJ", r"EAA[CBGJ][A-Za-z0-9]{80,300}" + END, "https://developers.facebook.com/docs/facebook-login/guides/access-tokens/"),
     _vendor("alibaba", "LTAI", r"LTAI[A-Za-z0-9]{12,20}(?![A-Za-z0-9_])", "https://www.alibabacloud.com/help/en/ram/user-guide/create-an-accesskey-pair"),
     _vendor("tencent", "AKID", r"AKID[A-Za-z0-9]{32}(?![A-Za-z0-9_])", "https://www.tencentcloud.com/document/product/598/32675"),
     _vendor("telegram", ":AA", r"(?<!\d)\d{8,10}:AA[A-Za-z0-9_-]{33}" + END, "https://core.telegram.org/bots/api#authorizing-your-bot", before=10),
@@ -136,5 +156,44 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("azure_entra", "8Q~ 7Q~", r"[A-Za-z0-9_.~-]{3}[78]Q~[A-Za-z0-9_.~-]{31,34}", "https://learn.microsoft.com/en-us/purview/sit-defn-azure-ad-client-secret", before=3),
     _vendor("azure_devops", "AZDO", r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}" + END, "https://learn.microsoft.com/en-us/azure/devops/organizations/accounts/use-personal-access-tokens-to-authenticate", before=76),
     _vendor("jwt", "eyJ", r"(?<!-)eyJ[A-Za-z0-9_-]{10,4096}\.eyJ[A-Za-z0-9_-]{10,8192}\.[A-Za-z0-9_-]{8,1024}", "https://www.rfc-editor.org/rfc/rfc7519"),
+    _vendor("gitlab", "GR1348941", r"GR1348941[A-Za-z0-9_-]{20}" + END, "https://docs.gitlab.com/security/tokens/#token-prefixes"),
+    _vendor("slack", "xoxd-", r"xoxd-[A-Za-z0-9%+/=_-]{40,400}", "https://api.slack.com/concepts/token-types"),
+    _vendor("discord", "mfa.", r"mfa\.[A-Za-z0-9_-]{80,90}" + END, "https://discord.com/developers/docs/reference#authentication"),
+    _vendor("salesforce", "00D", r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{80,160}", "https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_access_tokens.htm"),
+    _vendor("twitter", "AAAAAAAAAAAAAAAAAAAA", r"A{20,22}[A-Za-z0-9%]{60,140}" + END, "https://docs.x.com/fundamentals/authentication/oauth-2-0/bearer-tokens"),
+    _vendor("amazon_mws", "amzn.mws.", r"amzn\.mws\.[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", "https://developer-docs.amazon.com/sp-api/docs/sp-api-registration-overview"),
+    _vendor("amazon_login", "amzn1.oa2-cs.", r"amzn1\.oa2-cs\.(?:v1\.)?[a-f0-9]{64}", "https://developer.amazon.com/docs/login-with-amazon/register-web.html"),
+    _vendor("dropbox", "sl.", r"sl\.(?:u\.)?[A-Za-z0-9_-]{120,1400}", "https://developers.dropbox.com/oauth-guide", entropy_min=4.0),
+    _vendor("instagram", "IGQ IGAA", r"IG(?:Q[A-Z]|AA)[A-Za-z0-9_-]{100,300}", "https://developers.facebook.com/docs/instagram-platform/reference/access_token"),
+    _vendor("firebase_messaging", "AAAA", r"AAAA[A-Za-z0-9_-]{7}:APA91b[A-Za-z0-9_-]{134}", "https://firebase.google.com/docs/cloud-messaging/auth-server"),
+    _vendor("cloudflare_origin_ca", "v1.0-", r"v1\.0-[a-f0-9]{24}-[a-f0-9]{146}", "https://developers.cloudflare.com/fundamentals/api/get-started/ca-keys/"),
+    _vendor("tailscale", "tskey-", r"tskey-(?:auth|api|client|scim|webhook)-[A-Za-z0-9]{8,24}(?:-[A-Za-z0-9]{16,48})?", "https://tailscale.com/kb/1277/key-prefixes"),
+    _vendor("kubernetes_service_account", "sha256~", r"sha256~[A-Za-z0-9_-]{43}" + END, "https://docs.openshift.com/container-platform/latest/authentication/understanding-authentication.html"),
+    _vendor("docker_swarm", "SWMTKN-", r"SWMTKN-\d-[a-z0-9]{50}-[a-z0-9]{25}", "https://docs.docker.com/engine/swarm/join-nodes/"),
+    _vendor("dependency_track", "odt_", r"odt_(?:[A-Za-z0-9]{8}_)?[A-Za-z0-9]{32}" + END, "https://docs.dependencytrack.org/integrations/rest-api/"),
+    _vendor("octopus_deploy", "API-", r"API-[A-Z0-9]{25,32}" + END, "https://octopus.com/docs/octopus-rest-api/how-to-create-an-api-key", entropy_min=3.3),
+    _vendor("harness", "pat. sat.", r"[ps]at\.[A-Za-z0-9_-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20}", "https://developer.harness.io/docs/platform/automation/api/add-and-manage-api-keys/"),
+    _vendor("infracost", "ico-", r"ico-[A-Za-z0-9]{32}" + END, "https://www.infracost.io/docs/"),
+    _vendor("scalingo", "tk-us-", r"tk-us-[A-Za-z0-9_-]{48}" + END, "https://developers.scalingo.com/"),
+    _vendor("render", "rnd_", r"rnd_[A-Za-z0-9]{28,40}" + END, "https://render.com/docs/api"),
+    _vendor("netlify", "nfp_ nfc_ nfo_ nfu_ nfb_", r"nf[pcoub]_[A-Za-z0-9]{36,40}" + END, "https://docs.netlify.com/api/get-started/"),
+    _vendor("deno", "ddp_ ddw_", r"dd[pw]_[A-Za-z0-9]{36}" + END, "https://docs.deno.com/deploy/api/rest/"),
+    _vendor("together", "tgp_v1_", r"tgp_v1_[A-Za-z0-9_-]{43}" + END, "https://docs.together.ai/docs/quickstart"),
+    _vendor("cerebras", "csk-", r"csk-[a-z0-9]{40,64}" + END, "https://inference-docs.cerebras.ai/quickstart"),
+    _vendor("jina", "jina_", r"jina_[A-Za-z0-9_-]{50,70}" + END, "https://jina.ai/embeddings/"),
+    _vendor("voyage", "pa-", r"pa-[A-Za-z0-9_-]{43}" + END, "https://docs.voyageai.com/docs/api-key-and-installation", entropy_min=4.0),
+    _vendor("wandb", "wandb_v1_", r"wandb_v1_[A-Za-z0-9_]{60,100}" + END, "https://docs.wandb.ai/guides/track/public-api-guide"),
+    _vendor("e2b", "e2b_", r"e2b_[a-f0-9]{40}" + END, "https://e2b.dev/docs/api-key"),
+    _vendor("apify", "apify_api_", r"apify_api_[A-Za-z0-9]{34,40}" + END, "https://docs.apify.com/platform/integrations/api"),
+    _vendor("wakatime", "waka_", r"waka_[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", "https://wakatime.com/developers#authentication"),
+    _vendor("stackhawk", "hawk.", r"hawk\.[A-Za-z0-9_-]{20}\.[A-Za-z0-9_-]{20}" + END, "https://docs.stackhawk.com/web-app/managing-api-keys.html"),
+    _vendor("adafruit", "aio_", r"aio_[A-Za-z0-9]{28}" + END, "https://io.adafruit.com/api/docs/#authentication"),
+    _vendor("lichess", "lip_", r"lip_[A-Za-z0-9]{20}" + END, "https://lichess.org/api#section/Introduction/Authentication"),
+    _vendor("sendinblue", "xsmtpsib-", r"xsmtpsib-[a-f0-9]{64}-[A-Za-z0-9]{16}", "https://developers.brevo.com/docs/getting-started"),
+    _vendor("grafana", "eyJrIjoi", r"eyJrIjoi[A-Za-z0-9+/]{60,400}={0,2}", "https://grafana.com/docs/grafana/latest/administration/service-accounts/migrate-api-keys/"),
+    _vendor("onepassword", "A3-", r"A3-[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})(?:-[A-Z0-9]{5}){3}" + END, "https://support.1password.com/secret-key/"),
+    _vendor("azure_identifiable", "+ASt +ASb +AEh +ARm +ACR AIoT ACDb AzFu AzSe AzCa", r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{33,76}(?:\+ASt|\+ASb|\+AEh|\+ARm|\+ACR|AIoT|ACDb|AzFu|AzSe|AzCa)[A-Za-z0-9+/]{5,6}={0,2}(?![A-Za-z0-9+/=])", "https://github.com/microsoft/security-utilities", before=76, entropy_min=4.0),
+    _vendor("password_hash", "$2a$ $2b$ $2y$ $1$ $5$ $6$ $y$ $apr1$ $argon2", r"\$(?:2[aby]\$\d\d\$[./A-Za-z0-9]{53}|(?:1|apr1)\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}|5\$(?:rounds=\d{1,9}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}|6\$(?:rounds=\d{1,9}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}|y\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{1,86}\$[./A-Za-z0-9]{43}|argon2(?:id|i|d)\$v=\d{1,3}\$m=\d{1,9},t=\d{1,4},p=\d{1,3}\$[A-Za-z0-9+/]{8,64}\$[A-Za-z0-9+/]{16,172})(?![A-Za-z0-9./+])", "https://man7.org/linux/man-pages/man5/crypt.5.html", before=1, entropy_min=3.5, in_prose=True),
+    _vendor("ansible_vault", "$ANSIBLE_VAULT;", r"\$ANSIBLE_VAULT;\d\.\d;AES256(?:;[\w.-]{1,64})?(?:\s{1,16}[0-9a-f]{40,80}){1,400}", "https://docs.ansible.com/ansible/latest/vault_guide/vault_encrypting_content.html#ansible-vault-payload-format-1-1-1-2", before=1, chars_max=40_000, in_prose=True),
     _vendor("llmproxy", "llmp-", r"llmp-[A-Za-z0-9]{49}(?![A-Za-z0-9])", "https://datatracker.ietf.org/doc/html/rfc8959"),
 )  # fmt: skip

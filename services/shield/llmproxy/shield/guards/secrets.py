@@ -8,13 +8,12 @@ import re
 import zlib
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from math import log2
 
 from llmproxy.common import keyring
 from llmproxy.common.segments import Segment
-from llmproxy.shield import glance
+from llmproxy.shield import glance, passwords
+from llmproxy.shield.drawn import CAMEL_BYTES, DIGITS_MIN, STAND_IN, TURNS_MIN, entropy_bits, is_drawn
 from llmproxy.shield.vendors import VENDORS, Vendor
 from llmproxy.shield.verdict import Finding, Verdict, found
 
@@ -56,7 +55,8 @@ def _findings(text: str) -> Iterator[Finding]:
         yield from _urls(text, data)
     if b"PRIVATE" in data:
         yield from _private_keys(text, data)
-    yield from _passwords(text, lower)
+    for start, end in passwords.find(text, lower):
+        yield Finding("secret.password", start, end)
 
 
 RUNS = re.compile(rb"[A-Za-z0-9]{8,}")
@@ -76,12 +76,6 @@ def _may_be_drawn(word: bytes) -> bool:
 
 
 # -- checks
-
-
-def entropy_bits(text: str) -> float:
-    """Shannon entropy for each character."""
-    counts = Counter(text)
-    return -sum(count / len(text) * log2(count / len(text)) for count in counts.values())
 
 
 def base62_checksum(token: str) -> str:
@@ -107,43 +101,6 @@ def _is_key(vendor: Vendor, key: str) -> bool:
     return entropy_bits(key) >= vendor.entropy_min
 
 
-STAND_IN = re.compile(
-    r"^\$[{(A-Z_]|\$[{(]|<|>|\{|\}|%\(|%[A-Z_]{3,}%|\*{3}|\.{3}|x{4}|redacted|placeholder|change_?me|your[_-]|my[_-]?(?:pass|secret|token|key|api)"
-    r"|_here\b|example_|process\.env|environ|getenv|settings\.|config\.|secrets?\.|self\.|this\.|null\b|none\b|true\b|false\b"
-    r"|undefined|required|optional|string|\[[A-Z_]+_",
-    re.IGNORECASE,
-)
-
-
-def _is_stand_in(value: str) -> bool:
-    """Something that says where the secret goes, not the secret."""
-    return STAND_IN.search(value) is not None or len(set(value)) < 5
-
-
-DIGITS_MIN = 30  # Of a number without a letter that somebody calls a key.
-MIXED = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{8,}|[A-Za-z]\d[A-Za-z]\d|\d{30,}", re.ASCII)
-WORDY = re.compile(r"[A-Z]?[a-z]{2,15}\d{0,4}|[A-Z]{2,12}\d{0,4}|\d{1,8}|[a-zA-Z]?")
-PARTS = re.compile(r"[-_./:+=@#]+")
-CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-CAMEL_BYTES = re.compile(rb"[a-z0-9][A-Z]")
-
-
-def is_drawn(value: str) -> bool:
-    """Whether a machine drew it: letters and digits mixed as in no name, path, version, date or call."""
-    if entropy_bits(value) < 3.0 or "(" in value or "://" in value or _is_stand_in(value):
-        return False
-    if value.count("/") + value.count(".") > max(4, len(value) // 12):
-        return False
-    if all(WORDY.fullmatch(word) for part in PARTS.split(value) for word in CAMEL.split(part)):
-        return False
-    return MIXED.search(value) is not None or _turns(value) >= TURNS_MIN
-
-
-def _turns(value: str) -> int:
-    """How often the case changes from small to capital: never six times in sixteen letters of a name."""
-    return len(CAMEL.findall(value))
-
-
 # -- vendor keys
 
 
@@ -161,7 +118,7 @@ def _vendor_keys(text: str, data: bytes, words: list[tuple[int, int]]) -> Iterat
     said = b" ".join([data[first:end] for first, end in words])
     for vendor in INSIDE:
         for literal in vendor.literals:
-            if literal in said or (vendor.name == "aws" and literal in data):
+            if literal in said or (vendor.in_prose and literal in data):
                 yield from _around(vendor, literal, text, data)
 
 
@@ -195,7 +152,6 @@ BY_HEAD = _by_head()
 
 # -- what somebody assigns, or says that it is one
 
-TURNS_MIN = 6
 VENDOR_NAMED_CHARS_MIN = 24
 NAMES = (
     b"key",
@@ -304,62 +260,6 @@ def _trim(text: str, start: int, stop: int) -> tuple[int, int]:
     while stop > start and text[stop - 1] in ".:?!":
         stop -= 1
     return start, stop
-
-
-# -- passwords
-
-PASSWORD_NAMES = (b"pass", b"pwd", b"kennwort", b"contrase", b"senha", b"wachtwoord", b"identified by")
-PASSWORD = re.compile(
-    r"(?:pass(?:word|wort|wd|phrase|code|w|e)?|pwd|kennwort|contrase.a|senha|wachtwoord|identified by)(?![a-z]{2})"
-    r"[\w-]{0,16}?[\"'\])]{0,3}"
-    r"(?P<sign>\s{0,3}(?:=>|:=|==?|:)\s{0,3}|(?:\s(?:for|of|to|on)\s[\w@.\s-]{1,40}?)?\s(?:is|was|ist|es|est|é)\s?:?\s?|(?<=by)\s|(?<=--password)\s)"
-    r"(?:(?P<quote>[\"'`])(?P<quoted>[^\"'`\n]{4,128})(?P=quote)|[\"'`]?(?P<bare>[^\s\"'`,;<>]{6,128}))",
-    re.IGNORECASE,
-)
-
-
-def _passwords(text: str, lower: bytes) -> Iterator[Finding]:
-    done = 0
-    for name in PASSWORD_NAMES:
-        if name in lower:
-            for at in glance.places(lower, name):
-                match = PASSWORD.match(text, at)
-                if match is None:
-                    continue
-                group = "quoted" if match["quoted"] else "bare"
-                value, start = match[group], match.start(group)
-                if group == "bare":
-                    value = value.rstrip(".:?)}]") if match["sign"].strip(" :=>") else value.rstrip(")}]")
-                if start >= done and _is_password(
-                    value, is_quoted=match["quoted"] is not None, sign=match["sign"].strip()
-                ):
-                    yield Finding("secret.password", start, start + len(value))
-                    done = start + len(value)
-
-
-def _is_password(value: str, *, is_quoted: bool, sign: str) -> bool:
-    """People choose passwords. In prose (`is`) a value must show it; a quoted assignment says so itself."""
-    if len(value) < (4 if is_quoted else 6) or _is_stand_in(value) or " " in value:
-        return False
-    small, capital = any(c.islower() for c in value), any(c.isupper() for c in value)
-    digit, other = any(c.isdigit() for c in value), any(not c.isalnum() and c not in "_-./:()[]" for c in value)
-    classes = small + capital + digit + other
-    if "(" in value or re.fullmatch(r"[A-Za-z_]+(?:\.[A-Za-z_]+)+|[\d.,]+%?|/.*/\S*", value):
-        return False
-    if classes >= 2 and (digit or (other and classes >= 2 and not is_prose(value))):
-        return True
-    return (
-        is_quoted and sign != "" and small and capital and _turns(value) >= 1 and len(value) >= 8 and not is_name(value)
-    )
-
-
-def is_prose(value: str) -> bool:
-    return value.rstrip("!?.,…*#&%").isalpha()
-
-
-def is_name(value: str) -> bool:
-    """`userPassword`, `MyPasswordField`: words put together."""
-    return all(re.fullmatch(r"[A-Z]?[a-z]{2,}", word) for word in CAMEL.split(value)) and _turns(value) <= 3
 
 
 # -- connection strings
