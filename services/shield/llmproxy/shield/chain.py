@@ -40,20 +40,13 @@ class Chain:
 
     def __init__(self, guards: Sequence[Guard], policy: Policy) -> None:
         self.policy = policy
-        self.guards = tuple(guard for guard in guards if guard.name != INJECTION or policy.injection.mode != "disabled")
+        self.guards = tuple(guard for guard in guards if applies(guard, policy))
         self.name = "+".join(guard.name for guard in guards)
 
     def may_hold(self, text: str) -> bool:
         """As of any guard, for the text or for its plain view."""
-        return self.may_hold_any(normalise.appearances(text))
-
-    def may_hold_any(self, appearances: Sequence[str]) -> bool:
-        """Of one text, as `normalise.appearances` gives them."""
-        try:
-            return any(guard.may_hold(text) for guard in self.guards for text in appearances)
-        except Exception as error:  # noqa: BLE001 - `inspect` will fail closed; the error's words may quote the text
-            log.error("guard chain %s: %s", self.name, type(error).__name__)
-            return True
+        appearances = normalise.appearances(text)
+        return any(may_hold(guard, appearances) for guard in self.guards)
 
     def inspect(self, segment: Segment, budget: Budget | None = None) -> Verdict:
         try:
@@ -86,6 +79,20 @@ class Chain:
         if budget is not None:
             budget.check()
         return likely(findings, self.policy, segment.role)
+
+
+def may_hold(guard: Guard, appearances: Sequence[str]) -> bool:
+    """A guard's quick look at one text, as `normalise.appearances` gives it."""
+    try:
+        return any(guard.may_hold(text) for text in appearances)
+    except Exception as error:  # noqa: BLE001 - `inspect` will fail closed; the error's words may quote the text
+        log.error("guard %s: %s", guard.name, type(error).__name__)
+        return True
+
+
+def applies(guard: Guard, policy: Policy) -> bool:
+    """Whether the policy wants this guard at all."""
+    return guard.name != INJECTION or policy.injection.mode != "disabled"
 
 
 def _of(guard: Guard, finding: Finding, text: str) -> Finding:

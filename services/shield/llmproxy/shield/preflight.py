@@ -12,7 +12,7 @@ from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
-from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart
+from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, may_hold
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
 from llmproxy.shield.guards.base import Guard
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
@@ -54,12 +54,12 @@ class Inspection:
                 f"{field} holds token ids, which the guards cannot read; send text (policy.unreadable lets them pass)",
                 param=field,
             )
-        texts = segments.texts(self.tree, body, max_depth)
+        self.texts = segments.texts(self.tree, body, max_depth)
         if model:
-            texts.append(model)
-        self.said = "\n".join(texts)
+            self.texts.append(model)
+        self.said = "\n".join(self.texts)
         # In segments, findings and lines of text; None: no bound.
-        self.work, self.work_max = len(texts) + len(self.said) // CHARS_PER_WORK, work_max
+        self.work, self.work_max = len(self.texts) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
         self.failed: list[Explanation] = []  # Of guards that could not look.
         self.vault = Vault(key, lambda: self.quoted)
@@ -77,11 +77,19 @@ class Inspection:
 
     @cached_property
     def appearances(self) -> tuple[str, ...]:
-        """What is said, in every way a guard will see it; a document in a string also without its escapes."""
-        appearances = normalise.appearances(self.said)
-        if "\\" in self.said and (b'"arguments"' in self.body or b"\\u" in self.body):
+        """What is said, in every way a guard will see it."""
+        return self._appearances(self.said)
+
+    def _appearances(self, text: str) -> tuple[str, ...]:
+        """A document in a string also without its escapes."""
+        appearances = normalise.appearances(text)
+        if "\\" in text and (b'"arguments"' in self.body or b"\\u" in self.body):
             appearances += (ESCAPED_SIGN.sub(_sign, appearances[-1]),)
         return appearances
+
+    def cleared(self, guard: Guard) -> set[str]:
+        """The texts in which the guard sees nothing, each by itself: for those no place has to be known."""
+        return {text for text in self.texts if not may_hold(guard, self._appearances(text))}
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -116,6 +124,13 @@ class Inspection:
         return explanations.explained((*self.failed, *found))
 
 
+def outermost(segment: Segment) -> Segment:
+    """The text of the body itself in which this one is embedded."""
+    while segment.host is not None:
+        segment = segment.host
+    return segment
+
+
 def explain(finding: Finding, path: str) -> Explanation:
     """A finding as the audit record has it: names, places and numbers."""
     return Explanation(
@@ -140,17 +155,26 @@ class Look:
         self.guard, self.priority = guard, priority
         self.name = guard.name
         self.timeout_ms = Policy().guard_timeout_ms  # What applies to a request is its policy's.
-        self._chain = Chain((guard,), Policy())  # Of the policy that the last request had; it seldom changes.
 
     def run(self, inspection: Inspection) -> Result:
-        chain = self._chain
-        if chain.policy is not inspection.policy:
-            chain = self._chain = Chain((self.guard,), inspection.policy)
-        if not chain.may_hold_any(inspection.appearances):
+        guard = self.guard
+        if not applies(guard, inspection.policy):
+            return PASS
+        if not may_hold(guard, inspection.appearances):
+            return PASS
+        if inspection.is_too_much:
+            inspection.is_looked_at = True
+            return PASS
+        cleared = inspection.cleared(guard)
+        if cleared.issuperset(inspection.texts):
             return PASS
         inspection.is_looked_at = True
-        for index, segment in enumerate(() if inspection.is_too_much else inspection.segments):
-            if not chain.may_hold(segment.text):
+        return self._look(inspection, cleared)
+
+    def _look(self, inspection: Inspection, cleared: set[str]) -> Result:
+        chain = Chain((self.guard,), inspection.policy)
+        for index, segment in enumerate(inspection.segments):
+            if segment.text in cleared or (segment.host is not None and outermost(segment).text in cleared):
                 continue
             verdict = chain.inspect(segment, inspection.budget)
             match (
