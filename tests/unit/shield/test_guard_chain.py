@@ -3,7 +3,9 @@
 import itertools
 import logging
 import unicodedata
+from base64 import b64encode
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,10 +13,11 @@ from hypothesis import strategies as st
 
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
+from llmproxy.common.views import View, views
 from llmproxy.shield import normalise
 from llmproxy.shield.chain import Budget, Chain, apart
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict, found
+from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict, found, seen_in
 
 
 class Word:
@@ -124,6 +127,11 @@ def test_what_is_only_flagged_does_not_keep_what_it_overlaps_from_being_masked()
     assert apart([flagged, masked]) == [masked]
 
 
+def test_what_another_guard_flags_is_recorded_beside_what_is_masked_inside_it() -> None:
+    attack, mail = Finding("injection", 0, 20, "alert", guard="injection"), Finding("email", 3, 5, guard="pii")
+    assert apart([mail, attack]) == [attack, mail]
+
+
 FINDINGS = st.builds(
     lambda start, length: Finding("email", start, start + length), st.integers(0, 40), st.integers(1, 9)
 )
@@ -207,6 +215,93 @@ def test_no_character_that_stands_for_ascii_or_for_nothing_is_taken_for_ordinary
 @pytest.mark.parametrize("text", ["café naïve", "Привет, мир", "你好，世界"[:2], "שלום", "emoji 🙂", "Größe"])
 def test_ordinary_text_in_any_language_is_plain(text: str) -> None:
     assert normalise.is_plain(text)
+
+
+# -- whose finding it is, and how exact
+
+
+class Reader:
+    """Looks into base64 by itself, as a guard may, and says so."""
+
+    name = "reader"
+
+    def __init__(self, word: str = "hunter2 and more") -> None:
+        self.word = word
+
+    def may_hold(self, text: str) -> bool:
+        return True
+
+    def inspect(self, segment: Segment) -> Verdict:
+        seen = [
+            seen_in(view, segment.text, Finding("email", at, at + len(self.word)))
+            for view in views(segment.text)
+            if (at := view.text.find(self.word)) >= 0
+        ]
+        return found(seen)
+
+
+HIDDEN = b64encode(b"the word is hunter2 and more").decode()
+
+
+def reader(text: str, policy: Policy) -> Verdict:
+    return Chain((Reader(),), policy).inspect(Segment(role="user", path="p", text=text))
+
+
+def test_what_a_guard_sees_after_decoding_is_placed_on_the_whole_of_what_was_encoded() -> None:
+    text = f"Please read this: {HIDDEN} (thank you)"
+    verdict = reader(text, Policy(kinds={"email": "flag"}))
+    assert isinstance(verdict, Flag)
+    (finding,) = verdict.findings
+    assert text[finding.start : finding.end].strip() == HIDDEN
+    assert (finding.guard, finding.via, finding.is_exact) == ("reader", ("runs",), False)
+
+
+@pytest.mark.parametrize("does", ["mask", "redact", "hash"])
+def test_what_cannot_be_taken_out_exactly_blocks_where_it_was_to_be_taken_out(does: Any) -> None:
+    verdict = reader(f"Please read this: {HIDDEN}", Policy(kinds={"email": does}))
+    assert isinstance(verdict, Block)
+    assert verdict.findings[0].action == "block"
+
+
+def test_what_stands_there_plainly_is_exact_although_something_else_is_encoded() -> None:
+    text = f"hunter2 and more; {b64encode(b'nothing to see here, really').decode()}"
+    verdict = reader(text, Policy())
+    assert isinstance(verdict, Mask)
+    assert [text[one.start : one.end] for one in verdict.findings] == ["hunter2 and more"]
+
+
+@given(st.text(max_size=40), st.text(max_size=40), st.data())
+def test_a_finding_of_a_view_is_exact_only_where_the_text_says_the_same(
+    text: str, seen: str, data: st.DataObject
+) -> None:
+    if not seen:
+        return
+    start = data.draw(st.integers(0, len(seen) - 1))
+    end = data.draw(st.integers(start + 1, len(seen)))
+    placed = seen_in(View(seen, ("odd",)), text, Finding("email", start, end))
+    assert placed.via == ("odd",)
+    assert 0 <= placed.start <= placed.end <= len(text)
+    if placed.is_exact:
+        assert text[placed.start : placed.end] == seen[start:end]
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 3), (5, 5), (7, 3), (0, 4_000)])
+def test_a_span_that_the_text_does_not_have_is_the_whole_text_and_not_exact(start: int, end: int) -> None:
+    class Confused(Word):
+        def inspect(self, segment: Segment) -> Verdict:
+            return Mask((Finding("email", start, end),))
+
+    verdict = inspect("one two", Confused("one"), policy=Policy(kinds={"email": "alert"}))
+    assert verdict == Flag((Finding("email", 0, 7, "alert", guard="one", is_exact=False),))
+
+
+def test_what_is_found_in_the_plain_view_says_so_before_the_guards_own_decodings() -> None:
+    verdict = inspect("o\u200bne", Word("one"))
+    assert isinstance(verdict, Mask)
+    assert verdict.findings == (Finding("email", 0, 4, guard="one", via=("plain",)),)
+    verdict = reader(f"\uff41 {HIDDEN}", Policy(kinds={"email": "flag"}))
+    assert isinstance(verdict, Flag)
+    assert {one.via for one in verdict.findings} <= {("runs",), ("plain", "runs"), ("fold", "runs")}
 
 
 def test_allow_is_not_a_mask_of_nothing() -> None:

@@ -7,11 +7,18 @@ from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw, structs
 
 from llmproxy.common.bus import Answer, Bus
-from llmproxy.common.channels import EVENT_GUARD_FAILED, EVENT_SEGMENT_MASKED, REQUEST_INSPECT, REQUEST_ROUTE
+from llmproxy.common.channels import (
+    EVENT_GUARD_ALERTED,
+    EVENT_GUARD_FAILED,
+    EVENT_SEGMENT_MASKED,
+    REQUEST_INSPECT,
+    REQUEST_ROUTE,
+)
 from llmproxy.common.config import Config, Snapshot
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import Envelope
@@ -91,7 +98,7 @@ def gateway(
         around = Gateway(edge, router, shield, inspect, config)
         await shield.serve(REQUEST_INSPECT, inspect, max_in_flight=max_in_flight)
         await router.serve(REQUEST_ROUTE, lambda one, answer: around.routed.put_nowait((one, answer)), max_in_flight=64)
-        for channel in (EVENT_SEGMENT_MASKED, EVENT_GUARD_FAILED):
+        for channel in (EVENT_SEGMENT_MASKED, EVENT_GUARD_FAILED, EVENT_GUARD_ALERTED):
             await edge.subscribe(channel, around.events.put_nowait)
         async with asyncio.timeout(20):
             await scenario(around)
@@ -272,6 +279,43 @@ def test_a_flagged_value_passes_and_is_counted() -> None:
         assert routed == structs.replace(sent, findings={"email": 1}, explained=Explained((why,)))
 
     gateway(scenario, Policy(kinds={"email": "flag"}))
+
+
+def test_an_alert_is_an_event_at_once_and_tells_kinds_alone() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(f"mail {MAIL}, not 219-09-9998"))
+        routed, _ = await around.route()
+        assert MAIL.encode() in bytes(routed.body)
+        async with asyncio.timeout(WAIT_S):
+            told = await around.events.get()
+        assert (told.id, told.tenant, told.facts) == (routed.id, routed.tenant, {"email": 1})
+
+    gateway(scenario, Policy(kinds={"email": "alert", "us_ssn": "flag"}))
+
+
+def test_each_request_has_the_policy_of_who_asks() -> None:
+    async def scenario(around: Gateway) -> None:
+        seen = {}
+        for tenant, model in (("acme", "demo"), ("acme", "other"), ("else", "demo")):
+            around.send(chat(MAIL), tenant=tenant, model=model, id=f"{tenant}-{model}")
+            routed, _ = await around.route()
+            seen[routed.id] = MAIL.encode() in bytes(routed.body)
+        assert seen == {"acme-demo": True, "acme-other": False, "else-demo": False}
+
+    override = {"when": {"tenants": ["acme"], "models": ["demo"]}, "kinds": {"email": "flag"}}
+    gateway(scenario, msgspec.convert({"overrides": [override]}, Policy))
+
+
+def test_a_refusal_says_why_in_the_frame_and_the_error_says_no_more_than_before() -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(f"mail {MAIL}"))
+        failure = await around.frame()
+        assert isinstance(failure, Failure)
+        assert failure.message == "messages[0].content holds what the policy blocks: email; remove it"
+        why = Explanation(guard="pii", kind="email", action="block", path="messages[0].content", start=5, end=20)
+        assert failure.explained == Explained((why,))
+
+    gateway(scenario, Policy(kinds={"email": "block"}))
 
 
 def test_a_policy_change_applies_to_the_next_request_and_not_to_the_one_in_flight() -> None:

@@ -566,12 +566,12 @@ def join(path: Sequence[str | int]) -> str:
 
 
 _NAME = re.compile(r"[^.\[\]]+")
-_SHOWN = KNOWN_KEYS | STRUCTURE | BLOB_KEYS | RETURNED | RETURNED_PARTS | frozenset(ROOT_ROLES)
+NAMES = KNOWN_KEYS | STRUCTURE | BLOB_KEYS | RETURNED | RETURNED_PARTS | frozenset(ROOT_ROLES)
 
 
 def shown(path: str) -> str:
     """A path as it may be recorded: names that are not the APIs' own are the caller's words, and are written `*`."""
-    return _NAME.sub(lambda name: name[0] if name[0] in _SHOWN or name[0].isdecimal() else "*", path)
+    return _NAME.sub(lambda name: name[0] if name[0] in NAMES or name[0].isdecimal() else "*", path)
 
 
 def _unescape(written: str) -> str:

@@ -150,20 +150,31 @@ def action(finding: Finding, policy: Policy) -> Action:
 
 
 def apart(findings: Sequence[Finding]) -> list[Finding]:
-    """Findings that do not overlap, in order of place: the longest wins, then the guard that comes first.
+    """Findings that do not contradict each other, in order of place: the longest wins, then the guard that comes first.
 
-    What is only flagged never keeps what is to be masked from being masked.
+    What is taken out overlaps nothing else that is. What is only recorded is kept beside it if another guard saw it, for that
+    is another fact: an injection around an address is still one when the address is masked.
     """
     ranked = sorted(
         enumerate(findings),
         key=lambda ranked: (ranked[1].action in PASSING, ranked[1].start - ranked[1].end, ranked[0]),
     )
-    kept: list[Finding] = []
+    removed: list[Finding] = []
+    recorded: dict[str, list[Finding]] = {}
     for _, finding in ranked:
-        at = bisect_left(kept, finding.start, key=_start)
-        if (at == 0 or kept[at - 1].end <= finding.start) and (at == len(kept) or finding.end <= kept[at].start):
-            kept.insert(at, finding)
-    return kept
+        own = recorded.setdefault(finding.guard, [])
+        if finding.action in PASSING or _insert(removed, finding):
+            _insert(own, finding)
+    return sorted((one for own in recorded.values() for one in own), key=_start)
+
+
+def _insert(kept: list[Finding], finding: Finding) -> bool:
+    """Whether there was room between those that are kept, in order of place."""
+    at = bisect_left(kept, finding.start, key=_start)
+    is_free = (at == 0 or kept[at - 1].end <= finding.start) and (at == len(kept) or finding.end <= kept[at].start)
+    if is_free:
+        kept.insert(at, finding)
+    return is_free
 
 
 def _start(finding: Finding) -> int:
