@@ -1,12 +1,38 @@
-/* What in a text gives reason to look for something hidden in it. The bits are those of views.Hint. */
+/* What in a text gives reason to look for something hidden in it, in one pass; and words of a lexicon, spelt right. The bits are those of
+ * views.Hint. */
+#include "letters.h"
 #include "native.h"
+#include <string.h>
 
-enum { ESCAPE = 1, PERCENT = 2, ENTITY = 4, FOLD = 8, RUN = 16 };
-enum { RUN_BYTES_MIN = 16, PAIRS_MIN = 8, ENTITY_LETTERS_MAX = 8 };
+enum {
+    ESCAPE = 1, PERCENT = 2, ENTITY = 4, FOLD = 8, RUN = 16, SPACED = 32, JOINED = 64, LEET = 128, ROT13 = 256, REVERSED = 512, TYPO = 1024,
+};
+enum {
+    RUN_BYTES_MIN = 16,
+    PAIRS_MIN = 8,
+    ENTITY_LETTERS_MAX = 8,
+    SINGLES_MIN = 4,      /* Letters standing alone, one after the other, */
+    APART_MAX = 3,        /* with so many other bytes between them at most. */
+    WORD_LETTERS_MIN = 3, /* Of the lexicon. */
+    TYPO_LETTERS_MIN = 5, /* Shorter words are often one swap away from another. */
+    JOINT_BYTES_MAX = 4,  /* Between two parts of a word. */
+    BLOCK = 64,           /* Bytes; a stretch that is sure began in the block before at the latest, or soon will have. */
+    SURE = 20 * 8,        /* A stretch of text is a million times likelier when it is turned. */
+};
 
-static int is_run(uint8_t one) {
-    return is_digit(one) || is_letter(one) || one == '+' || one == '/' || one == '_' || one == '-';
-}
+/* Words by the sum of their letters' weights, which is the same in any order of the letters. */
+typedef struct {
+    const uint32_t *weights; /* Of a byte as what it is read as; i and l weigh the same, because a 1 is either. */
+    const uint8_t *read;     /* The letter that a byte is read as: a 4 as an a; 0 for what is in no word. */
+    const uint32_t *keys;    /* [mask + 1], by open addressing; 0 where there is none. At least one is 0. */
+    const uint32_t *places;  /* [mask + 1]: where the word begins in `letters`, times 32, and its length. */
+    const uint8_t *letters;
+    uint32_t mask;
+} Lexicon;
+
+static int is_code_sign(uint8_t one) { return one == '+' || one == '/' || one == '_' || one == '-'; }
+static int is_joint(uint8_t one) { return one == '.' || one == '_' || one == '*' || one == '~' || one == '`' || one == '|' || one == '-'; }
+static int is_sign(uint8_t one) { return one == '@' || one == '$' || one == '!' || one == '+'; }
 
 /* \u0069, \x69, \u{69} */
 static int is_escape(const uint8_t *text, size_t length, size_t at) {
@@ -23,33 +49,217 @@ static int is_entity(const uint8_t *text, size_t length, size_t at) {
     return letters >= 2 && letters <= ENTITY_LETTERS_MAX && at < length && text[at] == ';';
 }
 
-/* The marks in a text, as bits; `*first` is where the first of them stands, or the length. */
-EXPORT uint32_t llmproxy_marks(const uint8_t *text, size_t length, size_t *first) {
-    uint32_t found = 0;
-    size_t run = 0, upper_or_digit = 0, pairs = 0, pair_end = 0;
-    *first = length;
+typedef struct {
+    uint32_t found;
+    size_t first;
+} Marks;
+
+static void mark(Marks *marks, uint32_t which, size_t at) {
+    marks->found |= which;
+    if (at < marks->first) marks->first = at;
+}
+
+/* -- escapes, runs of code, letters apart */
+
+static void mark_bytes(const uint8_t *text, size_t length, Marks *marks) {
+    size_t run = 0, pairs = 0, pair_end = 0, singles = 0, single_at = 0, letters = 0, apart = 0;
+    int is_code = 0; /* Whether the run has a capital or a digit: a word of many letters is no code. */
     for (size_t at = 0; at < length; at++) {
-        uint8_t one = text[at];
-        uint32_t mark = 0;
-        if (is_run(one)) {
-            run++;
-            upper_or_digit += is_digit(one) || (one >= 'A' && one <= 'Z');
-            if (run >= RUN_BYTES_MIN && upper_or_digit) mark = RUN; /* A word of many letters is no code. */
-        } else {
-            run = upper_or_digit = 0;
-            if (one >= 0x80) mark = FOLD;
-            else if (one == '\\' && is_escape(text, length, at)) mark = ESCAPE;
-            else if (one == '&' && is_entity(text, length, at)) mark = ENTITY;
-            else if (one == ' ' || one == ',' || one == ':') { /* 69 67 6e */
-                if (at >= 2 && is_hex(text[at - 1]) && is_hex(text[at - 2])) {
-                    pairs = pairs && pair_end + 3 == at ? pairs + 1 : 1;
-                    pair_end = at;
-                    if (pairs >= PAIRS_MIN) mark = RUN;
-                }
-            } else if (one == '%' && at + 2 < length && is_hex(text[at + 1]) && is_hex(text[at + 2])) mark = PERCENT;
+        size_t from = at;
+        uint8_t lower = 0x20;
+        while (at < length && is_letter(text[at])) lower &= text[at++];
+        if (at > from) {
+            if (!letters && !singles) single_at = from;
+            letters += at - from, run += at - from, is_code |= !lower, apart = 0;
+            if (run >= RUN_BYTES_MIN && is_code) mark(marks, RUN, at - run);
+            if (at == length) break;
         }
-        if (mark && !found) *first = mark != RUN ? at : run ? at + 1 - run : at + 1 - 3 * PAIRS_MIN;
-        found |= mark;
+        uint8_t one = text[at];
+        if (one == '@' || one == '$') { /* Read as letters. */
+            if (!letters && !singles) single_at = at;
+            letters++, apart = 0;
+        } else if (is_digit(one)) {
+            letters += letters > 0; /* Ends no chain, and is none. */
+        } else if (one < 0x80) {
+            if (letters > 1 || ++apart > APART_MAX) singles = 0;
+            else if (letters == 1 && ++singles >= SINGLES_MIN) mark(marks, SPACED, single_at);
+            letters = 0;
+        } else if (one >= 0xc0) { /* A letter of any script. */
+            if (!letters && !singles) single_at = at;
+            letters++, apart = 0;
+        }
+        if (is_digit(one) || is_code_sign(one)) {
+            run++, is_code |= is_digit(one);
+            if (run >= RUN_BYTES_MIN && is_code) mark(marks, RUN, at + 1 - run);
+            continue;
+        }
+        run = 0, is_code = 0;
+        if (one == ' ' || one == ',' || one == ':') {
+            if (at < 2 || !is_hex(text[at - 1]) || !is_hex(text[at - 2])) continue;
+            pairs = pairs && pair_end + 3 == at ? pairs + 1 : 1; /* 69 67 6e */
+            pair_end = at;
+            if (pairs >= PAIRS_MIN) mark(marks, RUN, at + 1 - 3 * pairs);
+        } else if (one >= 0x80) mark(marks, FOLD, at);
+        else if (one == '\\' && is_escape(text, length, at)) mark(marks, ESCAPE, at);
+        else if (one == '&' && is_entity(text, length, at)) mark(marks, ENTITY, at);
+        else if (one == '%' && at + 2 < length && is_hex(text[at + 1]) && is_hex(text[at + 2])) mark(marks, PERCENT, at);
     }
-    return found;
+    if (letters == 1 && singles + 1 >= SINGLES_MIN) mark(marks, SPACED, single_at);
+}
+
+/* -- letters that follow each other as they do backwards, or thirteen further on */
+
+static unsigned letter(uint8_t one) {
+    unsigned index = (one | 0x20u) - 'a';
+    return index < 26 ? index : 26;
+}
+
+static int larger(int one, int other) { return one > other ? one : other; }
+
+/* Two running sums that never fall below nothing: each is the evidence of the stretch that ends here, and starts anew where there is none. */
+static void mark_turned(const uint8_t *text, size_t length, Marks *marks) {
+    int backwards = 0, rotated = 0;
+    unsigned before = 26;
+    for (size_t block = 0; block < length; block += BLOCK) {
+        int most_backwards = 0, most_rotated = 0;
+        size_t end = length - block < BLOCK ? length : block + BLOCK;
+        for (size_t at = block; at < end; at++) {
+            unsigned one = letter(text[at]);
+            backwards = larger(0, backwards + BACKWARDS[before][one]);
+            rotated = larger(0, rotated + ROTATED[before][one]);
+            most_backwards = larger(most_backwards, backwards);
+            most_rotated = larger(most_rotated, rotated);
+            before = one;
+        }
+        if (most_backwards >= SURE) mark(marks, REVERSED, block < BLOCK ? 0 : block - BLOCK);
+        if (most_rotated >= SURE) mark(marks, ROT13, block < BLOCK ? 0 : block - BLOCK);
+    }
+}
+
+/* -- words of the lexicon, spelt otherwise */
+
+typedef struct {
+    size_t start, letters, signs; /* Bytes that are read as letters, and those of them that are none. */
+    uint32_t key;
+} Part;
+
+/* Whether the bytes read as the word; joints between them do not count. */
+static int reads_as(const Lexicon *lexicon, const uint8_t *text, size_t start, size_t end, const uint8_t *word, uint32_t length) {
+    uint32_t letters = 0;
+    for (size_t at = start; at < end; at++) {
+        uint8_t read = lexicon->read[text[at]];
+        if (!read) continue;
+        if (letters == length || (read != word[letters] && !(text[at] == '1' && word[letters] == 'l'))) return 0;
+        letters++;
+    }
+    return letters == length;
+}
+
+/* Whether the bytes are the word with two neighbours swapped. */
+static int is_swapped(const uint8_t *text, size_t start, const uint8_t *word, uint32_t length) {
+    uint32_t at = 0;
+    while (at < length && (text[start + at] | 0x20) == word[at]) at++;
+    if (at + 1 >= length || (text[start + at] | 0x20) != word[at + 1] || (text[start + at + 1] | 0x20) != word[at]) return 0;
+    for (at += 2; at < length; at++)
+        if ((text[start + at] | 0x20) != word[at]) return 0;
+    return 1;
+}
+
+/* The word that a part of a text is meant to be: its place, and in `*how` the mark; 0 marks for the word itself. ~0 for none. */
+static uint32_t meant(const Lexicon *lexicon, const uint8_t *text, const Part *part, size_t end, int joints, uint32_t *how) {
+    uint32_t swapped = ~0u;
+    *how = 0;
+    if (part->letters < (joints || part->signs ? WORD_LETTERS_MIN : TYPO_LETTERS_MIN) || part->signs == part->letters) return ~0u;
+    for (uint32_t slot = part->key & lexicon->mask; lexicon->keys[slot]; slot = (slot + 1) & lexicon->mask) {
+        if (lexicon->keys[slot] != part->key) continue;
+        const uint8_t *word = lexicon->letters + (lexicon->places[slot] >> 5);
+        uint32_t length = lexicon->places[slot] & 31;
+        if (length != part->letters) continue;
+        if (reads_as(lexicon, text, part->start, end, word, length)) {
+            *how = joints ? JOINED : part->signs ? LEET : 0;
+            return lexicon->places[slot];
+        }
+        if (!joints && !part->signs && length >= TYPO_LETTERS_MIN && is_swapped(text, part->start, word, length))
+            swapped = lexicon->places[slot];
+    }
+    if (swapped != ~0u) *how = TYPO;
+    return swapped;
+}
+
+/* Goes through the words of a text. Marks those that are spelt otherwise; where `out` is given, copies the text with them spelt right.
+ * Nothing gets longer by that. Returns how many bytes were written. */
+static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, uint8_t *out, Marks *marks) {
+    Part part = {0}, whole = {0};
+    size_t joints = 0, joint_bytes = 0, to = 0, part_to = 0, whole_to = 0;
+    for (size_t at = 0; at <= length; at++) {
+        uint32_t key = 0;
+        size_t from = at;
+        while (at < length && is_letter(text[at])) key += lexicon->weights[text[at++]];
+        if (at > from) {
+            if (!part.letters) part.start = from, part_to = to;
+            if (!whole.letters) whole.start = from, whole_to = to;
+            part.letters += at - from, part.key += key;
+            whole.letters += at - from, whole.key += key;
+            joint_bytes = 0;
+            if (out) memcpy(out + to, text + from, at - from), to += at - from;
+        }
+        uint8_t one = at < length ? text[at] : 0;
+        uint8_t read = lexicon->read[one];
+        if (read && is_sign(one) && (at + 1 >= length || !lexicon->read[text[at + 1]] || is_sign(text[at + 1]))) read = 0;
+        if (read) {
+            if (!part.letters) part.start = at, part_to = to;
+            if (!whole.letters) whole.start = at, whole_to = to;
+            part.letters++, part.signs++, part.key += lexicon->weights[one];
+            whole.letters++, whole.signs++, whole.key += lexicon->weights[one];
+            joint_bytes = 0;
+            if (out) out[to++] = one;
+            continue;
+        }
+        uint32_t how, place;
+        if (part.letters) {
+            place = meant(lexicon, text, &part, at, 0, &how);
+            if (how) {
+                mark(marks, how, part.start);
+                if (out) {
+                    memcpy(out + part_to, lexicon->letters + (place >> 5), place & 31);
+                    to = part_to + (place & 31);
+                }
+            }
+            part = (Part){0};
+        }
+        if (whole.letters && is_joint(one) && joint_bytes < JOINT_BYTES_MAX) {
+            joints += !joint_bytes++;
+        } else if (whole.letters) {
+            if (joints > (joint_bytes > 0)) {
+                place = meant(lexicon, text, &whole, at, 1, &how);
+                if (how) {
+                    mark(marks, how, whole.start);
+                    if (out) {
+                        memcpy(out + whole_to, lexicon->letters + (place >> 5), place & 31);
+                        to = whole_to + (place & 31);
+                    }
+                }
+            }
+            whole = (Part){0};
+            joints = joint_bytes = 0;
+        }
+        if (out && at < length) out[to++] = one;
+    }
+    return to;
+}
+
+/* The marks in a text, as bits; `*first` is where the first of them begins, or the length. */
+EXPORT uint32_t llmproxy_marks(const Lexicon *lexicon, const uint8_t *text, size_t length, size_t *first) {
+    Marks marks = {0, length};
+    mark_bytes(text, length, &marks);
+    mark_turned(text, length, &marks);
+    spell(lexicon, text, length, NULL, &marks);
+    *first = marks.first;
+    return marks.found;
+}
+
+/* The text with the words of the lexicon spelt right. `out` has room for `length` bytes. Returns how many were written. */
+EXPORT size_t llmproxy_respelt(const Lexicon *lexicon, const uint8_t *text, size_t length, uint8_t *out) {
+    Marks marks = {0, length};
+    return spell(lexicon, text, length, out, &marks);
 }

@@ -6,7 +6,6 @@ A view is for looking, never for sending: decoders may damage what they do not u
 import base64
 import binascii
 import codecs
-import ctypes
 import html.entities
 import re
 import unicodedata
@@ -16,7 +15,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from llmproxy.common import native
+from llmproxy.common.lexicon import LEET, shipped
 
 DEPTH_MAX = 3  # Decodings one after the other: base64 of base64 of percent escapes.
 VIEWS_MAX = 12  # Without the text itself.
@@ -39,32 +38,10 @@ class Hint(IntFlag):
     LEET = auto()
     ROT13 = auto()
     REVERSED = auto()
+    TYPO = auto()
 
 
 NONE = Hint(0)
-ANCHORS = ("ignore", "instruction", "previous", "prompt", "system", "disregard", "reveal", "forget", "pretend", "rules")
-"""Words that most attacks cannot do without: seen backwards or in ROT13, they are reason to turn the whole text."""
-ROT13_ANCHORS = tuple(codecs.encode(anchor, "rot13") for anchor in ANCHORS)
-REVERSED_ANCHORS = tuple(anchor[::-1] for anchor in ANCHORS)
-
-MARKS: dict[Hint, str] = {
-    Hint.ESCAPE: r"\\+[ux]\{?[0-9a-fA-F]{2}",
-    Hint.PERCENT: r"%[0-9a-fA-F]{2}",
-    Hint.ENTITY: r"&(?:#|[a-zA-Z]{2,8};)",
-    Hint.RUN: rf"[A-Za-z0-9+/_-]{{{RUN_CHARS_MIN}}}|(?:[0-9a-fA-F]{{2}}[ ,:]){{8}}",
-    Hint.SPACED: r"\b[a-zA-Z0-9@$!](?:[ ._*|,/-][a-zA-Z0-9@$!]\b){3}",
-    Hint.JOINED: r"\*\*[a-zA-Z]+\*\*[a-zA-Z]|[a-zA-Z][._*~`|-][a-zA-Z][._*~`|-][a-zA-Z]"
-    r"|[a-zA-Z][._*~`|-][a-zA-Z]+[^a-zA-Z0-9]{1,3}[a-zA-Z]+[._*~`|-][a-zA-Z]",
-    Hint.LEET: r"[a-zA-Z][013457$@!][a-zA-Z]|[a-zA-Z][013457]{2}|\b[013457][a-zA-Z]",
-    Hint.ROT13: "|".join(ROT13_ANCHORS),
-    Hint.REVERSED: "|".join(REVERSED_ANCHORS),
-}
-"""One regular expression for each decoder, in the common subset of `re` and multi-pattern engines. FOLD has none: it is for all that is not ASCII."""
-NATIVE = Hint.ESCAPE | Hint.PERCENT | Hint.ENTITY | Hint.FOLD | Hint.RUN  # Found in one pass by native/marks.c.
-_MARKS = {hint: re.compile(mark) for hint, mark in MARKS.items() if not hint & (NATIVE | Hint.ROT13 | Hint.REVERSED)}
-_marks = native.function(
-    "llmproxy_marks", ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_size_t)
-)
 
 
 class View(Struct, frozen=True):
@@ -72,17 +49,14 @@ class View(Struct, frozen=True):
     via: tuple[str, ...] = ()  # Names of the decoders, in the order in which they were applied.
 
 
+def marks(raw: bytes) -> tuple[Hint, int]:
+    """Which decoders a text gives reason to try, and where the first of these reasons begins. One native pass."""
+    found, first = shipped().marks(raw)
+    return (Hint(found) if found else NONE), first
+
+
 def hints(text: str) -> Hint:
-    """What an engine that has looked for MARKS would say."""
-    raw = text.encode("utf-8", "surrogatepass")
-    found = Hint(_marks(raw, len(raw), ctypes.byref(ctypes.c_size_t())))
-    for hint, mark in _MARKS.items():
-        if mark.search(text) is not None:
-            found |= hint
-    low = text.lower()
-    if any(anchor in low for anchor in ROT13_ANCHORS):
-        found |= Hint.ROT13
-    return found | Hint.REVERSED if any(anchor in low for anchor in REVERSED_ANCHORS) else found
+    return marks(text.encode("utf-8", "surrogatepass"))[0]
 
 
 def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_CHARS_MAX) -> list[View]:
@@ -276,65 +250,14 @@ def joined(text: str) -> str:
     return PUNCTUATION_INSIDE.sub("", text)
 
 
-LEET = str.maketrans("013457869@$!|+", "oieastbggasiit")
+def respelt(text: str) -> str:
+    """`prevoius` and `in-struc-tions` as words."""
+    return shipped().respelt(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
 
 def leet(text: str) -> str:
-    plain = text.lower().translate(LEET)
-    return WORDS.sub(lambda match: L_FORMS.get(match[0], match[0]), plain)
-
-
-WORDS = re.compile(r"[a-z]*i[a-z]*")
-L_FORMS = {
-    word.replace("l", "i"): word
-    for word in [
-        "all",
-        "tell",
-        "tells",
-        "rule",
-        "rules",
-        "reveal",
-        "guideline",
-        "guidelines",
-        "policy",
-        "policies",
-        "model",
-        "developer",
-        "limit",
-        "limits",
-        "limitation",
-        "limitations",
-        "filter",
-        "filters",
-        "will",
-        "follow",
-        "explain",
-        "display",
-        "language",
-        "full",
-        "list",
-        "fulfill",
-        "load",
-        "unfiltered",
-        "illegal",
-        "jailbreak",
-        "telling",
-        "previously",
-        "earlier",
-        "helpful",
-        "comply",
-        "explicit",
-        "last",
-        "like",
-        "disclose",
-        "complete",
-        "completely",
-        "hypothetical",
-        "hypothetically",
-        "roleplay",
-    ]
-}
-"""A 1 is an i or an l: words with an l, as they look when it was read as an i."""
+    """`1gn0r3 4ll` as words. A 1 is an i or an l: an l where that makes a word."""
+    return respelt(text).lower().translate(LEET)
 
 
 def rot13(text: str) -> str:
@@ -354,6 +277,7 @@ DECODERS: tuple[tuple[Hint, str, Callable[[str], str]], ...] = (
     (Hint.SPACED, "spaced", spaced),
     (Hint.JOINED, "joined", joined),
     (Hint.LEET, "leet", leet),
+    (Hint.TYPO, "typo", respelt),
     (Hint.ROT13, "rot13", rot13),
     (Hint.REVERSED, "reversed", backwards),
 )

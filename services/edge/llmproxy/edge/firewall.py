@@ -12,7 +12,7 @@ from typing import Literal
 from llmproxy.common import config
 from llmproxy.common.explanations import Explanation, explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
-from llmproxy.common.views import Hint, views
+from llmproxy.common.views import Hint, marks, views
 from llmproxy.edge import metrics
 from llmproxy.edge.ingress import Ingress
 from llmproxy.edge.routes.table import Action
@@ -21,7 +21,8 @@ from llmproxy.edge.signatures import Budget, Hit, Matcher, matcher, shipped
 SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
 WORDS_MAX = 4_000  # Of one body: words that signatures are made of,
-TRIALS_MAX = 400  # and exact expressions tried near them.
+TRIALS_MAX = 400  # exact expressions tried near them,
+TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
 DECODED_CHARS_MAX = 12_288  # Of one body, for the decoders.
 SLICE_DECODED_BYTES_MAX = 6_144  # Of one slice, from the first mark of an encoding on.
 BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
@@ -75,7 +76,7 @@ class Examination:
 
     def __init__(self, matching: Matcher) -> None:
         self._matcher = matching
-        self._budget = Budget(WORDS_MAX, TRIALS_MAX)
+        self._budget = Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX)
         self._chars_left = DECODED_CHARS_MAX
         self.hits: dict[str, tuple[Hit, tuple[str, ...]]] = {}  # By id: what, and in which view.
         self.blocking: Hit | None = None
@@ -87,9 +88,8 @@ class Examination:
         if b"\\" in plain:
             for escape, meaning in SIMPLE_ESCAPES:
                 plain = plain.replace(escape, meaning)
-        hints, first = self._scan(lowered(plain, is_ascii), ())
-        if not is_ascii:
-            hints, first = hints | Hint.FOLD, 0
+        self._scan(lowered(plain, is_ascii), ())
+        hints, first = marks(plain)
         if hints and self.blocking is None:
             self._look_inside(plain[max(0, first - BEFORE_MARK_BYTES) :], hints)
         self.exhausted = self.exhausted or self._budget.exhausted
@@ -103,17 +103,15 @@ class Examination:
             if self.blocking is not None:
                 return
 
-    def _scan(self, plain: bytes, via: tuple[str, ...]) -> tuple[Hint, int]:
-        found, hints, first = self._matcher.scan(plain, self._budget)
-        for hit in found:
+    def _scan(self, plain: bytes, via: tuple[str, ...]) -> None:
+        for hit in self._matcher.scan(plain, self._budget):
             self.hits.setdefault(hit.id, (hit, via))
             if hit.severity == "high" and self.blocking is None:
                 self.blocking = hit
-        return hints, first
 
 
 def lowered(plain: bytes, is_ascii: bool) -> bytes:
-    return plain.lower() if is_ascii else plain.decode("utf-8", "replace").lower().encode("utf-8", "replace")
+    return plain if is_ascii else plain.decode("utf-8", "replace").lower().encode("utf-8", "replace")
 
 
 def conclude(context: Ingress, examination: Examination) -> Result:

@@ -6,73 +6,31 @@ words that it cannot do without; only where all of them occur is its expression 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from re import _parser as regex_parser  # type: ignore[attr-defined]
 from typing import Any, Literal
 
-import hyperscan
 import msgspec
 import re2
 import yaml
 from msgspec import Struct
 
 from llmproxy.common.config import Signature as Custom
-from llmproxy.common.views import MARKS, NONE, Hint
+from llmproxy.common.words import OTHERS_MAX, WORD_BYTES_MAX, Candidate, Group, Near, Other, Thing
 
 DATA = "signatures.yaml"
 WORD_BYTES_MIN = 3  # A shorter literal is everywhere,
-SHORT_WORDS = frozenset({"ai"})  # except as a word of its own.
+SHORT_WORDS = frozenset({b"ai"})  # except as a word of its own.
 EVERYDAY = frozenset(
-    [
-        "the",
-        "and",
-        "for",
-        "that",
-        "how",
-        "ver",
-        "you",
-        "are",
-        "what",
-        "all",
-        "with",
-        "que",
-        "turn",
-        "can",
-        "tes",
-        "any",
-        "end",
-        "use",
-        "sen",
-        "put",
-        "this",
-        "ode",
-        "art",
-        "late",
-        "den",
-        "pre",
-        "not",
-        "mai",
-        "has",
-        "here",
-        "each",
-        "let",
-        "have",
-        "was",
-        "your",
-        "will",
-        "them",
-        "then",
-        "than",
-        "ist",
-        "ive",
-        "out",
-        "our",
-        "act",
-    ]
+    b"the and for that how ver you are what all with que turn can tes any end use sen put this ode "
+    b"art late den pre not mai has here each let have was your will them then than ist ive out our act".split()
 )
 """In every other prompt; to look for them says nothing."""
-WORDS_NEEDED_MAX = 3  # Of one signature: more do not make it rarer.
-CELL_BITS = 6  # Words are near each other when they are in the same cell of 64 bytes or in neighbouring ones.
+WORDS_NEEDED_MAX = 1 + OTHERS_MAX
+REACH_BYTES = (
+    192  # From the rarest word of a signature to its others, and to the ends of what its expression is tried on.
+)
 SEPARATOR = r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{0,4}"
 SENTENCE_GAP = r"[^.!?]{0,%s}"
 EXPRESSION_BYTES_MAX = 4 << 20  # Of memory for one compiled expression's states.
@@ -146,71 +104,92 @@ def phrase(text: str) -> str:
 
 # -- what an expression cannot do without
 
-Words = frozenset[str]
+
+class Placed(Struct, frozen=True):
+    """Words of which a text that matches holds at least one, and how far behind the beginning of the match it may end."""
+
+    words: Group
+    low: int
+    high: int
 
 
-def needed(pattern: str) -> list[Words]:
-    """Sets of literals; a text that matches holds at least one of each. The rarest first; empty when there is none."""
-    groups = sorted(dict.fromkeys(_groups(regex_parser.parse(pattern))), key=_commonness)
-    return [group for group in groups if group.isdisjoint(EVERYDAY)][:WORDS_NEEDED_MAX] or groups[:1]
+def needed(source: str) -> list[Placed]:
+    """The rarest first; empty when there is none."""
+    return sorted({one.words: one for one in reversed(_parsed(source)[0])}.values(), key=_commonness)[:WORDS_NEEDED_MAX]
 
 
-def _commonness(group: Words) -> float:
-    """Many, short and everyday alternatives are found often."""
-    return sum(
-        1.0 if word in EVERYDAY else 0.01 if word in SHORT_WORDS else 12.0 ** -min(len(word.encode()) - 2, 6)
-        for word in group
+def thing(source: str) -> Thing | None:
+    """Where an expression's words are to be looked for, and from which of them on to try it; None when it has none."""
+    groups = needed(source)
+    if not groups:
+        return None
+    key, *others = groups
+    return Thing(
+        key=key.words,
+        others=tuple(Other(one.words, one.low - key.high, one.high - key.low) for one in others),
+        before=key.high + 2,  # And the byte before it, for a beginning of a word.
+        behind=_parsed(source)[1] - key.low + 2,
     )
 
 
-def _groups(nodes: Iterable[tuple[Any, Any]]) -> list[Words]:
-    found: list[Words] = []
-    run: list[str] = []
+@cache
+def _parsed(source: str) -> tuple[list[Placed], int]:
+    """All words that it cannot do without, and the greatest length of a match."""
+    parsed = regex_parser.parse(source.encode().decode("latin-1"))  # A character for each byte.
+    return _placed(parsed, 0, 0), min(parsed.getwidth()[1], REACH_BYTES)
+
+
+def _commonness(group: Placed) -> float:
+    """Many, short and everyday alternatives are found often."""
+    return sum(
+        1.0 if word in EVERYDAY else 0.01 if word in SHORT_WORDS else 12.0 ** -min(len(word) - 2, 6)
+        for word in group.words
+    )
+
+
+def _placed(nodes: Any, low: int, high: int) -> list[Placed]:
+    """The words of a part of an expression that begins between `low` and `high` behind the beginning of the whole."""
+    found: list[Placed] = []
+    run: list[int] = []
 
     def end_run() -> None:
         if run:
-            found.append(frozenset({"".join(run)}))
+            end = min(len(run), WORD_BYTES_MAX) - len(run) - 1
+            found.append(Placed(frozenset({bytes(run)}), low + end, high + end))
             run.clear()
 
-    for kind, value in nodes:
-        name = str(kind)
-        if name == "LITERAL":
-            run.append(chr(value))
-            continue
-        if name == "BRANCH" and run:  # The parser takes the common beginning of alternatives out of them.
-            before = [(regex_parser.LITERAL, ord(one)) for one in "".join(run)]
-            found += _branch([[*before, *alternative] for alternative in value[1]])
+    for node in nodes:
+        kind, value = str(node[0]), node[1]
+        least, most = regex_parser.SubPattern(nodes.state, [node]).getwidth()
+        if kind == "LITERAL":
+            run.append(value)
+        elif kind == "BRANCH":  # The parser takes the common beginning of alternatives out of them.
+            before = [(regex_parser.LITERAL, one) for one in run]
+            alternatives = [regex_parser.SubPattern(nodes.state, [*before, *one]) for one in value[1]]
+            found += _branch([_placed(one, low - len(run), high - len(run)) for one in alternatives])
             end_run()
-            continue
-        end_run()
-        if name == "SUBPATTERN":
-            found += _groups(value[3])
-        elif name == "BRANCH":
-            found += _branch(value[1])
-        elif name in ("MAX_REPEAT", "MIN_REPEAT") and value[0] > 0:
-            found += _groups(value[2])
+        else:
+            end_run()
+            if kind == "SUBPATTERN":
+                found += _placed(value[3], low, high)
+            elif kind in ("MAX_REPEAT", "MIN_REPEAT") and value[0] > 0:
+                found += _placed(value[2], low, high)
+        low, high = low + least, min(high + most, REACH_BYTES)
     end_run()
-    return [group for group in found if all(is_telling(word) for word in group)]
+    return [one for one in found if all(map(is_telling, one.words))]
 
 
-def is_telling(word: str) -> bool:
-    return len(word.encode()) >= WORD_BYTES_MIN or word in SHORT_WORDS
+def is_telling(word: bytes) -> bool:
+    return len(word) >= WORD_BYTES_MIN or word in SHORT_WORDS
 
 
-def literal(word: str) -> bytes:
-    bare = re.escape(word).encode()
-    return rb"\b%b\b" % bare if word in SHORT_WORDS else bare
-
-
-def _branch(alternatives: Sequence[Any]) -> list[Words]:
-    """One set for all alternatives, unless one of them has no literal of its own."""
-    best: list[Words] = []
-    for alternative in alternatives:
-        groups = _groups(alternative)
-        if not groups:
-            return []
-        best.append(min(groups, key=_commonness))
-    return [frozenset().union(*best)]
+def _branch(alternatives: Sequence[Sequence[Placed]]) -> list[Placed]:
+    """One group for all alternatives, unless one of them has no word of its own."""
+    if not all(alternatives):
+        return []
+    best = [min(groups, key=_commonness) for groups in alternatives]
+    words = frozenset[bytes]().union(*(one.words for one in best))
+    return [Placed(words, min(one.low for one in best), max(one.high for one in best))]
 
 
 # -- the matcher
@@ -219,18 +198,17 @@ def _branch(alternatives: Sequence[Any]) -> list[Words]:
 class Compiled(Struct, frozen=True):
     hit: Hit
     expression: Any  # re2's.
-    index: int
-    needs: int  # A bit for each set of literals.
 
 
 class Budget:
     """What may still be spent on one body, over all its views. When it is used up, what is left is not looked at."""
 
-    __slots__ = ("exhausted", "trials", "words")
+    __slots__ = ("bytes", "exhausted", "trials", "words")
 
-    def __init__(self, words: int, trials: int) -> None:
+    def __init__(self, words: int, trials: int, bytes: int) -> None:
         self.words = words  # Literals seen,
-        self.trials = trials  # and expressions tried.
+        self.trials = trials  # expressions tried,
+        self.bytes = bytes  # and bytes that they were tried on.
         self.exhausted = False
 
 
@@ -239,108 +217,53 @@ class Matcher:
 
     def __init__(self, signatures: Iterable[tuple[Hit, str]]) -> None:
         """Raises ValueError naming the signature that cannot be compiled."""
-        self._bits: list[int] = []  # Literal -> the sets that it belongs to.
-        self._candidates: list[list[Compiled]] = []  # Literal -> the signatures whose key it is in.
-        self._marks: list[int] = []
-        self._literals: dict[str, int] = {}
-        self._sets: dict[Words, int] = {}
-        self._count = 0
-        self.signatures = tuple(self._compile(hit, source) for hit, source in signatures)
-        self._database = self._build()
+        things: list[Thing] = []
+        compiled = []
+        for hit, source in signatures:
+            if (one := thing(source)) is None:
+                raise ValueError(
+                    f"signature {hit.id} has no word of {WORD_BYTES_MIN} letters that it cannot do without"
+                )
+            things.append(one)
+            compiled.append(Compiled(hit, exact(hit, source)))
+        self.signatures = tuple(compiled)
+        self._near = Near(things, alone=SHORT_WORDS, reach=REACH_BYTES)
 
-    def _compile(self, hit: Hit, source: str) -> Compiled:
-        groups = needed(source)
-        if not groups:
-            raise ValueError(f"signature {hit.id} has no word of {WORD_BYTES_MIN} letters that it cannot do without")
-        options = re2.Options()
-        options.encoding = re2.Options.Encoding.LATIN1  # Bytes are matched: nothing is invalid, and a gap is in bytes.
-        options.max_mem = EXPRESSION_BYTES_MAX
-        options.log_errors = False
-        options.never_capture = True
-        try:
-            exact = re2.compile(source.encode(), options)
-        except re2.error:
-            raise ValueError(f"signature {hit.id} is not an expression that RE2 accepts") from None
-        needs = 0
-        for group in groups:
-            bit = self._sets.setdefault(group, 1 << len(self._sets))
-            needs |= bit
-            for word in group:
-                self._bits[self._literal(word)] |= bit
-        compiled = Compiled(hit, exact, self._count, needs)
-        self._count += 1
-        for word in groups[0]:
-            self._candidates[self._literal(word)].append(compiled)
-        return compiled
+    def scan(self, plain: bytes, budget: Budget) -> list[Hit]:
+        """What is in a text, of which what is not ASCII is in lower case. One native pass, and Python sees only what may be there."""
+        candidates, spent, exhausted = self._near.find(plain, budget.words)
+        budget.words -= spent
+        budget.exhausted = budget.exhausted or exhausted
+        return self._confirmed(plain, candidates, budget) if candidates else NO_HITS
 
-    def _literal(self, word: str) -> int:
-        index = self._literals.setdefault(word, len(self._literals))
-        if index == len(self._bits):
-            self._bits.append(0)
-            self._candidates.append([])
-        return index
-
-    def _build(self) -> hyperscan.Database:
-        expressions = [literal(word) for word in self._literals] + [mark.encode() for mark in MARKS.values()]
-        self._marks = [int(hint) for hint in MARKS]  # Combining plain numbers is ten times cheaper.
-        flags = [0] * len(self._literals)
-        flags += [hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_CASELESS] * len(MARKS)
-        database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        database.compile(expressions=expressions, ids=list(range(len(expressions))), flags=flags)
-        return database
-
-    def scan(self, plain: bytes, budget: Budget) -> tuple[list[Hit], Hint, int]:
-        """What is in a lower-case text, what may hide more in it, and from where. One pass, whatever there is to find."""
-        words: list[int] = []  # Literal, place, literal, place: a list of numbers is the cheapest record of a match.
-        marks: list[tuple[int, int]] = []
-        literals, left = len(self._literals), 2 * budget.words
-
-        def found(one: int, _from: int, end: int, _flags: int, _context: object) -> bool | None:
-            if one >= literals:
-                marks.append((one, end))
-                return None
-            words.extend((one, end))
-            return len(words) >= left  # True ends the pass.
-
-        try:
-            self._database.scan(plain, found)
-        except hyperscan.ScanTerminated:
-            budget.exhausted = True
-        budget.words -= len(words) // 2
-        hints, first = 0, len(plain)
-        for mark, end in marks:
-            hints |= self._marks[mark - literals]
-            first = min(first, end)
-        return (self._confirmed(plain, words, budget) if words else []), Hint(hints) if hints else NONE, first
-
-    def _confirmed(self, plain: bytes, words: list[int], budget: Budget) -> list[Hit]:
-        """The signatures whose words are all near each other, and whose expression matches there."""
-        cells: dict[int, int] = {}
-        keys: dict[tuple[int, int], None] = {}  # Each key word once in a cell, in order.
-        bits, candidates = self._bits, self._candidates
-        for one, end in zip(words[::2], words[1::2], strict=True):
-            cell = end >> CELL_BITS
-            cells[cell] = cells.get(cell, 0) | bits[one]
-            if candidates[one]:
-                keys[cell, one] = None
+    def _confirmed(self, plain: bytes, candidates: Iterable[Candidate], budget: Budget) -> list[Hit]:
+        """Those whose expression matches where their words are."""
         hits: list[Hit] = []
-        tried: set[tuple[int, int]] = set()
-        at, near = -1, 0
-        for cell, one in keys:
-            if cell != at:
-                at, near = cell, cells.get(cell - 1, 0) | cells[cell] | cells.get(cell + 1, 0)
-            for compiled in candidates[one]:
-                if near & compiled.needs != compiled.needs or (cell, compiled.index) in tried:
-                    continue
-                tried.add((cell, compiled.index))
-                if budget.trials <= 0:
-                    budget.exhausted = True
-                    return hits
-                budget.trials -= 1
-                start, stop = max(0, (cell - 1) << CELL_BITS), (cell + 2) << CELL_BITS
-                if compiled.expression.search(plain[start:stop]) is not None:
-                    hits.append(compiled.hit)
+        for one in candidates:
+            if budget.trials <= 0 or budget.bytes <= 0:
+                budget.exhausted = True
+                break
+            budget.trials -= 1
+            budget.bytes -= one.end - one.start
+            compiled = self.signatures[one.thing]
+            if compiled.expression.search(plain[one.start : one.end].lower()) is not None:
+                hits.append(compiled.hit)
         return hits
+
+
+NO_HITS: list[Hit] = []
+
+
+def exact(hit: Hit, source: str) -> Any:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1  # Bytes are matched: nothing is invalid, and a gap is in bytes.
+    options.max_mem = EXPRESSION_BYTES_MAX
+    options.log_errors = False
+    options.never_capture = True
+    try:
+        return re2.compile(source.encode(), options)
+    except re2.error:
+        raise ValueError(f"signature {hit.id} is not an expression that RE2 accepts") from None
 
 
 def matcher(data: Signatures, custom: Sequence[Custom] = (), disabled: Iterable[str] = ()) -> Matcher:

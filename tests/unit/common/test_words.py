@@ -1,0 +1,78 @@
+"""Words that are near each other: the native pass finds what a search in Python finds, of any text."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmproxy.common.words import CANDIDATES_MAX, Candidate, Group, Near, Other, Thing
+
+REACH = 12
+WORDS = st.binary(min_size=1, max_size=4).map(bytes.lower) | st.sampled_from([b"ab", b"abc", b"bc", b"b", b"\xd0\xb8"])
+GROUPS = st.frozensets(WORDS, min_size=1, max_size=3)
+OTHERS = st.builds(Other, GROUPS, st.integers(-REACH, 0), st.integers(-2, REACH))
+THINGS = st.builds(Thing, GROUPS, st.lists(OTHERS, max_size=2).map(tuple), st.integers(0, 20), st.integers(0, 20))
+TEXTS = st.binary(max_size=60) | st.lists(WORDS | st.sampled_from([b" ", b"AB", b"    "]), max_size=20).map(b"".join)
+
+
+def ends(text: bytes, group: Group, alone: frozenset[bytes]) -> list[int]:
+    """Where a word of the group ends, as Python finds it."""
+    found = set()
+    for word in group:
+        bare = re.escape(word)
+        pattern = rb"(?<![0-9A-Za-z_])%b(?![0-9A-Za-z_])" % bare if word in alone else bare
+        found |= {hit.start() + len(word) - 1 for hit in re.finditer(rb"(?=(%b))" % pattern, text.lower())}
+    return sorted(found)
+
+
+def expected(text: bytes, things: list[Thing], alone: frozenset[bytes]) -> dict[int, set[int]]:
+    """Of each thing the bytes that are to be looked at."""
+    found: dict[int, set[int]] = {}
+    for index, thing in enumerate(things):
+        for end in ends(text, thing.key, alone):
+            if all(
+                any(other.low <= place - end <= other.high for place in ends(text, other.group, alone))
+                for other in thing.others
+            ):
+                start, stop = max(0, end - min(REACH, thing.before)), min(len(text), end + min(REACH, thing.behind))
+                found.setdefault(index, set()).update(range(start, stop))
+    return found
+
+
+@given(TEXTS, st.lists(THINGS, min_size=1, max_size=4), st.frozensets(WORDS, max_size=2))
+def test_things_are_where_all_their_words_are(text: bytes, things: list[Thing], alone: frozenset[bytes]) -> None:
+    candidates, _, exhausted = Near(things, alone=alone, reach=REACH).find(text, 10_000)
+    covered: dict[int, set[int]] = {}
+    for one in candidates:
+        covered.setdefault(one.thing, set()).update(range(one.start, one.end))
+    assert not exhausted
+    assert covered == expected(text, things, alone)
+
+
+ONE = Near([Thing(frozenset({b"one"}))], reach=REACH)
+
+
+def test_parts_that_touch_are_one() -> None:
+    assert ONE.find(b"one one one", 100) == ([Candidate(0, 0, 11)], 3, False)
+    assert len(ONE.find(b"one" + b" " * 50 + b"one", 100)[0]) == 2
+
+
+def test_what_is_looked_at_is_bounded() -> None:
+    assert ONE.find(b"one " * 10, 3) == ([Candidate(0, 0, 22)], 3, True)
+    many = (b"one" + b" " * 50) * (CANDIDATES_MAX + 1)
+    assert (len(ONE.find(many, 10_000)[0]), ONE.find(many, 10_000)[2]) == (CANDIDATES_MAX, True)
+    assert ONE.find(b"one" * 100_000, 10**6)[2]
+    assert ONE.find(b"one", -5) == ([], 0, True)
+
+
+def test_a_long_word_is_found_by_its_beginning() -> None:
+    near = Near([Thing(frozenset({b"antidisestablishmentarianism"}))])
+    assert near.find(b"an ANTIDISESTABLISHMENT", 100)[0]
+
+
+def test_too_many_words_are_refused() -> None:
+    with pytest.raises(ValueError, match="states"):
+        Near([Thing(frozenset(number.to_bytes(16, "little") for number in range(5_000)))])
+    with pytest.raises(ValueError, match="things"):
+        Near([Thing(frozenset({b"word"}))] * 4_097)
