@@ -48,7 +48,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, upstream: tuple[SlowProvid
                 "key": "env:CANARY_PROVIDER_KEY",
             },
         },
-        "policy": {"kinds": {"us_ssn": "block"}},
+        "policy": {
+            "kinds": {"us_ssn": "block"},
+            "overrides": [{"when": {"apis": ["chat"], "models": ["slow*"]}, "kinds": {"phone": "alert"}}],
+        },
+        "firewall": {
+            "enabled": True,
+            "signatures": [{"id": "says", "phrase": "says write to", "severity": "low"}],
+        },
     }
     environment = {"CANARY_PROVIDER_KEY": PROVIDER_KEY, "LLM_PROXY_API_KEYS": GATEWAY_KEY}
     running = Gateway(tmp_path_factory.mktemp("canary"), config, environment=environment)
@@ -77,6 +84,8 @@ def provoke(gateway: Gateway, provider: SlowProvider) -> list[str]:
     attempt(model="dead")
     attempt(messages=[{"role": "user", "content": f"{CANARY} has the number 536-22-8745"}])
     attempt(temperature={CANARY: CANARY})
+    attempt(messages=[{"role": "user", "content": f"{CANARY} is at +1 415 555 2671"}])
+    attempt(extra_body={"metadata": {CANARY: EMAIL}})
     for status in (400, 401, 429, 500):
         provider.status = status
         attempt()
@@ -144,6 +153,15 @@ def test_the_canary_is_found_nowhere(gateway: Gateway, upstream: tuple[SlowProvi
     assert len(errors) >= 12
     assert any(b"event.request.blocked" in event for event in events)
     assert any(b"event.segment.masked" in event and b"email" in event for event in events)
+    assert any(b"event.guard.alerted" in event and b"phone" in event for event in events)
+    reasons = [one for record in gateway.records(1000) for one in record.get("explained", {}).get("findings", [])]
+    assert {(one["guard"], one["action"]) for one in reasons} >= {
+        ("pii", "mask"), ("pii", "block"), ("pii", "alert"), ("firewall", "flag"),
+    }  # fmt: skip
+    assert {"messages[0].content", "metadata.*"} <= {one.get("path") for one in reasons}
+    masked = next(record for record in gateway.records(1000) if record["masked"])
+    found = gateway.get(f"/api/v1/audit?request={masked['id']}", admin=True)[1]
+    assert [entry["record"] for entry in found["entries"]] == [masked]
     shown = {
         "errors": "\n".join(errors),
         "events": b"\n".join(events).decode(),

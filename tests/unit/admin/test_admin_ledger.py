@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llmproxy.common.channels import LEDGER_ANSWER, LEDGER_QUERY, LEDGER_VERIFY
+from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.ledger_questions import LedgerEntry, LedgerPage, LedgerQuery, LedgerVerified, LedgerVerify
 from llmproxy.common.records import AuditRecord
 from llmproxy.common.testing import FakeBroker, fake_bus
@@ -30,21 +31,27 @@ def test_filters_go_to_the_audit_service_and_its_entries_come_back(start_admin: 
 
     def page(question: LedgerQuery) -> LedgerPage:
         asked.append(question)
-        record = AuditRecord(id="1", at_ms=5, verdict="blocked", model="m", cost=7)
+        why = Explained((Explanation(guard="pii", kind="email", action="block", path="input", end=9),), 1)
+        record = AuditRecord(id="1", at_ms=5, verdict="blocked", model="m", cost=7, explained=why)
         return LedgerPage(entries=[LedgerEntry(seq=9, hash="ab", record=record)])
 
     async def scenario() -> None:
         broker = FakeBroker()
         await answering(broker, page)
         async with start_admin(broker) as admin:
-            path = "/api/v1/audit?from_ms=1&to_ms=9&tenant=a%20b&model=m&verdict=blocked&before_seq=10&limit=5"
+            path = (
+                "/api/v1/audit?from_ms=1&to_ms=9&tenant=a%20b&model=m&verdict=blocked&before_seq=10&limit=5&request=1"
+            )
             status, found = await admin.call("GET", path)
             assert status == 200
-            record = {"id": "1", "at_ms": 5, "verdict": "blocked", "model": "m", "cost": 7}
+            why = {"guard": "pii", "kind": "email", "action": "block", "path": "input", "end": 9}
+            explained = {"findings": [why], "more": 1}
+            record = {"id": "1", "at_ms": 5, "verdict": "blocked", "model": "m", "cost": 7, "explained": explained}
             assert found == {"entries": [{"seq": 9, "hash": "ab", "record": record}], "next_before_seq": 9}
             query = asked[0]
             assert (query.from_ms, query.to_ms, query.tenant, query.key) == (1, 9, "a b", None)
             assert (query.model, query.verdict, query.before_seq, query.limit) == ("m", "blocked", 10, 5)
+            assert query.request == "1"
             status, proof = await admin.call("POST", "/api/v1/audit/verify", data=b"{}")
             assert status == 200
             assert proof == {

@@ -73,6 +73,6 @@ def test_inputs_and_answers_are_described(start_admin: Any) -> None:
     assert "hash" not in schemas["Key"]["properties"]
     assert set(paths["/api/v1/config"]["put"]["requestBody"]["content"]) == {"application/yaml", "application/json"}
     assert {one["name"] for one in paths["/api/v1/audit"]["get"]["parameters"]} == {
-        "from_ms", "to_ms", "tenant", "key", "model", "verdict", "before_seq", "limit",
+        "from_ms", "to_ms", "tenant", "key", "model", "verdict", "before_seq", "limit", "request",
     }  # fmt: skip
     assert paths["/api/v1/keys"]["post"]["responses"]["201"]

@@ -5,9 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxy.audit.record import COLUMN_CHARACTERS_MAX, ID_CHARACTERS_MAX, canonical, column, columns, parse, spell
+from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.records import AuditRecord
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+EXPLANATIONS = st.builds(
+    Explanation,
+    guard=TEXT,
+    kind=TEXT,
+    action=st.sampled_from(["mask", "block", "flag"]),
+    path=TEXT,
+    via=st.lists(TEXT, max_size=2).map(tuple),
+    per_mille=st.integers(0, 1000),
+)
 RECORDS = st.builds(
     AuditRecord,
     id=TEXT,
@@ -20,6 +30,7 @@ RECORDS = st.builds(
     cost=st.integers(0, 1 << 62),
     stream=st.booleans(),
     subject=TEXT,
+    explained=st.none() | st.builds(Explained, st.lists(EXPLANATIONS, max_size=3).map(tuple), st.integers(0, 99)),
 )
 
 
@@ -41,6 +52,20 @@ def test_the_spelling_of_a_record_is_the_published_one() -> None:
             '"id":"0192f0c1-0000-7000-8000-000000000001","model":"gpt-4o é","stream":true,"tenant":"acme",'
             '"verdict":"answered"}'
         ).encode()
+    )
+
+
+def test_an_explanation_is_spelled_in_integers_and_strings_and_nothing_found_is_not_spelled() -> None:
+    record = AuditRecord(id="1", at_ms=2, verdict="blocked")
+    assert canonical(record) == b'{"at_ms":2,"id":"1","verdict":"blocked"}'
+    why = Explanation(
+        guard="injection", kind="injection", action="block", path="messages[0].content", start=3, end=40,
+        via=("runs", "rot13"), per_mille=913,
+    )  # fmt: skip
+    assert canonical(msgspec.structs.replace(record, explained=Explained((why,), 2))) == (
+        b'{"at_ms":2,"explained":{"findings":[{"action":"block","end":40,"guard":"injection","kind":"injection",'
+        b'"path":"messages[0].content","per_mille":913,"start":3,"via":["runs","rot13"]}],"more":2},'
+        b'"id":"1","verdict":"blocked"}'
     )
 
 

@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from llmproxy.common.config import Config, Endpoint
+from llmproxy.common.explanations import Explained, Explanation
+from llmproxy.common.records import AuditRecord
 from llmproxy.launcher import announcement, exits
 from llmproxy.launcher.cli import cli
+from llmproxy.launcher.commands.audit import told
 
 CLEAN = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "LLM_PROXY_DATA"))
 TOKEN = "the-admin-token"
@@ -82,7 +86,18 @@ def ask(*arguments: str, admin: FakeAdmin | None = None, token: str = TOKEN, **e
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["up"], ["config"], ["keys"], ["keys", "create"], ["audit"], ["audit", "verify"], ["status"]]
+    "command",
+    [
+        [],
+        ["up"],
+        ["config"],
+        ["keys"],
+        ["keys", "create"],
+        ["audit"],
+        ["audit", "verify"],
+        ["audit", "show"],
+        ["status"],
+    ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     answer = ask(*command, "--help")
@@ -247,6 +262,37 @@ def test_verifying_a_folder_without_a_ledger_says_so(tmp_path: Path) -> None:
     answer = ask("audit", "verify", "--data", str(tmp_path / "empty"))
     assert answer.exit_code == exits.UNREACHABLE
     assert "holds no ledger" in answer.output
+
+
+def test_a_record_is_told_in_words_with_the_reasons_of_its_verdict() -> None:
+    mail = Explanation(guard="pii", kind="email", action="mask", path="messages[0].content", start=5, end=20)
+    attack = Explanation(
+        guard="injection",
+        kind="injection",
+        action="flag",
+        path="messages[2].content",
+        end=80,
+        per_mille=732,
+        via=("rot13",),
+    )
+    hit = Explanation(guard="firewall", kind="firewall.override", rule="ignore-all", action="flag", via=("runs",))
+    record = AuditRecord(
+        id="r-1",
+        at_ms=1,
+        verdict="answered",
+        tenant="acme",
+        model="demo",
+        policy=4,
+        explained=Explained((mail, attack, hit), 3),
+    )
+    assert list(told(record)) == [
+        "r-1: answered, acme, demo, revision 4",
+        "  mask: pii saw email in messages[0].content, characters 5 to 20",
+        "  flag: injection saw injection in messages[2].content, characters 0 to 80, probability 0.732, after rot13",
+        "  flag: firewall saw firewall.override (ignore-all), after runs",
+        "  and 3 more",
+    ]
+    assert list(told(msgspec.structs.replace(record, explained=None)))[1:] == ["  nothing was found"]
 
 
 @pytest.mark.parametrize("variable", ["LLM_PROXY_API_KEYS", "LLM_PROXY_ADMIN_TOKEN"])

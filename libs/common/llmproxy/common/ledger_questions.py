@@ -20,6 +20,7 @@ class LedgerQuery(Struct, frozen=True, kw_only=True, omit_defaults=True):
     verdict: str | None = None
     before_seq: int | None = None
     limit: int = PAGE_LIMIT  # At most 1,000.
+    request: str | None = None  # The record's own id.
 
 
 class LedgerEntry(Struct, frozen=True, kw_only=True):

@@ -33,5 +33,6 @@ WHERE ($1::bigint IS NULL OR seq < $1)
     AND ($5::text IS NULL OR key = $5)
     AND ($6::text IS NULL OR model = $6)
     AND ($7::text IS NULL OR verdict = $7)
+    AND ($9::text IS NULL OR id = $9)
 ORDER BY seq DESC
 LIMIT $8

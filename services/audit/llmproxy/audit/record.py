@@ -6,7 +6,7 @@ that adds fields (which must have defaults) or reorders them leaves every old ha
 """
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -63,13 +63,19 @@ def spell(record: AuditRecord) -> tuple[AuditRecord, bytes]:
 
 def _storable(record: AuditRecord) -> AuditRecord:
     """Postgres has no NUL in text and no integer above 64 bits. Each change is visible in the record itself."""
-    fields = msgspec.to_builtins(record)
-    for name, value in fields.items():
-        if isinstance(value, str):
-            fields[name] = value.replace("\0", "\ufffd")
-        elif isinstance(value, dict):
-            fields[name] = {kind.replace("\0", "\ufffd"): count for kind, count in value.items()}
+    fields = _without_nul(msgspec.to_builtins(record))
     if len(record.id) > ID_CHARACTERS_MAX:
         fields["id"] = "sha256:" + hashlib.sha256(record.id.encode()).hexdigest()
     fields["at_ms"] = min(max(record.at_ms, 0), INT64_MAX)
     return msgspec.convert(fields, AuditRecord)
+
+
+def _without_nul(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\0", "\ufffd")
+        case dict():
+            return {_without_nul(name): _without_nul(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_without_nul(inner) for inner in value]
+    return value

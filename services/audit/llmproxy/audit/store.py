@@ -198,6 +198,7 @@ class Reader:
                 *(None if text is None else column(text) for text in (query.tenant, query.key, query.model)),
                 query.verdict,
                 min(max(query.limit, 1), PAGE_LIMIT_MAX),
+                query.request,
             )
         return [(row[0], row[1], row[2]) for row in rows]
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from llmproxy.common import segments
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.explanations import Explained
+from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline
 from llmproxy.common.policy import Policy
 from llmproxy.shield.preflight import Inspection
@@ -65,7 +66,13 @@ def examine_within(
             work_max=work_max,
         )
     except GatewayError as error:
-        return Refused(code=error.code, message=error.message, param=error.param)
+        why = Explanation(guard="shield", kind="unreadable", action="block", path=segments.shown(error.param))
+        return Refused(
+            code=error.code,
+            message=error.message,
+            param=error.param,
+            explained=Explained((why,)) if error.code == "content_blocked" else None,
+        )
     match ring.start(inspection):
         case Block() as block:
             return Refused(

@@ -1,4 +1,4 @@
-"""`llmproxy audit`: prove the ledger."""
+"""`llmproxy audit`: prove the ledger, and say why a request was treated as it was."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,6 +9,9 @@ import click
 from msgspec import json, to_builtins
 
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.explanations import PER_MILLE, Explanation
+from llmproxy.common.ledger_questions import LedgerQuery
+from llmproxy.common.records import AuditRecord
 from llmproxy.launcher import exits
 from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataFolderError
 from llmproxy.launcher.embedded import EmbeddedServers
@@ -18,6 +21,13 @@ KEPT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CHECKPOINT, PUBLIC_KEY = "checkpoint", "signing.pub"
 
 
+dsn_option = click.option(
+    "--dsn",
+    envvar="LLM_PROXY_POSTGRES_DSN",
+    help="Of the ledger's database. Default: the data folder's own PostgreSQL.",
+)
+
+
 @click.group()
 def audit() -> None:
     """Work with the audit ledger."""
@@ -25,11 +35,7 @@ def audit() -> None:
 
 @audit.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result.")
-@click.option(
-    "--dsn",
-    envvar="LLM_PROXY_POSTGRES_DSN",
-    help="Of the ledger's database. Default: the data folder's own PostgreSQL.",
-)
+@dsn_option
 @click.option("--checkpoint", type=KEPT_FILE, help="A signed head that you kept.")
 @click.option("--public-key", type=KEPT_FILE, help="The key that you kept with it.")
 @data_option
@@ -40,9 +46,7 @@ def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, 
     """
     from llmproxy.audit.verify import verify as verify_ledger
 
-    folder = DataFolder(data)
-    if not dsn and not (data / "postgres").is_dir():
-        raise exits.Failure(f"{data} holds no ledger; name the gateway's folder with --data", exits.UNREACHABLE)
+    folder = _folder(data, dsn)
     checkpoint = checkpoint or data / "audit" / CHECKPOINT
     public_key = public_key or data / "audit" / PUBLIC_KEY
     with _database(folder, dsn) as address:
@@ -59,6 +63,65 @@ def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, 
         click.echo(f"NOT VALID at record {result.at_seq}: {result.problem}", err=True)
     if not result.ok:
         raise click.exceptions.Exit(exits.NOT_SO)
+
+
+@audit.command()
+@click.argument("request_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole record.")
+@dsn_option
+@data_option
+def show(request_id: str, data: Path, as_json: bool, dsn: str | None) -> None:
+    """Show what became of one request, and why.
+
+    ID is the x-request-id of its answer. Each line under it is something that was found: what was done, which guard saw what,
+    where in the body, in which characters of that text, how likely, and after which decodings. Exit code 1 when there is no
+    such record.
+    """
+    from llmproxy.audit.store import Reader
+
+    async def read(address: str) -> list[AuditRecord]:
+        async with Reader.open(address) as reader:
+            rows = await reader.page(LedgerQuery(address="", id="", request=request_id, limit=1))
+        return [json.decode(spelled, type=AuditRecord) for _, spelled, _ in rows]
+
+    with _database(_folder(data, dsn), dsn) as address:
+        try:
+            records = asyncio.run(read(address))
+        except (GatewayError, OSError) as error:
+            raise exits.Failure(f"the ledger cannot be read: {error}", exits.UNREACHABLE) from error
+    if not records:
+        raise exits.Failure("there is no such record; the id is the x-request-id of an answer", exits.NOT_SO)
+    click.echo(json.format(json.encode(records[0]), indent=2).decode() if as_json else "\n".join(told(records[0])))
+
+
+def told(record: AuditRecord) -> Iterator[str]:
+    """A record in words, a line for each finding."""
+    facts = (record.verdict, record.code, record.tenant, record.api, record.model, f"revision {record.policy}")
+    yield f"{record.id}: {', '.join(fact for fact in facts if fact)}"
+    if record.explained is None:
+        yield "  nothing was found"
+        return
+    for one in record.explained.findings:
+        yield f"  {explanation(one)}"
+    if record.explained.more:
+        yield f"  and {record.explained.more} more"
+
+
+def explanation(one: Explanation) -> str:
+    """`mask: pii saw email in messages[0].content, characters 5 to 20`."""
+    saw = f"{one.kind} ({one.rule})" if one.rule else one.kind
+    where = f" in {one.path}" if one.path else ""
+    where += " of the answer" if one.side == "answer" else ""
+    where += f", characters {one.start} to {one.end}" if one.end else ""
+    weight = "" if one.per_mille == PER_MILLE else f", probability {one.per_mille / PER_MILLE:.3f}"
+    via = f", after {', '.join(one.via)}" if one.via else ""
+    return f"{one.action}: {one.guard} saw {saw}{where}{weight}{via}"
+
+
+def _folder(data: Path, dsn: str | None) -> DataFolder:
+    if not dsn and not (data / "postgres").is_dir():
+        raise exits.Failure(f"{data} holds no ledger; name the gateway's folder with --data", exits.UNREACHABLE)
+    return DataFolder(data)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ class Search(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: Filter | None = None
     model: Filter | None = None
     verdict: Verdict | None = None
+    request: Filter | None = None  # A request's id: `x-request-id` of its answer.
     before_seq: Instant | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = PAGE_LIMIT
 
