@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from shields import Router, start_shield
 
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import AUDIT, KEYS_BUCKET
@@ -129,13 +130,15 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
             control.stop()
 
 
-async def as_edge(servers: EmbeddedServers) -> Bus:
-    wire = await NatsWire.connect(
-        servers.nats_address, user="edge", password=servers.nats_password("edge"), service="edge"
-    )
-    bus = Bus(wire, service="edge", instance=f"edge-{uuid4().hex[:8]}")
+async def as_service(servers: EmbeddedServers, name: str) -> Bus:
+    wire = await NatsWire.connect(servers.nats_address, user=name, password=servers.nats_password(name), service=name)
+    bus = Bus(wire, service=name, instance=f"{name}-{uuid4().hex[:8]}")
     await bus.start()
     return bus
+
+
+async def as_edge(servers: EmbeddedServers) -> Bus:
+    return await as_service(servers, "edge")
 
 
 def send(control: Control, numbers: range, prefix: str) -> None:
@@ -186,6 +189,32 @@ def test_a_key_reaches_the_edges_bucket_at_once_and_its_changes_the_ledger(contr
         return [e["record"]["action"] for e in reversed(entries) if e["record"]["subject"] == key_id]
 
     control.eventually(lambda: actions() == ["key.created", "key.revoked"], "both changes are in the ledger")
+
+
+def test_a_changed_policy_holds_on_every_shield_for_the_requests_that_come_after(control: Control) -> None:
+    async def scenario() -> None:
+        edge, routing, *shields = [
+            await as_service(control.servers, name) for name in ("edge", "router", "shield", "shield")
+        ]
+        router = Router(edge)
+        await router.serve(routing)
+        for shield in shields:
+            await start_shield(shield)
+        assert await router.passes() == {False}
+        override = "policy: {overrides: [{when: {tenants: [default]}, kinds: {email: flag}}]}\n"
+        for config, passes in ((CONFIG + override, True), (CONFIG, False)):
+            control.config.write_text(config)
+            while await router.passes() != {passes}:  # In a mixed answer one shield is ahead of the other.
+                await asyncio.sleep(0.05)
+            assert await router.passes() == {passes}
+        for bus in (edge, routing, *shields):
+            await bus.drain(0.1)
+
+    async def bounded() -> None:
+        async with asyncio.timeout(WAIT_S):
+            await scenario()
+
+    asyncio.run(bounded())
 
 
 def test_a_changed_file_is_the_next_revision_everywhere(control: Control) -> None:

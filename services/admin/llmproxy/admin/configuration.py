@@ -27,7 +27,7 @@ from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.probes import Readiness
 
 Source = Literal["file", "environment", "api"]
-POLL_S = 1.0
+POLL_S = 0.5
 DIFFERENCES_MAX = 200
 FILE_BYTES_MAX = 1 << 20
 

@@ -6,10 +6,12 @@ Needs read access to the table, the checkpoint and the public key; trusts nothin
 from collections.abc import Callable
 from pathlib import Path
 
-from llmproxy.audit import checkpoint, store
+from llmproxy.audit import checkpoint, record, store
 from llmproxy.audit.checkpoint import CheckpointError
 from llmproxy.audit.ledger import Verification, Walk
 from llmproxy.audit.store import Broken
+from llmproxy.common.ledger_questions import LedgerQuery
+from llmproxy.common.records import AuditRecord
 
 PROGRESS_EVERY = 1_000
 
@@ -43,3 +45,10 @@ async def verify(
     if progress is not None:
         progress(count, count)
     return walk.finish()
+
+
+async def record_of(dsn: str, request_id: str) -> AuditRecord | None:
+    """What the ledger says of one request. Raises Unavailable."""
+    async with store.Reader.open(dsn) as reader:
+        rows = await reader.page(LedgerQuery(address="", id="", request=request_id, limit=1))
+    return record.parse(rows[0][1]) if rows else None

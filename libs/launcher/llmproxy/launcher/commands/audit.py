@@ -10,7 +10,6 @@ from msgspec import json, to_builtins
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import PER_MILLE, Explanation
-from llmproxy.common.ledger_questions import LedgerQuery
 from llmproxy.common.records import AuditRecord
 from llmproxy.launcher import exits
 from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataFolderError
@@ -77,21 +76,16 @@ def show(request_id: str, data: Path, as_json: bool, dsn: str | None) -> None:
     where in the body, in which characters of that text, how likely, and after which decodings. Exit code 1 when there is no
     such record.
     """
-    from llmproxy.audit.store import Reader
-
-    async def read(address: str) -> list[AuditRecord]:
-        async with Reader.open(address) as reader:
-            rows = await reader.page(LedgerQuery(address="", id="", request=request_id, limit=1))
-        return [json.decode(spelled, type=AuditRecord) for _, spelled, _ in rows]
+    from llmproxy.audit.verify import record_of
 
     with _database(_folder(data, dsn), dsn) as address:
         try:
-            records = asyncio.run(read(address))
+            record = asyncio.run(record_of(address, request_id))
         except (GatewayError, OSError) as error:
             raise exits.Failure(f"the ledger cannot be read: {error}", exits.UNREACHABLE) from error
-    if not records:
+    if record is None:
         raise exits.Failure("there is no such record; the id is the x-request-id of an answer", exits.NOT_SO)
-    click.echo(json.format(json.encode(records[0]), indent=2).decode() if as_json else "\n".join(told(records[0])))
+    click.echo(json.format(json.encode(record), indent=2).decode() if as_json else "\n".join(told(record)))
 
 
 def told(record: AuditRecord) -> Iterator[str]:
