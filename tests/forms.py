@@ -14,14 +14,14 @@ LONGEST = 40  # Repeats beyond the least.
 
 def drawn(pattern: re.Pattern[str], chance: random.Random) -> str:
     """A string that the pattern may match whole; what it says about its surroundings is left out."""
-    return _sequence(parser.parse(pattern.pattern, pattern.flags), chance)
+    return _sequence(parser.parse(pattern.pattern, pattern.flags), chance, {})
 
 
-def _sequence(tree: Any, chance: random.Random) -> str:
-    return "".join(_one(code, value, chance) for code, value in tree)
+def _sequence(tree: Any, chance: random.Random, groups: dict[int, str]) -> str:
+    return "".join(_one(code, value, chance, groups) for code, value in tree)
 
 
-def _one(code: Any, value: Any, chance: random.Random) -> str:
+def _one(code: Any, value: Any, chance: random.Random, groups: dict[int, str]) -> str:
     match code:
         case op.LITERAL:
             return chr(value)
@@ -29,15 +29,18 @@ def _one(code: Any, value: Any, chance: random.Random) -> str:
             return chance.choice(_members(code, tuple(value) if code is op.IN else value))
         case op.MAX_REPEAT | op.MIN_REPEAT | op.POSSESSIVE_REPEAT:
             least, most, tree = value
-            return "".join(
-                _sequence(tree, chance) for _ in range(chance.randint(least, min(int(most), least + LONGEST)))
-            )
+            times = chance.randint(least, min(int(most), least + LONGEST))
+            return "".join(_sequence(tree, chance, groups) for _ in range(times))
         case op.SUBPATTERN:
-            return _sequence(value[3], chance)
+            text = _sequence(value[3], chance, groups)
+            groups[value[0]] = text
+            return text
+        case op.GROUPREF:
+            return groups.get(value, "")
         case op.ATOMIC_GROUP:
-            return _sequence(value, chance)
+            return _sequence(value, chance, groups)
         case op.BRANCH:
-            return _sequence(chance.choice(value[1]), chance)
+            return _sequence(chance.choice(value[1]), chance, groups)
         case op.ASSERT | op.ASSERT_NOT | op.AT:
             return ""
         case _:
@@ -51,10 +54,13 @@ def _members(code: Any, value: Any) -> list[str]:
     if code is op.NOT_LITERAL:
         return [one for one in PRINTABLE if one != chr(value)]
     is_negated = value[0][0] is op.NEGATE
+    beyond = [chr(item) for kind, item in value if kind is op.LITERAL and item > ord("~")]
     kept = [
-        one for one in [*PRINTABLE, *SPACES] if any(_is_in(one, *item) for item in value[is_negated:]) != is_negated
+        one
+        for one in [*PRINTABLE, *SPACES, *beyond]
+        if any(_is_in(one, *item) for item in value[is_negated:]) != is_negated
     ]
-    return [one for one in kept if one in PRINTABLE] or kept
+    return [one for one in kept if one not in SPACES] or kept
 
 
 def _is_in(one: str, code: Any, value: Any) -> bool:

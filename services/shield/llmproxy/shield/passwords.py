@@ -4,7 +4,7 @@ A person chooses a password, so nothing about the value alone says that it is on
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from llmproxy.shield import glance
 from llmproxy.shield.drawn import CAMEL, is_stand_in, turns
@@ -42,7 +42,7 @@ STEMS = tuple(
     )
     for spelled in dict.fromkeys((stem, stem.capitalize(), stem.upper()))
 )  # fmt: skip
-"""Something of each, for a look at memory speed: an expression that ignores capitals takes a hundred times as long."""
+"""Something of each, for the quick look."""
 
 TOLD = re.compile(  # Many of these languages need no verb: `мой пароль ...`.
     rf"[\"'\])]{{0,3}}(?P<sign>{ASSIGNED_WITH}|\s?(?:是|为|為|は|는|은|이|:)\s?|\s(?:это|to|jest|är|là|είναι|-|—)\s?:?\s?|\s)"
@@ -74,9 +74,28 @@ PHRASE_NAMES = (b"seed", b"mnemonic", b"recovery phrase", b"recovery words", b"b
 PHRASE_WORDS = frozenset((12, 15, 18, 21, 24))  # https://github.com/bitcoin/bips/blob/master/bip-0039.mediawiki
 
 
+LITERALS = (*NAMES, *(flag for flag, _, _ in COMMANDS), *PHRASE_NAMES)
+"""Without one of them a text of ASCII holds none of all these."""
+
+
 def find(text: str, lower: bytes) -> Iterator[tuple[int, int]]:
     """Spans of passwords. `lower` is the text in lower case, a byte for each character."""
-    for match in _matches(text, lower):
+    yield from _chosen(_matches(text, lower), lower)
+    for name in PHRASE_NAMES:
+        for at in glance.places(lower, name):
+            phrase = PHRASE.match(text, at)
+            if phrase is not None and phrase[1].count(" ") + 1 in PHRASE_WORDS:
+                yield phrase.span(1)
+
+
+def find_beyond(text: str, lower: bytes) -> Iterator[tuple[int, int]]:
+    """The same, named in letters that are not ASCII."""
+    matches = (TOLD.match(text, name.end()) for name in BEYOND.finditer(text))
+    yield from _chosen((match for match in matches if match is not None), lower)
+
+
+def _chosen(matches: Iterable[re.Match[str]], lower: bytes) -> Iterator[tuple[int, int]]:
+    for match in matches:
         group = "quoted" if match["quoted"] else "bare"
         start, value = match.start(group), match[group]
         if group == "bare":
@@ -86,11 +105,6 @@ def find(text: str, lower: bytes) -> Iterator[tuple[int, int]]:
             is_phrase and value.count(" ") >= 2
         ):
             yield start, start + len(value)
-    for name in PHRASE_NAMES:
-        for at in glance.places(lower, name):
-            phrase = PHRASE.match(text, at)
-            if phrase is not None and phrase[1].count(" ") + 1 in PHRASE_WORDS:
-                yield phrase.span(1)
 
 
 def _matches(text: str, lower: bytes) -> Iterator[re.Match[str]]:
@@ -107,15 +121,6 @@ def _matches(text: str, lower: bytes) -> Iterator[re.Match[str]]:
             before = lower[max(0, at - COMMAND_CHARS) : at].rpartition(b"\n")[2]
             if any(command in before for command in commands) and (match := expression.match(text, at)) is not None:
                 yield match
-    if may_be_beyond(text):
-        for told in BEYOND.finditer(text):
-            if (match := TOLD.match(text, told.end())) is not None:
-                yield match
-
-
-def may_be_beyond(text: str) -> bool:
-    """Whether one of `NAMES_BEYOND` can be in the text."""
-    return not text.isascii() and any(stem in text for stem in STEMS)
 
 
 def is_password(value: str, *, is_quoted: bool, sign: str) -> bool:

@@ -11,9 +11,10 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from itertools import islice
 
 from llmproxy.common.segments import Segment
-from llmproxy.shield import glance
+from llmproxy.shield import glance, look, words
 from llmproxy.shield.ids import NUMBERS
 from llmproxy.shield.ids.form import always
+from llmproxy.shield.look import Look
 from llmproxy.shield.verdict import Finding, Verdict, found
 
 PLACE_CHARS_BEFORE, PLACE_CHARS_AFTER = 6, 14
@@ -26,10 +27,10 @@ class Pii:
     name = "pii"
 
     def may_hold(self, text: str) -> bool:
-        return next(_findings(text), None) is not None
+        return next(find(text, look.at(text)), None) is not None
 
     def inspect(self, segment: Segment) -> Verdict:
-        return found(list(_findings(segment.text)))
+        return found(list(find(segment.text, look.at(segment.text))))
 
 
 class Page:
@@ -42,25 +43,32 @@ class Page:
         self.lower, self.shape = self.data.lower(), glance.shape(self.data)
 
 
-def _findings(text: str) -> Iterator[Finding]:
+def find(text: str, bits: int) -> Iterator[Finding]:
+    """Each kind is looked for only where its bit says that it may be there."""
+    is_birth = bits & Look.YEAR and bits & (Look.BIRTH | Look.BEYOND)
+    if not (bits & OURS or is_birth):
+        return
     page = Page(text)
-    if b"@" in page.data:
+    if bits & Look.AT:
         yield from _emails(text)
-    if page.data.count(b":") >= COLONS_MIN or page.data.count(b"-") >= DASHES_MIN:
+    if bits & Look.COLONS:
         yield from _colons(page)
-    if b"0.0" in page.shape:
-        yield from _ip4s(text, page)
-    if b"0000" in page.shape:
+    if bits & Look.DOTS:
+        yield from _ip4s(text)
+    if is_birth:
         yield from _births(page)
-    if b"a00" in page.shape:
+    if bits & Look.CODED:
         yield from _coded(page)
-    if b"000000" in glance.joined(page.data):
+    if bits & Look.NUMBER:
         yield from _numbers(page)
-    yield from _stated(page)
-    yield from _wallets(page)
+    if bits & Look.STATED:
+        yield from _stated(page)
+    if bits & Look.WALLET:
+        yield from _wallets(page)
 
 
-COLONS_MIN, DASHES_MIN = 2, 5  # Of an IPv6 address (`::`), of a MAC address with dashes.
+OURS = int(Look.AT | Look.COLONS | Look.DOTS | Look.CODED | Look.NUMBER | Look.STATED | Look.WALLET)
+
 RUN = re.compile(r"\d(?:[ ()./_-]{0,3}\d){5,}", re.ASCII)
 FOLLOWING = re.compile(r"[ ./_-]{1,3}(?=[\d(+])", re.ASCII)
 FOLLOWING_CHARS_MAX = 48  # Of the number behind another one.
@@ -164,13 +172,12 @@ def _coded(page: Page) -> Iterator[Finding]:
 
 
 STATED = tuple(number for number in NUMBERS if number.digits_min <= 1)
-STATED_WORDS = (b"swift", b"bic", b"plate")
 STATED_CHARS = 40
 
 
 def _stated(page: Page) -> Iterator[Finding]:
     """What has neither digits enough nor a checksum: bank codes and number plates, directly behind their words."""
-    for word in STATED_WORDS:
+    for word in words.STATED:
         for at in glance.places(page.lower, word):
             for number in STATED:
                 match = number.pattern.search(page.text, at + len(word), at + STATED_CHARS)
@@ -182,23 +189,6 @@ def _stated(page: Page) -> Iterator[Finding]:
 
 # -- dates of birth
 
-BIRTH_WORDS = (
-    b"birth",
-    b"born",
-    b"dob",
-    b"geboren",
-    b"geb.",
-    b"geburt",
-    b"naci",
-    b"naiss",
-    b"n? le",
-    b"n?e le",
-    b"nato il",
-    b"nata il",
-    b"nascita",
-    b"urodz",
-    b"geb datum",
-)
 BIRTH_HEADS = frozenset((b"bir", b"bor", b"dob", b"geb", b"nac", b"nai", b"n? ", b"n?e", b"nat", b"nas", b"uro"))
 BIRTH_CHARS = 40
 MONTHS = (
@@ -223,7 +213,7 @@ def _births(page: Page) -> Iterator[Finding]:
         window = page.lower[first:at]
         if BIRTH_HEADS.isdisjoint(HEAD.findall(window)):
             continue
-        ends = [place + len(word) for word in BIRTH_WORDS if (place := window.rfind(word)) >= 0]
+        ends = [place + len(word) for word in words.BIRTH if (place := window.rfind(word)) >= 0]
         if ends:
             match = BIRTH_DATE.search(page.text, max(first + max(ends), done), at + 10)
             if match is not None and match.start() <= at < match.end():
@@ -249,7 +239,7 @@ def _is_in_a_date(page: Page, year: int) -> bool:
 
 WALLET_CHARS_MIN = 26
 WALLET = re.compile(
-    r"(?<![A-Za-z0-9])(?:0x[0-9a-fA-F]{40}|(?:bc1|tb1|ltc1)[02-9ac-hj-np-z]{11,71}|([13LMDT][1-9A-HJ-NP-Za-km-z]{25,34})|4[0-9AB][1-9A-HJ-NP-Za-km-z]{93})(?![A-Za-z0-9])"
+    r"(?<![A-Za-z0-9])(?:0x[0-9a-fA-F]{40}|(?:bc1|tb1|ltc1)[02-9ac-hj-np-z]{23,71}|([13LMDT][1-9A-HJ-NP-Za-km-z]{25,34})|4[0-9AB][1-9A-HJ-NP-Za-km-z]{93})(?![A-Za-z0-9])"
 )
 WALLET_WORDS = (b"btc", b"bitcoin", b"wallet", b"crypto", b"litecoin", b"doge", b"tron", b"usdt", b"ltc")
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -354,8 +344,6 @@ FILE_SUFFIXES = frozenset(
 
 
 def _emails(text: str) -> Iterator[Finding]:
-    if "@" not in text:
-        return
     for domain in DOMAIN.finditer(text):
         host = domain[0][1:].rstrip("-_")
         suffix = host.rpartition(".")[2]
@@ -553,9 +541,7 @@ NETWORK = re.compile(r"/(?:[12]?\d|3[0-2])(?!\d)")
 IP6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,39}(?:\.\d{1,3}){0,3}(?![\w:])", re.ASCII)
 
 
-def _ip4s(text: str, page: Page) -> Iterator[Finding]:
-    if not any(middle in page.shape for middle in (b"0.0.0", b"0.00.0", b"0.000.0")):
-        return
+def _ip4s(text: str) -> Iterator[Finding]:
     for match in IP4.finditer(text):
         before = text[max(0, match.start() - VERSION_CHARS) : match.start()]
         if VERSION_BEFORE.search(before) is not None and HOST_BEFORE.search(before) is None:

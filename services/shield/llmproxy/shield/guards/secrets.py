@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 
 from llmproxy.common import keyring
 from llmproxy.common.segments import Segment
-from llmproxy.shield import glance, passwords
+from llmproxy.shield import glance, look, passwords
 from llmproxy.shield.drawn import CAMEL_BYTES, DIGITS_MIN, STAND_IN, TURNS_MIN, entropy_bits, is_drawn
+from llmproxy.shield.look import Look
 from llmproxy.shield.vendors import VENDORS, Vendor
 from llmproxy.shield.verdict import Finding, Verdict, found
+from llmproxy.shield.words import NAMES, VENDOR_NAMES
 
 WORD_CHARS_MIN = 16
 """Every vendor key and every drawn token has this many characters without a space: few words of prose have them."""
@@ -29,35 +31,43 @@ class Secrets:
     name = "secrets"
 
     def may_hold(self, text: str) -> bool:
-        return next(_findings(text), None) is not None
+        return next(find(text, look.at(text)), None) is not None
 
     def inspect(self, segment: Segment) -> Verdict:
-        return found(list(_findings(segment.text)))
+        return found(list(find(segment.text, look.at(segment.text))))
 
 
-def _findings(text: str) -> Iterator[Finding]:
+def find(text: str, bits: int) -> Iterator[Finding]:
+    """Each rule is tried only where its bit says that it may hold."""
+    if not bits & OURS:
+        return
     data = glance.plain(text)
     lower = data.lower()
-    cased, words = [], []
-    for start, end in glance.long_words(data, WORD_CHARS_MIN):
-        word = data[start:end]
-        if _may_be_drawn(word):
-            words.append((start, end))
-        elif not word.islower():  # One key in twenty of sixteen letters and digits has no digit.
-            cased.append((start, end))
-    if words or cased:
-        yield from _vendor_keys(text, data, words + cased)
-    if words:
-        yield from _assigned(text, lower, words)
-        if b"basic" in lower:
+    if bits & (Look.VENDOR | Look.ASSIGNED | Look.BASIC):
+        cased, words = [], []
+        for start, end in glance.long_words(data, WORD_CHARS_MIN):
+            word = data[start:end]
+            if _may_be_drawn(word):
+                words.append((start, end))
+            elif not word.islower():  # One key in twenty of sixteen letters and digits has no digit.
+                cased.append((start, end))
+        if bits & Look.VENDOR and (words or cased):
+            yield from _vendor_keys(text, data, words + cased)
+        if bits & Look.ASSIGNED:
+            yield from _assigned(text, lower, words)
+        if bits & Look.BASIC and words:
             yield from _basic(text, lower)
-    if b"://" in data:
+    if bits & Look.URL and bits & Look.AT:
         yield from _urls(text, data)
-    if b"PRIVATE" in data:
+    if bits & Look.PRIVATE:
         yield from _private_keys(text, data)
-    for start, end in passwords.find(text, lower):
-        yield Finding("secret.password", start, end)
+    if bits & Look.PASSWORD:
+        yield from (Finding("secret.password", *span) for span in passwords.find(text, lower))
+    if bits & Look.PASSWORD_BEYOND:
+        yield from (Finding("secret.password", *span) for span in passwords.find_beyond(text, lower))
 
+
+OURS = int(Look.VENDOR | Look.ASSIGNED | Look.BASIC | Look.URL | Look.PRIVATE | Look.PASSWORD | Look.PASSWORD_BEYOND)
 
 RUNS = re.compile(rb"[A-Za-z0-9]{8,}")
 ALTERNATING = re.compile(rb"[A-Za-z]\d[A-Za-z]\d")
@@ -153,24 +163,6 @@ BY_HEAD = _by_head()
 # -- what somebody assigns, or says that it is one
 
 VENDOR_NAMED_CHARS_MIN = 24
-NAMES = (
-    b"key",
-    b"token",
-    b"secret",
-    b"access",
-    b"private",
-    b"cred",
-    b"auth",
-    b"bearer",
-    b"pass",
-    b"pwd",
-    b"api",
-    b"pat",
-    b"session",
-    b"sessid",
-    b"cookie",
-    b"sid",
-)
 NAME_CHARS = 48  # How far before a value its name may begin.
 ASSIGNED = re.compile(
     r"(?:secret|token|passw(?:or)?d|passwd|pwd|api|key|private|access|credentials?|auth(?:orization)?|bearer|session|sessid|cookie"
@@ -178,20 +170,6 @@ ASSIGNED = re.compile(
     r"(?:\s{0,3}(?:=>|:=|==?|:)\s{0,3}|,\s?|\s(?:is|was|ist|es|est)\s:?\s?|[\s-]|(?<!api)\.)[\"'`]?(?:(?:bearer|basic|token)\s)?"
     r"[\"'`]?(?=([^\s\"'`,;<>(){}\[\]|\\]{16,512}))",
     re.IGNORECASE,
-)
-VENDOR_NAMES = frozenset(
-    (
-        b"adafruit airtable algolia alibaba amplitude anypoint apollo artifactory asana atlassian auth0 bitbucket "
-        b"bitly braintree bugsnag buildkite checkly circleci clearbit cloudflare cloudinary cloudsmith codacy "
-        b"codecov coinbase confluent contentful coveralls crowdin datadog deepgram dockerhub doppler dropbox "
-        b"elastic elevenlabs etherscan facebook fastly figma finnhub freshdesk gitter grafana harness heroku "
-        b"honeycomb hubspot infura intercom jfrog jira jumpcloud klaviyo kraken launchdarkly linkedin lokalise "
-        b"mailchimp mailgun mailjet mapbox mapquest messagebird mixpanel moralis netlify newrelic nexmo notion "
-        b"nytimes okta onesignal opsgenie pagerduty pastebin paypal paystack pinecone plaid postmark pushbullet "
-        b"pusher rapidapi rollbar salesforce scaleway segment sendbird sentry shodan shutterstock snyk sonarqube "
-        b"sparkpost splunk square sumologic telegram travis travisci trello twitch twitter typeform vercel "
-        b"virustotal vonage wakatime webflow zendesk zoho "
-    ).split()
 )
 WORDS = re.compile(rb"[a-z][a-z0-9]{3,15}")
 VENDOR_NAMED = re.compile(

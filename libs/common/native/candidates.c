@@ -1,0 +1,184 @@
+/* What personal data and credentials a text can hold at all, in one pass. A bit that is not set is a promise: nothing of its kind is there.
+ * The bits are those of llmproxy.shield.look, which also builds the tables of literals. UTF-8: what is not ASCII ends every run. */
+#include "native.h"
+
+enum {
+    AT = 1 << 0, COLONS = 1 << 1, DOTS = 1 << 2, YEAR = 1 << 3, CODED = 1 << 4, NUMBER = 1 << 5, WALLET = 1 << 6, BEYOND = 1 << 7, VENDOR = 1 << 8,
+    ASSIGNED = 1 << 9, DRAWN = 1 << 10, /* 11 to 26 are given by literals alone. */ OF_TEXT = (1 << 27) - 1,
+    NAME = 1 << 27, VENDOR_NAME = 1 << 28, INSIDE = 1 << 29, EXACT = 1 << 30, /* What literals are. */
+};
+enum {
+    WORD_MIN = 16, RUN_MIN = 8, DIGITS_MIN = 30, TURNS_MIN = 6, NAMED_BEFORE = 48, VENDOR_NAMED_MIN = 24, /* As guards.secrets. */
+    NUMBER_MIN = 6, GAP_MAX = 3, MARKS_MIN = 5, WALLET_MIN = 26, /* As guards.pii. */
+};
+
+static inline size_t bucket(uint32_t head) { return (head * 0x9E3779B1u) >> 20; }
+static inline int is_gap(uint8_t one) {
+    return one == ' ' || one == '(' || one == ')' || one == '.' || one == '/' || one == '_' || one == '-';
+}
+static inline uint8_t lower(uint8_t one) { return (uint8_t)(one - 'A') < 26 ? one | 0x20 : one; }
+
+static inline int is_small(uint8_t one) { return (uint8_t)(one - 'a') < 26; }
+
+/* As glance.WORD_BREAKS. Of 32 characters each, a bit. */
+static const uint32_t BREAKS[8] = {0xFFFFFFFF, 0xD8001385, 0x38000000, 0xB8000001, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF};
+
+static inline int is_break(uint8_t one) { return BREAKS[one >> 5] >> (one & 31) & 1; }
+
+/* The classes of all literals of a chain that stand at `at`. One is its length, four bytes of class (least first) and its letters, in lower case
+ * unless it is EXACT; a length of zero ends the chain. */
+static uint32_t literals_at(const uint8_t *text, size_t length, size_t at, const uint8_t *chain) {
+    uint32_t found = 0;
+    for (; *chain; chain += 5 + *chain) {
+        size_t size = *chain, i = 0;
+        uint32_t class = chain[1] | (uint32_t)chain[2] << 8 | (uint32_t)chain[3] << 16 | (uint32_t)chain[4] << 24;
+        if (at + size > length) continue;
+        while (i < size && (class & EXACT ? text[at + i] : lower(text[at + i])) == chain[5 + i]) i++;
+        if (i == size) found |= class;
+    }
+    return found;
+}
+
+/* A date, or seconds with their fraction, as guards.pii.MOMENT: 0000-00-00, 0000-00-000, either with " 00" behind it; 00.000 */
+static int is_moment(const uint8_t *run, size_t size) {
+    size_t at = 0;
+    if (size >= 6 && size <= 12 && is_digit(run[1]) && run[2] == '.') {
+        for (at = 3; at < size && is_digit(run[at]); at++) {}
+        return at == size;
+    }
+    if (size < 10) return 0;
+    for (at = 0; at < 4; at++) if (!is_digit(run[at])) return 0;
+    if ((run[4] != '-' && run[4] != '/' && run[4] != '.') || run[7] != run[4]) return 0;
+    if (!is_digit(run[5]) || !is_digit(run[6]) || !is_digit(run[8]) || !is_digit(run[9])) return 0;
+    at = 10;
+    if (at < size && is_digit(run[at])) at++;
+    if (at < size && run[at] == ' ' && at + 3 == size && is_digit(run[at + 1]) && is_digit(run[at + 2])) at += 3;
+    return at == size;
+}
+
+typedef struct {
+    size_t first, run, run_digits; /* Where it begins; the letters and digits that end here, and how many of those are digits. */
+    uint32_t turns, alternating;   /* From small to capital; how long a letter has followed a digit and a digit a letter. */
+    uint8_t is_drawn, has_upper, has_lower, is_upper_run, has_literal;
+} Word;
+
+static void end_run(Word *word) {
+    if (word->run >= RUN_MIN) {
+        if (!word->run_digits) word->is_drawn |= word->run >= WORD_MIN && word->is_upper_run;
+        else word->is_drawn |= word->run_digits < word->run || word->run >= DIGITS_MIN;
+    }
+    word->run = word->run_digits = 0;
+    word->alternating = 0;
+    word->is_upper_run = 1;
+}
+
+static void add(Word *word, uint8_t one, uint8_t before) {
+    int digit = is_digit(one), letter = is_letter(one), upper = letter && one < 'a';
+    if (!digit && !letter) {
+        end_run(word);
+        return;
+    }
+    word->turns += upper && word->run && (is_digit(before) || before >= 'a');
+    word->has_upper |= upper;
+    word->has_lower |= letter && !upper;
+    word->is_upper_run &= digit || upper;
+    word->run++;
+    word->run_digits += digit;
+    if (letter) word->alternating = is_digit(before) && word->alternating == 2 ? 3 : 1;
+    else word->alternating = is_letter(before) && word->alternating % 2 ? word->alternating + 1 : 0;
+    if (word->alternating >= 4) word->is_drawn = 1;
+}
+
+/* The bits of what the text can hold. `names` and `keys` say for the hash of three and of two lower-case letters where in `chains` the literals
+ * that may begin so are; 0 is none. A name counts wherever it stands, a key where a word begins. */
+EXPORT uint32_t llmproxy_candidates(const uint8_t *text, size_t length, const uint16_t *names, const uint16_t *keys, const uint8_t *chains) {
+    uint32_t found = 0;
+    size_t digits = 0, first_digit = 0, last_digit = 0; /* Of the number under way. */
+    size_t decimals = 0, letters = 0, letters_before = 0; /* Runs that end here; the letters directly before the digits. */
+    size_t marks = 0, alnum = 0;
+    size_t name_at = 0, vendor_name_at = 0; /* One past where the last of them begins; 0 is none. */
+    int is_dotted = 0, is_armed = 0;        /* A digit and a dot are before these digits; and before those too. */
+    Word word = {.is_upper_run = 1};
+    for (size_t at = 0; at <= length; at++) {
+        uint8_t one = at < length ? text[at] : 0, before = at ? text[at - 1] : 0;
+
+        if (at + 2 < length) {
+            uint32_t head = (text[at] | (uint32_t)text[at + 1] << 8 | (uint32_t)text[at + 2] << 16) | 0x202020;
+            uint16_t chain = names[bucket(head)];
+            if (__builtin_expect(chain, 0)) {
+                uint32_t class = literals_at(text, length, at, chains + chain);
+                if (class & NAME) name_at = at + 1;
+                if (class & VENDOR_NAME) vendor_name_at = at + 1;
+                if (class & INSIDE) word.has_literal = 1;
+                found |= class & OF_TEXT;
+            }
+        }
+        /* Nearly every byte: one more small letter of a word, or of a script that is not ASCII. Nothing but a run's length changes. */
+        if (is_small(one) && is_small(before)) {
+            letters++, alnum++, word.run++, word.alternating = 1;
+            marks = one <= 'f' ? marks : 0;
+            continue;
+        }
+        if (one >= 0x80 && before >= 0x80) {
+            word.first = at + 1;
+            continue;
+        }
+
+        int digit = is_digit(one), letter = is_letter(one);
+        if ((digit || letter) && at + 1 < length && !(is_digit(before) || is_letter(before) || before == '_')) {
+            uint16_t chain = keys[bucket((one | (uint32_t)text[at + 1] << 8) | 0x2020)];
+            if (chain && literals_at(text, length, at, chains + chain)) word.has_literal = 1;
+        }
+
+        if (digit) {
+            if (!digits++) first_digit = at;
+            last_digit = at;
+        } else if (digits && (!is_gap(one) || at - last_digit > GAP_MAX)) {
+            if (digits >= NUMBER_MIN && !is_moment(text + first_digit, last_digit + 1 - first_digit)) found |= NUMBER;
+            digits = 0;
+        }
+
+        if (digit) {
+            if (!decimals) letters_before = letters;
+            decimals++;
+            if (is_armed && before == '.') found |= DOTS;
+            if (decimals >= 4 && ((text[at - 3] == '1' && text[at - 2] == '9') || (text[at - 3] == '2' && text[at - 2] == '0'))) found |= YEAR;
+            if (decimals == 2 && letters_before == 2 && (at < 4 || !is_digit(text[at - 4]))) found |= CODED; /* The beginning of an IBAN. */
+        } else {
+            if (letter && ((decimals == 2 && letters_before) || (decimals == 4 && letters_before >= 5))) found |= CODED;
+            is_armed = one == '.' && decimals && decimals <= 3 && is_dotted;
+            is_dotted = one == '.' && decimals;
+            decimals = 0;
+        }
+        letters = letter ? letters + 1 : 0;
+
+        if (one == ':' || one == '-') {
+            if (++marks >= MARKS_MIN || (one == ':' && before == ':')) found |= COLONS;
+        } else if (!is_hex(one)) marks = 0;
+        if (digit || letter) alnum++;
+        else {
+            if (alnum >= WALLET_MIN) found |= WALLET;
+            alnum = 0;
+        }
+        if (one == '@') found |= AT;
+        if (one >= 0x80) found |= BEYOND;
+
+        if (at < length && !is_break(one)) {
+            add(&word, one, before);
+            continue;
+        }
+        if (at - word.first >= WORD_MIN) {
+            end_run(&word);
+            int is_drawn = word.is_drawn || word.turns >= TURNS_MIN;
+            if (word.has_literal && (is_drawn || word.has_upper || !word.has_lower)) found |= VENDOR;
+            if (is_drawn) {
+                size_t window = found & BEYOND ? 4 * NAMED_BEFORE : NAMED_BEFORE; /* The guard counts characters. */
+                size_t from = word.first > window ? word.first - window : 0;
+                found |= DRAWN;
+                if (name_at > from || (at - word.first >= VENDOR_NAMED_MIN && vendor_name_at > from)) found |= ASSIGNED;
+            }
+        }
+        word = (Word){.first = at + 1, .is_upper_run = 1};
+    }
+    return found;
+}

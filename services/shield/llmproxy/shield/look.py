@@ -1,0 +1,124 @@
+"""What a text can hold at all, in one native pass that all guards share: microseconds for the nearly all texts that hold nothing.
+
+A bit that is not set is a promise that the guard's own search for such things would find none (tested as a law). The words that guards look
+for are theirs; here they become one table.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterable
+from enum import IntFlag
+from functools import cache
+from typing import NamedTuple
+
+from llmproxy.common import native
+from llmproxy.shield import passwords, words
+from llmproxy.shield.vendors import VENDORS
+
+
+class Look(IntFlag):
+    """The first eleven are the pass's own findings (libs/common/native/candidates.c), the others come with words."""
+
+    AT = 1 << 0
+    COLONS = 1 << 1  # `::`, or five signs with hexadecimal digits between them.
+    DOTS = 1 << 2
+    YEAR = 1 << 3
+    CODED = 1 << 4  # Letters and digits as in an IBAN, a PAN, a codice fiscale.
+    NUMBER = 1 << 5  # Six digits with little between them that are no date.
+    WALLET = 1 << 6
+    BEYOND = 1 << 7  # Something is not ASCII.
+    VENDOR = 1 << 8
+    ASSIGNED = 1 << 9
+    DRAWN = 1 << 10
+    STATED = 1 << 11
+    BIRTH = 1 << 12
+    PASSWORD = 1 << 13
+    URL = 1 << 14
+    PRIVATE = 1 << 15
+    BASIC = 1 << 16
+    PASSWORD_BEYOND = 1 << 17
+
+
+ALL = ~Look(0)
+NAME, VENDOR_NAME, INSIDE, EXACT = 1 << 27, 1 << 28, 1 << 29, 1 << 30
+
+BUCKETS = 4096
+HASH = 0x9E3779B1
+
+
+class Tables(NamedTuple):
+    """Where literals begin, by the hash of their first letters; 0: nowhere."""
+
+    names: "ctypes.Array[ctypes.c_uint16]"
+    keys: "ctypes.Array[ctypes.c_uint16]"
+    chains: bytes
+
+
+def at(text: str) -> int:
+    """The bits of `Look`, as a plain number: the enumeration's own arithmetic would cost more than the pass."""
+    global _last
+    known = _last
+    if known[0] is text:
+        return known[1]
+    data = text.encode("utf-8", "surrogatepass")
+    names, keys, chains = _tables()
+    bits: int = _candidates()(data, len(data), names, keys, chains)
+    _last = (text, bits)
+    return bits
+
+
+_last: tuple[str, int] = ("", 0)
+
+
+@cache
+def _candidates() -> Callable[..., int]:
+    table = ctypes.POINTER(ctypes.c_uint16)
+    return native.function(
+        "llmproxy_candidates", ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t, table, table, ctypes.c_char_p
+    )
+
+
+@cache
+def _tables() -> Tables:
+    chains = bytearray(1)  # So that no chain begins at 0.
+    names = _table(_names(), 3, chains)
+    keys = _table(
+        ((literal, EXACT) for vendor in VENDORS if not vendor.before for literal in vendor.literals), 2, chains
+    )
+    return Tables(names, keys, bytes(chains))
+
+
+def _names() -> Iterable[tuple[bytes, int]]:
+    yield from ((name, NAME) for name in words.NAMES)
+    yield from ((name, VENDOR_NAME) for name in words.VENDOR_NAMES)
+    yield from ((word, Look.STATED) for word in words.STATED)
+    yield from ((word, Look.BIRTH) for word in words.BIRTH if b"?" not in word)
+    yield from ((word, Look.PASSWORD) for word in passwords.LITERALS)
+    yield from ((stem.encode(), Look.PASSWORD_BEYOND | EXACT) for stem in passwords.STEMS)
+    yield from ((b"://", Look.URL), (b"PRIVATE", Look.PRIVATE | EXACT), (b"basic", Look.BASIC))
+    for vendor in VENDORS:
+        if vendor.before:
+            what = EXACT | (Look.VENDOR if vendor.in_prose else INSIDE)
+            yield from ((literal, what) for literal in vendor.literals)
+
+
+def _table(literals: Iterable[tuple[bytes, int]], head: int, chains: bytearray) -> "ctypes.Array[ctypes.c_uint16]":
+    by_bucket: dict[int, dict[bytes, int]] = {}
+    for literal, what in literals:
+        assert len(literal) >= head, "a literal is found by its first letters"
+        spelled = literal if what & EXACT else literal.lower()
+        entries = by_bucket.setdefault(_bucket(literal[:head]), {})
+        assert (entries.get(spelled, what) ^ what) & EXACT == 0, "one literal has one spelling"
+        entries[spelled] = entries.get(spelled, 0) | what
+    table = (ctypes.c_uint16 * BUCKETS)()
+    for bucket, entries in by_bucket.items():
+        table[bucket] = len(chains)
+        for spelled, what in entries.items():
+            chains += bytes((len(spelled),)) + what.to_bytes(4, "little") + spelled
+        chains.append(0)
+    return table
+
+
+def _bucket(head: bytes) -> int:
+    """Bit 5 is what a small letter has and a capital has not."""
+    folded = bytes(byte | 0x20 for byte in head)
+    return (int.from_bytes(folded, "little") * HASH & 0xFFFFFFFF) >> 20
