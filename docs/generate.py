@@ -14,6 +14,7 @@ from llmproxy.common.channels import CHANNELS, Channel
 from llmproxy.common.config import PROVIDERS
 from llmproxy.common.offers import CONVERSATIONS
 from llmproxy.common.permissions import PERMISSIONS
+from llmproxy.common.policy import KINDS, THRESHOLDS, Injection, Policy
 from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREAMS
 from llmproxy.launcher.detect import (
     AWS_REGIONS,
@@ -48,7 +49,39 @@ def pages() -> dict[Path, str]:
         DOCS / "channels.md": channels_page(),
         DOCS / "metrics.md": metrics_page(),
         DOCS / "support.md": support_page(),
+        DOCS / "policy.md": policy_page(),
     }
+
+
+# -- policy
+
+
+def policy_page() -> str:
+    """Written by hand, but for the tables between its marks."""
+    page = (DOCS / "policy.md").read_text()
+    for name, table in (("kinds", kinds_table()), ("roles", roles_table())):
+        marks = rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)"
+        page = re.sub(marks, lambda found, table=table: f"{found[1]}{table}\n{found[2]}", page, flags=re.DOTALL)
+    return page
+
+
+def kinds_table() -> str:
+    rows: dict[str, list[str]] = {}
+    for kind in KINDS:
+        rows.setdefault(Policy().action(kind), []).append(f"`{kind}`")
+    lines = [f"| `{action}` | {', '.join(kinds)} |" for action, kinds in rows.items()]
+    return "\n".join(["| by default | kinds |", "|---|---|", *lines])
+
+
+def roles_table() -> str:
+    held: dict[str, list[str]] = {}
+    for role, threshold in THRESHOLDS.items():
+        held.setdefault(threshold, []).append(f"`{role}`")
+    lines = [
+        f"| {', '.join(roles)} | `{threshold}` | {getattr(Injection(), threshold)} |"
+        for threshold, roles in held.items()
+    ]
+    return "\n".join(["| role | threshold | by default |", "|---|---|---|", *lines])
 
 
 # -- providers

@@ -5,15 +5,19 @@ import importlib.util
 import re
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from architecture.source_tree import ROOT, SERVICES, all_modules, at, imported, package, parsed
 
 from llmproxy.common import channels
+from llmproxy.common import config as configuration
+from llmproxy.common.actions import Action
 from llmproxy.common.channels import CHANNELS, Channel
 from llmproxy.common.errors import CATALOGUE
+from llmproxy.common.explanations import Explanation
 from llmproxy.common.permissions import PERMISSIONS
+from llmproxy.common.policy import When
 
 UNBOUNDED_LABELS = {
     "key",
@@ -42,12 +46,21 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["channels.md", "metrics.md", "support.md"])
+@pytest.mark.parametrize("name", ["channels.md", "metrics.md", "support.md", "policy.md"])
 def test_generated_pages_are_current(name: str) -> None:
     path = ROOT / "docs" / name
     assert path.read_text() == generator().pages()[path], (
         f"docs/{name} no longer says what the code does: run `make docs` (python docs/generate.py) and commit it."
     )
+
+
+def test_the_page_about_the_policy_has_every_action_condition_and_field_and_its_example_is_valid() -> None:
+    page = (ROOT / "docs" / "policy.md").read_text()
+    rows = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) | {"end"}
+    named = {*get_args(Action), *When.__struct_fields__, *Explanation.__struct_fields__}
+    assert named <= rows, f"docs/policy.md has no row for {named - rows}"
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert configuration.parse(example, {}).policy.overrides
 
 
 def test_every_channel_is_in_the_catalogue() -> None:
