@@ -16,7 +16,7 @@ from llmproxy.common.segments import Segment
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.verdict import Finding, Flag, Verdict
+from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
 
 MAIL = "ada@example.com"
 CALLERS_WORDS = ("hunter2", "4111", "canary", "example", MAIL)
@@ -131,6 +131,40 @@ def test_of_very_many_findings_the_record_holds_some_and_how_many_more_there_are
     assert len(found.findings) == EXPLANATIONS_MAX
     assert found.more == 101 - EXPLANATIONS_MAX
     assert {one.action for one in found.findings} == {"mask", "flag"}
+
+
+class Together:
+    """Wants two words in one text; its quick look sees all texts at once."""
+
+    name = "together"
+
+    def __init__(self) -> None:
+        self.looked = 0
+
+    def may_hold(self, text: str) -> bool:
+        return "purple" in text and "elephant" in text
+
+    def inspect(self, segment: Segment) -> Verdict:
+        self.looked += 1
+        return Flag((Finding("phone", 0, 6),)) if self.may_hold(segment.text) else ALLOW
+
+
+def test_a_text_that_holds_nothing_by_itself_is_not_looked_at_again() -> None:
+    guard = Together()
+    body = {"messages": [{"role": "user", "content": text} for text in ("a purple thing", "an elephant")]}
+    assert examined(body, guards=[guard]).explained is None
+    assert guard.looked == 0
+    nested = {"arguments": json.dumps({"x": "elephant", "y": json.dumps(["a purple", "purple elephant"])})}
+    body["messages"].append({"role": "assistant", "tool_calls": [{"function": nested}]})  # type: ignore[dict-item]
+    (one,) = why(body, Policy(kinds={"phone": "flag"}), [guard])
+    assert one.path == "messages[2].tool_calls[0].function.arguments"
+    assert guard.looked <= 4
+
+
+@pytest.mark.parametrize("tokens", [[1, 2, 3], [[1], [2]]])
+def test_a_body_that_no_guard_can_read_says_so(tokens: Any) -> None:
+    (one,) = why({"input": tokens})
+    assert (one.guard, one.kind, one.path) == ("shield", "unreadable", "input")
 
 
 HIDING: list[dict[str, Any]] = [

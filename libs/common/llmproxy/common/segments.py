@@ -9,6 +9,7 @@ anything; `segments` is the exact scan that knows paths and spans, for the bodie
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from json import dumps, loads
 from string import ascii_letters, digits
 from typing import Any, Literal, NoReturn
@@ -569,6 +570,7 @@ _NAME = re.compile(r"[^.\[\]]+")
 NAMES = KNOWN_KEYS | STRUCTURE | BLOB_KEYS | RETURNED | RETURNED_PARTS | frozenset(ROOT_ROLES)
 
 
+@lru_cache(1024)
 def shown(path: str) -> str:
     """A path as it may be recorded: names that are not the APIs' own are the caller's words, and are written `*`."""
     return _NAME.sub(lambda name: name[0] if name[0] in NAMES or name[0].isdecimal() else "*", path)

@@ -61,7 +61,7 @@ class Inspection:
         # In segments, findings and lines of text; None: no bound.
         self.work, self.work_max = len(self.texts) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
-        self.failed: list[Explanation] = []  # Of guards that could not look.
+        self.failed: list[Explanation] = []  # Of guards that refused without a finding: they could not look.
         self.vault = Vault(key, lambda: self.quoted)
         self.masked: bytes | None = None
         self.is_looked_at = False  # Some guard wanted more than the quick look.
@@ -192,10 +192,11 @@ class Look:
         return PASS
 
     def _refuse(self, refusal: Refuse, segment: Segment, inspection: Inspection, index: int) -> Block:
-        if refusal.code == UNAVAILABLE.code:
+        if not refusal.findings:
             inspection.failed.append(
-                Explanation(guard=self.name, kind=UNAVAILABLE.code, action="block", path=segments.shown(segment.path))
+                Explanation(guard=self.name, kind=refusal.code, action="block", path=segments.shown(segment.path))
             )
+        if refusal.code == UNAVAILABLE.code:
             return Block(refusal.code, f"the {self.name} guard could not check the request; retry", retry_after_ms=1000)
         inspection.seen.setdefault(index, []).extend(refusal.findings)
         kinds = ", ".join(sorted({finding.kind for finding in refusal.findings})) or self.name
