@@ -11,8 +11,9 @@ import pytest
 from unit.edge.edge_gateway import until
 
 from llmproxy.common.errors import Unavailable
+from llmproxy.common.explanations import NAME_CHARS_MAX, PATH_CHARS_MAX, VIA_MAX, Explanation, explained
 from llmproxy.common.records import AuditBatch, AuditRecord
-from llmproxy.common.testing import FakeBroker, fake_bus
+from llmproxy.common.testing import PAYLOAD_BYTES_MAX, FakeBroker, fake_bus
 from llmproxy.edge.__main__ import own_temporary_folder
 from llmproxy.edge.journal import Journal, withheld
 from llmproxy.edge.spool import Spool, Spooled
@@ -46,6 +47,32 @@ def test_records_that_come_during_a_commit_share_the_next_one() -> None:
         await asyncio.gather(*waits)
         assert committed(broker) == [f"id-{number}" for number in range(50)]
         assert len(broker.streams["AUDIT"]) <= 2
+
+    asyncio.run(run())
+
+
+def test_records_with_as_much_to_explain_as_there_can_be_still_fit_into_a_message() -> None:
+    longest = Explanation(
+        guard="g" * NAME_CHARS_MAX,
+        kind="k" * NAME_CHARS_MAX,
+        action="redact",
+        rule="r" * NAME_CHARS_MAX,
+        side="answer",
+        path="p" * PATH_CHARS_MAX,
+        start=10**9,
+        end=10**9,
+        via=("v" * NAME_CHARS_MAX,) * VIA_MAX,
+        per_mille=999,
+    )
+
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker)
+        why = explained([longest] * 100)
+        records = [msgspec.structs.replace(a_record(number), explained=why) for number in range(200)]
+        await asyncio.gather(*map(journal.write, records))
+        assert committed(broker) == [f"id-{number}" for number in range(200)]
+        assert max(len(payload) for _, _, payload in broker.streams["AUDIT"]) < PAYLOAD_BYTES_MAX / 2
 
     asyncio.run(run())
 

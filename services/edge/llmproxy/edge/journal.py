@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -15,7 +15,9 @@ from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.edge import metrics
 from llmproxy.edge.spool import Spool, Spooled
 
-BATCH_MAX = 500  # Records per message: well under the message size limit.
+BATCH_MAX = (
+    500  # Records, and what explains them, per message: each is below a kilobyte, the message far below its limit.
+)
 COMMIT_PACE_S = 0.001  # After a commit, for each record in it, the next one waits so long: under load one serves many.
 COMMIT_PACE_MAX_S = 0.006
 PENDING_MAX = 20_000  # Records waiting for an acknowledgement, of one edge.
@@ -100,7 +102,8 @@ class Journal:
 
     async def _commit(self, tenant: str, lane: _Lane) -> None:
         while lane.pending:
-            taken, lane.pending = lane.pending[:BATCH_MAX], lane.pending[BATCH_MAX:]
+            count = batch_of([record for record, _ in lane.pending[:BATCH_MAX]])
+            taken, lane.pending = lane.pending[:count], lane.pending[count:]
             batch = AuditBatch(self._bus.instance, [record for record, _ in taken])
             started = time.monotonic()
             self._counter += 1
@@ -198,6 +201,16 @@ class Journal:
             cost=record.cost,
             latency_ms=record.latency_ms,
         )
+
+
+def batch_of(records: Sequence[AuditRecord]) -> int:
+    """How many of these, from the first on, go into one message; at least one."""
+    weight = 0
+    for index, record in enumerate(records):
+        weight += 1 if record.explained is None else 1 + len(record.explained.findings)
+        if weight > BATCH_MAX:
+            return max(1, index)
+    return len(records)
 
 
 def withheld(record: AuditRecord) -> AuditRecord:
