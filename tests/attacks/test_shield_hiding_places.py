@@ -11,7 +11,7 @@ from llmproxy.common.policy import Policy
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.restore.whole import Whole
+from llmproxy.shield.restore.whole import Unmasking, Whole
 from llmproxy.shield.vault import tenant_key, unmask
 
 RING = preflight.pipeline(GUARDS)
@@ -278,7 +278,7 @@ def test_a_typed_placeholder_next_to_its_own_value_comes_back_as_it_was_typed(pl
     assert typed not in examined.originals
     (ours,) = examined.originals
     answer = json.dumps({"choices": [{"message": {"content": f"{typed} {ours}"}}]}).encode()
-    (restored,) = Whole(examined.originals).chunk(answer)
+    (restored,) = Whole(Unmasking(examined.originals)).chunk(answer)
     assert json.loads(restored)["choices"][0]["message"]["content"] == f"{typed} {MAIL}"
 
 
@@ -304,7 +304,7 @@ def test_every_choice_of_an_answer_is_unmasked() -> None:
     assert isinstance(examined, Examined)
     (ours,) = examined.originals
     answer = json.dumps({"choices": [{"index": i, "message": {"content": ours}} for i in range(3)]}).encode()
-    (restored,) = Whole(examined.originals).chunk(answer)
+    (restored,) = Whole(Unmasking(examined.originals)).chunk(answer)
     assert restored.decode().count(MAIL) == 3
 
 

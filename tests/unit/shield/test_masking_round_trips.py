@@ -11,18 +11,25 @@ from anthropic.types import RawMessageStreamEvent
 from google.genai.types import GenerateContentResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
 from llmproxy.common.policy import Policy
 from llmproxy.shield import preflight
+from llmproxy.shield.answers.asked import NOTHING
+from llmproxy.shield.answers.reading import Guards, Reading
+from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.examine import Examined, Order, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.restore import restorer
+from llmproxy.shield.restore.whole import Unmasking
 from llmproxy.shield.vault import tenant_key
+from llmproxy.shield.window import Originals
 
 EMAIL, CARD = "ann.lee@example.org", "4111 1111 1111 1111"
 PEM = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 4 + "-----END PRIVATE KEY-----"
@@ -292,7 +299,7 @@ PLACES = [pytest.param(talker, place, id=f"{talker.api}-{place}") for talker in 
 
 
 def restored(talker: Any, events: list[Tree], originals: dict[str, str], *, stream: bool = True) -> list[Tree]:
-    way_back = restorer(talker.api, originals, stream=stream)
+    way_back = restorer(talker.api, Unmasking(originals), stream=stream)
     out = [one for event in events for one in way_back.chunk(json.dumps(event).encode())] + way_back.end()
     return [json.loads(one) for one in out]
 
@@ -409,3 +416,70 @@ def test_an_event_of_the_future_is_unmasked_whole(talker: Any) -> None:
         "type": "brand.new",
         "field": {"deep": [f"it is {originals[placeholder]}"], originals[placeholder]: 1},
     }
+
+
+# -- what a provider says of its own accord is read in the same places
+
+TOKEN = "ghp_Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0PaQr2T"
+SMUGGLED = "\u200b\u200c" * 12
+READS = Guards(GUARDS, Policy())
+BLOCKS = Guards(GUARDS, structs.replace(Policy(), answers=Answers(kinds={"secret": "block"})))
+
+
+def inspected(
+    talker: Any, events: list[Tree], originals: dict[str, str], *, stream: bool, guards: Guards = READS
+) -> tuple[list[Tree], dict[str, int]]:
+    is_repeated = stream and talker.api == "responses"
+    reading = Reading(guards, NOTHING, Originals(originals), clock=lambda: 0.0, is_repeated=is_repeated)
+    way_back = restorer(talker.api, reading, stream=stream)
+    out = [one for event in events for one in way_back.chunk(json.dumps(event).encode())] + way_back.end()
+    return [json.loads(one) for one in out], reading.counts
+
+
+def betrayed(kind: Kind) -> tuple[str, str, dict[str, str]]:
+    """(what a provider says, what the caller is to hear, the originals)."""
+    body, originals = masked({"messages": [{"role": "user", "content": EMAIL}]})
+    placeholder = body["messages"][0]["content"]
+    said, meant = f"To {placeholder}: use {TOKEN} a{SMUGGLED}s key.", f"To {EMAIL}: use [SECRET_REDACTED] as key."
+    if kind == "text":
+        return said, meant, originals
+    return json.dumps({"note": said}, ensure_ascii=False), json.dumps({"note": meant}), originals
+
+
+FOUND = {"answer.secret.github": 1, "answer.invisible": 1}
+
+
+@pytest.mark.parametrize(("talker", "kind"), KINDS)
+def test_what_is_taken_out_of_a_whole_answer_is_taken_out_of_every_stream_of_it_and_counted_once(
+    talker: Any, kind: Kind
+) -> None:
+    said, meant, originals = betrayed(kind)
+    (answer,), found = inspected(talker, [talker.whole(kind, said)], originals, stream=False)
+    assert talker.heard(kind, answer) == meant
+    assert found == FOUND
+    for cuts in (list(range(1, len(said))), [13, 40, 60], [len(said) - 3]):
+        events, found = inspected(talker, list(talker.events(kind, pieces(said, cuts))), originals, stream=True)
+        assert talker.streamed(kind, events) == meant
+        assert found == FOUND
+        assert TOKEN[8:] not in json.dumps(events)
+        for event in events:
+            talker.judge.validate_python(event)
+
+
+@pytest.mark.parametrize(("talker", "kind"), KINDS)
+def test_what_is_blocked_ends_the_answer_in_every_api_before_any_of_it_is_said(talker: Any, kind: Kind) -> None:
+    said, _, originals = betrayed(kind)
+    with pytest.raises(Stopped):
+        inspected(talker, [talker.whole(kind, said)], originals, stream=False, guards=BLOCKS)
+    reading = Reading(BLOCKS, NOTHING, Originals(originals), clock=lambda: 0.0)
+    way_back = restorer(talker.api, reading, stream=True)
+    sent: list[bytes] = []
+
+    def stream() -> None:
+        for event in talker.events(kind, list(said)):
+            sent.extend(way_back.chunk(json.dumps(event).encode()))
+        sent.extend(way_back.end())
+
+    with pytest.raises(Stopped):
+        stream()
+    assert TOKEN[:10] not in "".join(piece for event in sent for piece in pieces_of(json.loads(event)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.shield.restore.chat import Stream
-from llmproxy.shield.restore.whole import Whole
+from llmproxy.shield.restore.whole import Unmasking, Whole
 from llmproxy.shield.vault import Vault, tenant_key, unmask
 
 VAULT = Vault(tenant_key(b"secret", "acme"), frozenset)
@@ -27,7 +27,7 @@ def answer(**message: Any) -> bytes:
 
 
 def restored(event: bytes) -> Any:
-    (out,) = Whole(ORIGINALS).chunk(event)
+    (out,) = Whole(Unmasking(ORIGINALS)).chunk(event)
     return json.loads(out)
 
 
@@ -61,7 +61,7 @@ def test_an_error_message_is_unmasked() -> None:
 
 def test_an_answer_with_nothing_to_unmask_goes_on_byte_for_byte() -> None:
     event = b'{ "choices" : [ {"message": {"content": "[x] ' + FOREIGN.encode() + b'"}, "n": 1.50} ] }'
-    assert Whole(ORIGINALS).chunk(event) == [event]
+    assert Whole(Unmasking(ORIGINALS)).chunk(event) == [event]
 
 
 def test_a_placeholder_that_the_provider_wrote_with_escapes_is_unmasked() -> None:
@@ -90,7 +90,7 @@ def chunk(delta: dict[str, Any], *, index: int = 0, finish: str | None = None, *
 
 
 def play(events: list[bytes]) -> list[dict[str, Any]]:
-    stream = Stream(ORIGINALS)
+    stream = Stream(Unmasking(ORIGINALS))
     return [json.loads(out) for event in events for out in stream.chunk(event)] + [
         json.loads(out) for out in stream.end()
     ]
@@ -165,20 +165,20 @@ def test_arguments_of_two_tool_calls_are_unmasked_apart_and_parse() -> None:
 
 def test_a_chunk_without_choices_passes_byte_for_byte() -> None:
     usage = b'{"id":"c-1","choices":[], "usage":{"total_tokens": 12}}'
-    assert Stream(ORIGINALS).chunk(usage) == [usage]
+    assert Stream(Unmasking(ORIGINALS)).chunk(usage) == [usage]
     lenient = b'{"id":"c-1","choices":null, "usage":{"total_tokens": 12}}'
-    assert Stream(ORIGINALS).chunk(lenient) == [lenient]
+    assert Stream(Unmasking(ORIGINALS)).chunk(lenient) == [lenient]
 
 
 def test_a_chunk_that_changes_nothing_passes_byte_for_byte() -> None:
     event = b'{"choices": [ {"index":0, "delta":{"content":"hello"}, "finish_reason":null} ], "x": 1.50}'
-    assert Stream(ORIGINALS).chunk(event) == [event]
+    assert Stream(Unmasking(ORIGINALS)).chunk(event) == [event]
 
 
 def test_logprobs_of_a_chunk_that_was_changed_are_dropped() -> None:
     tree = json.loads(chunk({"content": f"to {EMAIL}"}))
     tree["choices"][0]["logprobs"] = {"content": [{"token": EMAIL}]}
-    (out,) = Stream(ORIGINALS).chunk(json.dumps(tree).encode())
+    (out,) = Stream(Unmasking(ORIGINALS)).chunk(json.dumps(tree).encode())
     assert json.loads(out)["choices"][0]["logprobs"] is None
 
 
@@ -204,7 +204,7 @@ def test_streamed_and_whole_answers_say_the_same(parts: list[str], cuts: list[in
 @pytest.mark.parametrize("kind", [Stream, Whole])
 def test_an_answer_of_placeholders_is_refused_before_it_fills_the_memory(kind: type[Stream] | type[Whole]) -> None:
     placeholder = "[SECRET_0123456789abcdef]"
-    restorer = kind({placeholder: "k" * 20_000})
+    restorer = kind(Unmasking({placeholder: "k" * 20_000}))
     choice = {"index": 0, "delta": {"content": placeholder * 10_000}}
     with pytest.raises(GatewayError):
         restorer.chunk(json.dumps({"choices": [choice]}).encode())

@@ -8,7 +8,7 @@ import pytest
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.shield.restore import restorer
-from llmproxy.shield.restore.whole import Whole
+from llmproxy.shield.restore.whole import Unmasking, Whole
 from llmproxy.shield.vault import Vault, tenant_key
 
 VAULT = Vault(tenant_key(b"secret", "acme"), frozenset)
@@ -21,7 +21,7 @@ Tree = dict[str, Any]
 
 
 def play(api: Api, *events: Tree, stream: bool = True) -> list[Tree]:
-    way_back = restorer(api, ORIGINALS, stream=stream)
+    way_back = restorer(api, Unmasking(ORIGINALS), stream=stream)
     out = [one for event in events for one in way_back.chunk(json.dumps(event).encode())]
     return [json.loads(one) for one in out + way_back.end()]
 
@@ -30,20 +30,20 @@ def play(api: Api, *events: Tree, stream: bool = True) -> list[Tree]:
 @pytest.mark.parametrize("event", [b'"base64"', b"[1, 2]", b"null", b'{ "a" : 1.50 }', b'["x"]'])
 def test_what_holds_nothing_of_ours_passes_byte_for_byte_whatever_it_is(api: Api, event: bytes) -> None:
     for stream in (True, False):
-        assert restorer(api, ORIGINALS, stream=stream).chunk(event) == [event]
+        assert restorer(api, Unmasking(ORIGINALS), stream=stream).chunk(event) == [event]
 
 
 @pytest.mark.parametrize("event", [b"{", b'{"a":"\xff[EMAIL_"}', b'{"\\u005":1}'])
 def test_an_answer_that_cannot_be_read_is_the_providers_fault(event: bytes) -> None:
     event = event.replace(b"{", b"{" + EMAIL.encode(), 1)
     with pytest.raises(GatewayError) as raised:
-        Whole(ORIGINALS).chunk(event)
+        Whole(Unmasking(ORIGINALS)).chunk(event)
     assert raised.value.code == "provider_bad_answer"
 
 
 def test_a_list_and_a_string_are_unmasked_too() -> None:
-    assert Whole(ORIGINALS).chunk(json.dumps([EMAIL]).encode()) == [b'["ada@example.com"]']
-    assert Whole(ORIGINALS).chunk(json.dumps(EMAIL).encode()) == [b'"ada@example.com"']
+    assert Whole(Unmasking(ORIGINALS)).chunk(json.dumps([EMAIL]).encode()) == [b'["ada@example.com"]']
+    assert Whole(Unmasking(ORIGINALS)).chunk(json.dumps(EMAIL).encode()) == [b'"ada@example.com"']
 
 
 # -- messages

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 
 from llmproxy.common.actions import Action, Probability
+from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api, Envelope
 
 S = TypeVar("S", bound=Struct)
@@ -89,6 +90,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     kinds: dict[str, Action] = {}
     injection: Injection = Injection()
+    answers: Answers = Answers()  # What is looked for in what comes back.
     signed: Literal["leave", "block"] = "leave"  # What is found in thinking that a provider signed: docs/adr/0013.
     unreadable: Literal["block", "allow"] = "block"  # Prompts that come as token ids, which no guard can read.
     guard_timeout_ms: Annotated[int, Meta(ge=1)] = 2_000  # Of the whole chain for one request; then it fails closed.

@@ -215,10 +215,14 @@ def _each_key_once(body: bytes, keys: int) -> bool:
 # -- the exact pass
 
 
-def segments(text: str, tree: Any, max_depth: int = DEPTH_MAX, *, embedded: bool = True) -> list[Segment]:
+def segments(
+    text: str, tree: Any, max_depth: int = DEPTH_MAX, *, embedded: bool = True, shortest: int = TEXT_CHARS_MIN
+) -> list[Segment]:
     """Every segment of a body that `decode` has accepted, in order; those inside tool-call arguments, if `embedded`."""
     places = frozenset(path for path, _, _ in blobs(tree))
-    return _Scan(roles(tree), max_depth, embedded=0 if embedded else EMBEDDED_DEPTH_MAX, places=places).run(text)
+    scan = _Scan(roles(tree), max_depth, embedded=0 if embedded else EMBEDDED_DEPTH_MAX, places=places)
+    scan.chars_min = shortest
+    return scan.run(text)
 
 
 # -- whose text, and what is none

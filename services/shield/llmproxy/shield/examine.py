@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from llmproxy.common import segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline
 from llmproxy.common.policy import Policy
+from llmproxy.shield.answers.asked import NOTHING, Asked, asked
 from llmproxy.shield.preflight import Inspection
 
 
@@ -29,6 +30,7 @@ class Examined(Struct, frozen=True, kw_only=True):
     originals: dict[str, str] = {}  # Placeholder -> what comes back in its place.
     findings: dict[str, int] = {}  # Kind -> count.
     explained: Explained | None = None
+    asked: Asked = NOTHING  # What the answer is compared with, where it may be inspected.
 
 
 class Refused(Struct, frozen=True, kw_only=True):
@@ -91,6 +93,14 @@ def examine_within(
                 originals=inspection.vault.originals,
                 findings=inspection.counts(),
                 explained=inspection.explained(),
+                asked=_asked(inspection),
             )
         case _:
             raise AssertionError("the steps of this ring are synchronous and do not answer")
+
+
+def _asked(inspection: Inspection) -> Asked:
+    if inspection.policy.answers.when == "never":
+        return NOTHING
+    found = asked(inspection.tree, inspection.body, inspection.said)
+    return structs.replace(found, canary=inspection.canary) if inspection.canary else found

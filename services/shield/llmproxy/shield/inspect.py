@@ -1,4 +1,4 @@
-"""Handles requests to inspect: examines the body, forwards it masked, and stays in the way back of what it masked."""
+"""Handles requests to inspect: examines the body, forwards it masked, and stays in the way back of what it masked or reads."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -6,34 +6,42 @@ from typing import Any
 
 from msgspec import Raw, structs
 
+from llmproxy.common import money
 from llmproxy.common.bus import Answer, Bus, Hold
 from llmproxy.common.channels import EVENT_GUARD_ALERTED, EVENT_GUARD_FAILED, EVENT_SEGMENT_MASKED, REQUEST_ROUTE
 from llmproxy.common.config import Config
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Api, Envelope
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.explanations import joined
-from llmproxy.common.frames import Data, End, Failure, Frame, Head
+from llmproxy.common.explanations import Explained, joined
+from llmproxy.common.frames import Data, End, Failure, Frame, Head, Usage
 from llmproxy.common.plugins.host import Pipeline
-from llmproxy.common.policy import Policies
+from llmproxy.common.policy import Policies, Policy
 from llmproxy.shield import metrics
+from llmproxy.shield.answers.asked import SPOKEN, is_inspected
+from llmproxy.shield.answers.reading import Guards, Reading
 from llmproxy.shield.examine import Examined, Order, Refused, examine_within
+from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.offload import INLINE_BYTES_MAX as LOOP_BYTES_MAX
 from llmproxy.shield.offload import INLINE_WORK_MAX as LOOP_WORK_MAX
 from llmproxy.shield.offload import Offload
 from llmproxy.shield.postflight import Passage
 from llmproxy.shield.preflight import Inspection
 from llmproxy.shield.restore import restorer
-from llmproxy.shield.restore.whole import Encoded
+from llmproxy.shield.restore.whole import Unmasking
 from llmproxy.shield.vault import tenant_key
+from llmproxy.shield.window import Originals
 
 FAREWELL_S = 1.0  # After a cancel: how long the worker's last word, with what was used so far, may take.
 NAMED_BY_PATH: frozenset[Api] = frozenset({"gemini"})  # APIs whose bodies do not say the model.
+REPEATING: frozenset[Api] = frozenset({"responses", "transcriptions"})  # APIs whose streams say every text again.
+CHARS_PER_TOKEN = 4
+GUARDS_KEPT_MAX = 64  # Policies whose guards for answers are kept ready.
 TENANT_KEYS_MAX = 4_096  # Derived keys kept; a tenant beyond them costs one HMAC more for each request.
 
 
 class Inspect:
-    """The handler of `request.inspect`. `sessions` are the answers that this instance must unmask, by request id."""
+    """The handler of `request.inspect`. `sessions` are the answers that come through this instance, by request id."""
 
     def __init__(
         self,
@@ -53,6 +61,7 @@ class Inspect:
         self._mask_secret, self._clock, self._now = mask_secret, clock, now
         self._tenant_keys: dict[str, bytes] = {}
         self._policies = Policies(config.config.policy)
+        self._guards: dict[int, Guards] = {}  # By the identity of their policy.
         metrics.SESSIONS.set_function(lambda: len(self.sessions))
 
     def __call__(self, envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | None:
@@ -67,7 +76,7 @@ class Inspect:
         examined = examine_within(LOOP_WORK_MAX, order, self._preflight, self._clock)
         if examined is None:
             return self._large(envelope, answer, body)
-        self._proceed(envelope, answer, examined, body_ref="")
+        self._proceed(envelope, answer, examined, order.policy, body_ref="")
         return None
 
     async def _large(self, envelope: Envelope, answer: Answer, body: bytes) -> None:
@@ -75,7 +84,8 @@ class Inspect:
         if envelope.body_ref:
             body = await self._bus.withdraw(envelope.body_ref)
         metrics.OFFLOADED.inc()
-        examined = await self._offload.examine(self._order(envelope, body, config))
+        order = self._order(envelope, body, config)
+        examined = await self._offload.examine(order)
         body_ref = envelope.body_ref
         if isinstance(examined, Examined) and examined.masked is not None:
             body_ref = ""
@@ -83,7 +93,7 @@ class Inspect:
                 # A name of its own: another attempt of this request may still read the original.
                 body_ref = await self._bus.deposit(f"{envelope.id}.{envelope.attempt}.masked", examined.masked)
                 examined = structs.replace(examined, masked=b"null")
-        self._proceed(envelope, answer, examined, body_ref=body_ref)
+        self._proceed(envelope, answer, examined, order.policy, body_ref=body_ref)
 
     def _order(self, envelope: Envelope, body: bytes, config: Config) -> Order:
         return Order(
@@ -108,7 +118,9 @@ class Inspect:
             key = self._tenant_keys[tenant] = tenant_key(self._mask_secret, tenant)
         return key
 
-    def _proceed(self, envelope: Envelope, answer: Answer, examined: Examined | Refused, *, body_ref: str) -> None:
+    def _proceed(
+        self, envelope: Envelope, answer: Answer, examined: Examined | Refused, policy: Policy, *, body_ref: str
+    ) -> None:
         for kind, count in examined.findings.items():
             metrics.FINDINGS.labels(kind).inc(count)
         if examined.explained is not None:
@@ -121,25 +133,48 @@ class Inspect:
         if isinstance(examined, Refused):
             self._refuse(envelope, answer, examined)
             return
-        if examined.masked is None:
-            self._bus.forward(REQUEST_ROUTE, envelope)
-            return
-        metrics.MASKED.inc()
-        self._bus.event(EVENT_SEGMENT_MASKED, id=envelope.id, tenant=envelope.tenant, **examined.findings)
-        masked = structs.replace(envelope, body=Raw(examined.masked), body_ref=body_ref)
-        if not examined.originals:  # All redacted: nothing comes back.
-            self._bus.forward(REQUEST_ROUTE, masked)
+        onward = envelope
+        if examined.masked is not None:
+            onward = structs.replace(envelope, body=Raw(examined.masked), body_ref=body_ref)
+        if examined.masked is not None and examined.findings:
+            metrics.MASKED.inc()
+            self._bus.event(EVENT_SEGMENT_MASKED, id=envelope.id, tenant=envelope.tenant, **examined.findings)
+        is_masked = bool(examined.originals)
+        is_read = envelope.api in SPOKEN and is_inspected(policy.answers, examined.asked, is_masked=is_masked)
+        if not (is_masked or is_read):  # Nothing comes back, and nothing is looked for.
+            self._bus.forward(REQUEST_ROUTE, onward)
             return
         deposited = body_ref if body_ref != envelope.body_ref else ""
         earlier = self.sessions.get(envelope.id)
         if earlier is not None and earlier.attempt > envelope.attempt:
             return  # This one was looked at for so long that the edge has published the request again.
-        session = self._open(envelope, answer, examined.originals, envelope.findings, deposited)
+        session = self._open(envelope, answer, self._passage(envelope, examined, policy, is_read=is_read), deposited)
         try:
-            self._bus.forward(REQUEST_ROUTE, structs.replace(masked, reply_to=self._bus.address))
+            self._bus.forward(REQUEST_ROUTE, structs.replace(onward, reply_to=self._bus.address))
         except BaseException:
             session.close()
             raise
+
+    def _passage(self, envelope: Envelope, examined: Examined, policy: Policy, *, is_read: bool) -> Passage:
+        if not is_read:
+            unmasking = Unmasking(examined.originals)
+            return Passage(unmasking, restorer(envelope.api, unmasking, stream=envelope.stream))
+        reading = Reading(
+            self._guards_of(policy),
+            examined.asked,
+            Originals(examined.originals),
+            clock=self._clock,
+            is_repeated=envelope.stream and envelope.api in REPEATING,
+        )
+        return Passage(reading, restorer(envelope.api, reading, stream=envelope.stream))
+
+    def _guards_of(self, policy: Policy) -> Guards:
+        guards = self._guards.get(id(policy))
+        if guards is None or guards.policy is not policy:
+            if len(self._guards) >= GUARDS_KEPT_MAX:
+                self._guards.clear()
+            guards = self._guards[id(policy)] = Guards(GUARDS, policy)
+        return guards
 
     def _alert(self, envelope: Envelope, examined: Examined | Refused) -> None:
         assert examined.explained is not None
@@ -159,15 +194,13 @@ class Inspect:
         self,
         envelope: Envelope,
         answer: Answer,
-        originals: Mapping[str, str],
-        findings: dict[str, int],
+        passage: Passage,
         deposited: str,
     ) -> "Session":
         earlier = self.sessions.get(envelope.id)
         if earlier is not None:  # The edge has published the request again: nobody reads the older attempt's frames.
             earlier.close()
-        passage = Passage(restorer(envelope.api, originals, stream=envelope.stream))
-        session = Session(self, envelope, answer, passage, findings, deposited)
+        session = Session(self, envelope, answer, passage, deposited)
         self.sessions[envelope.id] = session
         return session
 
@@ -181,12 +214,16 @@ class Session:
         envelope: Envelope,
         answer: Answer,
         passage: Passage,
-        findings: dict[str, int],
         deposited: str,
     ) -> None:
         self._inspect, self._bus, self._envelope, self._answer = inspect, inspect._bus, envelope, answer
         self._passage: Passage | None = passage  # None: nobody reads the answer any more.
-        self._findings, self._deposited = findings, deposited
+        self._deposited = deposited
+        self._found: dict[str, int] = {}  # In the answer.
+        self._explained: Explained | None = None
+        self._head = Head()
+        self._events = 0
+        self._stopped: Failure | None = None  # Why the answer may not go on, while what was used is waited for.
         self._late: list[Frame] = []  # Frames behind a large answer that is being fetched or deposited.
         self._aside: asyncio.Task[None] | None = None
         self._parts = 0  # Deposited; each has a name of its own.
@@ -205,9 +242,16 @@ class Session:
         metrics.EXPIRED.inc()
         self.close()
 
+    def _give_up(self) -> None:
+        """The last word of an answer that was stopped has not come."""
+        assert self._stopped is not None
+        self.close()
+        self._answer.send(self._settled(self._stopped))
+
     def _cancel(self) -> None:
         """Forgets the originals; only the last word still goes through, because it says what was used."""
-        self._passage, self._late = None, []
+        self._forget()
+        self._late, self._stopped = [], None
         if self._aside is not None:
             self._aside.cancel()
             self._aside = None
@@ -230,6 +274,11 @@ class Session:
         if self._aside is not None:
             self._aside.cancel()
 
+    def _forget(self) -> None:
+        if self._passage is not None:
+            self._found, self._explained = self._passage.counts, self._passage.explained
+            self._passage = None
+
     def receive(self, frames: Sequence[Frame]) -> None:
         """Called by the bus, in order."""
         if self._aside is not None:
@@ -238,8 +287,8 @@ class Session:
         sent: list[Frame] = []
         sent_bytes = 0
         for position, frame in enumerate(frames):
-            if isinstance(frame, Data) and frame.ref:
-                self._step_aside(self._fetch(frame), frames[position + 1 :])
+            if isinstance(frame, Data) and (work := self._apart(frame)) is not None:
+                self._step_aside(work, frames[position + 1 :])
                 break
             restored = self._restore(frame)
             sent_bytes += sum(len(bytes(one.json)) for one in restored if isinstance(one, Data))
@@ -252,31 +301,88 @@ class Session:
                 break
         if sent:
             self._answer.send(*sent)
+        self._await_last_word()
+
+    def _await_last_word(self) -> None:
+        if self._stopped is not None and not self._closed:
+            self._expiry.cancel()
+            self._expiry = asyncio.get_running_loop().call_later(FAREWELL_S, self._give_up)
 
     def _restore(self, frame: Frame) -> list[Frame]:
         match frame:
             case Data():
                 return self._data(bytes(frame.json))
             case End():
-                return [*self._data(b""), frame]
+                return self._ended(frame)
             case Failure():
-                message = frame.message if self._passage is None else self._passage.restorer.text(frame.message)
-                found = structs.replace(frame, message=message, findings=frame.findings or self._findings)
-                return [*self._data(b""), found]
+                return self._failed(frame)
             case Head():
+                self._head = frame
                 if frame.content_type.startswith("text/") and self._passage is not None:
-                    self._passage.restorer = Encoded(self._passage.restorer.text)
-                return [frame if frame.findings else structs.replace(frame, findings=self._findings)]
+                    self._passage.reads_plain_text()
+                envelope = self._envelope
+                if frame.findings or not envelope.findings:
+                    return [frame]
+                return [structs.replace(frame, findings=envelope.findings)]
+
+    def _ended(self, end: End) -> list[Frame]:
+        rest = self._data(b"")
+        if self._stopped is not None:
+            return [structs.replace(self._stopped, usage=end.usage, cost=end.cost)]
+        self._count()
+        if self._found:
+            end = structs.replace(end, findings=self._found, explained=self._explained)
+        return [*rest, end]
+
+    def _failed(self, failure: Failure) -> list[Frame]:
+        message = failure.message if self._passage is None else self._passage.texts.words(failure.message)
+        rest = self._data(b"")
+        if self._stopped is not None:
+            return [structs.replace(self._stopped, usage=failure.usage, cost=failure.cost)]
+        self._count()
+        found = _sum(failure.findings or self._envelope.findings, self._found)
+        return [
+            *rest,
+            structs.replace(
+                failure, message=message, findings=found, explained=joined(failure.explained, self._explained)
+            ),
+        ]
+
+    def _count(self) -> None:
+        """The answer is over: what was found in it is known."""
+        self._forget()
+        for kind, count in self._found.items():
+            metrics.FINDINGS.labels(kind).inc(count)
 
     def _data(self, event: bytes) -> list[Frame]:
-        """One event through ring 4; `b""` is the end of the answer. A step that fails ends the answer with its refusal."""
+        """One event through ring 4; `b""` is the end of the answer. A step that fails ends the answer with its refusal.
+
+        A stream ends at once. A whole answer ends when it is known what was used, which comes with it.
+        """
         passage = self._passage
         if passage is None:
             return []
         refusal = passage.through(self._inspect._postflight, event)
-        if refusal is not None:
-            return [refusal.failure(self._bus.service)]
-        return [Data(Raw(one)) for one in passage.events]
+        self._events += 1
+        if refusal is None:
+            return [Data(Raw(one)) for one in passage.events]
+        self._count()
+        envelope = self._envelope
+        stopped = structs.replace(
+            refusal.failure(self._bus.service),
+            findings=_sum(envelope.findings, self._found),
+            explained=joined(envelope.explained, self._explained),
+        )
+        metrics.STOPPED.labels(stopped.code).inc()
+        if self._envelope.stream and event:
+            return [self._settled(stopped)]
+        self._stopped = stopped
+        return []
+
+    def _settled(self, stopped: Failure) -> Failure:
+        """With what was used as far as can be told: the provider has not finished counting."""
+        usage = Usage(input=len(bytes(self._envelope.body)) // CHARS_PER_TOKEN, output=self._events, estimated=True)
+        return structs.replace(stopped, usage=usage, cost=money.cost(usage, self._head.price))
 
     def _step_aside(self, work: Coroutine[Any, Any, list[Frame]], late: Sequence[Frame]) -> None:
         self._late += late
@@ -294,15 +400,26 @@ class Session:
             self._answer.fail(error)
             return
         self._aside = None
-        if isinstance(frames[-1], End | Failure):
+        if frames and isinstance(frames[-1], End | Failure):
             self.close()
             return
         late, self._late = self._late, []
         if late:
             self.receive(late)
+        else:
+            self._await_last_word()
+
+    def _apart(self, frame: Data) -> Coroutine[Any, Any, list[Frame]] | None:
+        """How to deal with what lies elsewhere or would keep the loop for long; None for the rest."""
+        if frame.ref:
+            return self._fetch(frame)
+        passage = self._passage
+        if passage is not None and passage.is_inspected and len(bytes(frame.json)) > LOOP_BYTES_MAX:
+            return asyncio.to_thread(self._data, bytes(frame.json))
+        return None
 
     async def _fetch(self, frame: Data) -> list[Frame]:
-        """A large answer: withdrawn, and unmasked off the loop."""
+        """A large answer: withdrawn, and read off the loop."""
         answer = await self._bus.withdraw(frame.ref)
         self._bus.discard(frame.ref)
         return await asyncio.to_thread(self._data, answer)

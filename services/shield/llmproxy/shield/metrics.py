@@ -2,9 +2,12 @@
 
 from prometheus_client import Counter, Gauge
 
-FINDINGS = Counter("llmproxy_shield_findings", "What guards found in requests, by kind", ["kind"])
+FINDINGS = Counter(
+    "llmproxy_shield_findings", "What guards found in requests and, as answer.<kind>, in answers", ["kind"]
+)
 MASKED = Counter("llmproxy_shield_masked", "Requests that went on masked")
 REFUSED = Counter("llmproxy_shield_refused", "Requests that did not go on, by error code", ["code"])
 OFFLOADED = Counter("llmproxy_shield_offloaded", "Bodies examined in another process because of their size")
-SESSIONS = Gauge("llmproxy_shield_sessions", "Answers on their way back that hold a mask map")
-EXPIRED = Counter("llmproxy_shield_sessions_expired", "Mask maps freed at the deadline of their request")
+SESSIONS = Gauge("llmproxy_shield_sessions", "Answers on their way back that are unmasked or read")
+STOPPED = Counter("llmproxy_shield_answers_stopped", "Answers that could not go on, by error code", ["code"])
+EXPIRED = Counter("llmproxy_shield_sessions_expired", "Answers given up at the deadline of their request")

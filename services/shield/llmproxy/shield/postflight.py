@@ -1,21 +1,44 @@
-"""Ring 4: what comes back is unmasked. Each event of an answer goes through the steps, which may replace it."""
+"""Ring 4: what comes back is read and unmasked. Each event of an answer goes through the steps, which may replace it."""
 
 from typing import Literal
 
+from llmproxy.common import explanations
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.explanations import Explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Modify, Pass, Pipeline, Result, Ring
-from llmproxy.shield.restore.whole import Restorer
+from llmproxy.shield.answers.reading import Reading
+from llmproxy.shield.answers.stage import Stopped
+from llmproxy.shield.restore.held import Texts
+from llmproxy.shield.restore.whole import Encoded, Restorer
 
-UNMASK_PRIORITY = 90
+ANSWER_PRIORITY = 90
+NOTHING: dict[str, int] = {}
 
 
 class Passage:
     """One answer on its way back. `events` are what the caller gets in place of the event that came."""
 
-    def __init__(self, restorer: Restorer) -> None:
-        self.restorer = restorer
+    def __init__(self, texts: Texts, restorer: Restorer) -> None:
+        self.texts, self.restorer = texts, restorer
         self.events: list[bytes] = []
         self.is_over = False  # The answer has ended; what steps still hold is to come out.
+
+    @property
+    def is_inspected(self) -> bool:
+        return isinstance(self.texts, Reading)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was found so far: kind -> count."""
+        return self.texts.counts if isinstance(self.texts, Reading) else NOTHING
+
+    @property
+    def explained(self) -> Explained | None:
+        return explanations.explained(self.texts.explanations) if isinstance(self.texts, Reading) else None
+
+    def reads_plain_text(self) -> None:
+        """The answer is no JSON."""
+        self.restorer = Encoded(self.texts)
 
     def through(self, ring: Pipeline["Passage"], event: bytes) -> GatewayError | None:
         """Runs the ring over one event; `b""` is the end. Returns why the answer cannot go on, if so."""
@@ -31,22 +54,27 @@ class Passage:
                 raise AssertionError("the steps of this ring are synchronous and do not answer")
 
 
-class Unmask:
-    """The step that puts the originals back."""
+class Answer:
+    """The step that reads every text of an answer, as the policy wants it, and puts the originals back."""
 
-    name = "unmask"
-    priority = UNMASK_PRIORITY
+    name = "answer"
+    priority = ANSWER_PRIORITY
     timeout_ms = 1_000
     fail: Literal["closed", "open"] = "closed"
 
     def run(self, passage: Passage) -> Result:
-        if passage.is_over:
-            passage.events += passage.restorer.end()
-            return MODIFIED
-        before = passage.events
-        passage.events = [restored for event in before for restored in passage.restorer.chunk(event)]
-        return PASS if passage.events == before else MODIFIED
+        if isinstance(passage.texts, Reading):
+            passage.texts.begin()
+        try:
+            if passage.is_over:
+                passage.events += passage.restorer.end()
+                return MODIFIED
+            before = passage.events
+            passage.events = [restored for event in before for restored in passage.restorer.chunk(event)]
+            return PASS if passage.events == before else MODIFIED
+        except Stopped as stopped:
+            return Block("content_blocked", f"the answer holds what the policy blocks: {stopped.kind}")
 
 
 def pipeline() -> Pipeline[Passage]:
-    return Pipeline(Ring.POST_FLIGHT, [Unmask()])
+    return Pipeline(Ring.POST_FLIGHT, [Answer()])

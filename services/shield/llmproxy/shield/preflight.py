@@ -12,6 +12,7 @@ from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
+from llmproxy.shield.answers.canary import planted
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, may_hold
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
 from llmproxy.shield.guards.base import Guard
@@ -19,7 +20,7 @@ from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
 from llmproxy.shield.verdict import Allow, Finding, Mask
 from llmproxy.shield.verdict import Block as Refuse
 
-FIRST_PRIORITY, MASK_PRIORITY = 10, 90
+FIRST_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 90, 95
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
 
 
@@ -46,6 +47,8 @@ class Inspection:
         work_max: int | None = None,
     ) -> None:
         self.body, self.policy, self.max_depth, self.model = body, policy, max_depth, model
+        self.key = key
+        self.canary = ""  # The marker that a step has put into the system text.
         self.budget = Budget(clock() + policy.guard_timeout_ms / 1000, clock)
         self.tree: Any = segments.decode(body, max_depth)
         if policy.unreadable == "block" and (field := segments.token_ids(self.tree)):
@@ -236,6 +239,25 @@ class Masking:
                 rewrite.replace(segment, finding.start, finding.end, redacted(finding.kind))
 
 
+class Planting:
+    """The step that puts a marker into the system text, where answers are searched for one."""
+
+    name = "canary"
+    priority = CANARY_PRIORITY
+    timeout_ms = Policy().guard_timeout_ms
+    fail: Literal["closed", "open"] = "closed"
+
+    def run(self, inspection: Inspection) -> Result:
+        if not inspection.policy.answers.canary or inspection.is_too_much:
+            return PASS
+        body = inspection.masked if inspection.masked is not None else inspection.body
+        found = planted(body, inspection.max_depth, inspection.key)
+        if found is None:
+            return PASS
+        inspection.masked, inspection.canary = found
+        return MODIFIED
+
+
 def pipeline(guards: Sequence[Guard]) -> Pipeline[Inspection]:
     looks = [Look(guard, FIRST_PRIORITY + index) for index, guard in enumerate(guards)]
-    return Pipeline(Ring.PRE_FLIGHT, [*looks, Masking()])
+    return Pipeline(Ring.PRE_FLIGHT, [*looks, Masking(), Planting()])

@@ -1,4 +1,4 @@
-"""The way back: puts the originals in place of this request's placeholders, in whole answers and in streamed ones.
+"""The way back: where the texts of an answer stand, in whole answers and in streamed ones, and how one is replaced.
 
 A stream says what a whole answer says, piece by piece, so each format of events has a file that knows where its texts are.
 """
@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 
 from llmproxy.common.envelope import Api
 from llmproxy.shield.restore import chat, completions, gemini, messages, responses
+from llmproxy.shield.restore.held import Texts
 from llmproxy.shield.restore.whole import Restorer, Whole
 
-STREAMS: Mapping[Api, Callable[[Mapping[str, str]], Restorer]] = {
+STREAMS: Mapping[Api, Callable[[Texts], Restorer]] = {
     "chat": chat.Stream,
     "completions": completions.Stream,
     "messages": messages.Stream,
@@ -22,6 +23,6 @@ STREAMS: Mapping[Api, Callable[[Mapping[str, str]], Restorer]] = {
 }
 
 
-def restorer(api: Api, originals: Mapping[str, str], *, stream: bool) -> Restorer:
+def restorer(api: Api, texts: Texts, *, stream: bool) -> Restorer:
     """For one answer. An API without streams of its own has whole answers only."""
-    return STREAMS.get(api, Whole)(originals) if stream else Whole(originals)
+    return STREAMS.get(api, Whole)(texts) if stream else Whole(texts)

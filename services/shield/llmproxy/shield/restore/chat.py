@@ -1,12 +1,10 @@
 """The stream of OpenAI's chat completions: deltas of choices. A placeholder may be split over any number of them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from llmproxy.shield.restore.held import Held
-from llmproxy.shield.restore.whole import whole
+from llmproxy.shield.restore.held import Held, Texts
 
 DELTA_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 SIGNED = "thinking_blocks"  # As a provider signed them: docs/adr/0013.
@@ -16,20 +14,17 @@ Channel = tuple[int, str, int]
 
 
 class Stream:
-    """A window for each text of each choice; what they hold leaves before the choice's finish."""
+    """Each text of each choice by itself; what they hold leaves before the choice's finish."""
 
-    def __init__(self, originals: Mapping[str, str]) -> None:
-        self._held: Held[Channel] = Held(originals)
+    def __init__(self, texts: Texts) -> None:
+        self._held: Held[Channel] = Held(texts)
         self._last: dict[str, Any] = {}
-
-    def text(self, text: str) -> str:
-        return self._held.text(text)
 
     def chunk(self, event: bytes) -> list[bytes]:
         tree = msgspec.json.decode(event)
         choices = tree.get("choices") if type(tree) is dict else None
         if type(choices) is not list or not choices:
-            return [whole(event, self._held.originals)]
+            return [self._held.texts.whole(event)]
         self._last = tree
         before: list[bytes] = []
         changed = False
@@ -39,12 +34,14 @@ class Stream:
         return [*before, msgspec.json.encode(tree) if changed else event]
 
     def end(self) -> list[bytes]:
-        """What windows still hold, when the answer ends without saying so."""
-        indices = dict.fromkeys(index for index, _, _ in self._held.places)
-        return [event for index in indices for event in self._flush(index)]
+        """What is still held, when the answer ends without saying so."""
+        return [
+            self._event(index, _delta_of(name, number, said))
+            for (index, name, number), said in self._held.flush(lambda _: True)
+        ]
 
     def _choice(self, choice: dict[str, Any], before: list[bytes]) -> bool:
-        """Unmasks the choice in place; says whether anything changed."""
+        """Changes the choice in place; says whether anything changed."""
         index = choice.get("index", 0)
         delta = choice.get("delta")
         changed = self._delta(index, delta) if type(delta) is dict else False
@@ -69,13 +66,20 @@ class Stream:
                 changed |= self._text(value, "arguments", (index, "function_call", 0), in_json=True)
                 continue
             elif name == SIGNED:
+                self._signed(index, value)
                 continue
             else:
-                new = self._held.deep(value)
+                new = self._held.texts.value(name, value)
             if new != value:
                 delta[name] = new
                 changed = True
         return changed
+
+    def _signed(self, index: int, blocks: Any) -> None:
+        """What a provider signed is read, and stays as it is."""
+        for number, block in enumerate(blocks if type(blocks) is list else ()):
+            if type(block) is dict and type(thought := block.get("thinking")) is str:
+                self._held.push((index, SIGNED, number), thought, is_signed=True)
 
     def _call(self, index: int, number: int, call: dict[str, Any]) -> bool:
         changed = False
@@ -105,9 +109,8 @@ class Stream:
 
     def _flush(self, index: int) -> list[bytes]:
         return [
-            self._event(index, _delta_of(place[1], place[2], self._held.flush(place)))
-            for place in self._held.places
-            if place[0] == index
+            self._event(index, _delta_of(name, number, said))
+            for (_, name, number), said in self._held.flush(lambda place: place[0] == index)
         ]
 
     def _event(self, index: int, delta: dict[str, Any]) -> bytes:

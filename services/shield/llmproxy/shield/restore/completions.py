@@ -1,41 +1,37 @@
 """The stream of the older completions API: chunks whose choices are texts."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from llmproxy.shield.restore.held import Held
-from llmproxy.shield.restore.whole import drop_logprobs, whole
+from llmproxy.shield.restore.held import Held, Texts
+from llmproxy.shield.restore.whole import drop_logprobs
 
 
 class Stream:
-    """One window for each choice; what it holds leaves with the choice's finish."""
+    """One text for each choice; what it holds leaves with the choice's finish."""
 
-    def __init__(self, originals: Mapping[str, str]) -> None:
-        self._held: Held[int] = Held(originals)
+    def __init__(self, texts: Texts) -> None:
+        self._held: Held[int] = Held(texts)
         self._last: dict[str, Any] = {}
-
-    def text(self, text: str) -> str:
-        return self._held.text(text)
 
     def chunk(self, event: bytes) -> list[bytes]:
         tree = msgspec.json.decode(event)
         choices = tree.get("choices") if type(tree) is dict else None
         if type(choices) is not list or not choices:
-            return [whole(event, self._held.originals)]
+            return [self._held.texts.whole(event)]
         self._last = tree
         changed = [self._choice(choice) for choice in choices if type(choice) is dict]
         return [msgspec.json.encode(tree) if any(changed) else event]
 
     def end(self) -> list[bytes]:
-        return [self._event(index, self._held.flush(index)) for index in self._held.places]
+        return [self._event(index, said) for index, said in self._held.flush(lambda _: True)]
 
     def _choice(self, choice: dict[str, Any]) -> bool:
         index, text = choice.get("index", 0), choice.get("text")
         said = self._held.push(index, text) if type(text) is str else ""
         if choice.get("finish_reason") is not None:
-            said += self._held.flush(index)
+            said += "".join(rest for _, rest in self._held.flush(lambda place: bool(place == index)))
         if said == (text or ""):
             return False
         choice["text"] = said

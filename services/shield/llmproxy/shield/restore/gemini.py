@@ -1,32 +1,28 @@
 """The stream of Gemini's API: each chunk is an answer of its own, with the next parts of every candidate."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from llmproxy.shield.restore.held import Held
-from llmproxy.shield.restore.whole import drop_logprobs, whole
+from llmproxy.shield.restore.held import Held, Texts
+from llmproxy.shield.restore.whole import drop_logprobs
 
 Place = tuple[int, bool]
 """The candidate's index, and whether the text is a thought."""
 
 
 class Stream:
-    """One window for each candidate's text and one for its thoughts; what they hold leaves before any other part."""
+    """One text for what each candidate says and one for its thoughts; what they hold leaves before any other part."""
 
-    def __init__(self, originals: Mapping[str, str]) -> None:
-        self._held: Held[Place] = Held(originals)
+    def __init__(self, texts: Texts) -> None:
+        self._held: Held[Place] = Held(texts)
         self._last: dict[str, Any] = {}
-
-    def text(self, text: str) -> str:
-        return self._held.text(text)
 
     def chunk(self, event: bytes) -> list[bytes]:
         tree = msgspec.json.decode(event)
         candidates = tree.get("candidates") if type(tree) is dict else None
         if type(candidates) is not list or not candidates:
-            return [whole(event, self._held.originals)]
+            return [self._held.texts.whole(event)]
         self._last = tree
         changed = [
             self._candidate(candidate.get("index", place), candidate)
@@ -36,18 +32,19 @@ class Stream:
         return [msgspec.json.encode(tree) if any(changed) else event]
 
     def end(self) -> list[bytes]:
+        parts: dict[int, list[dict[str, Any]]] = {}
+        for (index, is_thought), said in self._held.flush(lambda _: True):
+            parts.setdefault(index, []).append({"text": said, **({"thought": True} if is_thought else {})})
         return [
-            msgspec.json.encode(
-                {**self._like(), "candidates": [{"content": _content(self._flush(index)), "index": index}]}
-            )
-            for index in dict.fromkeys(index for index, _ in self._held.places)
+            msgspec.json.encode({**self._like(), "candidates": [{"content": _content(said), "index": index}]})
+            for index, said in parts.items()
         ]
 
     def _candidate(self, index: int, candidate: dict[str, Any]) -> bool:
-        """Unmasks the candidate in place; says whether anything changed."""
+        """Changes the candidate in place; says whether anything changed."""
         changed = False
         for name, value in candidate.items():
-            if name != "content" and (new := self._held.deep(value)) != value:
+            if name != "content" and (new := self._held.texts.value(name, value)) != value:
                 candidate[name] = new
                 changed = True
         content = candidate.get("content")
@@ -69,15 +66,14 @@ class Stream:
                 found += self._flush(index, kept=is_thought)
                 found.append({**part, "text": self._held.push((index, is_thought), part["text"])})
             else:
-                found += [*self._flush(index), self._held.deep(part)]
+                found += [*self._flush(index), self._held.texts.value("", part)]
         return found
 
     def _flush(self, index: int, *, kept: bool | None = None) -> list[dict[str, Any]]:
         """Parts with what is held back of a candidate, but for the kind of text that goes on."""
         return [
-            {"text": self._held.flush(place), **({"thought": True} if place[1] else {})}
-            for place in self._held.places
-            if place[0] == index and place[1] is not kept
+            {"text": said, **({"thought": True} if is_thought else {})}
+            for (_, is_thought), said in self._held.flush(lambda place: place[0] == index and place[1] is not kept)
         ]
 
     def _like(self) -> dict[str, Any]:

@@ -1,49 +1,70 @@
-"""What one stream holds back: a window for each place of its answer, because a placeholder may be split over any number of pieces."""
+"""What one stream holds back: a text for each place of its answer, because whatever is looked for may be split over pieces."""
 
-from collections.abc import Hashable, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, Protocol, TypeVar
 
-from llmproxy.shield.vault import unmask
-from llmproxy.shield.window import Originals, Window
+from llmproxy.common.errors import GatewayError
 
 Place = TypeVar("Place", bound=Hashable)
 
+PLACES_MAX = 1_024  # Texts that one answer may have open; each holds a little back.
 
-class Held(Generic[Place]):
-    """The windows of one stream, by place: whatever tells one text of the answer from the others."""
 
-    __slots__ = ("_windows", "originals")
+class Text(Protocol):
+    """One text of an answer, as it comes: a choice's content, its refusal, the arguments of one tool call."""
 
-    def __init__(self, originals: Mapping[str, str]) -> None:
-        self.originals = Originals(originals)
-        self._windows: dict[Place, Window] = {}
+    def push(self, piece: str) -> str:
+        """What can be said now."""
+        ...
 
-    def push(self, place: Place, piece: str, *, in_json: bool = False) -> str:
-        """What can be said now. `in_json`: the text is a JSON document, and stays one."""
-        window = self._windows.get(place)
-        if window is None:
-            window = self._windows[place] = Window(self.originals, in_json=in_json)
-        return window.push(piece)
+    def flush(self) -> str:
+        """What was held back; the text is over."""
+        ...
 
-    def flush(self, place: Place) -> str:
-        """What was held back there; the text is over."""
-        window = self._windows.get(place)
-        return window.flush() if window is not None else ""
 
-    @property
-    def places(self) -> list[Place]:
-        """Where something is held back, in the order in which the texts began."""
-        return [place for place, window in self._windows.items() if not window.is_empty]
+class Texts(Protocol):
+    """What happens to the texts of one answer, wherever they stand. A text is the same in pieces and whole."""
+
+    def open(self, *, in_json: bool = False, is_signed: bool = False) -> Text:
+        """A text that comes in pieces. `in_json`: it is a JSON document, and stays one; `is_signed`: it stays as it is."""
+        ...
 
     def text(self, text: str) -> str:
-        return unmask(text, self.originals.in_text)
+        """A text that comes whole."""
+        ...
 
-    def deep(self, value: Any) -> Any:
-        """A value that comes whole, with every string in it unmasked."""
-        if type(value) is str:
-            return self.text(value)
-        if type(value) is list:
-            return [self.deep(item) for item in value]
-        if type(value) is dict:
-            return {self.text(key): self.deep(item) for key, item in value.items()}
-        return value
+    def value(self, key: str, value: Any) -> Any:
+        """What stands beside the texts, whole, with every string in it treated as a text, but for ids and names."""
+        ...
+
+    def whole(self, event: bytes) -> bytes:
+        """An answer or an event that comes as one JSON value."""
+        ...
+
+    def words(self, text: str) -> str:
+        """Words about the answer: an error message may quote the request."""
+        ...
+
+
+class Held(Generic[Place]):
+    """The open texts of one stream, by place: whatever tells one text of the answer from the others."""
+
+    __slots__ = ("_open", "texts")
+
+    def __init__(self, texts: Texts) -> None:
+        self.texts = texts
+        self._open: dict[Place, Text] = {}
+
+    def push(self, place: Place, piece: str, *, in_json: bool = False, is_signed: bool = False) -> str:
+        """What can be said now."""
+        text = self._open.get(place)
+        if text is None:
+            if len(self._open) >= PLACES_MAX:
+                raise GatewayError("provider_bad_answer", f"the answer has more than {PLACES_MAX} texts at once")
+            text = self._open[place] = self.texts.open(in_json=in_json, is_signed=is_signed)
+        return text.push(piece)
+
+    def flush(self, is_over: Callable[[Place], bool]) -> list[tuple[Place, str]]:
+        """Ends the texts at these places; those where something was held back, with it, in the order in which they began."""
+        ended = [place for place in self._open if is_over(place)]
+        return [(place, said) for place in ended if (said := self._open.pop(place).flush())]

@@ -3,19 +3,18 @@
 Thinking passes as it is: the signature behind it covers it to the byte, so it must come back as it was sent (docs/adr/0013).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from llmproxy.shield.restore.held import Held
-from llmproxy.shield.restore.whole import whole
+from llmproxy.shield.restore.held import Held, Texts
 
 TEXTS = {"text_delta": "text", "input_json_delta": "partial_json", "compaction_delta": "content"}
 """The kinds of deltas that are pieces of a text, and where the piece is."""
 
 ARGUMENTS = "input_json_delta"
-THINKING = frozenset({"thinking_delta", "signature_delta"})
+THINKING, SIGNATURE = "thinking_delta", "signature_delta"
 ENDS = frozenset({"message_delta", "message_stop", "error"})
 
 Place = tuple[int, str]
@@ -23,18 +22,15 @@ Place = tuple[int, str]
 
 
 class Stream:
-    """One window for each block; what it holds leaves before the block closes."""
+    """One text for each block; what it holds leaves before the block closes."""
 
-    def __init__(self, originals: Mapping[str, str]) -> None:
-        self._held: Held[Place] = Held(originals)
-
-    def text(self, text: str) -> str:
-        return self._held.text(text)
+    def __init__(self, texts: Texts) -> None:
+        self._held: Held[Place] = Held(texts)
 
     def chunk(self, event: bytes) -> list[bytes]:
         tree = msgspec.json.decode(event)
         if type(tree) is not dict:
-            return [whole(event, self._held.originals)]
+            return [self._held.texts.whole(event)]
         match tree.get("type"):
             case "content_block_delta" if type(tree.get("delta")) is dict:
                 return [self._delta(tree["delta"], tree, event)]
@@ -44,37 +40,39 @@ class Stream:
                 return [msgspec.json.encode(tree)]
             case "content_block_stop":
                 index = tree.get("index", 0)
-                return [*self._flush([place for place in self._held.places if place[0] == index]), event]
+                return [*self._flush(lambda place: place[0] == index), event]
             case kind if kind in ENDS:
-                return [*self.end(), whole(event, self._held.originals)]
-        return [whole(event, self._held.originals)]
+                return [*self.end(), self._held.texts.whole(event)]
+        return [self._held.texts.whole(event)]
 
     def end(self) -> list[bytes]:
-        return self._flush(self._held.places)
+        return self._flush(lambda _: True)
 
     def _delta(self, delta: dict[str, Any], tree: dict[str, Any], event: bytes) -> bytes:
         kind = delta.get("type", "")
-        if kind in THINKING:
+        if kind == THINKING and type(thought := delta.get("thinking")) is str:
+            self._held.push((tree.get("index", 0), kind), thought, is_signed=True)
+        if kind in (THINKING, SIGNATURE):
             return event
         name = TEXTS.get(kind, "")
         if type(piece := delta.get(name)) is not str:
-            return whole(event, self._held.originals)
+            return self._held.texts.whole(event)
         said = self._held.push((tree.get("index", 0), kind), piece, in_json=kind == ARGUMENTS)
         if said == piece:
             return event
         delta[name] = said
         return msgspec.json.encode(tree)
 
-    def _flush(self, places: list[Place]) -> list[bytes]:
+    def _flush(self, is_over: Callable[[Place], bool]) -> list[bytes]:
         return [
             msgspec.json.encode(
                 {
                     "type": "content_block_delta",
                     "index": index,
-                    "delta": {"type": kind, TEXTS[kind]: self._held.flush((index, kind))},
+                    "delta": {"type": kind, TEXTS[kind]: said},
                 }
             )
-            for index, kind in places
+            for (index, kind), said in self._held.flush(is_over)
         ]
 
 

@@ -1,18 +1,19 @@
 """The stream of OpenAI's Responses API, and of its other APIs that stream typed events.
 
 A text comes in `<name>.delta` events, again whole in `<name>.done`, and again in every later event that repeats its item:
-the last two are unmasked whole, so they agree with what the deltas said. Numbers stay a sequence when events are added.
+the last two come whole and become the same as what the deltas said. Numbers stay a sequence when events are added.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from llmproxy.shield.restore.held import Held
-from llmproxy.shield.restore.whole import drop_logprobs, whole
+from llmproxy.shield.restore.held import Held, Texts
+from llmproxy.shield.restore.whole import drop_logprobs
 
 DELTA, DONE = ".delta", ".done"
+SOUND = ".audio"  # What such deltas hold is base64.
 ITEM_DONE = "response.output_item.done"
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
 SEQUENCE = "sequence_number"
@@ -22,36 +23,35 @@ Place = tuple[Any, ...]
 
 
 class Stream:
-    """One window for each text; what it holds leaves in a delta of its own before the text's `done`."""
+    """Each text by itself; what it holds leaves in a delta of its own before the text's `done`."""
 
-    def __init__(self, originals: Mapping[str, str]) -> None:
-        self._held: Held[Place] = Held(originals)
+    def __init__(self, texts: Texts) -> None:
+        self._held: Held[Place] = Held(texts)
         self._last: dict[Place, dict[str, Any]] = {}  # The delta event that a place was last seen in.
         self._added = 0
         self._next = 0  # The number after that of the last event.
 
-    def text(self, text: str) -> str:
-        return self._held.text(text)
-
     def chunk(self, event: bytes) -> list[bytes]:
         tree = msgspec.json.decode(event)
         if type(tree) is not dict:
-            return [whole(event, self._held.originals)]
+            return [self._held.texts.whole(event)]
         kind = tree.get("type")
         if type(number := tree.get(SEQUENCE)) is int:
             self._next = number + 1
         if type(kind) is str and kind.endswith(DELTA) and type(tree.get("delta")) is str:
             return [self._delta(kind.removesuffix(DELTA), tree, event)]
-        before = self._flush(self._closed(kind, tree), number)
-        return [*before, self._numbered(whole(event, self._held.originals), number)]
+        closed = _closed_by(kind, tree) if type(kind) is str else None
+        before = self._flush(closed, number) if closed is not None else []
+        return [*before, self._numbered(self._held.texts.whole(event), number)]
 
     def end(self) -> list[bytes]:
-        return self._flush(self._held.places, self._next)
+        return self._flush(lambda _: True, self._next)
 
     def _delta(self, name: str, tree: dict[str, Any], event: bytes) -> bytes:
         place, piece = _place(name, tree), tree["delta"]
         self._last[place] = tree
-        tree["delta"] = self._held.push(place, piece, in_json=name.endswith("arguments"))
+        if not name.endswith(SOUND):
+            tree["delta"] = self._held.push(place, piece, in_json=name.endswith("arguments"))
         if tree["delta"] == piece and not self._added:
             return event
         if tree["delta"] != piece:
@@ -60,23 +60,11 @@ class Stream:
             tree = {**tree, SEQUENCE: tree[SEQUENCE] + self._added}
         return msgspec.json.encode(tree)
 
-    def _closed(self, kind: Any, tree: dict[str, Any]) -> list[Place]:
-        """The places with something held whose text is over when this event comes."""
-        held = self._held.places
-        if not held or type(kind) is not str:
-            return []
-        if kind in ENDS:
-            return held
-        if kind == ITEM_DONE:
-            return [place for place in held if place[1] == tree.get("output_index")]
-        place = _place(kind.removesuffix(DONE), tree)
-        return [place] if kind.endswith(DONE) and place in held else []
-
-    def _flush(self, places: list[Place], number: Any) -> list[bytes]:
+    def _flush(self, is_over: Callable[[Place], bool], number: Any) -> list[bytes]:
         """Deltas with what was held, in the place of the event with this number, which moves on."""
         events = []
-        for place in places:
-            delta = {**self._last[place], "delta": self._held.flush(place)}
+        for place, said in self._held.flush(is_over):
+            delta = {**self._last[place], "delta": said}
             if delta.get("logprobs"):
                 delta["logprobs"] = []
             if SEQUENCE in delta and type(number) is int:
@@ -89,6 +77,18 @@ class Stream:
         if not self._added or type(number) is not int:
             return event
         return msgspec.json.encode({**msgspec.json.decode(event), SEQUENCE: number + self._added})
+
+
+def _closed_by(kind: str, tree: dict[str, Any]) -> Callable[[Place], bool] | None:
+    """Which texts are over when this event comes."""
+    if kind in ENDS:
+        return lambda _: True
+    if kind == ITEM_DONE:
+        return lambda place: bool(place[1] == tree.get("output_index"))
+    if kind.endswith(DONE):
+        closed = _place(kind.removesuffix(DONE), tree)
+        return lambda place: place == closed
+    return None
 
 
 def _place(name: str, tree: dict[str, Any]) -> Place:

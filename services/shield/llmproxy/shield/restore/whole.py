@@ -1,6 +1,6 @@
-"""Answers and events that come as one JSON value: every string of them is unmasked, whatever it is called.
+"""Answers and events that come as one JSON value: what is found in a string of them is replaced in its place.
 
-What describes the masked tokens (`logprobs`) is dropped wherever unmasking changed the text that it belongs to.
+What describes the tokens (`logprobs`) is dropped wherever the text that it belongs to was changed.
 """
 
 import re
@@ -12,9 +12,10 @@ import msgspec
 
 from llmproxy.common import segments
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.segments import Rewrite, Segment
+from llmproxy.common.segments import TEXT_CHARS_MIN, Rewrite, Segment
+from llmproxy.shield.restore.held import Text, Texts
 from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
-from llmproxy.shield.window import Originals
+from llmproxy.shield.window import Originals, Window
 
 ANSWER_DEPTH_MAX = 1_000  # Of what a provider sends; our own limit is for what callers send.
 
@@ -43,21 +44,16 @@ class Restorer(Protocol):
 
     def chunk(self, event: bytes) -> list[bytes]: ...
     def end(self) -> list[bytes]: ...
-    def text(self, text: str) -> str:
-        """Words about the answer: an error message may quote the request."""
 
 
 class Whole:
     """An answer that comes as one JSON value."""
 
-    def __init__(self, originals: Mapping[str, str]) -> None:
-        self._originals = Originals(originals)
-
-    def text(self, text: str) -> str:
-        return unmask(text, self._originals.in_text)
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
 
     def chunk(self, event: bytes) -> list[bytes]:
-        return [whole(event, self._originals)]
+        return [self._texts.whole(event)]
 
     def end(self) -> list[bytes]:
         return []
@@ -66,57 +62,111 @@ class Whole:
 class Encoded:
     """An answer that is a plain text, such as a transcript: it travels as a JSON string of its base64."""
 
-    def __init__(self, text: Callable[[str], str]) -> None:
-        self.text = text
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
 
     def chunk(self, event: bytes) -> list[bytes]:
         try:
             said = b64decode(msgspec.json.decode(event, type=str)).decode()
         except (msgspec.DecodeError, ValueError):
             return [event]  # In an encoding that is not ours, so nothing of ours stands in it.
-        restored = self.text(said)
+        restored = self._texts.text(said)
         return [event if restored == said else msgspec.json.encode(b64encode(restored.encode()).decode())]
 
     def end(self) -> list[bytes]:
         return []
 
 
-def whole(answer: bytes, originals: Originals) -> bytes:
-    """A whole answer with every placeholder of this request replaced, whatever string it is in."""
-    try:
-        text = answer.decode()
+class Unmasking:
+    """Puts the originals in place of this request's placeholders, and does nothing else."""
+
+    def __init__(self, originals: Mapping[str, str]) -> None:
+        self._originals = Originals(originals)
+
+    def open(self, *, in_json: bool = False, is_signed: bool = False) -> Text:
+        return SIGNED if is_signed else Window(self._originals, in_json=in_json)
+
+    def text(self, text: str) -> str:
+        return unmask(text, self._originals.in_text)
+
+    def words(self, text: str) -> str:
+        return self.text(text)
+
+    def value(self, key: str, value: Any) -> Any:
+        return deep(self.text, value)
+
+    def whole(self, event: bytes) -> bytes:
+        """Every placeholder is replaced, whatever string it is in."""
+        text = written(event)
         if PLACEHOLDER.search(text) is None and "\\u005" not in text:
-            return answer
-        check_growth(text, originals.in_text)
-        tree = msgspec.json.decode(answer)
+            return event
+        check_growth(text, self._originals.in_text)
+        return rewritten(event, text, decoded(event), self._unmasked)
+
+    def _unmasked(self, segment: Segment) -> str:
+        if "[" not in segment.text or THOUGHTS.fullmatch(segment.path):
+            return segment.text
+        values = self._originals.in_json if ARGUMENTS.fullmatch(segment.path) else self._originals.in_text
+        return unmask(segment.text, values)
+
+
+class _Signed:
+    """A text that is not ours to change."""
+
+    def push(self, piece: str) -> str:
+        return piece
+
+    def flush(self) -> str:
+        return ""
+
+
+SIGNED = _Signed()
+
+
+def _unreadable() -> GatewayError:
+    return GatewayError("provider_bad_answer", "the answer cannot be read, so nothing can be looked for in it")
+
+
+def written(answer: bytes) -> str:
+    try:
+        return answer.decode()
+    except UnicodeDecodeError:
+        raise _unreadable() from None
+
+
+def decoded(answer: bytes) -> Any:
+    try:
+        return msgspec.json.decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise GatewayError(
-            "provider_bad_answer", "the answer cannot be read, so nothing can be unmasked in it"
-        ) from None
+        raise _unreadable() from None
+
+
+def rewritten(
+    answer: bytes, text: str, tree: Any, change: Callable[[Segment], str], *, shortest: int = TEXT_CHARS_MIN
+) -> bytes:
+    """The answer with each string as `change` has it; what is not changed stays to the byte."""
     rewrite, changed = Rewrite(), set[str]()
-    for segment in segments.segments(text, tree, ANSWER_DEPTH_MAX, embedded=False):
-        if (
-            "[" in segment.text
-            and _replace(segment, originals, rewrite)
-            and (owner := MEASURED.match(segment.path)) is not None
-        ):
-            changed.add(owner[0])
+    for segment in segments.segments(text, tree, ANSWER_DEPTH_MAX, embedded=False, shortest=shortest):
+        becomes = change(segment)
+        if becomes != segment.text:
+            rewrite.replace(segment, 0, len(segment.text), becomes)
+            if (owner := MEASURED.match(segment.path)) is not None:
+                changed.add(owner[0])
     if rewrite.is_empty:
         return answer
     restored = rewrite.apply(text).encode()
     return _without_logprobs(restored, changed) if b"ogprobs" in restored else restored
 
 
-def _replace(segment: Segment, originals: Originals, rewrite: Rewrite) -> bool:
-    if THOUGHTS.fullmatch(segment.path):
-        return False
-    values = originals.in_json if ARGUMENTS.fullmatch(segment.path) else originals.in_text
-    count = 0
-    for match in PLACEHOLDER.finditer(segment.text):
-        if (value := values.get(match[0])) is not None:
-            rewrite.replace(segment, match.start(), match.end(), value)
-            count += 1
-    return count > 0
+def deep(change: Callable[[str], str], value: Any) -> Any:
+    """A value that comes whole, with every string in it changed."""
+    if type(value) is str:
+        return change(value)
+    if type(value) is list:
+        return [deep(change, item) for item in value]
+    if type(value) is dict:
+        return {change(key): deep(change, item) for key, item in value.items()}
+    return value
 
 
 def _without_logprobs(answer: bytes, owners: set[str]) -> bytes:

@@ -1,0 +1,61 @@
+"""What the shield looks for in what comes back, and what it does about it, as operators configure it."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+When = Literal["always", "exposed", "never"]
+"""always: every answer is inspected; exposed: those to requests with something an answer could betray or be turned by
+(masked values, system or developer text, tools or their results); never: what was masked is put back, nothing is looked at."""
+
+AnswerAction = Literal["redact", "block", "flag", "allow"]
+"""redact: taken out for good; block: the answer ends with an error; flag: it passes and is recorded; allow: not looked for."""
+
+AnswerMode = Literal["block", "strip", "flag", "disabled"]
+"""block: the answer ends with an error; strip: taken out, the rest passes; flag: passes and is recorded."""
+
+Watched = Literal["block", "flag", "disabled"]
+"""Of what is only certain when much of it has been said: it can end an answer, but nothing of it can be taken out."""
+
+SECRET = "secret"  # noqa: S105 - the name of a kind, not a secret
+ANSWER = "answer."
+"""Before every kind that was found in an answer, in headers, metrics and the audit record."""
+
+DOMAINS_MAX = 1_000
+Domain = Annotated[str, Meta(pattern=r"^[a-z0-9-]+(?:\.[a-z0-9-]+)*$", max_length=253)]
+Domains = Annotated[tuple[Domain, ...], Meta(max_length=DOMAINS_MAX)]
+
+
+class Links(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Images are fetched without anybody's click, so their addresses can carry a conversation away: docs/adr/0019."""
+
+    images: AnswerMode = "strip"  # With a query or a payload, to a host that the request does not name.
+    others: Watched = (
+        "flag"  # Script and data schemes, public addresses without a name, look-alikes, hidden users, payloads.
+    )
+    allowed: Domains = ()  # These and what is below them are never suspicious.
+    denied: Domains = ()  # These always are.
+
+
+class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Per kind what is done with what the request itself did not hold; per guard of answers alone, one mode."""
+
+    when: When = "exposed"
+    kinds: dict[str, AnswerAction] = {}  # Not named here: secrets are redacted, personal data is flagged.
+    invisible: AnswerMode = "strip"  # Tag characters, zero-width runs, directions that are overridden.
+    links: Links = Links()
+    leak: Watched = "flag"  # Passages of the request's own system text.
+    canary: bool = (
+        False  # A marker in the system text, whose appearance ends the answer. It changes what the model reads.
+    )
+    repetition: Watched = "flag"
+    entropy: Watched = "flag"  # Long random text that nobody asked for.
+    injection: Watched = "disabled"  # What a model answers is no order to anybody, until something acts on it.
+
+    def action(self, kind: str) -> AnswerAction:
+        named = self.kinds.get(kind)
+        if named is not None:
+            return named
+        if kind == SECRET or kind.startswith(f"{SECRET}."):
+            return self.kinds.get(SECRET, "redact")
+        return "flag"

@@ -1,0 +1,97 @@
+"""What of a request the answer to it is compared with, and whether the request holds anything that an answer could betray."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from llmproxy.common.answers import Answers
+from llmproxy.common.envelope import Api
+from llmproxy.common.segments import roles
+
+SPOKEN: frozenset[Api] = frozenset({"chat", "completions", "responses", "messages", "gemini", "transcriptions"})
+"""APIs whose answers are text that a model wrote."""
+
+SAID_CHARS_MAX = 1 << 20
+"""Of the request's text, kept while its answer comes. What is behind it counts as not said, so more is found."""
+
+TRUSTED_ROLES = frozenset({"system", "developer"})
+SYSTEM_FIELDS = ("system", "instructions", "systemInstruction", "system_instruction")
+TURNS = ("messages", "input", "contents")
+PROMPTS = ("prompt", "input")
+RETURNED = ("tool_result", "_output")  # What types of parts end with that a tool gave.
+TOOLS = ("tools", "functions")
+RESULTS = re.compile(rb'"role"\s{0,3}:\s{0,3}"(?:tool|function)"|tool_result"|_call_output"|"function_?[rR]esponse"')
+
+
+class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The words of one request."""
+
+    system: str = ""  # What its system and developer messages say.
+    users: str = ""  # What its users say: not what a model has said, nor what a tool gave it.
+    said: str = ""  # Every text of it.
+    canary: str = ""  # The marker that was put into its system text.
+    is_exposed: bool = False  # It has something that an answer could betray, or be turned by.
+
+
+NOTHING = Asked()
+
+
+def asked(tree: Any, body: bytes, said: str) -> Asked:
+    """Of a body, its tree and all its texts."""
+    system = "\n".join(_system(tree))
+    return Asked(
+        system=system,
+        users="\n".join(_users(tree)),
+        said=said[:SAID_CHARS_MAX],
+        is_exposed=bool(system) or any(tree.get(name) for name in TOOLS) or RESULTS.search(body) is not None,
+    )
+
+
+def is_inspected(answers: Answers, request: Asked, *, is_masked: bool) -> bool:
+    match answers.when:
+        case "always":
+            return True
+        case "exposed":
+            return is_masked or request.is_exposed or bool(request.canary)
+        case "never":
+            return False
+
+
+def _system(tree: dict[str, Any]) -> Iterator[str]:
+    for name in SYSTEM_FIELDS:
+        if (value := tree.get(name)) is not None:
+            yield from _texts(value)
+    for role, turn in _turns(tree):
+        if role in TRUSTED_ROLES:
+            yield from _texts(turn)
+
+
+def _users(tree: dict[str, Any]) -> Iterator[str]:
+    for role, turn in _turns(tree):
+        if role == "user":
+            yield from _texts(turn)
+    yield from (tree[name] for name in PROMPTS if type(tree.get(name)) is str)
+
+
+def _turns(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    role = roles(tree)
+    for name in TURNS:
+        turns = tree.get(name)
+        if type(turns) is list:
+            for place, turn in enumerate(turns):
+                yield role((name, place)), turn
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts of a message, whatever its form: a string, parts, contents with parts."""
+    if type(value) is str:
+        yield value
+    elif type(value) is list:
+        for item in value:
+            yield from _texts(item)
+    elif type(value) is dict and not str(value.get("type", "")).endswith(RETURNED):
+        for name in ("content", "parts", "text"):
+            if name in value:
+                yield from _texts(value[name])

@@ -1,0 +1,60 @@
+"""A marker in the system text of a request. Whoever gets the model to repeat its instructions repeats the marker too."""
+
+import hmac
+
+from llmproxy.common import segments
+from llmproxy.common.segments import Rewrite
+from llmproxy.shield.answers.asked import TRUSTED_ROLES
+from llmproxy.shield.answers.stage import Report, seen
+
+KIND = "canary"
+DIGITS = 16
+
+
+def marker(key: bytes, system: str) -> str:
+    """The same for a tenant's same text, so that a provider's prompt cache still hits; nobody else can tell it."""
+    return hmac.digest(key, b"canary\0" + system.encode("utf-8", "surrogatepass"), "sha256").hex()[:DIGITS]
+
+
+def planted(body: bytes, max_depth: int, key: bytes) -> tuple[bytes, str] | None:
+    """The body with the marker behind its first system text, and the marker; None when it has no such text."""
+    text = body.decode()
+    for segment in segments.segments(text, segments.decode(body, max_depth), max_depth, embedded=False):
+        if segment.role in TRUSTED_ROLES and segment.form == "value" and segment.path.endswith(ENDINGS):
+            canary, end, rewrite = marker(key, segment.text), len(segment.text), Rewrite()
+            rewrite.replace(segment, end, end, f"\n\n[{canary}]")
+            return rewrite.apply(text).encode(), canary
+    return None
+
+
+ENDINGS = ("system", "instructions", "content", "text")
+"""Where a path leads to what a system message says, and not to a name or a type beside it."""
+
+
+class Canary:
+    """Looks for the marker in one text; holds back what may be its beginning."""
+
+    __slots__ = ("_canary", "_pending", "_report")
+
+    def __init__(self, canary: str, report: Report) -> None:
+        self._canary, self._report, self._pending = canary, report, ""
+
+    @property
+    def held(self) -> int:
+        return len(self._pending)
+
+    def push(self, piece: str) -> str:
+        text = self._pending + piece
+        if self._canary in text.lower():
+            self._report(seen(KIND, "block"))
+        self._pending = ""
+        lowered = text[-DIGITS:].lower()
+        for length in range(min(DIGITS - 1, len(lowered)), 0, -1):
+            if self._canary.startswith(lowered[-length:]):
+                self._pending = text[-length:]
+                return text[:-length]
+        return text
+
+    def flush(self) -> str:
+        pending, self._pending = self._pending, ""
+        return pending

@@ -1,0 +1,197 @@
+r"""Takes images out of an answer whose addresses may carry something away: they are fetched as soon as they are shown.
+
+Held back is only what may become an image: from `![` or the tag to the end of its address, within bounds.
+"""
+
+import re
+from collections.abc import Callable
+from html import unescape
+
+from llmproxy.common.answers import Links
+from llmproxy.shield.answers.fences import Fences
+from llmproxy.shield.answers.links import URL_CHARS_MAX, image_reason
+from llmproxy.shield.answers.stage import Report, seen
+from llmproxy.shield.vault import redacted
+
+KIND = "image"
+ALT_CHARS_MAX, TITLE_CHARS_MAX, LABEL_CHARS_MAX, LABELS_MAX = 400, 300, 100, 64
+HELD_CHARS_MAX = ALT_CHARS_MAX + URL_CHARS_MAX + TITLE_CHARS_MAX + 64
+
+_FLAT = r"[^\[\]\\]|\\."
+_NESTED = rf"(?:{_FLAT}|\[(?:{_FLAT}|\[(?:{_FLAT}|\[(?:{_FLAT})*+\])*+\])*+\])"
+_ALT = rf"{_NESTED}{{0,{ALT_CHARS_MAX}}}+"
+_URL = rf"(?:<(?P<angled>[^<>\n]{{0,{URL_CHARS_MAX}}})>|(?P<url>[^\s<>)]{{0,{URL_CHARS_MAX}}}+))"
+_TITLE = (
+    "|".join(rf"{sign}[^{sign}]{{0,{TITLE_CHARS_MAX}}}+{sign}" for sign in ('"', "'"))
+    + rf"|\([^)]{{0,{TITLE_CHARS_MAX}}}+\)"
+)
+IMAGE = re.compile(
+    rf"!\[(?P<alt>{_ALT})\](?:\(\s{{0,8}}+{_URL}(?:\s{{1,8}}+(?:{_TITLE}))?\s{{0,8}}+\)|\[(?P<label>[^\[\]]{{0,{LABEL_CHARS_MAX}}})\]|(?![\[(])(?=[\s\S]))",
+    re.DOTALL,
+)
+"""Inline, by reference, and by a reference that is its own text."""
+
+_TITLE_BEGUN = (
+    "|".join(rf"{sign}[^{sign}]{{0,{TITLE_CHARS_MAX}}}+(?:{sign}\s{{0,8}}+)?" for sign in ('"', "'"))
+    + rf"|\([^)]{{0,{TITLE_CHARS_MAX}}}+(?:\)\s{{0,8}}+)?"
+)
+_URL_BEGUN = rf"(?:<[^<>\n]{{0,{URL_CHARS_MAX}}}+(?:>|\Z)|[^\s<>)]{{0,{URL_CHARS_MAX}}}+)"
+_ALT_BEGUN = rf"(?:{_FLAT}|\[|\])"
+BEGUN = re.compile(
+    rf"!(?:\[(?:{_ALT}(?:\\)?\Z|(?:{_ALT_BEGUN}){{0,{ALT_CHARS_MAX}}}+\\?\Z(?<!\])|{_ALT}\](?:\(\s{{0,8}}+(?:{_URL_BEGUN}(?:\s{{1,8}}+(?:{_TITLE_BEGUN})?)?)?|\[[^\[\]]{{0,{LABEL_CHARS_MAX}}}+)?))?\Z",
+    re.DOTALL,
+)
+OVERLONG = re.compile(rf"!\[{_ALT}\]\(\s{{0,8}}+<?(?P<url>[^\s<>)]{{{URL_CHARS_MAX}}})", re.DOTALL)
+REST = re.compile(r"[^\s<>)]*>?\)?")
+
+DEFINITION = re.compile(
+    rf"\[(?P<label>[^\[\]]{{1,{LABEL_CHARS_MAX}}})\]:[ \t]{{0,8}}+\n?[ \t]{{0,8}}+<?(?P<url>[^\s<>]{{1,{URL_CHARS_MAX}}}+)(?=[\s>])"
+)
+DEFINITION_BEGUN = re.compile(
+    rf"\[(?:[^\[\]]{{0,{LABEL_CHARS_MAX}}}+(?:\](?::[ \t]{{0,8}}+\n?[ \t]{{0,8}}+(?:<?[^\s<>]{{0,{URL_CHARS_MAX}}}+)?)?)?)?\Z"
+)
+
+TAGS = "img|image|iframe|frame|video|audio|source|track|embed|object|link|script|input|svg|use|body|table|td|meta|picture|div|span|p"
+TAG = re.compile(rf"<(?:{TAGS})(?=[\s/\"'>])(?:[^>\"']|\"[^\"]*+\"|'[^']*+'){{0,{URL_CHARS_MAX}}}+>", re.IGNORECASE)
+TAG_BEGUN = re.compile(
+    rf"<(?:[a-z]{{0,7}}+|(?:{TAGS})(?=[\s/\"'>])(?:[^>\"']|\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)){{0,{URL_CHARS_MAX}}}+)\Z",
+    re.IGNORECASE,
+)
+IN_TAG = re.compile(r"(?:\w{1,12}:)?[/\\]{2}[^\s\"'<>),]+")
+
+START = re.compile(r"!(?=\[|\Z)|<(?=[a-zA-Z]|\Z)|\[")
+
+
+class Images:
+    """One text, which may be shown as Markdown or HTML."""
+
+    __slots__ = (
+        "_fences",
+        "_is_known",
+        "_is_swallowing",
+        "_links",
+        "_pending",
+        "_report",
+        "_suspicious",
+        "_used",
+    )
+
+    def __init__(self, links: Links, is_known: Callable[[str], bool], report: Report) -> None:
+        self._links, self._is_known, self._report = links, is_known, report
+        self._fences = Fences()
+        self._pending = ""
+        self._is_swallowing = False  # The rest of an address that is too long to be held.
+        self._used: set[str] = set()  # Labels of images whose addresses have not come yet.
+        self._suspicious: dict[str, str] = {}  # Labels whose addresses have: why.
+
+    @property
+    def held(self) -> int:
+        return len(self._pending)
+
+    def push(self, piece: str) -> str:
+        return self._through(self._pending + piece, is_over=False)
+
+    def flush(self) -> str:
+        return self._through(self._pending, is_over=True)
+
+    def _through(self, text: str, *, is_over: bool) -> str:
+        self._pending = ""
+        out: list[str] = []
+        at = 0
+        if self._is_swallowing:
+            at = self._swallowed(text)
+        search = at
+        while (start := START.search(text, search)) is not None:
+            place = start.start()
+            self._fences.read(text[at:place])
+            out.append(text[at:place])
+            at = place
+            if self._fences.is_open:
+                end: int | None = place + 1
+                said = text[place:end]
+            else:
+                end, said = self._at(text, place, is_over=is_over)
+            if end is None:
+                self._pending = text[place:]
+                return "".join(out)
+            self._fences.read(text[place:end])
+            out.append(said)
+            at = search = end
+            if self._is_swallowing:
+                at = search = end + self._swallowed(text[end:])
+        self._fences.read(text[at:])
+        out.append(text[at:])
+        return "".join(out)
+
+    def _swallowed(self, text: str) -> int:
+        rest = REST.match(text)
+        end = rest.end() if rest is not None else 0
+        self._is_swallowing = end == len(text)
+        return end
+
+    def _at(self, text: str, place: int, *, is_over: bool) -> tuple[int | None, str]:
+        """Where what begins here ends, and what is said in its place; None when it may go on."""
+        said = f"{text}\n" if is_over else text  # What a pattern wants to see behind it.
+        match text[place]:
+            case "!":
+                found, begun = IMAGE.match(said, place), BEGUN
+            case "<":
+                found, begun = TAG.match(said, place), TAG_BEGUN
+            case _:
+                if self._fences.line.strip(" ") or len(self._fences.line) > 3:
+                    return place + 1, "["
+                found, begun = DEFINITION.match(said, place), DEFINITION_BEGUN
+        if found is not None:
+            return found.end(), self._said(found)
+        if not is_over and begun.match(text, place) is not None and len(text) - place <= HELD_CHARS_MAX:
+            return None, ""
+        overlong = OVERLONG.match(text, place)
+        if overlong is not None:
+            return self._overlong(overlong)
+        return place + 1, text[place]
+
+    def _overlong(self, found: re.Match[str]) -> tuple[int, str]:
+        reason = image_reason(found["url"], self._links, self._is_known)
+        if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
+            self._is_swallowing = True
+            return found.end(), redacted(KIND)
+        return found.end(), found[0]
+
+    def _said(self, found: re.Match[str]) -> str:
+        if found[0][0] == "<":
+            reason = self._tag_reason(found[0])
+        elif found[0][0] == "[":
+            reason = self._defined(found["label"], found["url"])
+        elif (url := found["url"] or found["angled"]) is not None:
+            reason = image_reason(unescape(url), self._links, self._is_known)
+        else:
+            reason = self._referred(found["label"] or found["alt"])
+        if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
+            return redacted(KIND)
+        return found[0]
+
+    def _tag_reason(self, tag: str) -> str:
+        for url in IN_TAG.findall(unescape(tag)):
+            reason = image_reason(url, self._links, self._is_known)
+            if reason:
+                return reason
+        return ""
+
+    def _defined(self, label: str, url: str) -> str:
+        """A definition alone shows nothing: it counts where an image uses it, before or after."""
+        reason = image_reason(unescape(url), self._links, self._is_known)
+        folded = _folded(label)
+        if reason and folded not in self._used and max(len(self._used), len(self._suspicious)) < LABELS_MAX:
+            self._suspicious[folded] = reason
+            return ""
+        return reason  # Also when there are too many to remember.
+
+    def _referred(self, label: str) -> str:
+        folded = _folded(label)
+        if folded not in self._suspicious and len(self._used) < LABELS_MAX:
+            self._used.add(folded)
+        return self._suspicious.get(folded, "")
+
+
+def _folded(label: str) -> str:
+    return " ".join(label.casefold().split())

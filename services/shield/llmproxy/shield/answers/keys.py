@@ -1,0 +1,89 @@
+r"""Takes private keys out of an answer: recognised by the head and the first letters of the body, and swallowed as they come.
+
+Held back is what may become a head; the body, which is thousands of characters, never is.
+"""
+
+import re
+
+from llmproxy.common.answers import AnswerAction
+from llmproxy.shield.answers.stage import Report
+from llmproxy.shield.vault import redacted
+from llmproxy.shield.verdict import Finding
+
+KIND = "secret.private_key"
+HELD_CHARS_MAX = 480
+HEADER_LINES_MAX = 6
+
+_BREAK = r"(?:\s|\\[nr])"  # In the arguments of a tool, a line break is written.
+BEGIN = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]{1,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+    rf"{_BREAK}{{1,4}}(?:[A-Za-z-]{{3,20}}: [^\n\\]{{0,100}}{_BREAK}{{1,4}}){{0,{HEADER_LINES_MAX}}}[A-Za-z0-9+/=]{{24}}"
+)
+BEGUN = re.compile(
+    r"-{1,5}\Z|-----B(?:E(?:G(?:I(?:N(?: [A-Z0-9 ]{0,45}+(?:-{1,5}(?:[\sA-Za-z0-9+/=:;,.()\\-]{0,400})?)?)?)?)?)?)?\Z"
+)
+BODY = re.compile(r"(?:[A-Za-z0-9+/=\s]|\\[nr])*")
+END = re.compile(r"-----END [A-Z0-9 ]{0,45}-----")
+END_BEGUN = re.compile(r"(?:\\|-{1,5}|-----E(?:N(?:D(?: [A-Z0-9 ]{0,45}-{0,4})?)?)?)\Z")
+
+
+class PrivateKeys:
+    __slots__ = ("_action", "_pending", "_report", "_swallows")
+
+    def __init__(self, action: AnswerAction, report: Report) -> None:
+        self._action, self._report = action, report
+        self._pending = ""
+        self._swallows = False
+
+    @property
+    def held(self) -> int:
+        return len(self._pending)
+
+    def push(self, piece: str) -> str:
+        if not self._pending and not self._swallows and "-" not in piece:
+            return piece
+        return self._through(self._pending + piece, is_over=False)
+
+    def flush(self) -> str:
+        return self._through(self._pending, is_over=True)
+
+    def _through(self, text: str, *, is_over: bool) -> str:
+        self._pending = ""
+        out: list[str] = []
+        while text:
+            if self._swallows:
+                text = self._behind_body(text, is_over=is_over)
+                continue
+            at = text.find("-")
+            while at >= 0 and (found := BEGIN.match(text, at)) is None:
+                if not is_over and len(text) - at <= HELD_CHARS_MAX and BEGUN.match(text, at) is not None:
+                    self._pending = text[at:]
+                    out.append(text[:at])
+                    return "".join(out)
+                at = text.find("-", at + 1)
+            if at < 0 or found is None:
+                out.append(text)
+                break
+            out.append(text[:at])
+            if self._report(Finding(KIND, 0, 0, self._action, guard="secrets")):
+                out.append(redacted(KIND))
+                self._swallows = True
+            else:
+                out.append(found[0])
+            text = text[found.end() :]
+        return "".join(out)
+
+    def _behind_body(self, text: str, *, is_over: bool) -> str:
+        body = BODY.match(text)
+        rest = text[body.end() if body is not None else 0 :]
+        end = END.match(rest)
+        if end is not None:
+            self._swallows = False
+            return rest[end.end() :]
+        if not rest:
+            return ""
+        if not is_over and END_BEGUN.match(rest) is not None:
+            self._pending = rest
+            return ""
+        self._swallows = False
+        return rest

@@ -1,0 +1,96 @@
+"""Whether an answer says the request's own system text: passages of so many words in the same order.
+
+What the user said too is no secret. What the model says about its instructions in other words, translated or encoded, is
+not recognised.
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from llmproxy.common.answers import Watched
+from llmproxy.shield.answers.stage import Report, seen
+
+KIND = "leak"
+SHINGLE_WORDS = 6
+STRIDE_WORDS = 6
+"""Every sixth place of the answer is looked up; two in a row that follow each other in the system text too are a passage.
+
+So every passage of `CERTAIN_WORDS` is found, and none of fewer than `LEAST_WORDS`.
+"""
+
+LEAST_WORDS = SHINGLE_WORDS + STRIDE_WORDS
+CERTAIN_WORDS = LEAST_WORDS + STRIDE_WORDS - 1
+SYSTEM_CHARS_MAX = 64 << 10  # Of the system text; what is behind it is not compared.
+SYSTEMS_KEPT = 32
+WORD_CHARS_MAX = 64
+
+_UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+UNSPACED = re.compile(f"[{_UNSPACED}]")
+WORDS = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]{{1,{WORD_CHARS_MAX}}}")
+"""Where spaces do not tell words apart, each character counts as one. What is longer than a word counts as more than one."""
+
+
+def words_of(text: str) -> list[str]:
+    return WORDS.findall(text.casefold())
+
+
+@lru_cache(SYSTEMS_KEPT)
+def shingles(system: str) -> dict[int, int]:
+    """Hash of each run of words -> where it begins. Applications send the same system text again and again."""
+    words = words_of(system[:SYSTEM_CHARS_MAX])
+    places: dict[int, int] = {}
+    for place in range(len(words) - SHINGLE_WORDS, -1, -1):
+        places[hash(tuple(words[place : place + SHINGLE_WORDS]))] = place
+    return places
+
+
+class Leak:
+    """Reads one text. `is_said` tells whether the user himself says these words, in this order."""
+
+    __slots__ = ("_hit", "_is_said", "_mode", "_places", "_report", "_tail", "_words", "found")
+
+    def __init__(self, system: str, mode: Watched, is_said: Callable[[str], bool], report: Report) -> None:
+        self._places = shingles(system)
+        self._mode, self._is_said, self._report = mode, is_said, report
+        self._tail = ""  # The word that has not ended.
+        self._words: list[str] = []  # Since the last place that was looked up.
+        self._hit = -1  # Where in the system text the last shingle stands.
+        self.found = False
+
+    def read(self, piece: str) -> None:
+        if self.found or not self._places:
+            return
+        text = (self._tail + piece).casefold()
+        end = len(text)
+        while end > 0 and _goes_on(text[end - 1]):
+            end -= 1
+        end += (len(text) - end) // WORD_CHARS_MAX * WORD_CHARS_MAX
+        self._tail = text[end:]
+        if end:
+            self._words += WORDS.findall(text, 0, end)
+            self._look()
+
+    def over(self) -> None:
+        self.read(" ")
+
+    def _look(self) -> None:
+        words, at = self._words, 0
+        while at + SHINGLE_WORDS <= len(words):
+            shingle = words[at : at + SHINGLE_WORDS]
+            at += STRIDE_WORDS
+            place = self._places.get(hash(tuple(shingle)), -1)
+            if place >= 0 and self._is_said(" ".join(shingle)):
+                place = -1
+            follows = place >= 0 and self._hit >= 0 and place == self._hit + STRIDE_WORDS
+            self._hit = place
+            if follows:
+                self.found = True
+                self._report(seen(KIND, self._mode))
+                return
+        self._words = words[at:]
+
+
+def _goes_on(character: str) -> bool:
+    """Whether it may be in the middle of a word."""
+    return (character.isalnum() or character == "_") and UNSPACED.match(character) is None

