@@ -198,21 +198,45 @@ def fingerprint(config: Config) -> str:
 
 def parse(text: str, environment: Mapping[str, str]) -> Config:
     """YAML to a checked Config. `${NAME}` in a value is replaced from `environment`. Raises ConfigError."""
+    return _config(_tree(text), environment)
+
+
+def parse_policy(text: str, environment: Mapping[str, str]) -> Policy:
+    """The policy of a whole configuration file, or a file that is one: what stands under `policy`. Raises ConfigError.
+
+    The rest of a whole file is not looked at, so that a policy can be tried where the variables of the endpoints are not set.
+    """
+    tree = _tree(text)
+    if isinstance(tree, dict):
+        is_whole = any(name in Config.__struct_fields__ for name in tree)
+        tree = {"policy": (tree.get("policy") or {}) if is_whole else tree}
+    return _config(tree, environment).policy
+
+
+def _tree(text: str) -> Any:
     try:
-        tree = yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - it is a SafeLoader
+        return yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"not valid YAML{where}: {getattr(error, 'problem', None) or 'cannot be read'}") from None
+    except RecursionError:
+        raise ConfigError(TOO_DEEP) from None
+
+
+def _config(tree: Any, environment: Mapping[str, str]) -> Config:
     try:
         tree = expand(tree, environment)
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(_place_and_fix(str(error), tree)) from None
     except RecursionError:
-        raise ConfigError("nested too deeply; does an alias (*name) refer to what holds it?") from None
+        raise ConfigError(TOO_DEEP) from None
     check(config)
     return config
+
+
+TOO_DEEP = "nested too deeply; does an alias (*name) refer to what holds it?"
 
 
 def expand(tree: Any, environment: Mapping[str, str]) -> Any:

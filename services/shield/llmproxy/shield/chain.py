@@ -49,12 +49,16 @@ class Chain:
         return any(may_hold(guard, appearances) for guard in self.guards)
 
     def inspect(self, segment: Segment, budget: Budget | None = None) -> Verdict:
+        findings = self.seen(segment, budget)
+        return decide(findings, self.policy) if isinstance(findings, list) else findings
+
+    def seen(self, segment: Segment, budget: Budget | None = None) -> list[Finding] | Block:
+        """What the guards found, before the policy says what follows: for whoever wants to know all of it."""
         try:
-            findings = self._look(segment, budget)
+            return self._look(segment, budget)
         except Exception as error:  # noqa: BLE001 - a guard that fails, fails closed; its words may quote the text
             log.error("guard chain %s: %s", self.name, type(error).__name__)
             return UNAVAILABLE
-        return decide(findings, self.policy) if isinstance(findings, list) else findings
 
     def _look(self, segment: Segment, budget: Budget | None) -> list[Finding] | Block:
         """What every guard sees in the text, and in its plain view where that differs; spans are those of the text."""

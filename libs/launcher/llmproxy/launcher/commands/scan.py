@@ -10,48 +10,77 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from llmproxy.common.config import ConfigError, parse
-from llmproxy.common.policy import Policy
 from llmproxy.launcher import exits
+from llmproxy.launcher.jsonl import Lines
+from llmproxy.launcher.policy_file import READABLE, load_policy
 
 if TYPE_CHECKING:
-    from llmproxy.shield.scan import Scanned, Text
+    from llmproxy.shield.scan import Plan, Scanned, Text
 
 TEXT_BYTES_MAX = 32 << 20  # As for a request's body.
 SHOWN_CHARS_MAX = 24
-READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+STANDARD_INPUT = "-"
+COUNTED_BYTES_MAX = 1 << 20  # Read at once to count lines.
+
+EPILOG = """\b
+One JSON object for each line of --jsonl, in the order of the file:
+  id        as it came, whatever JSON it is
+  score     how likely the text is a prompt injection, 0 to 1, whatever threshold and mode the policy has;
+            at most 0.05 where the guard sees nothing; 0 when that guard was not chosen
+  blocked   whether the injection guard would refuse it under the policy, as the words of --role
+  spans     [{"start", "end", "type"}]: personal data and secrets, in characters of the text, end exclusive
+  findings  [{"guard", "kind", "action", "start", "end", "score"}]: all that the policy does not let pass;
+            also "via" (the decodings that showed it) and "rule", where there are any
+  us        CPU microseconds of the chosen guards on this text, without what score needs beyond them
+
+\b
+Exit codes:
+  0  done: every line was answered, or a single text is not refused
+  1  a single text would be refused, for whatever was found
+  2  wrong usage, or a line that is not {"id", "text"}: it is named, those before it are answered
+  3  the policy cannot be used
+  6  a process was killed while it scanned, most likely for want of memory
+"""
 
 
 class Row(msgspec.Struct):
     """A line of --jsonl; other fields are ignored."""
 
-    id: str | int
+    id: msgspec.Raw
     text: str
 
 
-@click.command()
+@click.command(epilog=EPILOG)
 @click.argument("text", required=False)
 @click.option("--file", "file", type=READABLE, help="Scan this file's text.")
 @click.option(
-    "--jsonl", type=READABLE, help='Scan every line {"id", "text"}; one JSON object a line comes out, in order.'
-)
+    "--jsonl", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help='Scan every line {"id", "text"} of this file (- is standard input).',
+)  # fmt: skip
 @click.option(
     "--guards", multiple=True, default=("all",), show_default=True, metavar="NAME",
-    help="all, or one of the guards (may be repeated): injection, pii, secrets.",
+    help="all, or one of the guards (may be repeated, or several with commas): injection, pii, secrets.",
 )  # fmt: skip
-@click.option("--direction", type=click.Choice(["request", "response"]), default="request", show_default=True)
 @click.option(
-    "--policy",
-    "policy_file",
-    type=READABLE,
-    help="YAML configuration whose `policy` applies. Default: the shipped one.",
-)
+    "--direction", type=click.Choice(["request", "response"]), default="request", show_default=True,
+    help="response: the text is a model's answer.",
+)  # fmt: skip
 @click.option(
-    "--processes", type=click.IntRange(1, 256), default=os.cpu_count() or 1, help="For --jsonl. Default: all cores."
-)
+    "--role", type=click.Choice(["user", "assistant", "tool", "system", "parameter"]),
+    help="Whose words the text is: each has a threshold of its own.  [default: user; assistant for a response]",
+)  # fmt: skip
+@click.option(
+    "--policy", "policy_file", type=READABLE,
+    help="YAML: a policy, or a whole configuration, whose `policy` applies. Its overrides do not.  [default: the shipped policy]",
+)  # fmt: skip
+@click.option(
+    "--processes", type=click.IntRange(1, 256), default=lambda: cores(),
+    help="For --jsonl.  [default: all cores]",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a single text too.")
 def scan(
     text: str | None,
@@ -59,60 +88,61 @@ def scan(
     jsonl: Path | None,
     guards: tuple[str, ...],
     direction: str,
+    role: str | None,
     policy_file: Path | None,
     processes: int,
     as_json: bool,
 ) -> None:
     """Say what the guards find in TEXT, in a file, in a file of many texts, or in standard input (-).
 
+    Nothing has to run, and nothing is sent anywhere. The gateway's firewall is not asked: it reads requests, not texts.
+
     \b
     llmproxy scan "write to ann@example.org"
-    llmproxy scan --file prompt.txt --guards pii
+    llmproxy scan --file page.html --role tool
     llmproxy scan --jsonl prompts.jsonl > verdicts.jsonl
-
-    Exit code 1 when a single text would be blocked.
     """
-    from llmproxy.shield.scan import Text, chosen, guard_names
-    from llmproxy.shield.scan import scan as scan_text
+    from llmproxy.shield.scan import Plan, Scanner, Text, guard_names
 
-    _check_guards(guards, guard_names())
-    policy = _policy(policy_file)
+    names = tuple(name for given in guards for name in given.split(",") if name)
+    _check_guards(names, guard_names())
+    spoken = role or ("assistant" if direction == "response" else "user")
+    plan = Plan(guards=names, policy=load_policy(policy_file), role=spoken)  # type: ignore[arg-type]  # click checked it
     if jsonl is not None:
         if text is not None or file is not None:
             raise click.UsageError("give one of TEXT, --file and --jsonl")
-        _scan_lines(jsonl, guards, policy, direction, processes)
+        _scan_lines(jsonl, plan, processes)
         return
-    item = Text("text", _one_text(text, file))
-    scanned = scan_text(item, chosen(guards), policy, direction)  # type: ignore[arg-type]  # click has checked it
+    item = Text(msgspec.Raw(b'"text"'), _one_text(text, file))
+    scanned = Scanner(plan).scan(item)
     if as_json:
         click.echo(msgspec.json.encode(scanned))
     else:
         _show(scanned, item.text)
-    if scanned.blocked:
+    if scanned.refused:
         raise click.exceptions.Exit(exits.NOT_SO)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_guards(asked: tuple[str, ...], known: tuple[str, ...]) -> None:
     for name in asked:
         if name != "all" and name not in known:
             raise click.UsageError(f"there is no guard {name!r}; there are: all, {', '.join(known)}")
-
-
-def _policy(file: Path | None) -> Policy:
-    if file is None:
-        return Policy()
-    try:
-        return parse(file.read_text(encoding="utf-8"), os.environ).policy
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise exits.Failure(f"{file}: {error}", exits.CONFIGURATION) from error
+    if not asked:
+        raise click.UsageError(f"name a guard; there are: all, {', '.join(known)}")
 
 
 def _one_text(text: str | None, file: Path | None) -> str:
     if text is not None and file is not None:
         raise click.UsageError("give TEXT or --file, not both")
     if file is not None:
-        return _decoded(file.read_bytes(), str(file))
-    if text is None or text == "-":
+        with file.open("rb") as opened:
+            return _decoded(opened.read(TEXT_BYTES_MAX + 1), str(file))
+    if text is None or text == STANDARD_INPUT:
         if text is None and sys.stdin.isatty():
             raise click.UsageError("give a TEXT, --file or --jsonl; - reads standard input")
         return _decoded(sys.stdin.buffer.read(TEXT_BYTES_MAX + 1), "standard input")
@@ -128,7 +158,9 @@ def _decoded(data: bytes, name: str) -> str:
         raise exits.Failure(f"{name} is not UTF-8 at byte {error.start}", exits.USAGE) from error
 
 
-def _scan_lines(path: Path, guards: tuple[str, ...], policy: Policy, direction: str, processes: int) -> None:
+def _scan_lines(path: Path, plan: "Plan", processes: int) -> None:
+    from concurrent.futures.process import BrokenProcessPool
+
     from llmproxy.shield.scan import scan_all
 
     console = Console(stderr=True)
@@ -137,43 +169,56 @@ def _scan_lines(path: Path, guards: tuple[str, ...], policy: Policy, direction: 
         if console.is_terminal
         else nullcontext()
     )
-    with path.open("rb") as lines, bar as progress:
-        task = progress.add_task("", total=_count(path)) if progress is not None else None
-        for scanned in scan_all(_rows(lines, path), guards, policy, direction, processes):  # type: ignore[arg-type]
-            click.echo(msgspec.json.encode(scanned))
-            if progress is not None and task is not None:
-                progress.advance(task)
+    is_piped = str(path) == STANDARD_INPUT
+    opened = nullcontext(sys.stdin.buffer) if is_piped else path.open("rb")
+    out = sys.stdout.buffer
+    with opened as file, bar as progress:
+        total = None if is_piped or progress is None else _count(path)
+        task = progress.add_task("", total=total) if progress is not None else None
+        lines = Lines(file, "standard input" if is_piped else str(path), Row, '{"id", "text"}')
+        try:
+            for scanned in scan_all(_texts(lines), plan, processes):
+                out.write(msgspec.json.encode(scanned) + b"\n")
+                if progress is not None and task is not None:
+                    progress.advance(task)
+        except BrokenProcessPool as error:
+            raise exits.Failure(
+                "a process that scanned was killed, most likely for want of memory; try --processes 1",
+                exits.CANNOT_START,
+            ) from error
+        finally:
+            out.flush()
+    if lines.failure is not None:
+        raise lines.failure
+
+
+def _texts(lines: Lines[Row]) -> "Iterator[Text]":
+    from llmproxy.shield.scan import Text
+
+    return (Text(row.id, row.text) for row in lines)
 
 
 def _count(path: Path) -> int:
-    with path.open("rb") as lines:
-        return sum(1 for line in lines if line.strip())
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in _blocks(file))
 
 
-def _rows(lines: BinaryIO, path: Path) -> "Iterator[Text]":
-    from llmproxy.shield.scan import Text
-
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = msgspec.json.decode(line, type=Row)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise exits.Failure(f'{path}:{number}: not a line {{"id", "text"}}: {error}', exits.USAGE) from error
-        yield Text(str(row.id), row.text)
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(COUNTED_BYTES_MAX):
+        yield block
 
 
 def _show(scanned: "Scanned", text: str) -> None:
     """A single text is the operator's own, so what was found in it is shown, shortened."""
-    if not scanned.findings:
-        click.echo(f"nothing found ({scanned.us:.0f} us)")
-        return
-    table = Table(box=None, header_style="dim")
-    for column in ("kind", "from", "to", "text"):
-        table.add_column(column, justify="right" if column in ("from", "to") else "left")
-    for kind, span in zip(scanned.findings, scanned.spans, strict=True):
-        quoted = text[span.start : span.end]
-        shown = quoted if len(quoted) <= SHOWN_CHARS_MAX else f"{quoted[: SHOWN_CHARS_MAX - 1]}…"
-        table.add_row(kind, str(span.start), str(span.end), repr(shown)[1:-1])
-    Console().print(table)
-    click.echo(f"{'blocked' if scanned.blocked else 'not blocked'} ({scanned.us:.0f} us)")
+    console = Console()
+    if scanned.findings:
+        table = Table(box=None, header_style="dim")
+        for column in ("guard", "kind", "action", "from", "to", "text"):
+            table.add_column(column, justify="right" if column in ("from", "to") else "left")
+        for one in scanned.findings:
+            quoted = text[one.start : one.end]
+            shown = quoted if len(quoted) <= SHOWN_CHARS_MAX else f"{quoted[: SHOWN_CHARS_MAX - 1]}…"
+            table.add_row(one.guard, one.kind, one.action, str(one.start), str(one.end), escape(repr(shown)[1:-1]))
+        console.print(table)
+    found = "would be refused" if scanned.refused else "would pass" if scanned.findings else "nothing found"
+    click.echo(f"{found}; injection {scanned.score:.3f}{' (blocked)' if scanned.blocked else ''}; {scanned.us:.0f} us")

@@ -1,0 +1,24 @@
+"""A policy from a file that an operator names on the command line."""
+
+import os
+from pathlib import Path
+
+import click
+
+from llmproxy.common.config import ConfigError, parse_policy
+from llmproxy.common.policy import Policy
+from llmproxy.launcher import exits
+
+READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def load_policy(file: Path | None) -> Policy:
+    """The shipped policy without a file. Raises Failure, which names the file, the place and the fix."""
+    if file is None:
+        return Policy()
+    try:
+        return parse_policy(file.read_text(encoding="utf-8"), os.environ)
+    except UnicodeDecodeError as error:
+        raise exits.Failure(f"{file}: is not UTF-8 at byte {error.start}", exits.CONFIGURATION) from error
+    except (ConfigError, OSError) as error:
+        raise exits.Failure(f"{file}: {error}", exits.CONFIGURATION) from error
