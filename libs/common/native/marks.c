@@ -6,10 +6,13 @@
 
 enum {
     ESCAPE = 1, PERCENT = 2, ENTITY = 4, FOLD = 8, RUN = 16, SPACED = 32, JOINED = 64, LEET = 128, ROT13 = 256, REVERSED = 512, TYPO = 1024,
+    NUMBER = 1 << 30, /* What is all digits may be a word, where others are. */
 };
 enum {
     RUN_BYTES_MIN = 16,
     PAIRS_MIN = 8,
+    PROBE_BYTES = 18,     /* Of a run are decoded, to see whether it is text. */
+    PROBE_BYTES_MIN = 6,  /* What a run of 16 letters in base 16 has, beginning with the fourth. */
     ENTITY_LETTERS_MAX = 8,
     SINGLES_MIN = 4,      /* Letters standing alone, one after the other, */
     APART_MAX = 3,        /* with so many other bytes between them at most. */
@@ -59,72 +62,163 @@ static void mark(Marks *marks, uint32_t which, size_t at) {
     if (at < marks->first) marks->first = at;
 }
 
+/* -- runs of letters that spell text in base 64, 32 or 16 */
+
+static int digit_64(uint8_t one) {
+    if (one >= 'A' && one <= 'Z') return one - 'A';
+    if (one >= 'a' && one <= 'z') return one - 'a' + 26;
+    if (is_digit(one)) return one - '0' + 52;
+    return one == '+' || one == '-' ? 62 : one == '/' || one == '_' ? 63 : -1;
+}
+
+static int digit_32(uint8_t one) {
+    if (one >= 'A' && one <= 'Z') return one - 'A';
+    return one >= '2' && one <= '7' ? one - '2' + 26 : -1;
+}
+
+static int digit_16(uint8_t one) { return is_digit(one) ? one - '0' : is_hex(one) ? (one | 0x20) - 'a' + 10 : -1; }
+
+/* Whether a byte can follow in a text: no control character, and what is not ASCII as UTF-8 has it. `*open` is how many bytes of a character
+ * are to come; at the beginning nobody knows, and it is negative. */
+static int is_text(uint8_t one, int *open) {
+    if ((one & 0xc0) == 0x80) {
+        if (!*open) return 0;
+        *open -= *open > 0;
+        return 1;
+    }
+    if (*open > 0 || one == 0x7f || one >= 0xf5 || (one < 0x20 && one != '\n' && one != '\t' && one != '\r')) return 0;
+    *open = one < 0x80 ? 0 : one < 0xe0 ? 1 : one < 0xf0 ? 2 : 3;
+    return 1;
+}
+
+/* Whether the beginning of a run, read in the base of so many bits, is text. */
+static int is_text_in(const uint8_t *run, size_t length, int bits, int (*digit)(uint8_t)) {
+    uint32_t held = 0;
+    size_t count = 0;
+    int open = -1;
+    for (size_t at = 0, have = 0; at < length && count < PROBE_BYTES; at++) {
+        int value = digit(run[at]);
+        if (value < 0) return 0;
+        held = held << bits | (uint32_t)value;
+        have += (size_t)bits;
+        if (have < 8) continue;
+        have -= 8, count++;
+        if (!is_text((uint8_t)(held >> have), &open)) return 0;
+    }
+    return count >= PROBE_BYTES_MIN;
+}
+
+/* Whether a run spells text. A word may stand before it without a space, which moves the grid: each of its places is tried. */
+static int spells_text(const uint8_t *run, size_t length) {
+    for (size_t start = 0; start < 4; start++)
+        if (is_text_in(run + start, length - start, 6, digit_64) || is_text_in(run + start, length - start, 4, digit_16)) return 1;
+    return is_text_in(run, length, 5, digit_32);
+}
+
+/* -- what is not ASCII and not as it seems */
+
+/* The character at a place of a text that may not be UTF-8, and how many bytes it takes. */
+static uint32_t character(const uint8_t *text, size_t length, size_t at, size_t *taken) {
+    uint8_t one = text[at];
+    size_t more = one < 0xc0 ? 0 : one < 0xe0 ? 1 : one < 0xf0 ? 2 : 3;
+    uint32_t found = more ? one & (0x3fu >> more) : one;
+    *taken = 1;
+    for (; *taken <= more; ++*taken) {
+        if (at + *taken >= length || (text[at + *taken] & 0xc0) != 0x80) return 0xfffd;
+        found = found << 6 | (text[at + *taken] & 0x3f);
+    }
+    return found;
+}
+
+static int is_in(uint32_t one, uint32_t from, uint32_t to) { return one - from <= to - from; }
+
+/* Whether a character may hide what stands around it, or be read as another one. `before` and `behind` are its neighbours. */
+static int is_disguise(uint32_t one, uint32_t before, uint32_t behind) {
+    int beside_latin = (before < 0x80 && is_letter((uint8_t)before)) || (behind < 0x80 && is_letter((uint8_t)behind));
+    if (one < 0x250) return one == 0xad || is_in(one, 0x131, 0x133) || one == 0x17f || is_in(one, 0x1c4, 0x1cc) || is_in(one, 0x1f1, 0x1f3);
+    if (is_in(one, 0x300, 0x36f)) return one == 0x34f || beside_latin;
+    if (one < 0x530) return one < 0x2b0 || beside_latin;
+    if (one < 0x1d00)
+        return one == 0x61c || one == 0x115f || one == 0x1160 || one == 0x17b4 || one == 0x17b5 || is_in(one, 0x180b, 0x180f);
+    if (one < 0x1dc0 || one == 0x1fbe) return 1; /* Small capitals and raised letters. */
+    if (is_in(one, 0x200b, 0x200f)) return one == 0x200b || before < 0x600; /* Elsewhere they shape words and pictures. */
+    if (one < 0x2100) return is_in(one, 0x202a, 0x202e) || is_in(one, 0x2060, 0x209c) || is_in(one, 0x20d0, 0x20ff);
+    if (one < 0x2150) return one != 0x2103 && one != 0x2116 && one != 0x2122 && one != 0x2139;
+    if (one < 0xa720) return is_in(one, 0x2160, 0x217f) || is_in(one, 0x2c60, 0x2c7f) || is_in(one, 0x24b6, 0x24e9) || one == 0x3164 || is_in(one, 0x3250, 0x33ff);
+    if (one < 0xfb00) return is_in(one, 0xa720, 0xa7ff) || is_in(one, 0xab30, 0xab6f);
+    if (one < 0x10000)
+        return one < 0xfb07 || (is_in(one, 0xfe00, 0xfe0f) && beside_latin) || one == 0xfeff || is_in(one, 0xff21, 0xff3a) ||
+               is_in(one, 0xff41, 0xff5a) || one == 0xffa0 || is_in(one, 0xfff0, 0xfffb);
+    return is_in(one, 0x1bca0, 0x1bca3) || is_in(one, 0x1d173, 0x1d17a) || is_in(one, 0x1d400, 0x1d7ff) ||
+           is_in(one, 0x1f12b, 0x1f190) || is_in(one, 0x10780, 0x107ba) || is_in(one, 0xe0000, 0xe0fff);
+}
+
 /* -- escapes, runs of code, letters apart */
 
 static void mark_bytes(const uint8_t *text, size_t length, Marks *marks) {
     size_t run = 0, pairs = 0, pair_end = 0, singles = 0, single_at = 0, letters = 0, apart = 0;
-    int is_code = 0; /* Whether the run has a capital or a digit: a word of many letters is no code. */
-    for (size_t at = 0; at < length; at++) {
+    uint32_t before = 0; /* The character before one that is not ASCII. */
+    for (size_t at = 0; at <= length; at++) {
         size_t from = at;
-        uint8_t lower = 0x20;
-        while (at < length && is_letter(text[at])) lower &= text[at++];
+        while (at < length && is_letter(text[at])) at++;
         if (at > from) {
             if (!letters && !singles) single_at = from;
-            letters += at - from, run += at - from, is_code |= !lower, apart = 0;
-            if (run >= RUN_BYTES_MIN && is_code) mark(marks, RUN, at - run);
-            if (at == length) break;
+            letters += at - from, run += at - from, apart = 0;
+            before = text[at - 1];
         }
-        uint8_t one = text[at];
-        if (one == '@' || one == '$') { /* Read as letters. */
+        uint8_t one = at < length ? text[at] : 0;
+        if (is_digit(one) || is_code_sign(one)) {
+            run++;
+        } else {
+            if (run >= RUN_BYTES_MIN && !(marks->found & RUN) && spells_text(text + at - run, run)) mark(marks, RUN, at - run);
+            run = 0;
+        }
+        if (one >= 0xc0 || one == '@' || one == '$') { /* A letter of any script, or what is read as one. */
             if (!letters && !singles) single_at = at;
             letters++, apart = 0;
         } else if (is_digit(one)) {
             letters += letters > 0; /* Ends no chain, and is none. */
         } else if (one < 0x80) {
+            if (letters == 1 && singles + 1 >= SINGLES_MIN) mark(marks, SPACED, single_at);
             if (letters > 1 || ++apart > APART_MAX) singles = 0;
-            else if (letters == 1 && ++singles >= SINGLES_MIN) mark(marks, SPACED, single_at);
+            else singles += letters == 1;
             letters = 0;
-        } else if (one >= 0xc0) { /* A letter of any script. */
-            if (!letters && !singles) single_at = at;
-            letters++, apart = 0;
         }
-        if (is_digit(one) || is_code_sign(one)) {
-            run++, is_code |= is_digit(one);
-            if (run >= RUN_BYTES_MIN && is_code) mark(marks, RUN, at + 1 - run);
+        if (one >= 0x80) {
+            if (marks->found & FOLD) continue;
+            size_t taken, next;
+            uint32_t found = character(text, length, at, &taken);
+            uint32_t behind = at + taken < length ? character(text, length, at + taken, &next) : 0;
+            if (is_disguise(found, before, behind)) mark(marks, FOLD, at);
+            before = found;
+            at += taken - 1;
             continue;
         }
-        run = 0, is_code = 0;
+        before = one;
         if (one == ' ' || one == ',' || one == ':') {
             if (at < 2 || !is_hex(text[at - 1]) || !is_hex(text[at - 2])) continue;
             pairs = pairs && pair_end + 3 == at ? pairs + 1 : 1; /* 69 67 6e */
             pair_end = at;
             if (pairs >= PAIRS_MIN) mark(marks, RUN, at + 1 - 3 * pairs);
-        } else if (one >= 0x80) mark(marks, FOLD, at);
-        else if (one == '\\' && is_escape(text, length, at)) mark(marks, ESCAPE, at);
+        } else if (one == '\\' && is_escape(text, length, at)) mark(marks, ESCAPE, at);
         else if (one == '&' && is_entity(text, length, at)) mark(marks, ENTITY, at);
         else if (one == '%' && at + 2 < length && is_hex(text[at + 1]) && is_hex(text[at + 2])) mark(marks, PERCENT, at);
     }
-    if (letters == 1 && singles + 1 >= SINGLES_MIN) mark(marks, SPACED, single_at);
 }
 
 /* -- letters that follow each other as they do backwards, or thirteen further on */
-
-static unsigned letter(uint8_t one) {
-    unsigned index = (one | 0x20u) - 'a';
-    return index < 26 ? index : 26;
-}
 
 static int larger(int one, int other) { return one > other ? one : other; }
 
 /* Two running sums that never fall below nothing: each is the evidence of the stretch that ends here, and starts anew where there is none. */
 static void mark_turned(const uint8_t *text, size_t length, Marks *marks) {
     int backwards = 0, rotated = 0;
-    unsigned before = 26;
+    unsigned before = NO_LETTER;
     for (size_t block = 0; block < length; block += BLOCK) {
         int most_backwards = 0, most_rotated = 0;
         size_t end = length - block < BLOCK ? length : block + BLOCK;
         for (size_t at = block; at < end; at++) {
-            unsigned one = letter(text[at]);
+            unsigned one = LETTER[text[at]];
             backwards = larger(0, backwards + BACKWARDS[before][one]);
             rotated = larger(0, rotated + ROTATED[before][one]);
             most_backwards = larger(most_backwards, backwards);
@@ -169,14 +263,14 @@ static int is_swapped(const uint8_t *text, size_t start, const uint8_t *word, ui
 static uint32_t meant(const Lexicon *lexicon, const uint8_t *text, const Part *part, size_t end, int joints, uint32_t *how) {
     uint32_t swapped = ~0u;
     *how = 0;
-    if (part->letters < (joints || part->signs ? WORD_LETTERS_MIN : TYPO_LETTERS_MIN) || part->signs == part->letters) return ~0u;
+    if (part->letters < (joints || part->signs ? WORD_LETTERS_MIN : TYPO_LETTERS_MIN)) return ~0u;
     for (uint32_t slot = part->key & lexicon->mask; lexicon->keys[slot]; slot = (slot + 1) & lexicon->mask) {
         if (lexicon->keys[slot] != part->key) continue;
         const uint8_t *word = lexicon->letters + (lexicon->places[slot] >> 5);
         uint32_t length = lexicon->places[slot] & 31;
         if (length != part->letters) continue;
         if (reads_as(lexicon, text, part->start, end, word, length)) {
-            *how = joints ? JOINED : part->signs ? LEET : 0;
+            *how = part->signs == part->letters ? (joints ? 0 : NUMBER) : joints ? JOINED : part->signs ? LEET : 0;
             return lexicon->places[slot];
         }
         if (!joints && !part->signs && length >= TYPO_LETTERS_MIN && is_swapped(text, part->start, word, length))
@@ -219,7 +313,7 @@ static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, 
         if (part.letters) {
             place = meant(lexicon, text, &part, at, 0, &how);
             if (how) {
-                mark(marks, how, part.start);
+                if (how != NUMBER) mark(marks, how, part.start);
                 if (out) {
                     memcpy(out + part_to, lexicon->letters + (place >> 5), place & 31);
                     to = part_to + (place & 31);

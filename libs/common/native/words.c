@@ -146,23 +146,3 @@ EXPORT uint32_t llmproxy_words_near(const Words *words, const uint8_t *text, siz
     }
     return made;
 }
-
-/* A body's text without the escapes of JSON that stand for space or for a mark. `plain` has room for `length` bytes.
- * Returns how many were written. An escaped backslash stays: what stands behind it may be an escape of its own. */
-EXPORT size_t llmproxy_plain(const uint8_t *text, size_t length, uint8_t *plain) {
-    size_t to = 0;
-    for (size_t at = 0; at < length; at++) {
-        uint8_t one = text[at];
-        if (one == '\\' && at + 1 < length) {
-            uint8_t meant = 0;
-            switch (text[at + 1]) {
-            case 'n': meant = '\n'; break;
-            case 't': case 'r': meant = ' '; break;
-            case '"': case '/': meant = text[at + 1]; break;
-            }
-            if (meant) one = meant, at++;
-        }
-        plain[to++] = one;
-    }
-    return to;
-}

@@ -1,8 +1,12 @@
 """The native library is there, or says how to get it; its marks are what a few expressions of Python find, in every input."""
 
+import base64
 import codecs
 import ctypes
 import re
+import string
+import unicodedata
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -13,14 +17,13 @@ from hypothesis import strategies as st
 
 from llmproxy.common import native
 from llmproxy.common.lexicon import LEET, Lexicon
-from llmproxy.common.views import Hint
+from llmproxy.common.views import CONFUSABLES, INVISIBLE, Hint, fold
 
 PATTERNS = {
     Hint.ESCAPE: rb"\\[ux]\{?[0-9a-fA-F]{2}",
     Hint.PERCENT: rb"%[0-9a-fA-F]{2}",
     Hint.ENTITY: rb"&(?:#|[a-zA-Z]{2,8};)",
-    Hint.FOLD: rb"[\x80-\xff]",
-    Hint.RUN: rb"(?=[a-z+/_-]{0,15}[A-Z0-9])[A-Za-z0-9+/_-]{16,}|[a-z+/_-]{16,}[A-Z0-9]|(?:[0-9a-fA-F]{2}[ ,:]){8}",
+    Hint.RUN: rb"(?:[0-9a-fA-F]{2}[ ,:]){8}",
 }
 PARTS = [
     b"\\",
@@ -40,6 +43,8 @@ PARTS = [
     b" ",
     b"\xd0\xb8",
 ]
+ODD = set(map(chr, CONFUSABLES))
+UNITS = set("ªº²³¹℃№™ℹ₨")  # In every other text, and not letters of it.
 WORDS = ["ignore", "all", "system", "prompt", "rules"]
 LEXICON = Lexicon(WORDS)
 
@@ -48,9 +53,88 @@ LEXICON = Lexicon(WORDS)
 def test_marks_of_bytes_are_those_of_their_expressions(text: bytes) -> None:
     places = {bit: found.start() for bit, mark in PATTERNS.items() if (found := re.search(mark, text))}
     found, first = LEXICON.marks(text)
+    if any(map(spells_text, re.findall(rb"[A-Za-z0-9+/_-]{16,}", text))):
+        places.setdefault(Hint.RUN, 0)
     assert {hint for hint in PATTERNS if found & hint} == places.keys()
     assert (first == len(text)) == (not found)
-    assert first <= min(places.values(), default=len(text))
+
+
+def spells_text(run: bytes) -> bool:
+    """Whether the beginning of a run is text in a base of 64, 16 or 32."""
+    return any(map(is_text, readings(run)))
+
+
+def readings(run: bytes) -> Iterator[bytes]:
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits
+    digits = {64: f"{alphabet}+/", 16: "0123456789abcdef", 32: f"{string.ascii_uppercase}234567"}
+    letters = run.decode().replace("-", "+").replace("_", "/")
+    for base, start in [*((base, start) for base in (64, 16) for start in range(4)), (32, 0)]:
+        width = base.bit_length() - 1
+        part = (letters.lower() if base == 16 else letters)[start : start + -(-18 * 8 // width)]
+        if set(part) <= set(digits[base]):
+            bits = "".join(f"{digits[base].index(one):0{width}b}" for one in part)
+            yield bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8))[:18]
+
+
+def is_text(data: bytes) -> bool:
+    """A character may be cut off at both ends; what UTF-8 forbids besides its pattern does not matter here."""
+    one = rb"[\t\n\r\x20-\x7e]|[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+    cut = rb"[\xc0-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2}"
+    return len(data) >= 6 and re.fullmatch(rb"[\x80-\xbf]*(?:%b)*(?:%b)?" % (one, cut), data) is not None
+
+
+@given(st.text(min_size=16, max_size=80), st.sampled_from(["", "x", "see"]))
+def test_text_in_base_64_32_or_16_is_marked(text: str, before: str) -> None:
+    raw = re.sub(r"[\x00-\x1f\x7f]", "", text).encode().ljust(16)
+    for hidden in (base64.b64encode(raw), base64.urlsafe_b64encode(raw), raw.hex().encode()):
+        assert LEXICON.marks(before.encode() + hidden)[0] & Hint.RUN
+    assert LEXICON.marks(base64.b32encode(raw))[0] & Hint.RUN
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        *(b"addEventListener", b"additional_instructions", b"aria-describedby-label", b"--------------------"),
+        *(
+            b"d41d8cd98f00b204e9800998ecf8427e",
+            b"0191f0a2-7c4e-7b5a-9d3c-5f6e7a8b9c0d",
+            b"/usr/lib/python3/dist-packages",
+        ),
+    ],
+)
+def test_names_paths_and_hashes_are_no_hidden_text(run: bytes) -> None:
+    assert not LEXICON.marks(run)[0]
+
+
+def test_whatever_is_read_as_a_letter_or_as_nothing_is_marked() -> None:
+    """Of all characters: those that `views.fold` reads as ASCII beside Latin letters."""
+    missed: list[str] = []
+    for code in range(0xA0, 0x110000):
+        one = chr(code)
+        if 0xD800 <= code < 0xE000 or not (
+            unicodedata.normalize("NFKC", one).isascii() or one in ODD or INVISIBLE.match(one)
+        ):
+            continue
+        folded = fold(f"a{one}b")
+        if folded == "ab" or (
+            folded.isascii() and re.fullmatch("a[a-z]+b", folded, re.IGNORECASE) and one not in UNITS
+        ):
+            missed += [] if LEXICON.marks(f"a{one}b".encode())[0] & Hint.FOLD else [f"{code:x} {folded}"]
+    assert not missed
+
+
+def test_other_scripts_signs_and_pictures_are_no_disguise() -> None:
+    for text in (
+        "Привет, мир",
+        "Γειά σου",
+        "忽略！（好）",
+        "نمی‌خواهم",
+        "naïve café – “quoted” …",
+        "👩‍💻 ❤️ 🇫🇷",
+        "ＡＢ"[:0],
+        "½ ℃ ™ €",
+    ):
+        assert not LEXICON.marks(text.encode())[0] & Hint.FOLD, text
 
 
 def apart(text: str) -> bool:
@@ -101,7 +185,7 @@ def test_turned_text_is_marked_where_the_evidence_adds_up(hint: Hint, name: str)
 def spelt_right(token: str, joints: bool) -> str:
     """A word of the lexicon, if the token is one that is spelt otherwise."""
     letters = re.sub(r"[._*~`|-]", "", token).lower()
-    if not re.search("[a-z]", letters):
+    if letters.isdigit() and joints:
         return token
     for word in WORDS:
         if len(word) == len(letters) and all(
@@ -147,8 +231,9 @@ SPELLINGS = [
 def test_words_are_spelt_right(text: str) -> None:
     right = respelt(text.replace("!", " "))
     assert LEXICON.respelt(text.replace("!", " ").encode()).decode() == right
-    marked = LEXICON.marks(text.replace("!", " ").encode())[0] & (Hint.TYPO | Hint.LEET | Hint.JOINED)
-    assert bool(marked) == (right != text.replace("!", " "))
+    if "1" not in text and "4" not in text:  # What is all digits is read as a word, but is no reason to.
+        marked = LEXICON.marks(text.replace("!", " ").encode())[0] & (Hint.TYPO | Hint.LEET | Hint.JOINED)
+        assert bool(marked) == (right != text.replace("!", " "))
 
 
 @given(st.binary())
@@ -165,9 +250,9 @@ def test_a_length_is_the_end_whatever_stands_behind_it() -> None:
         ctypes.c_size_t,
         ctypes.POINTER(ctypes.c_size_t),
     )
-    for text in (b"\\u0069", b"%41", b"&lt;", b"i g n o", b"abcdefghijklmno1", b"ingore", b"4ll"):
+    for text in (b"\\u0069", b"%41", b"&lt;", b"i g n o", b"aWdub3JlIGFsbCBy", b"ingore", b"4ll"):
         assert LEXICON.marks(text)[0]
-        for length in range(len(text) - (4 if text[:1] == b"\\" else 0)):
+        for length in range(len(text) - (2 if text[:1] == b"\\" else 0) - (8 if text[:1] == b"a" else 0)):
             assert not marks(LEXICON.pointer, text, length, ctypes.c_size_t()) & ~Hint.SPACED
 
 

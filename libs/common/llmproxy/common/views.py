@@ -233,13 +233,15 @@ def printable(data: bytes) -> str:
     return text if readable >= PRINTABLE_MIN * len(text) else ""
 
 
-SPELLED = re.compile(r"(?<![^\W_])[^\W_](?:[ ._*|,/-][^\W_](?![^\W_])){2,}")
-SEPARATORS = re.compile(r"[ ._*|,/-]")
+SPELLED = re.compile(r"(?<![^\W_])[^\W_]([ ._*|,/-])[^\W_](?![^\W_])(?:\1[^\W_](?![^\W_]))+")
+APART = re.compile(r"(?:(?<=\s\s)|^)\S(?: \S)+(?=\s\s|$)")
 
 
 def spaced(text: str) -> str:
-    """`i g n o r e` and `i-g-n-o-r-e` as words."""
-    return SPELLED.sub(lambda match: SEPARATORS.sub("", match[0]), text)
+    """`i g n o r e` and `i-g-n-o-r-e` as words; `t o  d o` as two, where words are further apart than letters."""
+    if "  " in text:
+        text = APART.sub(lambda match: match[0].replace(" ", ""), text)
+    return SPELLED.sub(lambda match: match[0].replace(match[1], ""), text)
 
 
 PUNCTUATION_INSIDE = re.compile(r"(?<=[^\W_])[._*~`|-]{1,4}(?=[^\W_])|\*\*|__")
@@ -260,8 +262,11 @@ def leet(text: str) -> str:
     return respelt(text).lower().translate(LEET)
 
 
+ROTATED = bytes(codecs.encode(chr(byte), "rot13").encode("latin-1")[0] for byte in range(256))
+
+
 def rot13(text: str) -> str:
-    return codecs.encode(text, "rot13")
+    return text.encode("utf-8", "surrogatepass").translate(ROTATED).decode("utf-8", "surrogatepass")
 
 
 def backwards(text: str) -> str:

@@ -5,11 +5,12 @@ decoders may look at is a budget of the whole body. The shield looks at every te
 """
 
 import asyncio
+import ctypes
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-from llmproxy.common import config
+from llmproxy.common import config, native
 from llmproxy.common.explanations import Explanation, explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
 from llmproxy.common.views import Hint, marks, views
@@ -26,8 +27,6 @@ TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
 DECODED_CHARS_MAX = 12_288  # Of one body, for the decoders.
 SLICE_DECODED_BYTES_MAX = 6_144  # Of one slice, from the first mark of an encoding on.
 BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
-
-SIMPLE_ESCAPES = ((b"\\n", b"\n"), (b"\\t", b" "), (b"\\r", b" "), (b'\\"', b'"'), (b"\\/", b"/"))
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +82,8 @@ class Examination:
         self.exhausted = False
 
     def look(self, body: bytes) -> None:
-        plain = body
-        is_ascii = body.isascii()
-        if b"\\" in plain:
-            for escape, meaning in SIMPLE_ESCAPES:
-                plain = plain.replace(escape, meaning)
-        self._scan(lowered(plain, is_ascii), ())
+        plain = body if body.isascii() and b"\\" not in body else unescaped(body)
+        self._scan(plain, ())
         hints, first = marks(plain)
         if hints and self.blocking is None:
             self._look_inside(plain[max(0, first - BEFORE_MARK_BYTES) :], hints)
@@ -97,9 +92,11 @@ class Examination:
     def _look_inside(self, plain: bytes, hints: Hint) -> None:
         text = plain[: min(max(0, self._chars_left), SLICE_DECODED_BYTES_MAX)].decode("utf-8", "replace")
         self.exhausted = self.exhausted or len(plain) > self._chars_left
-        for view in views(text, hints, chars_max=self._chars_left)[1:] if text else ():
+        decoded = views(text, hints, chars_max=self._chars_left) if text else ()
+        self._chars_left -= len(text)  # Also where nothing was hidden.
+        for view in decoded[1:]:
             self._chars_left -= len(view.text)
-            self._scan(lowered(view.text.encode("utf-8", "replace"), view.text.isascii()), view.via)
+            self._scan((view.text if view.text.isascii() else view.text.lower()).encode("utf-8", "replace"), view.via)
             if self.blocking is not None:
                 return
 
@@ -110,8 +107,14 @@ class Examination:
                 self.blocking = hit
 
 
-def lowered(plain: bytes, is_ascii: bool) -> bytes:
-    return plain if is_ascii else plain.decode("utf-8", "replace").lower().encode("utf-8", "replace")
+_plain = native.function("llmproxy_plain", ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p)
+
+
+def unescaped(body: bytes) -> bytes:
+    """What the strings of a JSON body say, without parsing it: escapes undone, letters beyond ASCII in lower case."""
+    plain = ctypes.create_string_buffer(len(body))
+    length = _plain(body, len(body), plain)
+    return plain.raw[:length]
 
 
 def conclude(context: Ingress, examination: Examination) -> Result:

@@ -1,0 +1,54 @@
+"""What the strings of a body say, and what the firewall may spend on one."""
+
+import json
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmproxy.edge.firewall import DECODED_CHARS_MAX, SLICE_BYTES, Examination, slices, unescaped
+from llmproxy.edge.signatures import Budget, Hit
+
+SCRIPTS = "abzßñéÿœžőşčπφωдюёўґњăđơưạệỹłğ"
+"""Letters of the scripts that signatures are written in, of which each has one capital."""
+
+
+class Nothing:
+    """A matcher that finds nothing and counts what it is given."""
+
+    def __init__(self) -> None:
+        self.bytes: list[int] = []
+
+    def scan(self, plain: bytes, budget: Budget) -> list[Hit]:
+        self.bytes.append(len(plain))
+        return []
+
+
+@given(st.text(SCRIPTS + SCRIPTS.upper().replace("SS", "") + ' \n\t"/忽😀', max_size=40))
+def test_escapes_are_undone_and_letters_are_lower_case(text: str) -> None:
+    lower = re.sub(r"[\t\r]", " ", text.lower())
+    for ascii_only in (True, False):
+        raw = json.dumps(text, ensure_ascii=ascii_only)[1:-1].encode()
+        assert unescaped(raw).decode().lower() == lower
+
+
+@given(st.binary() | st.text('\\"u0d8fc9', max_size=30).map(str.encode))
+def test_any_bytes_are_unescaped_and_none_are_added(body: bytes) -> None:
+    assert len(unescaped(body)) <= len(body)
+
+
+def test_what_is_no_character_is_a_space() -> None:
+    assert unescaped(rb"a\u0000b\ud800c\udc00d\ud800\u0041") == b"a b c d A"
+    assert unescaped(rb"\\u0041 \u00zz \u12") == rb"\\u0041 \u00zz \u12"
+    assert unescaped(rb"\ud83d\ude00") == "😀".encode()
+
+
+def test_what_is_decoded_of_a_body_is_bounded_whether_or_not_anything_was_hidden() -> None:
+    for body in (b"%41" * 200_000, b"&amp;" * 100_000, "i\u200b".encode() * 100_000, b"a.b " * 100_000):
+        counted = Nothing()
+        examination = Examination(counted)  # type: ignore[arg-type]
+        for start in slices(len(body)):
+            examination.look(body[start : start + SLICE_BYTES])
+        views = sum(counted.bytes) - sum(min(SLICE_BYTES, len(body) - start) for start in slices(len(body)))
+        assert views <= 4 * DECODED_CHARS_MAX
+        assert examination.exhausted or not views
