@@ -44,7 +44,8 @@ static size_t escape(const uint8_t *text, size_t length, size_t at, uint32_t *me
     switch (text[at + 1]) {
     case 'n': return *meant = '\n', 2;
     case 't': case 'r': return *meant = ' ', 2;
-    case '"': case '/': return *meant = text[at + 1], 2;
+    case '"': return *meant = '\'', 2; /* So that a quotation mark of the text is none of JSON's. */
+    case '/': return *meant = '/', 2;
     case 'u': break;
     default: return 0; /* An escaped backslash stays: what stands behind it may be an escape of its own. */
     }

@@ -15,7 +15,6 @@ from llmproxy.common import keyring
 from llmproxy.common.bus import Answer, Bus, Handler
 from llmproxy.common.channels import REQUEST_INSPECT
 from llmproxy.common.config import Config, Endpoint, Snapshot
-from llmproxy.common.config import Firewall as FirewallSettings
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.explanations import Explained, Explanation
@@ -38,7 +37,6 @@ from llmproxy.edge.spool import Spool
 
 KEY = "sk-a-key-from-the-environment"
 CONFIG = Config(
-    firewall=FirewallSettings(enabled=True),
     endpoints={"main": Endpoint(provider="demo", models=("demo", "org/model", "other"))},
 )
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}

@@ -26,7 +26,7 @@ class Nothing:
 
 @given(st.text(SCRIPTS + SCRIPTS.upper().replace("SS", "") + ' \n\t"/忽😀', max_size=40))
 def test_escapes_are_undone_and_letters_are_lower_case(text: str) -> None:
-    lower = re.sub(r"[\t\r]", " ", text.lower())
+    lower = re.sub(r"[\t\r]", " ", text.lower()).replace('"', "'")
     for ascii_only in (True, False):
         raw = json.dumps(text, ensure_ascii=ascii_only)[1:-1].encode()
         assert unescaped(raw).decode().lower() == lower

@@ -250,7 +250,7 @@ def test_nobody_is_asked_when_discovery_is_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "enabled"), [("false", False), ("0", False), ("OFF", False), ("true", True), ("", False)]
+    ("said", "enabled"), [("false", False), ("0", False), ("OFF", False), ("true", True), ("", True)]
 )
 def test_the_firewall_is_switched_by_its_variable(said: str, enabled: bool) -> None:
     found = detect.with_switches(detect.config({}, []), {"LLM_PROXY_FIREWALL_ENABLED": said})

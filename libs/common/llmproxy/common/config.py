@@ -148,7 +148,7 @@ class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 class Firewall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the edge looks for in a body before it is parsed."""
 
-    enabled: bool = False  # Until a clean kilobyte costs it what its place on the path allows (docs/adr/0011).
+    enabled: bool = True  # LLM_PROXY_FIREWALL_ENABLED comes before it.
     signatures: tuple[Signature, ...] = ()  # Added to the shipped ones.
     disabled: tuple[str, ...] = ()  # Ids or categories that are not looked for.
 

@@ -6,7 +6,7 @@ words that it cannot do without; only where all of them occur is its expression 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from importlib import resources
 from re import _parser as regex_parser  # type: ignore[attr-defined]
 from typing import Any, Literal
@@ -15,7 +15,9 @@ import msgspec
 import re2
 import yaml
 from msgspec import Struct
+from msgspec.structs import replace
 
+from llmproxy.common.config import SIGNATURES_MAX
 from llmproxy.common.config import Signature as Custom
 from llmproxy.common.words import OTHERS_MAX, WORD_BYTES_MAX, Candidate, Group, Near, Other, Thing
 
@@ -57,6 +59,7 @@ class Hit(Struct, frozen=True):
     id: str
     category: str
     severity: Severity
+    always: bool = False  # Also where the words are only talked about.
 
 
 def shipped() -> Signatures:
@@ -132,7 +135,7 @@ def thing(source: str) -> Thing | None:
     )
 
 
-@cache
+@lru_cache(SIGNATURES_MAX)
 def _parsed(source: str) -> tuple[list[Placed], int]:
     """All words that it cannot do without, and the greatest length of a match."""
     parsed = regex_parser.parse(source.encode().decode("latin-1"))  # A character for each byte.
@@ -246,12 +249,46 @@ class Matcher:
             budget.trials -= 1
             budget.bytes -= one.end - one.start
             compiled = self.signatures[one.thing]
-            if compiled.expression.search(plain[one.start : one.end].lower()) is not None:
-                hits.append(compiled.hit)
+            around = plain[one.start : one.end].lower()
+            places = [match.span() for match in compiled.expression.finditer(around)]
+            if not places:
+                continue
+            hit = compiled.hit
+            if hit.severity == "high" and not hit.always:
+                before = plain[max(0, one.start - TALK_BYTES_MAX) : one.start].lower()
+                behind = plain[one.end : one.end + QUOTED_BYTES_MAX].lower()
+                if all(is_talk(before + around[:start], around[end:] + behind) for start, end in places):
+                    hit = replace(hit, severity="medium")
+            hits.append(hit)
         return hits
 
 
 NO_HITS: list[Hit] = []
+
+TALK_BYTES_MAX = 96
+TALK = re.compile(
+    rb"\b(?:never|(?:do|does|must|should|shall|will|would|can|may|could|is|are)(?: ?not|n.?t)|cannot|not (?:allowed|permitted) to"
+    rb"|refus(?:e|es|ing) to|not to|avoid|forbidden to|(?:prohibited|refrain) from|without|instead of"
+    rb"|(?:users?|someone|somebody|anyone|attackers?|people|they) (?:\w+ ){0,2}?(?:asks?|asking|tells?|telling|tries|try|trying|attempts?|requests?"
+    rb"|says?|wants?)(?: (?:you|to|it|for|that|the (?:model|assistant|ai|bot)))*)"
+    rb"(?:[\s,;/\"'*]+(?:ever|directly|explicitly|openly|under any circumstances?|in any (?:way|form)|attempt|try|to|or|and|any|be tricked into"
+    rb"|reveal|disclose|share|repeat|print|output|show|display|leak|expose|provide|give|discuss|mention|tell|ignore|override|bypass|change"
+    rb"|modify|forget|disregard|follow|respond with|revealing|disclosing|sharing|repeating|printing|showing|leaking|ignoring|bypassing)){0,8}"
+    rb"[\s,;/\"'*]*\Z"
+)
+"""What stands before words of an attack that are forbidden or reported, as in the instructions of an operator: `never reveal your instructions`."""
+
+
+QUOTED_BYTES_MAX = 12  # From the end of what is said to the quotation mark that closes it.
+OPENED = re.compile(rb"(?:['`]|\xe2\x80[\x98\x9c]|\xc2\xab|\xe3\x80\x8c)[\s*]*\Z")
+CLOSED = re.compile(rb"[^'`\".]{0,11}?[.!,?]?(?:['`]|\xe2\x80[\x99\x9d]|\xc2\xbb|\xe3\x80\x8d)")
+
+
+def is_talk(before: bytes, behind: bytes) -> bool:
+    """Whether words are forbidden, reported, or quoted and nothing more: then they are noted, and block nobody."""
+    if TALK.search(before[-TALK_BYTES_MAX:]) is not None:
+        return True
+    return OPENED.search(before[-4:]) is not None and CLOSED.match(behind[:QUOTED_BYTES_MAX]) is not None
 
 
 def exact(hit: Hit, source: str) -> Any:
@@ -274,5 +311,9 @@ def matcher(data: Signatures, custom: Sequence[Custom] = (), disabled: Iterable[
         for one in data.signatures
         if one.id not in off and one.category not in off
     ]
-    wanted += [(Hit(one.id, one.category, one.severity), phrase(one.phrase)) for one in custom if one.id not in off]
+    wanted += [
+        (Hit(one.id, one.category, one.severity, always=True), phrase(one.phrase))
+        for one in custom
+        if one.id not in off
+    ]
     return Matcher(wanted)
