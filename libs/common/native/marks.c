@@ -30,6 +30,8 @@ typedef struct {
     const uint32_t *keys;    /* [mask + 1], by open addressing; 0 where there is none. At least one is 0. */
     const uint32_t *places;  /* [mask + 1]: where the word begins in `letters`, times 32, and its length. */
     const uint8_t *letters;
+    const uint32_t *anchors; /* Places of words that are also found with one letter wrong, missing or too many, */
+    const uint32_t *begins;  /* [27]: and where those begin that begin with a letter. */
     uint32_t mask;
 } Lexicon;
 
@@ -259,6 +261,29 @@ static int is_swapped(const uint8_t *text, size_t start, const uint8_t *word, ui
     return 1;
 }
 
+/* Whether the bytes are the word but for one letter inside that is wrong, missing or too many. Its first and last letter tell it from its
+ * own inflections. */
+static int is_one_off(const uint8_t *text, size_t letters, const uint8_t *word, size_t length) {
+    size_t at = 0;
+    if (letters + 1 < length || letters > length + 1 || (text[letters - 1] | 0x20) != word[length - 1]) return 0;
+    while (at < letters && at < length && (text[at] | 0x20) == word[at]) at++;
+    size_t rest = at + (letters >= length), other = at + (length >= letters);
+    if (!at || rest > letters || other > length) return 0;
+    for (; rest < letters; rest++, other++)
+        if ((text[rest] | 0x20) != word[other]) return 0;
+    return 1;
+}
+
+static uint32_t anchor(const Lexicon *lexicon, const uint8_t *text, const Part *part) {
+    uint32_t first = LETTER[text[part->start]];
+    if (first >= NO_LETTER) return ~0u;
+    for (uint32_t one = lexicon->begins[first]; one < lexicon->begins[first + 1]; one++) {
+        uint32_t place = lexicon->anchors[one];
+        if (is_one_off(text + part->start, part->letters, lexicon->letters + (place >> 5), place & 31)) return place;
+    }
+    return ~0u;
+}
+
 /* The word that a part of a text is meant to be: its place, and in `*how` the mark; 0 marks for the word itself. ~0 for none. */
 static uint32_t meant(const Lexicon *lexicon, const uint8_t *text, const Part *part, size_t end, int joints, uint32_t *how) {
     uint32_t swapped = ~0u;
@@ -276,12 +301,13 @@ static uint32_t meant(const Lexicon *lexicon, const uint8_t *text, const Part *p
         if (!joints && !part->signs && length >= TYPO_LETTERS_MIN && is_swapped(text, part->start, word, length))
             swapped = lexicon->places[slot];
     }
+    if (swapped == ~0u && !joints && !part->signs) swapped = anchor(lexicon, text, part);
     if (swapped != ~0u) *how = TYPO;
     return swapped;
 }
 
 /* Goes through the words of a text. Marks those that are spelt otherwise; where `out` is given, copies the text with them spelt right.
- * Nothing gets longer by that. Returns how many bytes were written. */
+ * A word of five letters or more gets one letter longer at most. Returns how many bytes were written. */
 static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, uint8_t *out, Marks *marks) {
     Part part = {0}, whole = {0};
     size_t joints = 0, joint_bytes = 0, to = 0, part_to = 0, whole_to = 0;
@@ -352,7 +378,7 @@ EXPORT uint32_t llmproxy_marks(const Lexicon *lexicon, const uint8_t *text, size
     return marks.found;
 }
 
-/* The text with the words of the lexicon spelt right. `out` has room for `length` bytes. Returns how many were written. */
+/* The text with the words of the lexicon spelt right. `out` has room for `length` bytes and a fifth of them. Returns how many were written. */
 EXPORT size_t llmproxy_respelt(const Lexicon *lexicon, const uint8_t *text, size_t length, uint8_t *out) {
     Marks marks = {0, length};
     return spell(lexicon, text, length, out, &marks);

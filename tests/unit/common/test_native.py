@@ -236,9 +236,26 @@ def test_words_are_spelt_right(text: str) -> None:
         assert bool(marked) == (right != text.replace("!", " "))
 
 
-@given(st.binary())
-def test_what_is_spelt_right_is_never_longer(text: bytes) -> None:
-    assert len(LEXICON.respelt(text)) <= len(text)
+ANCHORED = Lexicon(["reveal*", "prompt*", "revel", "other"])
+
+
+@given(st.binary() | st.text("reval promt", max_size=60).map(str.encode))
+def test_what_is_spelt_right_is_hardly_longer(text: bytes) -> None:
+    assert len(ANCHORED.respelt(text)) <= len(text) * 6 // 5
+
+
+@given(st.sampled_from(["reveal", "prompt"]), st.integers(1, 4), st.sampled_from(["", "x", "Q"]), st.booleans())
+def test_an_anchor_is_found_with_one_letter_wrong_missing_or_too_many(word: str, at: int, odd: str, more: bool) -> None:
+    """Except where that is a word of its own, or changes its beginning or its end, as inflections do."""
+    typo = word[:at] + odd + word[at + (not (more and odd)) :]
+    right = typo if typo == "revel" else word
+    assert ANCHORED.respelt(f"a {typo}, b".encode()).decode() == f"a {right}, b"
+    assert bool(ANCHORED.marks(typo.encode())[0]) == (typo != right)
+
+
+@pytest.mark.parametrize("text", ["reveals", "revealed", "eveal", "prompts", "promp", "othr", "re", "revxxal", "revel"])
+def test_inflections_and_other_words_are_no_anchors(text: str) -> None:
+    assert ANCHORED.respelt(text.encode()) == text.encode()
 
 
 def test_a_length_is_the_end_whatever_stands_behind_it() -> None:

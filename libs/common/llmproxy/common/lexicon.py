@@ -10,6 +10,7 @@ from llmproxy.common import native
 DATA = (
     "lexicon.txt"  # Common English words and those of attacks; a word that is written otherwise is read as one of them.
 )
+ANCHOR = "*"  # Behind a word that attacks cannot do without, and that is like no other word.
 WORD_LETTERS_MAX = 31  # What five bits hold.
 LEET = str.maketrans("013457869@$!+", "oieastbggasit")
 
@@ -18,7 +19,7 @@ class _Lexicon(ctypes.Structure):
     """`Lexicon` of native/marks.c."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("weights", "read", "keys", "places", "letters")),
+        *((name, ctypes.c_void_p) for name in ("weights", "read", "keys", "places", "letters", "anchors", "begins")),
         ("mask", ctypes.c_uint32),
     )
 
@@ -46,20 +47,26 @@ class Lexicon:
     """Words to be found however they are spelt. Immutable."""
 
     def __init__(self, words: list[str]) -> None:
-        """Of lower-case ASCII letters; longer ones are left out."""
-        words = [word for word in words if len(word) <= WORD_LETTERS_MAX]
+        """Of lower-case ASCII letters; longer ones are left out. Words that end in a star are also found with one letter wrong."""
+        words = sorted(word for word in words if len(word.rstrip(ANCHOR)) <= WORD_LETTERS_MAX)
         read, weights = _readings()
         slots = 1 << (2 * len(words) + 1).bit_length()
         keys, places = array("I", bytes(4 * slots)), array("I", bytes(4 * slots))
         letters = array("B")
-        for word in words:
+        anchors, begins = array("I"), array("I", bytes(4 * 27))
+        for marked in words:
+            word = marked.rstrip(ANCHOR)
+            if word != marked:
+                anchors.append(len(letters) << 5 | len(word))
+                for later in range(ord(word[0]) - ord("a") + 1, 27):
+                    begins[later] = len(anchors)
             key = sum(weights[one] for one in word.encode()) & 0xFFFFFFFF
             slot = key & slots - 1
             while keys[slot]:
                 slot = slot + 1 & slots - 1
             keys[slot], places[slot] = key, len(letters) << 5 | len(word)
             letters.extend(word.encode())
-        tables = (weights, read, keys, places, letters)
+        tables = (weights, read, keys, places, letters, anchors, begins)
         self._kept = tables  # As long as their addresses are.
         self.pointer = ctypes.pointer(_Lexicon(*(one.buffer_info()[0] for one in tables), slots - 1))
 
@@ -70,7 +77,7 @@ class Lexicon:
 
     def respelt(self, raw: bytes) -> bytes:
         """The text with the words spelt right."""
-        out = ctypes.create_string_buffer(len(raw) or 1)
+        out = ctypes.create_string_buffer(len(raw) + len(raw) // 5 + 1)
         length = _respelt(self.pointer, raw, len(raw), out)
         return out.raw[:length]
 
