@@ -29,6 +29,10 @@ from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
 from llmproxy.provider_workers.adapters.base import Capability
 from llmproxy.provider_workers.canonical import METADATA
 from llmproxy.provider_workers.compatible import Compatible
+from llmproxy.shield import kinds
+from llmproxy.shield.presidio.entities import KINDS as ENTITIES
+from llmproxy.shield.vendors import NOT_AFTER, Vendor
+from llmproxy.shield.vendors import VENDORS as VENDOR_FORMS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -50,6 +54,8 @@ def pages() -> dict[Path, str]:
         DOCS / "metrics.md": metrics_page(),
         DOCS / "support.md": support_page(),
         DOCS / "policy.md": policy_page(),
+        DOCS / "pii.md": pii_page(),
+        DOCS / "secrets.md": secrets_page(),
     }
 
 
@@ -82,6 +88,109 @@ def roles_table() -> str:
         for threshold, roles in held.items()
     ]
     return "\n".join(["| role | threshold | by default |", "|---|---|---|", *lines])
+
+
+# -- personal data and credentials
+
+
+def pii_page() -> str:
+    return "\n".join(
+        [
+            GENERATED,
+            "# Personal data",
+            "",
+            "What the shield finds by form, checksum and the words before it, without a model: `policy.kinds.<kind>` says what is done with each"
+            " (mask, redact, hash, block, alert, flag, allow). Spans that overlap: the longest wins. Every example here is found by a test.",
+            "",
+            *_table(("kind", "where", "form", "checked", "example", "source"), map(_kind, kinds.KINDS)),
+            "",
+            "Telephone numbers and national numbers that are given without a word for them and without groups are not found: digits alone say nothing.",
+            "",
+            "## Presidio",
+            "",
+            "`policy.pii.engine: presidio` asks Presidio as well, in another process, for texts that may hold something of its recognizers (docs/adr/0020)."
+            " Its entities are these kinds; what is not listed, an operator's own entity among them, is `pii.<entity>`. Names, places and organisations need a"
+            " spaCy model on the shield's machine (`person`, `location`, `organization`, `nrp`); the shield says at its start and in `/readyz` which it has.",
+            "",
+            "```yaml",
+            "policy:",
+            "  pii:",
+            "    engine: presidio",
+            "    languages: [en, de]",
+            "    recognizers:                # As in Presidio's own YAML.",
+            "    - name: Employee numbers",
+            "      supported_entity: EMPLOYEE_ID",
+            "      patterns: [{name: number, regex: '\\bE-\\d{5}\\b', score: 0.3}]",
+            "      context: [employee, badge]",
+            "    - name: UkPostcodeRecognizer    # One of Presidio's that is switched off there.",
+            "      type: predefined",
+            "  kinds:",
+            "    pii.employee_id: redact",
+            "```",
+            "",
+            *_table(
+                ("Presidio's entity", "kind"), ((f"`{name}`", f"`{kind}`") for name, kind in sorted(ENTITIES.items()))
+            ),
+            "",
+        ]
+    )
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def _kind(kind: kinds.Kind) -> tuple[str, ...]:
+    return (
+        f"`{kind.name}`",
+        kind.country or "anywhere",
+        kind.form,
+        kind.check or "no checksum",
+        f"`{kind.example}`",
+        kind.source,
+    )
+
+
+def secrets_page() -> str:
+    forms = sorted(VENDOR_FORMS, key=lambda one: one.name)
+    return "\n".join(
+        [
+            GENERATED,
+            "# Credentials",
+            "",
+            f"{len({one.name for one in forms})} kinds by a documented form, and five by what stands around them. `policy.kinds.secret.<name>` says what is done"
+            " with one, `policy.kinds.secret` with all others. A key is given here by its beginning, so that no scanner takes this page for a leak; a test draws"
+            " twenty keys of each form and finds them. GitHub's, npm's and this gateway's keys have checksums; a well-formed GitHub key with a wrong one is masked all"
+            " the same, because no vendor promises it for ever. Entropy alone finds nothing: it only keeps examples like `sk-xxxxxxxx` out.",
+            "",
+            *_table(
+                ("kind", "what"),
+                (
+                    (
+                        "`secret.password`",
+                        "behind a word for it in some thirty languages, assigned, told or given to a command; seed phrases (BIP 39)",
+                    ),
+                    (
+                        "`secret.assigned`",
+                        "a value that a machine drew, behind a name such as token, key, secret, or one of a hundred vendors",
+                    ),
+                    ("`secret.url_password`", "a URL with user and password, as a whole"),
+                    ("`secret.private_key`", "PEM: PKCS#1, PKCS#8, SEC 1, OpenSSH, PGP"),
+                    ("`secret.basic_auth`", "base64 of `user:password` behind `Basic` (RFC 7617)"),
+                ),
+            ),
+            "",
+            *_table(("kind", "begins with, or holds", "form", "source"), map(_form, forms)),
+            "",
+        ]
+    )
+
+
+def _form(vendor: Vendor) -> tuple[str, ...]:
+    begins = ", ".join(f"`{literal.decode()}`" for literal in vendor.literals)
+    expression = vendor.pattern.pattern.removeprefix(NOT_AFTER).replace("|", "\\|")
+    return f"`secret.{vendor.name}`", begins, f"`{expression}`", vendor.link
 
 
 # -- providers

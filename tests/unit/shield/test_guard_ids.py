@@ -17,6 +17,7 @@ from llmproxy.shield.examine import Examined, Order, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.pii import BASE58, Pii, is_iban
 from llmproxy.shield.ids import NUMBERS, au, eu, form, in_, uk
+from llmproxy.shield.kinds import KINDS as DOCUMENTED
 from llmproxy.shield.preflight import pipeline
 from llmproxy.shield.vault import Vault, hashed, unmask
 from llmproxy.shield.verdict import Allow, Mask
@@ -82,6 +83,24 @@ VALID = [
     ("crypto", "3vSnz5xpzSEDf7G7dfdFzk3vnTYvWYuHti", "Send 0.2 BTC to {} and"),
     ("crypto", "0x442d4be2c590ec9947f3b32aaba6f7ea49c4cdbb", "to {} now"),
     ("crypto", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", "to {} now"),
+    ("be_nrn", "85.07.30-033.28", "Rijksregisternummer: {}"),
+    ("pt_nif", "123 456 789", "NIF {}"),
+    ("ie_pps", "1234567FA", "PPS number {}"),
+    ("se_personnummer", "19811218-9876", "personnummer {}"),
+    ("dk_cpr", "211062-5629", "CPR-nr. {}"),
+    ("fi_hetu", "131052-308T", "henkilötunnus {}"),
+    ("cz_rodne_cislo", "736028/5163", "rodné číslo: {}"),
+    ("ro_cnp", "1800101221144", "CNP {}"),
+    ("bg_egn", "7523169263", "EGN {}"),
+    ("gr_afm", "090000045", "AFM: {}"),
+    ("gr_amka", "01013099997", "AMKA {}"),
+    ("hr_oib", "94577403194", "OIB: {}"),
+    ("at_svnr", "1237 010180", "SVNr. {}, bitte"),
+    ("hu_taj", "254 756 834", "TAJ-szám {}"),
+    ("ee_isikukood", "37605030299", "isikukood {}"),
+    ("lt_asmens_kodas", "33309240064", "asmens kodas {}"),
+    ("si_emso", "0101006500006", "EMŠO {}"),
+    ("lv_personas_kods", "161175-19997", "personas kods {}"),
 ]
 
 
@@ -94,6 +113,21 @@ def test_a_valid_number_is_found_with_its_exact_span(kind: str, value: str, text
 def test_every_kind_of_number_has_an_example_and_a_place_in_the_policy() -> None:
     assert {number.kind for number in NUMBERS} <= {kind for kind, _, _ in VALID}
     assert {number.kind for number in NUMBERS} <= set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (kind.name, kind.example)
+        for kind in DOCUMENTED
+        if kind.country and "mod" in kind.check.lower() and kind.name != "au_medicare"
+    ],
+)
+def test_a_wrong_last_digit_is_another_number_or_none(kind: str, value: str) -> None:
+    """In at most two of the nine other spellings (the last of a Medicare number is its issue): a check letter is changed to a digit, and some sums have ten for nought."""
+    at = max(index for index, character in enumerate(value) if character.isdecimal())
+    wrong = [value[:at] + digit + value[at + 1 :] for digit in "0123456789" if digit != value[at]]
+    assert sum(kind in kinds(one) for one in wrong) <= 2
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 from llmproxy.common.actions import Action, Probability
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api, Envelope
+from llmproxy.common.pii import Pii
 
 S = TypeVar("S", bound=Struct)
 
@@ -21,7 +22,11 @@ PII_KINDS = (
     "driver_license", "medical_record", "bank_account", "us_itin", "uk_nino", "uk_nhs", "uk_sort_code", "ca_sin", "au_tfn",
     "au_medicare", "au_abn", "in_aadhaar", "in_pan", "de_tax_id", "fr_nir", "es_nif", "it_fiscal_code", "nl_bsn", "pl_pesel",
     "eu_vat", "swift_bic", "license_plate",
+    "be_nrn", "pt_nif", "ie_pps", "se_personnummer", "dk_cpr", "fi_hetu", "cz_rodne_cislo", "ro_cnp", "bg_egn", "gr_afm", "gr_amka",
+    "hr_oib", "at_svnr", "hu_taj", "ee_isikukood", "lt_asmens_kodas", "si_emso", "lv_personas_kods",
+    "medical_license", "person", "location", "organization", "nrp", "date_time", "url", "uuid",
 )  # fmt: skip
+"""The last eight come from Presidio alone (docs/adr/0020); what an operator's recognizer finds is `pii.<its entity>`."""
 SECRET = "secret"  # noqa: S105 - the name of a kind, not a secret
 KINDS = (*PII_KINDS, SECRET)
 INJECTION = "injection"
@@ -66,9 +71,9 @@ class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return named
 
 
-ALLOWED = frozenset({"au_abn", "swift_bic", "license_plate"})
-"""Kinds that are let pass unless the policy names them: public registers' numbers of companies and banks, and number plates,
-which no checksum tells from an article number."""
+ALLOWED = frozenset({"au_abn", "swift_bic", "license_plate", "date_time", "url", "uuid"})
+"""Kinds that are let pass unless the policy names them: public registers' numbers of companies and banks, number plates, which no
+checksum tells from an article number, and what says nothing about anybody by itself."""
 
 
 class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -91,6 +96,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kinds: dict[str, Action] = {}
     injection: Injection = Injection()
     answers: Answers = Answers()  # What is looked for in what comes back.
+    pii: Pii = Pii()
     signed: Literal["leave", "block"] = "leave"  # What is found in thinking that a provider signed: docs/adr/0013.
     unreadable: Literal["block", "allow"] = "block"  # Prompts that come as token ids, which no guard can read.
     guard_timeout_ms: Annotated[int, Meta(ge=1)] = 2_000  # Of the whole chain for one request; then it fails closed.
@@ -159,8 +165,8 @@ def problems(policy: Policy) -> Iterator[tuple[str, str]]:
 
 def _problems(policy: Policy) -> Iterator[tuple[str, str]]:
     for kind in policy.kinds:
-        if kind not in KINDS and not kind.startswith(f"{SECRET}."):
-            yield f"kinds.{kind}", f"unknown kind; one of {', '.join(KINDS)} or secret.<name>"
+        if kind not in KINDS and not kind.startswith((f"{SECRET}.", "pii.")):
+            yield f"kinds.{kind}", f"unknown kind; one of {', '.join(KINDS)}, secret.<name> or pii.<entity>"
     for area in policy.__struct_fields__:
         check: Callable[[], tuple[str, str] | None] | None = getattr(getattr(policy, area), "problem", None)
         wrong = check() if check is not None else None

@@ -6,10 +6,12 @@ import time
 
 from llmproxy.common import runtime
 from llmproxy.common.channels import REQUEST_INSPECT
+from llmproxy.common.config import Snapshot
 from llmproxy.shield import postflight, preflight
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.inspect import Inspect
 from llmproxy.shield.offload import Offload
+from llmproxy.shield.presidio import models
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,15 @@ async def run(context: runtime.Context[Settings]) -> None:
     before, after = preflight.pipeline(GUARDS), postflight.pipeline()
     offload = Offload(settings.shield_processes)
     offload.warm()
+
+    def configured(snapshot: Snapshot) -> None:
+        settings = models.settings_of(snapshot.config.policy)
+        offload.warm(settings)
+        note = "; ".join(models.note(one) for one in settings)
+        if context.readiness.notes.get("pii") != note:
+            log.info("personal data: %s", note)
+        context.readiness.note("pii", note)
+
     inspect = Inspect(
         bus,
         context.config,
@@ -35,6 +46,7 @@ async def run(context: runtime.Context[Settings]) -> None:
         clock=time.monotonic,
         now=time.time,
     )
+    context.config.on_change(configured)
     context.steps = [*before.describe(), *after.describe()]
     await bus.serve(REQUEST_INSPECT, inspect, max_in_flight=settings.max_in_flight)
     context.ready()

@@ -10,7 +10,7 @@ from llmproxy.common.actions import PASSING, REMOVING, Action
 from llmproxy.common.policy import INJECTION, SHADOW, Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import normalise
-from llmproxy.shield.guards.base import Guard
+from llmproxy.shield.guards.base import Fitted, Guard
 from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict
 
 UNAVAILABLE = Block(code="guard_unavailable")
@@ -40,7 +40,7 @@ class Chain:
 
     def __init__(self, guards: Sequence[Guard], policy: Policy) -> None:
         self.policy = policy
-        self.guards = tuple(guard for guard in guards if applies(guard, policy))
+        self.guards = tuple(under(guard, policy) for guard in guards if applies(guard, policy))
         self.name = "+".join(guard.name for guard in guards)
 
     def may_hold(self, text: str) -> bool:
@@ -96,7 +96,14 @@ def may_hold(guard: Guard, appearances: Sequence[str]) -> bool:
 
 def applies(guard: Guard, policy: Policy) -> bool:
     """Whether the policy wants this guard at all."""
+    if isinstance(guard, Fitted):
+        return guard.applies(policy)
     return guard.name != INJECTION or policy.injection.mode != "disabled"
+
+
+def under(guard: Guard, policy: Policy) -> Guard:
+    """The guard with what the policy says of it, for one that depends on that."""
+    return guard.under(policy) if isinstance(guard, Fitted) else guard
 
 
 def _of(guard: Guard, finding: Finding, text: str) -> Finding:

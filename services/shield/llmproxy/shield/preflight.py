@@ -13,9 +13,9 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.answers.canary import planted
-from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, may_hold
+from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, may_hold, under
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
-from llmproxy.shield.guards.base import Guard
+from llmproxy.shield.guards.base import Fitted, Guard
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
 from llmproxy.shield.verdict import Allow, Finding, Mask
 from llmproxy.shield.verdict import Block as Refuse
@@ -73,6 +73,11 @@ class Inspection:
     def is_too_much(self) -> bool:
         """Whether this place may not go on with it. What was found so far is then worth nothing."""
         return self.work_max is not None and self.work > self.work_max
+
+    def needs_elsewhere(self) -> None:
+        """Too much for the event loop, whatever its size; where there is no bound it is not."""
+        if self.work_max is not None:
+            self.work = self.work_max + 1
 
     @cached_property
     def text(self) -> str:
@@ -160,11 +165,13 @@ class Look:
         self.timeout_ms = Policy().guard_timeout_ms  # What applies to a request is its policy's.
 
     def run(self, inspection: Inspection) -> Result:
-        guard = self.guard
-        if not applies(guard, inspection.policy):
+        if not applies(self.guard, inspection.policy):
             return PASS
+        guard = under(self.guard, inspection.policy)
         if not may_hold(guard, inspection.appearances):
             return PASS
+        if isinstance(self.guard, Fitted):
+            inspection.needs_elsewhere()
         if inspection.is_too_much:
             inspection.is_looked_at = True
             return PASS

@@ -3,6 +3,7 @@
 from llmproxy.shield.guards.base import Guard
 from llmproxy.shield.guards.injection import Injection
 from llmproxy.shield.guards.pii import Pii
+from llmproxy.shield.guards.presidio import Presidio
 from llmproxy.shield.guards.secrets import Secrets
 
-GUARDS: tuple[Guard, ...] = (Secrets(), Pii(), Injection())
+GUARDS: tuple[Guard, ...] = (Secrets(), Pii(), Presidio(), Injection())

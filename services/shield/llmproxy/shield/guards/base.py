@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield.verdict import Verdict
 
@@ -15,3 +16,16 @@ class Guard(Protocol):
         """A look of microseconds: False only if `inspect` would allow any segment made of this text."""
 
     def inspect(self, segment: Segment) -> Verdict: ...
+
+
+class Fitted:
+    """A guard that is another one under each policy, and too slow for the event loop: there its quick look is all that it does.
+
+    A class, because an `isinstance` of a protocol costs microseconds, and this one is asked for every request.
+    """
+
+    def applies(self, policy: Policy) -> bool:
+        raise NotImplementedError
+
+    def under(self, policy: Policy) -> Guard:
+        raise NotImplementedError

@@ -1,6 +1,14 @@
 """Identity numbers by country. A new country is a file with `NUMBERS`, and one line here."""
 
-from llmproxy.shield.ids import au, ca, eu, in_, uk, us
+from llmproxy.shield.ids import au, ca, eu, in_, members, uk, us
 from llmproxy.shield.ids.form import Number
 
-NUMBERS: tuple[Number, ...] = (*us.NUMBERS, *uk.NUMBERS, *eu.NUMBERS, *ca.NUMBERS, *au.NUMBERS, *in_.NUMBERS)
+NUMBERS: tuple[Number, ...] = (
+    *us.NUMBERS,
+    *uk.NUMBERS,
+    *eu.NUMBERS,
+    *members.NUMBERS,
+    *ca.NUMBERS,
+    *au.NUMBERS,
+    *in_.NUMBERS,
+)
