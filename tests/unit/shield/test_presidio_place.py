@@ -11,6 +11,7 @@ import pytest
 
 from llmproxy.common.pii import Pii, Recognizer
 from llmproxy.common.policy import Override, Policy, When
+from llmproxy.shield.answers.reading import Guards
 from llmproxy.shield.examine import Examined, Order, examine_within
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.offload import INLINE_WORK_MAX, Offload
@@ -84,6 +85,11 @@ def test_the_largest_model_that_is_installed_is_taken() -> None:
 def test_every_overrides_settings_are_prepared() -> None:
     override = Override(when=When(tenants=("acme",)), pii=Pii(engine="presidio"))
     assert models.settings_of(Policy(overrides=(override,))) == [Pii(), Pii(engine="presidio")]
+
+
+def test_answers_are_read_without_presidio_because_they_are_read_in_the_loop() -> None:
+    answers = Guards(GUARDS, OWN)
+    assert "presidio" not in {guard.name for chain in (answers.secrets, answers.others) for guard in chain.guards}
 
 
 def test_a_shield_starts_without_importing_what_an_extra_brings() -> None:

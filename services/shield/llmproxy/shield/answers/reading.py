@@ -27,7 +27,7 @@ from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
 from llmproxy.shield.answers.watch import Watch
 from llmproxy.shield.answers.words import Words
 from llmproxy.shield.chain import Budget, Chain
-from llmproxy.shield.guards.base import Guard
+from llmproxy.shield.guards.base import Fitted, Guard
 from llmproxy.shield.restore.held import Text
 from llmproxy.shield.restore.whole import ARGUMENTS, THOUGHTS, decoded, rewritten, written
 from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
@@ -75,7 +75,10 @@ class Guards:
             action in ("redact", "block") for kind, action in kinds.items() if kind not in secrets
         )
         self.secrets = Chain([guard for guard in guards if guard.name == "secrets"], as_answers)
-        self.others = Chain([guard for guard in guards if guard.name != "secrets"], as_answers)
+        # Answers are read in the loop, where a guard that needs a process of its own may not look (docs/adr/0020).
+        self.others = Chain(
+            [guard for guard in guards if guard.name != "secrets" and not isinstance(guard, Fitted)], as_answers
+        )
 
 
 class Reading:
