@@ -7,6 +7,7 @@ enum {
     HITS_MAX = 2048, /* In one call: more than one word in eight bytes of a slice is no text. */
     THINGS_MAX = 4096,
     GROUPS_MAX = 4096,
+    WORD_BYTES_MAX = 16,
     OTHERS = 4, /* Groups that a thing needs besides that of its key; a place that is not used says NO_GROUP. */
     NO_GROUP = 0xffff,
 };
@@ -53,22 +54,46 @@ static int stands_alone(const uint8_t *text, size_t length, size_t last, size_t 
     return last + 1 <= letters || !is_word(text[last - letters]);
 }
 
-/* The words that end in a text, at most `max` of them, in order; one more than `max` when there are more. */
-static size_t hits(const Words *words, const uint8_t *text, size_t length, Hit *found, size_t max) {
-    size_t count = 0;
-    uint32_t row = 0;
-    for (size_t at = 0; at < length; at++) {
-        row = words->next[row + words->classes[text[at]]];
-        if (row < words->telling) continue;
-        uint32_t state = row / words->stride;
-        for (uint32_t one = words->outputs[state]; one < words->outputs[state + 1]; one++) {
-            uint32_t word = words->ended[one] & 0xffff, letters = words->ended[one] >> 16;
-            if (letters && !stands_alone(text, length, at, letters)) continue;
-            if (count == max) return max + 1;
-            found[count++] = (Hit){(uint32_t)at, word};
-        }
+typedef struct {
+    Hit *hits;
+    size_t count, max;
+} Hits; /* `count` may be one more than `max`: then there were more. */
+
+static void add(Hits *into, const Words *words, const uint8_t *text, size_t length, size_t at, uint32_t row) {
+    uint32_t state = row / words->stride;
+    for (uint32_t one = words->outputs[state]; one < words->outputs[state + 1] && into->count <= into->max; one++) {
+        uint32_t word = words->ended[one] & 0xffff, letters = words->ended[one] >> 16;
+        if (letters && !stands_alone(text, length, at, letters)) continue;
+        if (into->count < into->max) into->hits[into->count] = (Hit){(uint32_t)at, word};
+        into->count++;
     }
-    return count;
+}
+
+/* The words that end in a text, in order. Both halves are gone through at once, because each step waits for the one before it; the second
+ * begins a word's length early. Returns how many, or one more than `max`. */
+static size_t hits(const Words *words, const uint8_t *text, size_t length, Hit *found, size_t max) {
+    Hit second_found[HITS_MAX];
+    Hits first = {found, 0, max}, second = {second_found, 0, max};
+    size_t early = WORD_BYTES_MAX, middle = (length + early) / 2, from = middle - early;
+    if (length < 4 * early) middle = from = length; /* Not worth it. */
+    uint32_t row = 0, other = 0;
+    for (size_t at = 0; at < middle; at++) {
+        row = words->next[row + words->classes[text[at]]];
+        if (row >= words->telling) add(&first, words, text, length, at, row);
+        if (from + at >= length) continue;
+        other = words->next[other + words->classes[text[from + at]]];
+        if (other >= words->telling && at >= early) add(&second, words, text, length, from + at, other);
+    }
+    for (size_t at = from + middle; at < length; at++) { /* One byte, if any. */
+        other = words->next[other + words->classes[text[at]]];
+        if (other >= words->telling) add(&second, words, text, length, at, other);
+    }
+    if (first.count > max || first.count + second.count > max) {
+        if (first.count < max) memcpy(found + first.count, second_found, (max - first.count) * sizeof *found);
+        return max + 1;
+    }
+    memcpy(found + first.count, second_found, second.count * sizeof *found);
+    return first.count + second.count;
 }
 
 static int is_of(const Words *words, uint32_t word, uint32_t group) {

@@ -13,7 +13,7 @@ WORDS = st.binary(min_size=1, max_size=4).map(bytes.lower) | st.sampled_from([b"
 GROUPS = st.frozensets(WORDS, min_size=1, max_size=3)
 OTHERS = st.builds(Other, GROUPS, st.integers(-REACH, 0), st.integers(-2, REACH))
 THINGS = st.builds(Thing, GROUPS, st.lists(OTHERS, max_size=2).map(tuple), st.integers(0, 20), st.integers(0, 20))
-TEXTS = st.binary(max_size=60) | st.lists(WORDS | st.sampled_from([b" ", b"AB", b"    "]), max_size=20).map(b"".join)
+TEXTS = st.binary(max_size=150) | st.lists(WORDS | st.sampled_from([b" ", b"AB", b"    "]), max_size=60).map(b"".join)
 
 
 def ends(text: bytes, group: Group, alone: frozenset[bytes]) -> list[int]:
