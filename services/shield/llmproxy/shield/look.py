@@ -6,7 +6,6 @@ for are theirs; here they become one table.
 
 import ctypes
 from collections.abc import Callable, Iterable
-from enum import IntFlag
 from functools import cache
 from typing import NamedTuple
 
@@ -15,8 +14,8 @@ from llmproxy.shield import passwords, words
 from llmproxy.shield.vendors import VENDORS
 
 
-class Look(IntFlag):
-    """The first eleven are the pass's own findings (libs/common/native/candidates.c), the others come with words."""
+class Look:
+    """Bits, as plain numbers: the arithmetic of an enumeration costs more than the pass. The first eleven are the pass's own findings (libs/common/native/candidates.c), the others come with words."""
 
     AT = 1 << 0
     COLONS = 1 << 1  # `::`, or five signs with hexadecimal digits between them.
@@ -38,7 +37,7 @@ class Look(IntFlag):
     PASSWORD_BEYOND = 1 << 17
 
 
-ALL = ~Look(0)
+ALL = (1 << 27) - 1
 NAME, VENDOR_NAME, INSIDE, EXACT = 1 << 27, 1 << 28, 1 << 29, 1 << 30
 
 BUCKETS = 4096
@@ -54,7 +53,7 @@ class Tables(NamedTuple):
 
 
 def at(text: str) -> int:
-    """The bits of `Look`, as a plain number: the enumeration's own arithmetic would cost more than the pass."""
+    """The bits of `Look`."""
     global _last
     known = _last
     if known[0] is text:

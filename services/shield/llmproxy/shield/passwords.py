@@ -125,7 +125,12 @@ def _matches(text: str, lower: bytes) -> Iterator[re.Match[str]]:
 
 def is_password(value: str, *, is_quoted: bool, sign: str) -> bool:
     """In prose (`is`) a value must show that it is one; a quoted assignment says so itself."""
-    if len(value) < (4 if is_quoted else 6) or is_stand_in(value) or " " in value:
+    if (
+        (value.isalpha() and value.islower())
+        or len(value) < (4 if is_quoted else 6)
+        or " " in value
+        or is_stand_in(value)
+    ):
         return False
     small, capital = any(c.islower() for c in value), any(c.isupper() for c in value)
     digit, other = any(c.isdigit() for c in value), any(not c.isalnum() and c not in "_-./:()[]" for c in value)

@@ -67,7 +67,7 @@ def find(text: str, bits: int) -> Iterator[Finding]:
         yield from _wallets(page)
 
 
-OURS = int(Look.AT | Look.COLONS | Look.DOTS | Look.CODED | Look.NUMBER | Look.STATED | Look.WALLET)
+OURS = Look.AT | Look.COLONS | Look.DOTS | Look.CODED | Look.NUMBER | Look.STATED | Look.WALLET
 
 RUN = re.compile(r"\d(?:[ ()./_-]{0,3}\d){5,}", re.ASCII)
 FOLLOWING = re.compile(r"[ ./_-]{1,3}(?=[\d(+])", re.ASCII)

@@ -18,7 +18,7 @@ from llmproxy.shield.verdict import ALLOW, Verdict, found
 
 NAME = "presidio"
 
-CANDIDATES = int(
+CANDIDATES = (
     Look.AT | Look.COLONS | Look.DOTS | Look.YEAR | Look.CODED | Look.NUMBER | Look.WALLET | Look.URL | Look.BEYOND
 )
 NUMBERED = re.compile(r"\d[\d ./-]{2,}")

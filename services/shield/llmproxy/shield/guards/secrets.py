@@ -67,7 +67,7 @@ def find(text: str, bits: int) -> Iterator[Finding]:
         yield from (Finding("secret.password", *span) for span in passwords.find_beyond(text, lower))
 
 
-OURS = int(Look.VENDOR | Look.ASSIGNED | Look.BASIC | Look.URL | Look.PRIVATE | Look.PASSWORD | Look.PASSWORD_BEYOND)
+OURS = Look.VENDOR | Look.ASSIGNED | Look.BASIC | Look.URL | Look.PRIVATE | Look.PASSWORD | Look.PASSWORD_BEYOND
 
 RUNS = re.compile(rb"[A-Za-z0-9]{8,}")
 ALTERNATING = re.compile(rb"[A-Za-z]\d[A-Za-z]\d")
