@@ -10,7 +10,7 @@ import click
 
 from llmproxy.common.config import ConfigError
 from llmproxy.launcher import exits, gateway
-from llmproxy.launcher.commands import audit, compose, config, fake_provider, keys, scan, status
+from llmproxy.launcher.commands import audit, compose, config, fake_provider, keys, policy, scan, status
 from llmproxy.launcher.data_folder import LOOPBACK, AlreadyRunningError, DataFolderError
 from llmproxy.launcher.embedded import SERVERS
 from llmproxy.launcher.environment import SERVICES
@@ -108,5 +108,6 @@ cli.add_command(keys.keys)
 cli.add_command(status.status)
 cli.add_command(audit.audit)
 cli.add_command(scan.scan)
+cli.add_command(policy.policy)
 cli.add_command(fake_provider.fake_provider)
 cli.add_command(compose.compose)

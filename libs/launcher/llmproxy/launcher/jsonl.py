@@ -25,6 +25,7 @@ class Lines(Generic[Row]):
         self.failure: exits.Failure | None = None
         self._file, self._name, self._kind, self._shape = file, name, kind, shape
         self._decoder = msgspec.json.Decoder(kind)
+        # As they came, whatever JSON they are.
         self._raw = {field.name for field in msgspec.structs.fields(kind) if field.type is msgspec.Raw}
 
     def __iter__(self) -> Iterator[Row]:
@@ -51,7 +52,7 @@ class Lines(Generic[Row]):
         try:
             row = self._decoder.decode(line)
             for field in self._raw:
-                msgspec.json.decode(getattr(row, field))
+                msgspec.json.decode(bytes(getattr(row, field)) or b"null")
             return row
         except msgspec.ValidationError:
             raise

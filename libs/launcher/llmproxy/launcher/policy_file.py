@@ -17,8 +17,17 @@ def load_policy(file: Path | None) -> Policy:
     if file is None:
         return Policy()
     try:
-        return parse_policy(file.read_text(encoding="utf-8"), os.environ)
+        text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise exits.Failure(f"{file}: is not UTF-8 at byte {error.start}", exits.CONFIGURATION) from error
-    except (ConfigError, OSError) as error:
-        raise exits.Failure(f"{file}: {error}", exits.CONFIGURATION) from error
+    except OSError as error:
+        raise exits.Failure(f"{file} cannot be read: {error.strerror}", exits.CONFIGURATION) from error
+    return parsed_policy(text, str(file))
+
+
+def parsed_policy(text: str, name: str) -> Policy:
+    """As `load_policy`, of a text that is called `name`."""
+    try:
+        return parse_policy(text, os.environ)
+    except ConfigError as error:
+        raise exits.Failure(f"{name}: {error}", exits.CONFIGURATION) from error
