@@ -254,7 +254,7 @@ class Reading:
 
     def is_the_users(self, words: str) -> bool:
         if self._users is None:
-            self._users = f" {' '.join(words_of(self.request.users))} "
+            self._users = f" {' '.join(words_of(self.request.users.casefold()))} "
         return f" {words} " in self._users
 
     def asked_for(self) -> bool:

@@ -7,6 +7,7 @@ word: what a guard finds is taken out from there on, and that holds everything t
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 
 from llmproxy.shield import glance
@@ -17,7 +18,7 @@ from llmproxy.shield.vendors import VENDORS
 
 CONTEXT_CHARS = 128  # Before a word: what guards look at to know what it is.
 WORD_CHARS_MAX = 4_096  # A JSON Web Token may be as long. What is longer is looked at in pieces.
-PLAIN_CHARS_MAX = 15
+PLAIN = re.compile(r"[A-Z]?[a-z]{0,14}")  # How words of prose begin.
 DRAWN = re.compile(rb"[0-9A-Z@]")  # Small letters alone are no key, and no address with a password in it.
 SCHEME = "://"
 
@@ -67,6 +68,8 @@ class Words:
         at = offset + len(self._begun)
         if end <= at:
             return ""
+        if end - offset < WORD_CHARS_MIN and SCHEME not in text:
+            return text[at:end]
         out: list[str] = []
         for start, stop in _candidates(text, data, offset, end):
             if DRAWN.search(data, start, stop) is None:
@@ -85,6 +88,9 @@ class Words:
 def _last_word(data: bytes, text: str, offset: int) -> int:
     """Where the word begins that has not ended; the end of the text when there is none."""
     end = len(data)
+    if SCHEME not in text:
+        last = max(offset, data.translate(_BREAKS).rfind(b" ") + 1)
+        return last + (end - last) // WORD_CHARS_MAX * WORD_CHARS_MAX
     segment = max(offset, data.translate(_ADDRESS_BREAKS).rfind(b" ") + 1)
     scheme = text.find(SCHEME, segment)
     last = max(segment, data.translate(_BREAKS).rfind(b" ", 0, scheme if scheme >= 0 else end) + 1)
@@ -116,13 +122,12 @@ def _long(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 def _loose(text: str, start: int) -> int:
     """How much of the beginning of a word could be that of any other, and is said before the word has ended."""
-    end = min(len(text), start + PLAIN_CHARS_MAX)
-    at = start + 1 if start < end and "A" <= text[start] <= "Z" else start
-    while at < end and "a" <= text[at] <= "z":
-        at += 1
-    return at - start if at > start and not _may_be_literal(text[start:at]) else 0
+    plain = PLAIN.match(text, start)
+    begun = plain[0] if plain is not None else ""
+    return len(begun) if begun and not _may_be_literal(begun) else 0
 
 
+@lru_cache(4_096)
 def _may_be_literal(begun: str) -> bool:
     """Whether a vendor's key may begin like that."""
     at = bisect_left(LITERALS, begun)
