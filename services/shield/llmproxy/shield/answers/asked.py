@@ -1,6 +1,5 @@
 """What of a request the answer to it is compared with, and whether the request holds anything that an answer could betray."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,12 +16,13 @@ SAID_CHARS_MAX = 1 << 20
 """Of the request's text, kept while its answer comes. What is behind it counts as not said, so more is found."""
 
 TRUSTED_ROLES = frozenset({"system", "developer"})
+TOOL_ROLES = frozenset({"tool", "function"})
 SYSTEM_FIELDS = ("system", "instructions", "systemInstruction", "system_instruction")
 TURNS = ("messages", "input", "contents")
 PROMPTS = ("prompt", "input")
 RETURNED = ("tool_result", "_output")  # What types of parts end with that a tool gave.
 TOOLS = ("tools", "functions")
-RESULTS = re.compile(rb'"role"\s{0,3}:\s{0,3}"(?:tool|function)"|tool_result"|_call_output"|"function_?[rR]esponse"')
+RESULT_KEYS = ("functionResponse", "function_response")
 
 
 class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,14 +38,14 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
 NOTHING = Asked()
 
 
-def asked(tree: Any, body: bytes, said: str) -> Asked:
-    """Of a body, its tree and all its texts."""
+def asked(tree: Any, said: str) -> Asked:
+    """Of the tree of a body, and all its texts."""
     system = "\n".join(_system(tree))
     return Asked(
         system=system,
         users="\n".join(_users(tree)),
         said=said[:SAID_CHARS_MAX],
-        is_exposed=bool(system) or any(tree.get(name) for name in TOOLS) or RESULTS.search(body) is not None,
+        is_exposed=bool(system) or any(tree.get(name) for name in TOOLS) or _has_results(tree),
     )
 
 
@@ -73,6 +73,24 @@ def _users(tree: dict[str, Any]) -> Iterator[str]:
         if role == "user":
             yield from _texts(turn)
     yield from (tree[name] for name in PROMPTS if type(tree.get(name)) is str)
+
+
+def _has_results(tree: dict[str, Any]) -> bool:
+    """Whether there is something that a tool gave."""
+    return any(
+        role in TOOL_ROLES or _is_result(turn) or any(map(_is_result, _parts(turn))) for role, turn in _turns(tree)
+    )
+
+
+def _parts(turn: Any) -> list[Any]:
+    parts = (turn.get("content") or turn.get("parts")) if type(turn) is dict else None
+    return parts if type(parts) is list else []
+
+
+def _is_result(part: Any) -> bool:
+    if type(part) is not dict:
+        return False
+    return str(part.get("type", "")).endswith(RETURNED) or any(key in part for key in RESULT_KEYS)
 
 
 def _turns(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -5,18 +5,19 @@ The provider's words are inspected before the originals are put back: what the c
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from msgspec import structs
 
 from llmproxy.common.actions import Action
-from llmproxy.common.answers import ANSWER, Answers
+from llmproxy.common.answers import ANSWER, AnswerAction, Answers
 from llmproxy.common.explanations import Explanation, per_mille
 from llmproxy.common.policy import ALLOWED, KINDS, SECRET, Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield.answers import keys
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.canary import Canary
+from llmproxy.shield.answers.escapes import Escapes
 from llmproxy.shield.answers.images import Images
 from llmproxy.shield.answers.invisible import Invisible
 from llmproxy.shield.answers.keys import PrivateKeys
@@ -37,6 +38,7 @@ from llmproxy.shield.window import Originals, Window
 REPEATED_MAX, REPEATED_CHARS_MAX = 64, 256 << 10
 """Texts of an answer that comes in pieces and is then repeated whole; beyond them what is repeated is found again."""
 
+OF_ANSWERS = frozenset(get_args(AnswerAction))
 EXPLANATIONS_MAX = 64  # Of one answer; the record keeps the most severe.
 PASSWORD = "secret.password"  # noqa: S105 - the name of a kind
 OF_MANY_WORDS = frozenset({PASSWORD, keys.KIND})
@@ -193,6 +195,8 @@ class Reading:
         answers, guards = self.answers, self._guards
         stages: list[Stage] = []
         if answers.invisible != "disabled":
+            if in_json:
+                stages.append(Escapes())
             stages.append(Invisible(answers.invisible, report))
         if self.request.canary:
             stages.append(Canary(self.request.canary, report))
@@ -235,10 +239,16 @@ class Reading:
         if isinstance(verdict, Block) and not verdict.findings:
             raise Unavailable
         return [
-            finding
+            self._settled(finding)
             for finding in verdict.findings
             if finding.end > begin and not self.is_known(text[finding.start : finding.end])
         ]
+
+    def _settled(self, finding: Finding) -> Finding:
+        """With an action that answers know: kinds that only some guard has a name for come with those of requests."""
+        if finding.action in OF_ANSWERS:
+            return finding
+        return structs.replace(finding, action=self.answers.action(finding.kind))
 
     def is_known(self, value: str) -> bool:
         """Whether the request itself says it."""

@@ -1,0 +1,65 @@
+r"""In the arguments of a tool, which are JSON, a character may be written as an escape. Invisible ones are written out here,
+which says the same, so that what looks for them finds them. Held back is an escape that has not ended.
+"""
+
+import re
+
+from llmproxy.shield.answers.invisible import RUN
+
+ESCAPE = re.compile(
+    r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|[^u])", re.DOTALL
+)
+HIGH = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}")
+HIGH_FIRST, LOW_FIRST, ASTRAL = 0xD800, 0xDC00, 0x10000
+
+
+class Escapes:
+    """One document."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending = ""
+
+    @property
+    def held(self) -> int:
+        return len(self._pending)
+
+    def push(self, piece: str) -> str:
+        text, self._pending = self._pending + piece, ""
+        if "\\" not in text:
+            return text
+        end = _ended(text)
+        self._pending = text[end:]
+        return ESCAPE.sub(_written_out, text[:end])
+
+    def flush(self) -> str:
+        pending, self._pending = self._pending, ""
+        return ESCAPE.sub(_written_out, pending)
+
+
+def _ended(text: str) -> int:
+    """Where the last escape begins if it may go on; else the end of the text."""
+    at = text.find("\\")
+    while at >= 0:
+        escape = ESCAPE.match(text, at)
+        if escape is None:
+            return at if len(text) - at < len("\\uffff\\uffff") else len(text)
+        if escape.end() == len(text) and HIGH.fullmatch(escape[0]) is not None:
+            return at
+        rest = text[escape.end() :]
+        if HIGH.fullmatch(escape[0]) is not None and len(rest) < len("\\uffff") and "\\uffff".startswith(rest[:2]):
+            return at
+        at = text.find("\\", escape.end())
+    return len(text)
+
+
+def _written_out(escape: re.Match[str]) -> str:
+    if escape[1]:
+        high, low = int(escape[1], 16), int(escape[2], 16)
+        character = chr(ASTRAL + ((high - HIGH_FIRST) << 10) + (low - LOW_FIRST))
+    elif escape[3]:
+        character = chr(int(escape[3], 16))
+    else:
+        return escape[0]
+    return character if RUN.fullmatch(character) else escape[0]
