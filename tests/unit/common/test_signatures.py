@@ -11,7 +11,7 @@ import pytest
 from llmproxy.common.config import Signature as Custom
 from llmproxy.common.words import Near
 from llmproxy.edge.firewall import CATEGORIES
-from llmproxy.edge.signatures import (
+from llmproxy.common.signatures import (
     REACH_BYTES,
     Budget,
     Hit,
