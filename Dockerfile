@@ -1,11 +1,12 @@
 # syntax=docker/dockerfile:1.7
 # One service per image: docker build --build-arg SERVICE=edge -t llmproxy-edge .
-# SERVICE is edge, shield, router, provider-workers, audit or admin.
+# SERVICE is edge, shield, router, provider-workers, audit or admin. EXTRA=presidio gives the shield Presidio (250 MB).
 
 FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
 
 FROM python:3.13-slim-bookworm AS build
 ARG SERVICE
+ARG EXTRA
 COPY --from=uv /uv /usr/local/bin/uv
 # llmproxy-common compiles its native library (docs/adr/0017). The final stage has no compiler.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
@@ -17,7 +18,7 @@ COPY services ./services
 # --locked: the lock file's versions and hashes, or no image. Only what this service declares goes in.
 RUN --mount=type=cache,target=/root/.cache/uv \
     test -n "$SERVICE" || { echo "give --build-arg SERVICE=edge (or another service)"; exit 1; }; \
-    uv sync --locked --no-dev --no-editable --package "llmproxy-$SERVICE" \
+    uv sync --locked --no-dev --no-editable --package "llmproxy-$SERVICE" ${EXTRA:+--extra "$EXTRA"} \
  && printf '#!/bin/sh\nexec python -m llmproxy.%s\n' "$(echo "$SERVICE" | tr - _)" > /app/bin/serve \
  && chmod 0755 /app/bin/serve
 

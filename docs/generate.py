@@ -108,7 +108,7 @@ def pii_page() -> str:
             "",
             "## Presidio",
             "",
-            "`policy.pii.engine: presidio` asks Presidio as well, in another process, for texts that may hold something of its recognizers (docs/adr/0020)."
+            "`policy.pii.engine: presidio` (extra `llmproxy-shield[presidio]`; an image of it: `--build-arg EXTRA=presidio`) asks Presidio as well, in another process, for texts that may hold something of its recognizers (docs/adr/0020)."
             " Its entities are these kinds; what is not listed, an operator's own entity among them, is `pii.<entity>`. Names, places and organisations need a"
             " spaCy model on the shield's machine (`person`, `location`, `organization`, `nrp`); the shield says at its start and in `/readyz` which it has.",
             "",

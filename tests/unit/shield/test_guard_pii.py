@@ -75,6 +75,8 @@ def seen(text: str) -> list[tuple[str, str]]:
         ("email", "team10@example.edu", "请写信到{}。"),
         ("email", "team@example.com", "문의는 {}으로 보내 주세요"),
         ("email", "用户@例え.jp", "致 {} 的信"),
+        ("email", "芳.朱92@example.com", "Email: {}"),
+        ("email", "현우.장70@example.com", "메일 {}"),
         ("email", "josé.garcía@example.es", "a {} hoy"),
         ("ip_address", "10.1.2.3", "host ip-{} is up"),
         ("ip_address", "10.1.2.3", "ssh root@{}"),

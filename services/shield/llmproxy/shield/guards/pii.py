@@ -303,8 +303,8 @@ DOMAIN = re.compile(
     rf"|[A-Za-z0-9][A-Za-z0-9-]{{0,62}}(?:\.[A-Za-z0-9][A-Za-z0-9-]{{0,62}}){{0,7}}\.[A-Za-z]{{2,24}}(?=[{UNSPACED}])"
     r"|[^\W_](?:[\w-]{0,62})(?:\.[^\W_][\w-]{0,62}){1,8})"
 )
-SENTENCE = re.compile(rf".*[{UNSPACED}](?=[\x21-\x7e]+\Z)")
-"""What stands before an address of ASCII letters without a space between them."""
+SENTENCE = re.compile(rf".*[{UNSPACED}]{{4}}(?=[\x21-\x7e]+\Z)")
+"""What stands before an address of ASCII letters without a space between them. Fewer letters may be a name that is part of it."""
 
 LOCAL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}\Z")
 LOCAL_CHARS_MAX = 64
