@@ -97,8 +97,9 @@ def test_each_role_can_be_spoken_for(tmp_path: Path) -> None:
 
 
 def test_an_answer_is_the_assistants_words(tmp_path: Path) -> None:
-    tests = f'tests: [{{text: "mail {EMAIL}", direction: response, expect: {{kinds: [email]}}}}]'
-    assert checked(tmp_path, tests).exit_code == exits.OK
+    tests = f'tests: [{{text: "mail {EMAIL}", direction: response, expect: {{verdict: block, kinds: [email]}}}}]'
+    policy = file(tmp_path, "policy.yaml", "{kinds: {email: allow}, answers: {kinds: {email: block}}}")
+    assert checked(tmp_path, tests, "--policy", policy).exit_code == exits.OK
 
 
 @pytest.mark.parametrize(

@@ -98,12 +98,23 @@ def test_blocked_is_what_the_policy_makes_of_an_injection(mode: str, tmp_path: P
 
 
 def test_each_role_is_held_to_its_own_threshold(tmp_path: Path) -> None:
-    policy = policy_file(tmp_path, "injection: {mode: block, user: 1.0, assistant: 1.0, tool: 0.5}")
+    policy = policy_file(tmp_path, "injection: {mode: block, user: 1.0, tool: 0.5}")
     refused = [
-        json.loads(run(ATTACK, "--json", "--policy", policy, *options).stdout)["blocked"]
-        for options in (["--role", "user"], ["--role", "tool"], ["--direction", "response"])
+        json.loads(run(ATTACK, "--json", "--policy", policy, "--role", role).stdout)["blocked"]
+        for role in ("user", "tool")
     ]
-    assert refused == [False, True, False]
+    assert refused == [False, True]
+
+
+@pytest.mark.parametrize("mode", ["block", "disabled"])
+def test_an_answer_has_the_policy_of_answers(mode: str, tmp_path: Path) -> None:
+    policy = policy_file(
+        tmp_path, f"{{kinds: {{email: block}}, answers: {{injection: {mode}, kinds: {{email: flag}}}}}}"
+    )
+    result = run(f"{ATTACK} {EMAIL}", "--json", "--policy", policy, "--direction", "response")
+    found = json.loads(result.stdout)
+    assert found["blocked"] is (mode == "block")
+    assert ("email", "flag") in [(one["kind"], one["action"]) for one in found["findings"]]
 
 
 def test_what_an_injection_overlaps_is_found_all_the_same(tmp_path: Path) -> None:

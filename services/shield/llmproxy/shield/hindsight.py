@@ -22,7 +22,7 @@ SHARED = frozenset({"messages", "contents", "input"})
 
 UNREADABLE = "unreadable"
 FIXED = frozenset({"guard_unavailable"})
-GUARDED_BY_POLICY = frozenset({"secrets", "pii", INJECTION})
+GUARDED_BY_POLICY = frozenset({"secrets", "pii", "presidio", INJECTION})
 """Guards whose findings `policy.kinds` and `policy.injection` are about. What others found stays as it was."""
 
 LIMITS = (

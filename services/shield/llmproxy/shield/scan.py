@@ -14,15 +14,17 @@ from msgspec import Raw, Struct, structs
 from llmproxy.common.policy import INJECTION, Injection, Policies, Policy
 from llmproxy.common.segments import LONE_SURROGATE, Segment
 from llmproxy.shield import normalise
+from llmproxy.shield.answers.reading import of_answers
 from llmproxy.shield.chain import Chain, action, apart, decide, may_hold
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.guards.base import Guard
+from llmproxy.shield.guards.base import Fitted, Guard
 from llmproxy.shield.injection import model
 from llmproxy.shield.verdict import Block, Finding
 
 Role = Literal["user", "assistant", "tool", "system", "parameter"]
 ROLES: tuple[Role, ...] = get_args(Role)
-SPANNING = frozenset({"pii", "secrets"})
+PRESIDIO = "presidio"
+SPANNING = frozenset({"pii", "secrets", PRESIDIO})
 """Guards whose findings are places in the text. An injection is a property of the whole."""
 
 UNSEEN_WEIGHT = 0.05
@@ -89,11 +91,12 @@ class Scanned(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """How texts are scanned: by which guards, under which policy, as whose words."""
+    """How texts are scanned: by which guards, under which policy, as whose words, on which way."""
 
     guards: tuple[str, ...] = ("all",)
     policy: Policy = Policy()
     role: Role = "user"
+    is_answer: bool = False
 
 
 def guard_names() -> tuple[str, ...]:
@@ -101,8 +104,14 @@ def guard_names() -> tuple[str, ...]:
 
 
 def chosen(names: Sequence[str]) -> tuple[Guard, ...]:
-    """The guards of these names; `all` is every one."""
-    return tuple(guard for guard in GUARDS if "all" in names or guard.name in names)
+    """The guards of these names; `all` is every one, and `pii` Presidio too, where a policy wants it."""
+    wanted = {*names, PRESIDIO} if "pii" in names else {*names}
+    return tuple(guard for guard in GUARDS if "all" in wanted or guard.name in wanted)
+
+
+def for_answers(guards: Iterable[Guard]) -> tuple[Guard, ...]:
+    """Those that look at answers, too: in the event loop, where a guard that needs a process of its own may not."""
+    return tuple(guard for guard in guards if not isinstance(guard, Fitted))
 
 
 TYPES = {"secret.password": "PASSWORD"}
@@ -117,9 +126,10 @@ class Scanner:
     """Looks at one text after another as the shield looks at the texts of a request; what failed is refused, as there."""
 
     def __init__(self, plan: Plan) -> None:
-        self.policy = Policies(plan.policy).default
+        self.policy, guards = Policies(plan.policy).default, chosen(plan.guards)
+        if plan.is_answer:
+            self.policy, guards = of_answers(self.policy), for_answers(guards)
         self.role = plan.role
-        guards = chosen(plan.guards)
         self._chains = [one for guard in guards if (one := Chain((guard,), self.policy)).guards]
         self._weighing = Chain(
             [guard for guard in guards if guard.name == INJECTION], structs.replace(self.policy, injection=WHATEVER)

@@ -13,11 +13,12 @@ from llmproxy.common.envelope import Api, Envelope
 from llmproxy.common.explanations import SEVERITY, Explanation
 from llmproxy.common.policy import Policies
 from llmproxy.common.segments import Segment
+from llmproxy.shield.answers.reading import of_answers
 from llmproxy.shield.chain import Chain
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.preflight import explain, pipeline
-from llmproxy.shield.scan import Role
+from llmproxy.shield.scan import Role, for_answers
 from llmproxy.shield.verdict import Allow, Block, Mask
 
 Verdict = Literal["allow", "flag", "mask", "block"]
@@ -75,9 +76,9 @@ def try_request(body: bytes, asked: Asked, policies: Policies) -> Outcome:
 
 
 def try_answer(text: str, asked: Asked, policies: Policies) -> Outcome:
-    """What the guards say of a model's answer, as the words of the assistant."""
+    """What the guards that look at requests too say of a model's answer. Those of answers alone need the request beside it."""
     segment = Segment(role="assistant", path="text", text=text)
-    verdict = Chain(GUARDS, policies.of(envelope(asked))).inspect(segment)
+    verdict = Chain(for_answers(GUARDS), of_answers(policies.of(envelope(asked)))).inspect(segment)
     if isinstance(verdict, Allow):
         return Outcome(verdict="allow")
     kinds = done(explain(finding, segment.path) for finding in verdict.findings)

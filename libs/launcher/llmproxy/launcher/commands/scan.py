@@ -67,7 +67,7 @@ class Row(msgspec.Struct):
 )  # fmt: skip
 @click.option(
     "--direction", type=click.Choice(["request", "response"]), default="request", show_default=True,
-    help="response: the text is a model's answer.",
+    help="response: the text is a model's answer, and `policy.answers` says what follows.",
 )  # fmt: skip
 @click.option(
     "--role", type=click.Choice(["user", "assistant", "tool", "system", "parameter"]),
@@ -106,8 +106,9 @@ def scan(
 
     names = tuple(name for given in guards for name in given.split(",") if name)
     _check_guards(names, guard_names())
-    spoken = role or ("assistant" if direction == "response" else "user")
-    plan = Plan(guards=names, policy=load_policy(policy_file), role=spoken)  # type: ignore[arg-type]  # click checked it
+    is_answer = direction == "response"
+    spoken = role or ("assistant" if is_answer else "user")
+    plan = Plan(guards=names, policy=load_policy(policy_file), role=spoken, is_answer=is_answer)  # type: ignore[arg-type]
     if jsonl is not None:
         if text is not None or file is not None:
             raise click.UsageError("give one of TEXT, --file and --jsonl")

@@ -57,19 +57,24 @@ ECHOED_WHOLE = frozenset(
 )
 
 
+def of_answers(policy: Policy) -> Policy:
+    """The policy as the guards have it that look at requests too."""
+    answers = policy.answers
+    kinds: dict[str, Action] = {
+        kind: "allow" if kind in ALLOWED and kind not in answers.kinds else answers.action(kind)
+        for kind in (*KINDS, *answers.kinds)
+    }
+    return structs.replace(policy, kinds=kinds, injection=structs.replace(policy.injection, mode=answers.injection))
+
+
 class Guards:
     """The shield's own guards as a policy wants them for answers; made once for each policy."""
 
     def __init__(self, guards: Sequence[Guard], policy: Policy) -> None:
         self.policy = policy
         answers = policy.answers
-        kinds: dict[str, Action] = {
-            kind: "allow" if kind in ALLOWED and kind not in answers.kinds else answers.action(kind)
-            for kind in (*KINDS, *answers.kinds)
-        }
-        as_answers = structs.replace(
-            policy, kinds=kinds, injection=structs.replace(policy.injection, mode=answers.injection)
-        )
+        as_answers = of_answers(policy)
+        kinds = as_answers.kinds
         secrets = {kind: action for kind, action in kinds.items() if kind.partition(".")[0] == SECRET}
         self.private_key = answers.action(keys.KIND)
         self.looks_for_secrets = any(action != "allow" for action in secrets.values())
