@@ -251,6 +251,12 @@ static int reads_as(const Lexicon *lexicon, const uint8_t *text, size_t start, s
     return letters == length;
 }
 
+static int is_same(const uint8_t *text, const uint8_t *word, uint32_t length) {
+    for (uint32_t at = 0; at < length; at++)
+        if ((text[at] | 0x20) != word[at]) return 0;
+    return 1;
+}
+
 /* Whether the bytes are the word with two neighbours swapped. */
 static int is_swapped(const uint8_t *text, size_t start, const uint8_t *word, uint32_t length) {
     uint32_t at = 0;
@@ -294,7 +300,8 @@ static uint32_t meant(const Lexicon *lexicon, const uint8_t *text, const Part *p
         const uint8_t *word = lexicon->letters + (lexicon->places[slot] >> 5);
         uint32_t length = lexicon->places[slot] & 31;
         if (length != part->letters) continue;
-        if (reads_as(lexicon, text, part->start, end, word, length)) {
+        if (!joints && !part->signs && is_same(text + part->start, word, length)) return lexicon->places[slot];
+        if ((joints || part->signs) && reads_as(lexicon, text, part->start, end, word, length)) {
             *how = part->signs == part->letters ? (joints ? 0 : NUMBER) : joints ? JOINED : part->signs ? LEET : 0;
             return lexicon->places[slot];
         }

@@ -23,10 +23,11 @@ from llmproxy.common.words import OTHERS_MAX, WORD_BYTES_MAX, Candidate, Group, 
 
 DATA = "signatures.yaml"
 WORD_BYTES_MIN = 3  # A shorter literal is everywhere,
-SHORT_WORDS = frozenset({b"ai"})  # except as a word of its own.
+SHORT_WORDS = frozenset({b"ai", b"hi"})  # except as a word of its own.
 EVERYDAY = frozenset(
     b"the and for that how ver you are what all with que turn can tes any end use sen put this ode "
-    b"art late den pre not mai has here each let have was your will them then than ist ive out our act".split()
+    b"art late den pre not mai has here each let have was your will them then than ist ive out our act "
+    b"without other people message content before after about give list show tell read important user system assistant model".split()
 )
 """In every other prompt; to look for them says nothing."""
 WORDS_NEEDED_MAX = 1 + OTHERS_MAX
