@@ -1,5 +1,6 @@
 /* What in a text gives reason to look for something hidden in it, in one pass; and words of a lexicon, spelt right. The bits are those of
  * views.Hint. */
+#include "digits.h"
 #include "letters.h"
 #include "native.h"
 #include <string.h>
@@ -66,20 +67,6 @@ static void mark(Marks *marks, uint32_t which, size_t at) {
 
 /* -- runs of letters that spell text in base 64, 32 or 16 */
 
-static int digit_64(uint8_t one) {
-    if (one >= 'A' && one <= 'Z') return one - 'A';
-    if (one >= 'a' && one <= 'z') return one - 'a' + 26;
-    if (is_digit(one)) return one - '0' + 52;
-    return one == '+' || one == '-' ? 62 : one == '/' || one == '_' ? 63 : -1;
-}
-
-static int digit_32(uint8_t one) {
-    if (one >= 'A' && one <= 'Z') return one - 'A';
-    return one >= '2' && one <= '7' ? one - '2' + 26 : -1;
-}
-
-static int digit_16(uint8_t one) { return is_digit(one) ? one - '0' : is_hex(one) ? (one | 0x20) - 'a' + 10 : -1; }
-
 /* Whether a byte can follow in a text: no control character, and what is not ASCII as UTF-8 has it. `*open` is how many bytes of a character
  * are to come; at the beginning nobody knows, and it is negative. */
 static int is_text(uint8_t one, int *open) {
@@ -94,12 +81,12 @@ static int is_text(uint8_t one, int *open) {
 }
 
 /* Whether the beginning of a run, read in the base of so many bits, is text. */
-static int is_text_in(const uint8_t *run, size_t length, int bits, int (*digit)(uint8_t)) {
+static int is_text_in(const uint8_t *run, size_t length, int bits, const int8_t *digits) {
     uint32_t held = 0;
     size_t count = 0;
     int open = -1;
     for (size_t at = 0, have = 0; at < length && count < PROBE_BYTES; at++) {
-        int value = digit(run[at]);
+        int value = digits[run[at]];
         if (value < 0) return 0;
         held = held << bits | (uint32_t)value;
         have += (size_t)bits;
@@ -113,8 +100,8 @@ static int is_text_in(const uint8_t *run, size_t length, int bits, int (*digit)(
 /* Whether a run spells text. A word may stand before it without a space, which moves the grid: each of its places is tried. */
 static int spells_text(const uint8_t *run, size_t length) {
     for (size_t start = 0; start < 4; start++)
-        if (is_text_in(run + start, length - start, 6, digit_64) || is_text_in(run + start, length - start, 4, digit_16)) return 1;
-    return is_text_in(run, length, 5, digit_32);
+        if (is_text_in(run + start, length - start, 6, DIGITS_64) || is_text_in(run + start, length - start, 4, DIGITS_16)) return 1;
+    return is_text_in(run, length, 5, DIGITS_32);
 }
 
 /* -- what is not ASCII and not as it seems */
