@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from llmproxy.common.config import Signature as Custom
-from llmproxy.common.words import Near
-from llmproxy.edge.firewall import CATEGORIES
 from llmproxy.common.signatures import (
     REACH_BYTES,
     Budget,
@@ -23,6 +21,8 @@ from llmproxy.common.signatures import (
     shipped,
     thing,
 )
+from llmproxy.common.words import Near
+from llmproxy.edge.firewall import CATEGORIES
 
 DATA = shipped()
 UNUSED = Budget(10**6, 10**6, 10**9)

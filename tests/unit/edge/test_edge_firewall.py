@@ -6,8 +6,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxy.edge.firewall import DECODED_CHARS_MAX, SLICE_BYTES, Examination, slices, unescaped
 from llmproxy.common.signatures import Budget, Hit
+from llmproxy.edge.firewall import DECODED_CHARS_MAX, SLICE_BYTES, Examination, slices, unescaped
 
 SCRIPTS = "abzßñéÿœžőşčπφωдюёўґњăđơưạệỹłğ"
 """Letters of the scripts that signatures are written in, of which each has one capital."""

@@ -1,5 +1,6 @@
 """Presidio behind our own interface: its list, the operator's recognizers, names by a language model, and no connection anywhere."""
 
+import itertools
 import socket
 import sys
 from typing import Any
@@ -159,3 +160,19 @@ def test_a_finding_says_which_recognizer_and_not_what_it_read() -> None:
     verdict = Chain(GUARDS, Policy(pii=SETTINGS)).inspect(Segment(role="user", path="p", text="launch Bluebird"))
     assert isinstance(verdict, Mask)
     assert [(one.guard, one.kind, one.rule) for one in verdict.findings] == [("presidio", "pii.project", "Projects")]
+
+
+@pytest.mark.parametrize("length", [0, 1, 4_000, 4_001, 7_600, 50_000])
+def test_the_windows_of_a_long_text_cover_it_and_are_bounded(length: int) -> None:
+    cut = list(engine.windows(length))
+    assert cut[0][0] == 0
+    assert cut[-1][1] == length
+    assert all(end - first <= engine.WINDOW_CHARS for first, end in cut)
+    assert all(later[0] == earlier[1] - engine.OVERLAP_CHARS for earlier, later in itertools.pairwise(cut))
+
+
+def test_what_stands_on_the_border_of_two_windows_is_found_whole_and_once() -> None:
+    analyzer = engine.analyzer(SETTINGS)
+    for at in range(engine.WINDOW_CHARS - engine.OVERLAP_CHARS - 12, engine.WINDOW_CHARS + 12, 37):
+        text = ("word " * 2_000)[:at] + " Bluebird " + "word " * 1_000
+        assert [(one.kind, text[one.start : one.end]) for one in analyzer.find(text)] == [("pii.project", "Bluebird")]

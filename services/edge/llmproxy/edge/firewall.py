@@ -13,11 +13,11 @@ from typing import Literal
 from llmproxy.common import config, native
 from llmproxy.common.explanations import Explanation, explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
+from llmproxy.common.signatures import Budget, Hit, Matcher, matcher, shipped
 from llmproxy.common.views import Hint, marks, views
 from llmproxy.edge import metrics
 from llmproxy.edge.ingress import Ingress
 from llmproxy.edge.routes.table import Action
-from llmproxy.common.signatures import Budget, Hit, Matcher, matcher, shipped
 
 SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.

@@ -6,12 +6,13 @@ list of public suffixes is the one in the package. Nothing it would log is logge
 
 import logging
 import warnings
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, cast
 
 import spacy
 import tldextract
-from msgspec import to_builtins
+from msgspec import structs, to_builtins
 from presidio_analyzer import AnalyzerEngine
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine, SpacyNlpEngine
 from presidio_analyzer.recognizer_registry import RecognizerRegistryProvider
@@ -26,6 +27,9 @@ from llmproxy.shield.verdict import Finding
 
 ENGINES_MAX = 8  # Sets of settings that are in use at the same time: overrides may have their own.
 
+
+WINDOW_CHARS, OVERLAP_CHARS = 4_000, 400
+"""What Presidio sees at once: it compares every result with every other and every word, so a text of 300 KB took half a minute."""
 
 QUIET = ("presidio-analyzer", "decision_process", "tldextract")
 
@@ -62,6 +66,15 @@ def _pipeline(language: str, model: str) -> Pipeline:
         return spacy.blank("xx")
 
 
+def windows(length: int) -> Iterator[tuple[int, int]]:
+    """Stretches that overlap by more than any finding has characters. What begins in an overlap is the later one's to find."""
+    first = 0
+    while first + WINDOW_CHARS < length:
+        yield first, first + WINDOW_CHARS
+        first += WINDOW_CHARS - OVERLAP_CHARS
+    yield first, length
+
+
 class Analyzer:
     """Findings of one text. `nlp` is Presidio's interface to a language model."""
 
@@ -78,6 +91,14 @@ class Analyzer:
         )
 
     def find(self, text: str) -> list[Finding]:
+        return [
+            structs.replace(one, start=first + one.start, end=first + one.end)
+            for first, end in windows(len(text))
+            for one in self._find(text[first:end])
+            if end == len(text) or one.start < WINDOW_CHARS - OVERLAP_CHARS
+        ]
+
+    def _find(self, text: str) -> list[Finding]:
         entities = list(self._settings.entities) or None
         return [
             Finding(kind_of(one.entity_type), one.start, one.end, score=round(min(one.score, 1.0), 4), rule=_rule(one))
