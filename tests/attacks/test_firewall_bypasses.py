@@ -71,6 +71,9 @@ BYPASSES: dict[str, bytes] = {
     "in a key": json.dumps({**CHAT, ATTACK: 1}).encode(),
     "before what is not JSON": ATTACK.encode(),
     "at the end of a large body": body("harmless words of no interest, " * 6_000 + ATTACK),
+    "behind a harmless escape and much else": body(
+        "%41 " + "harmless words of no interest, " * 250 + base64.b64encode(ATTACK.encode()).decode()
+    ),
     "on the border of two slices": body("-" * (SLICE_BYTES - 80) + " " + ATTACK),
 }
 

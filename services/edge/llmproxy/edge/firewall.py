@@ -24,8 +24,8 @@ OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one o
 WORDS_MAX = 4_000  # Of one body: words that signatures are made of,
 TRIALS_MAX = 400  # exact expressions tried near them,
 TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
-DECODED_CHARS_MAX = 12_288  # Of one body, for the decoders.
-SLICE_DECODED_BYTES_MAX = 6_144  # Of one slice, from the first mark of an encoding on.
+DECODED_CHARS_MAX = 20_480  # Of one body, for the decoders.
+DECODED_BYTES_MAX = 6_144  # At once, from the first mark of an encoding on.
 BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
 
 log = logging.getLogger(__name__)
@@ -84,17 +84,29 @@ class Examination:
     def look(self, body: bytes) -> None:
         plain = body if body.isascii() and b"\\" not in body else unescaped(body)
         self._scan(plain, ())
-        hints, first = marks(plain)
-        if hints and self.blocking is None:
-            self._look_inside(plain[max(0, first - BEFORE_MARK_BYTES) :], hints)
+        self._look_inside(plain)
         self.exhausted = self.exhausted or self._budget.exhausted
 
-    def _look_inside(self, plain: bytes, hints: Hint) -> None:
-        text = plain[: min(max(0, self._chars_left), SLICE_DECODED_BYTES_MAX)].decode("utf-8", "replace")
-        self.exhausted = self.exhausted or len(plain) > self._chars_left
-        decoded = views(text, hints, chars_max=self._chars_left) if text else ()
+    def _look_inside(self, plain: bytes) -> None:
+        """What is hidden from the first mark of an encoding on, and from the first one behind that, as far as the budget goes."""
+        while plain and self.blocking is None:
+            if self._chars_left <= 0:
+                self.exhausted = True
+                return
+            hints, first = marks(plain)
+            if not hints:
+                return
+            start = max(0, first - BEFORE_MARK_BYTES)
+            self._decode(plain[start : start + min(DECODED_BYTES_MAX, self._chars_left)], hints)
+            plain = plain[start + DECODED_BYTES_MAX - BEFORE_MARK_BYTES :]
+            if len(plain) <= BEFORE_MARK_BYTES:
+                return
+
+    def _decode(self, plain: bytes, hints: Hint) -> None:
+        text = plain.decode("utf-8", "replace")
+        decoded = views(text, hints, chars_max=self._chars_left)[1:]
         self._chars_left -= len(text)  # Also where nothing was hidden.
-        for view in decoded[1:]:
+        for view in decoded:
             self._chars_left -= len(view.text)
             self._scan((view.text if view.text.isascii() else view.text.lower()).encode("utf-8", "replace"), view.via)
             if self.blocking is not None:
