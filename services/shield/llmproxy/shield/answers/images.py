@@ -14,12 +14,13 @@ from llmproxy.shield.answers.stage import Report, seen
 from llmproxy.shield.vault import redacted
 
 KIND = "image"
-ALT_CHARS_MAX, TITLE_CHARS_MAX, LABEL_CHARS_MAX, LABELS_MAX = 400, 300, 100, 64
+ALT_CHARS_MAX, TITLE_CHARS_MAX, LABEL_CHARS_MAX, LABELS_MAX = 1_000, 300, 100, 64
+TAG_CHARS_MAX = 4_096
 HELD_CHARS_MAX = ALT_CHARS_MAX + URL_CHARS_MAX + TITLE_CHARS_MAX + 64
 
 _FLAT = r"[^\[\]\\]|\\."
 _NESTED = rf"(?:{_FLAT}|\[(?:{_FLAT}|\[(?:{_FLAT}|\[(?:{_FLAT})*+\])*+\])*+\])"
-_ALT = rf"{_NESTED}{{0,{ALT_CHARS_MAX}}}+"
+_ALT = rf"{_NESTED}{{0,{HELD_CHARS_MAX}}}+"
 _URL = rf"(?:<(?P<angled>[^<>\n]{{0,{URL_CHARS_MAX}}})>|(?P<url>[^\s<>)]{{0,{URL_CHARS_MAX}}}+))"
 _TITLE = (
     "|".join(rf"{sign}[^{sign}]{{0,{TITLE_CHARS_MAX}}}+{sign}" for sign in ('"', "'"))
@@ -38,10 +39,16 @@ _TITLE_BEGUN = (
 _URL_BEGUN = rf"(?:<[^<>\n]{{0,{URL_CHARS_MAX}}}+(?:>|\Z)|[^\s<>)]{{0,{URL_CHARS_MAX}}}+)"
 _ALT_BEGUN = rf"(?:{_FLAT}|\[|\])"
 BEGUN = re.compile(
-    rf"!(?:\[(?:{_ALT}(?:\\)?\Z|(?:{_ALT_BEGUN}){{0,{ALT_CHARS_MAX}}}+\\?\Z(?<!\])|{_ALT}\](?:\(\s{{0,8}}+(?:{_URL_BEGUN}(?:\s{{1,8}}+(?:{_TITLE_BEGUN})?)?)?|\[[^\[\]]{{0,{LABEL_CHARS_MAX}}}+)?))?\Z",
+    rf"!(?:\[(?:{_ALT}(?:\\)?\Z|(?:{_ALT_BEGUN}){{0,{HELD_CHARS_MAX}}}+\\?\Z(?<!\])|{_ALT}\](?:\(\s{{0,8}}+(?:{_URL_BEGUN}(?:\s{{1,8}}+(?:{_TITLE_BEGUN})?)?)?|\[[^\[\]]{{0,{LABEL_CHARS_MAX}}}+)?))?\Z",
     re.DOTALL,
 )
+CLOSED = re.compile(rf"!\[{_ALT}\]", re.DOTALL)
+"""The text of an image as a whole."""
+
 OVERLONG = re.compile(rf"!\[{_ALT}\]\(\s{{0,8}}+<?(?P<url>[^\s<>)]{{{URL_CHARS_MAX}}})", re.DOTALL)
+UNUSUAL = re.compile(rf"!\[{_ALT}\]\(\s{{0,8}}+<?(?P<url>[^\s<>)]{{1,{URL_CHARS_MAX}}}+)(?=[\s>)])", re.DOTALL)
+"""What some renderer might take for an image: the address is there, and something odd behind it."""
+
 REST = re.compile(r"[^\s<>)]*>?\)?")
 
 DEFINITION = re.compile(
@@ -52,9 +59,9 @@ DEFINITION_BEGUN = re.compile(
 )
 
 TAGS = "img|image|iframe|frame|video|audio|source|track|embed|object|link|script|input|svg|use|body|table|td|meta|picture|div|span|p"
-TAG = re.compile(rf"<(?:{TAGS})(?=[\s/\"'>])(?:[^>\"']|\"[^\"]*+\"|'[^']*+'){{0,{URL_CHARS_MAX}}}+>", re.IGNORECASE)
+TAG = re.compile(rf"<(?:{TAGS})(?=[\s/\"'>])(?:[^>\"']|\"[^\"]*+\"|'[^']*+'){{0,{TAG_CHARS_MAX}}}+>", re.IGNORECASE)
 TAG_BEGUN = re.compile(
-    rf"<(?:[a-z]{{0,7}}+|(?:{TAGS})(?=[\s/\"'>])(?:[^>\"']|\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)){{0,{URL_CHARS_MAX}}}+)\Z",
+    rf"<(?:[a-z]{{0,7}}+|(?:{TAGS})(?=[\s/\"'>])(?:[^>\"']|\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)){{0,{TAG_CHARS_MAX}}}+)\Z",
     re.IGNORECASE,
 )
 IN_TAG = re.compile(r"(?:\w{1,12}:)?[/\\]{2}[^\s\"'<>),]+")
@@ -132,30 +139,47 @@ class Images:
     def _at(self, text: str, place: int, *, is_over: bool) -> tuple[int | None, str]:
         """Where what begins here ends, and what is said in its place; None when it may go on."""
         said = f"{text}\n" if is_over else text  # What a pattern wants to see behind it.
+        limit = place + HELD_CHARS_MAX
         match text[place]:
             case "!":
-                found, begun = IMAGE.match(said, place), BEGUN
+                if CLOSED.match(text, place, place + ALT_CHARS_MAX) is None:
+                    if len(text) >= place + ALT_CHARS_MAX:
+                        return self._overlong(text, place, place + 1)
+                    return (place + 1, "!") if is_over else (None, "")
+                pattern, begun, needed = IMAGE, BEGUN, "]"
             case "<":
-                found, begun = TAG.match(said, place), TAG_BEGUN
+                pattern, begun, needed = TAG, TAG_BEGUN, ">"
             case _:
                 if self._fences.line.strip(" ") or len(self._fences.line) > 3:
                     return place + 1, "["
-                found, begun = DEFINITION.match(said, place), DEFINITION_BEGUN
+                pattern, begun, needed = DEFINITION, DEFINITION_BEGUN, ":"
+        found = pattern.match(said, place, limit) if said.find(needed, place, limit) >= 0 else None
         if found is not None:
             return found.end(), self._said(found)
-        if not is_over and begun.match(text, place) is not None and len(text) - place <= HELD_CHARS_MAX:
+        if not is_over and len(text) < limit and begun.match(text, place) is not None:
             return None, ""
-        overlong = OVERLONG.match(text, place)
-        if overlong is not None:
-            return self._overlong(overlong)
-        return place + 1, text[place]
+        return self._unfinished(said, place, min(limit, len(text)), begun)
 
-    def _overlong(self, found: re.Match[str]) -> tuple[int, str]:
-        reason = image_reason(found["url"], self._links, self._is_known)
-        if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
-            self._is_swallowing = True
-            return found.end(), redacted(KIND)
-        return found.end(), found[0]
+    def _unfinished(self, text: str, place: int, limit: int, begun: re.Pattern[str]) -> tuple[int, str]:
+        """What is no image as it should be, or too long to be held."""
+        if text[place] == "!" and text.find("](", place, limit) >= 0:
+            overlong = OVERLONG.match(text, place, limit)
+            odd = overlong or UNUSUAL.match(text, place, limit + 1)
+            if odd is not None:
+                reason = image_reason(odd["url"], self._links, self._is_known)
+                if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
+                    self._is_swallowing = overlong is not None
+                    return odd.end(), redacted(KIND)
+                return odd.end(), odd[0]
+        if text[place] == "[" or limit - place < HELD_CHARS_MAX or begun.match(text, place, limit) is None:
+            return place + 1, text[place]
+        return self._overlong(text, place, place + 1 if text[place] == "!" else limit)
+
+    def _overlong(self, text: str, place: int, end: int) -> tuple[int, str]:
+        """Without its beginning, an image is a link, and a tag is text."""
+        if self._report(seen(f"{KIND}.overlong", self._links.images)):
+            return end, "" if text[place] == "!" else redacted(KIND)
+        return end, text[place:end]
 
     def _said(self, found: re.Match[str]) -> str:
         if found[0][0] == "<":
