@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters import CHUNK_US_MAX, REQUEST_US_MAX
+from guards import GOAL_US
 from rich.console import Console
 from rich.table import Table
 
@@ -45,6 +46,8 @@ def show(results: dict[str, Any], promises: list[Threshold]) -> None:
         CONSOLE.print("[yellow]other work ran on this machine: trust the ratios, not the times[/]")
     if "translation" in results:
         show_translation(results["translation"])
+    if "guards" in results:
+        show_guards(results["guards"], passthrough_us(results))
     if "idle_cores" not in results:  # Nothing was started.
         show_thresholds(promises)
         return
@@ -117,6 +120,32 @@ def show_translation(families: dict[str, dict[str, float]]) -> None:
     made = table("\nTranslation alone (CPU)", "family", "16 KB conversation, ms", "streamed chunk, µs")
     for name, figures in families.items():
         made.add_row(name, number(figures["request_us"] / 1000, 3), number(figures["chunk_us"], 1))
+    CONSOLE.print(made)
+
+
+def passthrough_us(results: dict[str, Any]) -> float:
+    """CPU of a 1 KB request through the passthrough in this run."""
+    figures = results.get("cpu", {}).get("1 KB", {}).get("passthrough", {})
+    return float(figures.get("cpu_ms", math.nan)) * 1000
+
+
+def show_guards(sizes: dict[str, dict[str, float]], bare_us: float) -> None:
+    made = table(
+        "\nAll default guards on a clean prompt (CPU)",
+        "",
+        "median, µs",
+        "p99, µs",
+        "of a passthrough's request",
+        "texts",
+    )
+    for size, figures in sizes.items():
+        made.add_row(
+            size,
+            number(figures["p50_us"], 0),
+            number(figures["p99_us"], 0),
+            f"{number(figures['p50_us'] / bare_us)} ×" if not math.isnan(bare_us) else "–",
+            number(figures["texts"], 0),
+        )
     CONSOLE.print(made)
 
 
@@ -205,6 +234,11 @@ def thresholds(results: dict[str, Any]) -> list[Threshold]:
             ),
             Threshold(f"translating a chunk ({slowest})", families[slowest]["chunk_us"], CHUNK_US_MAX, "µs"),
         ]
+    found += [
+        Threshold(f"all default guards on a clean {size}, median", results["guards"][size]["p50_us"], limit, "µs")
+        for size, limit in GOAL_US.items()
+        if "guards" in results
+    ]
     if "gateway" in results.get("cpu", {}).get("1 KB", {}):
         small = results["cpu"]["1 KB"]
         found += [

@@ -25,13 +25,14 @@ from statistics import median
 from typing import Any
 
 import adapters
+import guards
 import processes
 import report
 import uvloop
 from load import Load, Streams, Target, body, closed_loop, open_loop, percentile, streams
 
 KEY = "llm-bench-key"
-PARTS = ("translation", "cpu", "latency", "stream", "hold")
+PARTS = ("translation", "guards", "cpu", "latency", "stream", "hold")
 SIZES = {"1 KB": 1_024, "16 KB": 16_384}
 CONNECTIONS = 16  # The load that the threshold is judged by.
 MANY_CONNECTIONS = 64  # Shown beside it: what a hop costs when messages come together.
@@ -70,6 +71,7 @@ class Plan:
     cpu_s: float = 1.5
     large_s: float = 1.0
     translation_rounds: int = 60
+    guarded_texts: int = 600
     latency_rounds: int = 8  # Short turns, so that what else the machine does meets everybody alike.
     latency_s: float = 1.25
     stream_rounds: int = 2
@@ -85,6 +87,7 @@ QUICK = Plan(
     cpu_s=1.0,
     large_s=0.7,
     translation_rounds=20,
+    guarded_texts=200,
     latency_rounds=3,
     latency_s=0.8,
     stream_rounds=1,
@@ -403,8 +406,11 @@ async def measure(given: argparse.Namespace) -> dict[str, Any]:
     if "translation" in chosen:
         report.say("translation, in this process")
         results["translation"] = adapters.measure(plan.translation_rounds)
-        if len(chosen) == 1:
-            return results
+    if "guards" in chosen:
+        report.say("guards, in this process")
+        results["guards"] = guards.measure(plan.guarded_texts)
+    if set(chosen) <= {"translation", "guards"}:
+        return results
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmproxy-bench-")))
         upstream = await stack.enter_async_context(mock_upstream(given.mock_port))

@@ -139,11 +139,8 @@ class Scanner:
 
     def scan(self, item: Text) -> Scanned:
         """Half a surrogate pair is no character: it counts as one, and is read as U+FFFD."""
-        text = item.text if item.text.isascii() else LONE_SURROGATE.sub("\ufffd", item.text)
-        segment = Segment(role=self.role, path="text", text=text)
-        began = time.thread_time_ns()
-        seen = self._seen(segment)
-        us = (time.thread_time_ns() - began) / 1000
+        segment = self._segment(item)
+        seen, us = self._timed(segment)
         known = [finding for _, found in seen if isinstance(found, list) for finding in found]
         placed = self._kept([finding for finding in known if finding.guard in SPANNING])
         others = self._kept([finding for finding in known if finding.guard not in SPANNING])
@@ -157,6 +154,19 @@ class Scanner:
             findings=findings,
             us=round(us, 1),
         )
+
+    def guards_us(self, item: Text) -> float:
+        """CPU of the guards on this text, in microseconds, without saying what they found."""
+        return self._timed(self._segment(item))[1]
+
+    def _segment(self, item: Text) -> Segment:
+        text = item.text if item.text.isascii() else LONE_SURROGATE.sub("\ufffd", item.text)
+        return Segment(role=self.role, path="text", text=text)
+
+    def _timed(self, segment: Segment) -> tuple[list[tuple[Chain, list[Finding] | Block]], float]:
+        began = time.thread_time_ns()
+        seen = self._seen(segment)
+        return seen, (time.thread_time_ns() - began) / 1000
 
     def _seen(self, segment: Segment) -> list[tuple[Chain, list[Finding] | Block]]:
         """What each guard saw: first its quick look, and only then the text."""
