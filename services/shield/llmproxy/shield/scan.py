@@ -3,9 +3,11 @@
 import gc
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Literal, get_args
 
@@ -242,13 +244,27 @@ def scan_all(items: Iterable[Text], plan: Plan, processes: int) -> Iterator[Scan
         processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin, initargs=(plan,)
     )
     try:
-        under_way = [pool.submit(_scan_batch, batch) for batch in islice(waiting, processes * AHEAD)]
+        with _uninterrupted():
+            under_way = [pool.submit(_scan_batch, batch) for batch in islice(waiting, processes * AHEAD)]
         while under_way:
             scanned = under_way.pop(0).result()
             under_way += [pool.submit(_scan_batch, batch) for batch in islice(waiting, 1)]
             yield from scanned
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What is started meanwhile leaves Ctrl-C to the command, which ends the pool itself, from its first instruction on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _batches(items: Iterable[Text]) -> Iterator[list[Text]]:
@@ -268,7 +284,7 @@ _scanners: list[Scanner] = []  # Of a process of the pool: the one it was starte
 
 
 def _begin(plan: Plan) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The command ends the pool itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Where it could not be inherited.
     _scanners[:] = [Scanner(plan)]
     gc.collect()
     gc.freeze()  # As the shield does: what was loaded is no text's to pay for.
