@@ -16,21 +16,24 @@ ADDRESSED = ("reply", "holding", "control", "bounce")
 
 # Design section 5, by channel: who publishes and who subscribes. A name after a colon narrows to that service's own.
 MAY_PUBLISH = {
-    "edge": {"request.inspect", "reply:edge", "control", "event", "audit"},
+    "edge": {"request.inspect", "reply:edge", "control", "event", "audit", "threats.answer"},
     "shield": {"request.route", "reply", "holding", "event"},
     "router": {"request.call", "reply", "holding", "event"},
     "provider-workers": {"request.call", "reply", "holding", "outcome", "event"},
     "audit": {"event", "ledger.answer"},
-    "admin": {"event", "audit", "ledger.query", "ledger.verify"},
+    "admin": {"event", "audit", "ledger.query", "ledger.verify", "threats.ask"},
     "operator": set(),
 }
 MAY_SUBSCRIBE = {
-    "edge": {"reply:edge", "holding:edge", "control:edge", "bounce:edge"},
+    "edge": {"reply:edge", "holding:edge", "threats.ask", "control:edge", "bounce:edge"},
     "shield": {"request.inspect", "reply:shield", "control:shield", "bounce:shield"},
     "router": {"request.route", "outcome", "control:router", "bounce:router"},
     "provider-workers": {"request.call", "control:provider-workers", "bounce:provider-workers"},
     "audit": {"ledger.query", "ledger.verify", "control:audit", "bounce:audit"},
-    "admin": {"event.instance", "event.circuit", "event.ledger", "ledger.answer", "control:admin", "bounce:admin"},
+    "admin": {
+        *("event.instance", "event.circuit", "event.ledger"),
+        *("ledger.answer", "threats.answer", "control:admin", "bounce:admin"),
+    },
     "operator": {"event"},
 }
 # Only admin writes configuration and keys, only workers what vendors list; nobody destroys a stream; only audit takes from the audit stream.
@@ -68,8 +71,8 @@ def examples(channel: Channel[object]) -> list[tuple[str, str]]:
     places = {"provider": "openai", "tenant": "acme", "id": "0192f0c1", "stage": "router", "attempt": "0"}
     if "{address}" not in channel.pattern:
         return [(family(channel), channel.subject(**places))]
-    if channel.pattern.startswith("ledger"):
-        return [("ledger.answer", channel.subject(address="admin.admin-1", **places))]
+    if channel.pattern.startswith(("ledger", "threats")):
+        return [(family(channel), channel.subject(address="admin.admin-1", **places))]
     return [
         (f"{family(channel)}:{owner}", channel.subject(address=f"{owner}.x-1", publisher=f"{owner}.x-1", **places))
         for owner in SERVICES

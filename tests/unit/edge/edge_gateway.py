@@ -23,7 +23,9 @@ from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.probes import Readiness
 from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.common.testing import FakeBroker, fake_bus
+from llmproxy.common.threats import Step
 from llmproxy.edge.app import Edge
+from llmproxy.edge.end_users import EndUsers
 from llmproxy.edge.exchange import Exchanges, Timings
 from llmproxy.edge.firewall import Firewall, Rules, build_matcher
 from llmproxy.edge.identity import Keys
@@ -34,6 +36,7 @@ from llmproxy.edge.limits import Limiter
 from llmproxy.edge.readiness import PathProbe
 from llmproxy.edge.server import Server, listening_socket
 from llmproxy.edge.spool import Spool
+from llmproxy.edge.threats import Caller, Ledger
 
 KEY = "sk-a-key-from-the-environment"
 CONFIG = Config(
@@ -90,6 +93,8 @@ class Gateway:
         self.limiter: Limiter
         self.bodies: Bodies
         self.rules: Rules
+        self.ledger: Ledger
+        self.told: list[tuple[Step, Caller]]
 
     @property
     def url(self) -> str:
@@ -138,6 +143,7 @@ async def gateway(
     config: Config = CONFIG,
     timings: Timings = QUICK,
     call: Any = redis_is_away,
+    remembered: Any = None,
     spool: Path | None = None,
     serve: bool = True,
     alive_s: float = 0.1,
@@ -157,7 +163,17 @@ async def gateway(
     journal = Journal(bus, kept, boot="boot", mode=lambda: settled.config.audit.mode, replay_s=replay_s)
     rules = Rules(MATCHERS)
     rules.follow(settled.snapshot)
-    pipeline = ring(keys, limiter, settled, bodies, [Firewall(lambda: rules.matcher)])
+    told: list[tuple[Step, Caller]] = []
+    ledger = Ledger(
+        limiter,
+        remembered or call,
+        lambda: settled.config.threats,
+        monotonic=loop.time,
+        tell=lambda step, caller: told.append((step, caller)),
+    )
+    pipeline = ring(
+        keys, limiter, settled, bodies, ledger, [Firewall(lambda: rules.matcher), EndUsers(settled, ledger)]
+    )
     probe = PathProbe(
         bus,
         exchanges,
@@ -171,6 +187,7 @@ async def gateway(
         settled,
         pipeline,
         limiter=limiter,
+        ledger=ledger,
         exchanges=exchanges,
         journal=journal,
         bodies=bodies,
@@ -180,7 +197,7 @@ async def gateway(
         random=lambda: os.urandom(RANDOM_BYTES),
     )
     it = Gateway(broker, stage, edge, settled, keys)
-    it.bodies, it.rules = bodies, rules
+    it.bodies, it.rules, it.ledger, it.told = bodies, rules, ledger, told
     it.journal, it.exchanges, it.readiness, it.limiter = journal, exchanges, readiness, limiter
     it.add_key(KEY)
     await keys.watch(bus)

@@ -109,7 +109,7 @@ class Recorder:
     async def __call__(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> list[int]:
         self.calls.append((list(keys), list(arguments)))
         await asyncio.sleep(0)
-        return [1, 1, 1, 0, 9, 1000] * acquired(arguments)
+        return [1, 1, 1, 0, 9, 1000, 0] * acquired(arguments)
 
 
 def test_the_requests_of_one_turn_share_one_call_and_so_do_their_releases() -> None:
@@ -151,7 +151,7 @@ def test_a_caller_that_leaves_while_we_ask_gives_its_place_back() -> None:
             calls.append(list(arguments))
             asked.set()
             await answer.wait()
-            return [1, 0, 0, 0, 0, 0] * acquired(arguments)
+            return [1, 0, 0, 0, 0, 0, 0] * acquired(arguments)
 
         limiter = Limiter(call, monotonic=FakeClock())
         acquiring = asyncio.create_task(limiter.acquire("r", [rate(60, concurrency=1)], "local"))

@@ -34,7 +34,7 @@ class Step:
 
 async def asked_with(step: Step) -> tuple[int, bytes, list]:
     async with gateway() as edge:
-        edge.edge._pipeline = ring(edge.keys, edge.limiter, edge.settled, edge.bodies, [step])
+        edge.edge._pipeline = ring(edge.keys, edge.limiter, edge.settled, edge.bodies, edge.ledger, [step])
         status, _, body = await edge.ask()
         return status, body, edge.records
 
@@ -50,6 +50,7 @@ def test_the_ring_lists_every_step_that_runs_in_order() -> None:
                 "body",
                 "firewall",
                 "validation",
+                "end-users",
             ]
             assert {(step.ring, step.fail) for step in steps} == {(int(Ring.INGRESS), "closed")}
 

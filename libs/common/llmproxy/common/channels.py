@@ -14,6 +14,7 @@ from llmproxy.common.frames import Control, Holding, Packet
 from llmproxy.common.ledger_questions import LedgerAnswer, LedgerQuery, LedgerVerify
 from llmproxy.common.outcomes import Outcomes
 from llmproxy.common.records import Announcement, AuditBatch, Event
+from llmproxy.common.threats import ThreatsAnswer, ThreatsQuestion
 
 T = TypeVar("T")
 
@@ -115,6 +116,8 @@ LEDGER_ANSWER: Channel[LedgerAnswer] = Channel(
     LedgerAnswer,  # type: ignore[arg-type]  # A union of structs is a type to msgspec.
     "audit → admin: what it asked",
 )
+THREATS_ASK = Channel("threats.ask", ThreatsQuestion, "admin → edge: who stands out; forget somebody", queue="edge")
+THREATS_ANSWER = Channel("threats.answer.{address}.{id}", ThreatsAnswer, "edge → admin: what it asked")
 
 EVENT_REQUEST_ANSWERED = Channel("event.request.answered", Event, "an answer left", stream="EVENTS")
 EVENT_REQUEST_BLOCKED = Channel("event.request.blocked", Event, "a guard said no", stream="EVENTS")
@@ -127,6 +130,12 @@ EVENT_GUARD_ALERTED = Channel(
     "event.guard.alerted", Event, "the policy wants operators to see this at once: kinds and counts", stream="EVENTS"
 )
 EVENT_ATTEMPT_FAILED = Channel("event.attempt.failed", Event, "a provider attempt failed", stream="EVENTS")
+EVENT_THREAT_THROTTLED = Channel(
+    "event.threat.throttled", Event, "a caller is slowed for what the guards found in its requests", stream="EVENTS"
+)
+EVENT_THREAT_LOCKED = Channel(
+    "event.threat.locked", Event, "a caller is refused for a while, for the same reason", stream="EVENTS"
+)
 EVENT_CIRCUIT_OPENED = Channel("event.circuit.opened", Event, "an endpoint's circuit opened", stream="EVENTS")
 EVENT_CIRCUIT_CLOSED = Channel("event.circuit.closed", Event, "an endpoint's circuit closed", stream="EVENTS")
 EVENT_CONFIG_APPLIED = Channel("event.config.applied", Event, "an instance runs a new revision", stream="EVENTS")
@@ -157,11 +166,15 @@ CHANNELS: tuple[Channel[Any], ...] = (
     LEDGER_QUERY,
     LEDGER_VERIFY,
     LEDGER_ANSWER,
+    THREATS_ASK,
+    THREATS_ANSWER,
     *REQUEST_EVENTS.values(),
     EVENT_SEGMENT_MASKED,
     EVENT_GUARD_FAILED,
     EVENT_GUARD_ALERTED,
     EVENT_ATTEMPT_FAILED,
+    EVENT_THREAT_THROTTLED,
+    EVENT_THREAT_LOCKED,
     EVENT_CIRCUIT_OPENED,
     EVENT_CIRCUIT_CLOSED,
     EVENT_CONFIG_APPLIED,

@@ -18,6 +18,7 @@ from llmproxy.common import addresses, money, outbound
 from llmproxy.common import auth as authentication
 from llmproxy.common.envelope import BODY_BYTES_MAX
 from llmproxy.common.policy import Policy, problems
+from llmproxy.common.threats import Threats
 
 Provider = Literal[
     "openai",
@@ -176,6 +177,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     audit: Audit = Audit()
     firewall: Firewall = Firewall()
     fetch: Fetch = Fetch()
+    threats: Threats = Threats()
     prices: dict[str, money.ListedPrice] = {}  # Added to, and before, the shipped ones.
 
 
@@ -297,6 +299,9 @@ def check(config: Config) -> None:
         except ValueError as error:
             raise ConfigError(f"prices.{model}: {error}") from None
     _check_signatures(config.firewall.signatures)
+    unsound = config.threats.problem()
+    if unsound is not None:
+        raise ConfigError(f"threats.{unsound[0]}: {unsound[1]}")
     for scope in ("key", "ip", "tenant"):
         _check_limit(f"limits.{scope}", getattr(config.limits, scope))
 

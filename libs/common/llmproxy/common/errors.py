@@ -41,6 +41,8 @@ CATALOGUE: dict[str, Kind] = {
     # Limits.
     "rate_limit_exceeded": Kind(429, "rate_limit_error", "rate_limit_error", True),
     "concurrency_limit_exceeded": Kind(429, "rate_limit_error", "rate_limit_error", True),
+    "caller_throttled": Kind(429, "rate_limit_error", "rate_limit_error", True),
+    "caller_locked": Kind(403, "permission_error", "permission_error"),  # Clients retry a 429 by themselves.
     # Guards.
     "content_blocked": Kind(400, "invalid_request_error", "invalid_request_error", False, "guard"),
     "guard_unavailable": Kind(503, "service_unavailable_error", "api_error", True, "guard"),

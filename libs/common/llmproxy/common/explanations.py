@@ -32,6 +32,7 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str = ""  # Of the text in the body: `messages[3].content`. "": the body as a whole.
     start: int = 0  # In characters of that text, its escapes undone. Both 0: the text as a whole.
     end: int = 0
+    role: str = ""  # Whose text, where it is not the caller's own: a tool's.
     via: tuple[str, ...] = ()  # The decodings that showed it, in order; (): it is written there as it is.
     per_mille: int = PER_MILLE  # How likely, from a guard that weighs.
 
@@ -93,6 +94,7 @@ def _bounded(one: Explanation) -> Explanation:
         path=one.path[:PATH_CHARS_MAX],
         start=one.start,
         end=one.end,
+        role=one.role,
         via=tuple(name[:NAME_CHARS_MAX] for name in one.via[:VIA_MAX]),
         per_mille=one.per_mille,
     )

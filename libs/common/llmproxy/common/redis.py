@@ -30,13 +30,15 @@ class Script:
     def __init__(self, redis: "Redis", text: str) -> None:
         self._redis, self._text, self._sha = redis, text, ""
 
-    async def __call__(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> list[Value]:
+    async def __call__(self, keys: Sequence[str], arguments: Sequence[str | int | float | bytes]) -> list[Value]:
         """The script's reply, which must be an array. Raises Unavailable within the time budget."""
         reply = await self._redis.guarded(lambda client: self._call(client, keys, arguments))
         assert isinstance(reply, list)
         return reply
 
-    async def _call(self, client: Client, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> object:
+    async def _call(
+        self, client: Client, keys: Sequence[str], arguments: Sequence[str | int | float | bytes]
+    ) -> object:
         if not self._sha:
             self._sha = await client.script_load(self._text)
         command = packed("EVALSHA", self._sha, len(keys), *keys, *arguments)
@@ -47,7 +49,7 @@ class Script:
             return await self._redis.exchange(command)
 
 
-def packed(*words: str | int | bytes) -> bytes:
+def packed(*words: str | int | float | bytes) -> bytes:
     """A command as Redis reads it (RESP arrays of bulk strings); redis-py's own packing costs three times as much."""
     parts = [b"*%d\r\n" % len(words)]
     for word in words:

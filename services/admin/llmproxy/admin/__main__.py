@@ -19,6 +19,7 @@ from llmproxy.admin.resources.config import ConfigResource
 from llmproxy.admin.resources.keys import KeysResource
 from llmproxy.admin.resources.probes import OpenApiResource, ProbesResource
 from llmproxy.admin.resources.status import StatusResource
+from llmproxy.admin.resources.threats import ThreatsResource
 from llmproxy.admin.routes import Route
 from llmproxy.common import runtime
 from llmproxy.common.bus import Bus
@@ -63,7 +64,7 @@ async def run(context: Context[Settings]) -> None:
     await listen_to_the_bus(bus, fleet)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
         fetch = partial(federation.fetch_text, session)
-        routes = table(context, fleet, keys, store, lambda: federation.federate(fleet.instances(), fetch))
+        routes = table(context, fleet, changes, keys, store, lambda: federation.federate(fleet.instances(), fetch))
         starting = group.create_task(start(context, keys, store))
         server = await app.listen(
             app.build(routes, Token(settings.admin_token)),
@@ -113,6 +114,7 @@ async def listen_to_the_bus(bus: Bus, fleet: Fleet) -> None:
 def table(
     context: Context[Settings],
     fleet: Fleet,
+    changes: Changes,
     keys: KeyStore,
     store: Configuration,
     metrics: Callable[[], Awaitable[str]],
@@ -127,6 +129,7 @@ def table(
         *KeysResource(keys).routes(),
         *ConfigResource(store, snapshot).routes(),
         *AuditResource(context.bus).routes(),
+        *ThreatsResource(context.bus, changes).routes(),
         *ProbesResource(context.readiness, metrics, metrics_public=context.settings.metrics_public).routes(),
     ]
     return [*routes, *OpenApiResource(routes, runtime.version()).routes()]

@@ -8,11 +8,15 @@ import time
 from pathlib import Path
 
 from llmproxy.common import runtime
+from llmproxy.common.bus import Bus
+from llmproxy.common.channels import EVENT_THREAT_LOCKED, EVENT_THREAT_THROTTLED
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.redis import Redis
 from llmproxy.common.runtime import Context
+from llmproxy.common.threats import Mode, Step
 from llmproxy.edge import metrics
 from llmproxy.edge.app import Edge
+from llmproxy.edge.end_users import EndUsers
 from llmproxy.edge.exchange import Exchanges
 from llmproxy.edge.firewall import Firewall, Rules
 from llmproxy.edge.identity import Keys
@@ -23,6 +27,9 @@ from llmproxy.edge.limits import RENEW_S, Limiter, script
 from llmproxy.edge.readiness import PathProbe
 from llmproxy.edge.server import BACKLOG, LINGER_S, Server, listening_socket
 from llmproxy.edge.spool import Spool
+from llmproxy.edge.standings import Standings
+from llmproxy.edge.threats import REFRESH_S, Caller, Ledger
+from llmproxy.edge.threats import script as threats_script
 
 KEYS_RETRY_S = 0.2
 
@@ -49,13 +56,22 @@ async def run(context: Context[Settings]) -> None:
 
     def degraded(reason: str) -> None:
         mode = settled.config.limits.when_redis_fails
-        readiness.note("redis", f"{reason}; limits are {mode}" if reason else "")
+        skipped = "" if settled.config.threats.mode == "off" else "; the threat ledger is skipped"
+        readiness.note("redis", f"{reason}; limits are {mode}{skipped}" if reason else "")
         metrics.LIMITS_DEGRADED.set(1 if reason else 0)
 
     limiter = Limiter(redis.script(script()), monotonic=time.monotonic, edges=settings.edges, degraded=degraded)
+    ledger = Ledger(
+        limiter,
+        redis.script(threats_script()),
+        lambda: settled.config.threats,
+        monotonic=time.monotonic,
+        tell=lambda step, caller: tell_of(bus, step, caller, settled.config.threats.mode),
+    )
     exchanges = Exchanges(bus, random=random.random, grace_ms=lambda: settled.config.gateway.grace_ms)
     journal = open_journal(context, settled)
-    pipeline = ring(keys, limiter, settled, bodies, [Firewall(lambda: rules.matcher)])
+    steps = (Firewall(lambda: rules.matcher), EndUsers(settled, ledger))
+    pipeline = ring(keys, limiter, settled, bodies, ledger, steps)
     random_bytes = pooled(os.urandom)
     probe = PathProbe(
         bus,
@@ -69,6 +85,7 @@ async def run(context: Context[Settings]) -> None:
         settled,
         pipeline,
         limiter=limiter,
+        ledger=ledger,
         exchanges=exchanges,
         journal=journal,
         bodies=bodies,
@@ -80,7 +97,9 @@ async def run(context: Context[Settings]) -> None:
     server = Server(edge.handle, edge.malformed)
     await exchanges.start()
     journal.start()
+    await Standings(bus, ledger).serve()
     renewing = asyncio.create_task(renew(limiter))
+    refreshing = asyncio.create_task(refresh(ledger))
     listing = asyncio.create_task(settled.catalogue.watch(bus))
     context.steps = pipeline.describe()
     listener = await asyncio.get_running_loop().create_server(
@@ -96,6 +115,7 @@ async def run(context: Context[Settings]) -> None:
         await exchanges.close()
         await journal.close()
         renewing.cancel()
+        refreshing.cancel()
         listing.cancel()
         await limiter.close()
         await redis.close()
@@ -127,6 +147,17 @@ def own_temporary_folder() -> Path:
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError(f"{folder} is not private; remove it, or set LLM_PROXY_SPOOL_DIR to a folder of your own")
     return folder
+
+
+async def refresh(ledger: Ledger) -> None:
+    while True:
+        await ledger.refresh()
+        await asyncio.sleep(REFRESH_S)
+
+
+def tell_of(bus: Bus, step: Step, caller: Caller, mode: Mode) -> None:
+    channel = EVENT_THREAT_LOCKED if step == "locked" else EVENT_THREAT_THROTTLED
+    bus.event(channel, kind=caller.kind, name=caller.name, mode=mode)
 
 
 async def renew(limiter: Limiter) -> None:

@@ -41,6 +41,7 @@ from llmproxy.edge.replies import (
 from llmproxy.edge.routes import models
 from llmproxy.edge.routes.table import Action, Route, match, spoken
 from llmproxy.edge.server import Request
+from llmproxy.edge.threats import Ledger
 from llmproxy.edge.trace import parent
 
 OVERLOADED = Failure(
@@ -65,6 +66,7 @@ class Edge:
         pipeline: Pipeline[Ingress],
         *,
         limiter: Limiter,
+        ledger: Ledger,
         exchanges: Exchanges,
         journal: Journal,
         bodies: Bodies,
@@ -76,6 +78,7 @@ class Edge:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus, self._settled, self._pipeline = bus, settled, pipeline
+        self._ledger = ledger
         self._limiter, self._exchanges, self._journal, self._bodies = limiter, exchanges, journal, bodies
         self._probe, self._readiness, self._version = probe, readiness, version
         self._random, self._wall, self._monotonic = random, wall, monotonic
@@ -361,6 +364,8 @@ class Edge:
         latency_ms = int((self._monotonic() - context.started) * 1000)
         written = record(context, outcome, self._settled, instance=self._bus.instance, latency_ms=latency_ms)
         metrics.count_request(written.route, written.verdict, written.code)
+        if written.explained is not None and context.record is not None:
+            self._ledger.weigh(context.record, context.end_user, written.explained)
         return self._journal.write(written)
 
     def _write_cancelled(self, context: Ingress, exchange: Exchange) -> None:

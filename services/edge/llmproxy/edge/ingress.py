@@ -25,10 +25,12 @@ from llmproxy.edge.limits import (
     Limiter,
     LocalLimits,
     Quota,
+    Suspects,
     dimensions,
     neighbourhood,
 )
 from llmproxy.edge.routes.table import SERVED, Action, Route
+from llmproxy.edge.threats import Caller, Ledger, place, sender
 
 BODY_IDLE_S = 10.0  # Between two reads of a body,
 BODY_TOTAL_S = 120.0  # and for all of it: a slower client is cut off.
@@ -61,6 +63,7 @@ class Ingress:
         "concluded",
         "content",
         "continue_",
+        "end_user",
         "explained",
         "findings",
         "headers",
@@ -108,6 +111,7 @@ class Ingress:
         self.wanted: Wanted | None = None
         self.findings: dict[str, int] = {}  # Of the steps at the edge; the shield's are in its frames.
         self.explained: Explained | None = None  # As the findings.
+        self.end_user = ""  # Whom an application that is trusted with it names, as a hash.
         self.is_flood = False  # Answered without waiting for its record, or the wait would be the attack.
         self.concluded = False  # Its record is written.
 
@@ -183,11 +187,11 @@ class Authentication:
     name, priority, timeout_ms = "authentication", 10, STEP_MS
     fail: Literal["closed", "open"] = "closed"
 
-    def __init__(self, keys: Keys, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._keys = keys
+    def __init__(self, keys: Keys, ledger: Ledger, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._keys, self._ledger = keys, ledger
         self._guesses = LocalLimits(monotonic)
 
-    def run(self, context: Ingress) -> Result:
+    def run(self, context: Ingress) -> Result | Awaitable[Result]:
         headers = context.headers
         presented = presented_keys(
             headers.getall("Authorization", ()),
@@ -204,14 +208,25 @@ class Authentication:
             return self._refuse(context, error)
         return MODIFIED
 
-    def _refuse(self, context: Ingress, error: GatewayError) -> Block:
+    def _refuse(self, context: Ingress, error: GatewayError) -> Block | Awaitable[Result]:
         """Guesses are counted per address; good keys from the same address are not touched by it."""
         guesses = self._guesses.acquire("", [Dimension("ip", neighbourhood(context.ip), GUESSES)])
         if guesses.allowed:
-            return block(error)
+            candidates = (place(context.ip),)
+            suspects = self._ledger.suspects(candidates)
+            self._ledger.weigh_guess(context.ip)
+            return block(error) if suspects is None else self._judge(context, error, candidates, suspects)
         context.is_flood = True
         message = "too many requests without a good API key from this address; wait and check the key"
         return Block("rate_limit_exceeded", message, retry_after_ms=guesses.retry_after_ms)
+
+    async def _judge(
+        self, context: Ingress, error: GatewayError, candidates: tuple[Caller, ...], suspects: Suspects
+    ) -> Result:
+        """An address from which much was guessed, at whichever edge."""
+        refused = self._ledger.seen(await self._ledger.ask(context.id, suspects), candidates)
+        context.is_flood = refused is not None
+        return refused or block(error)
 
 
 class KnownRoute:
@@ -239,12 +254,18 @@ class RateLimits:
     name, priority, timeout_ms = "limits", 30, 0  # Each call to Redis has its own bound.
     fail: Literal["closed", "open"] = "closed"
 
-    def __init__(self, limiter: Limiter, settled: Settled) -> None:
-        self._limiter, self._settled = limiter, settled
+    def __init__(self, limiter: Limiter, settled: Settled, ledger: Ledger) -> None:
+        self._limiter, self._settled, self._ledger = limiter, settled, ledger
         self._callers: dict[tuple[str, str], tuple[KeyRecord, Limits, list[Dimension]]] = {}  # Key, address.
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
         wanted = self._dimensions(context)
+        if self._ledger.known and self._settled.config.threats.end_users == "ignored":
+            assert context.record is not None
+            candidates = sender(context.record)
+            suspects = self._ledger.suspects(candidates)
+            if suspects is not None:
+                return self._acquire(context, wanted, candidates, suspects)
         return self._acquire(context, wanted) if wanted else PASS
 
     def _dimensions(self, context: Ingress) -> list[Dimension]:
@@ -260,14 +281,24 @@ class RateLimits:
         self._callers[record.id, context.ip] = (record, limits, wanted)
         return wanted
 
-    async def _acquire(self, context: Ingress, wanted: list[Dimension]) -> Result:
+    async def _acquire(
+        self,
+        context: Ingress,
+        wanted: list[Dimension],
+        candidates: tuple[Caller, ...] = (),
+        suspects: Suspects | None = None,
+    ) -> Result:
         context.leased = True  # Before asking: what is granted to somebody who has left must be given back too.
         try:
-            quota = await self._limiter.acquire(context.id, wanted, self._settled.config.limits.when_redis_fails)
+            quota = await self._limiter.acquire(
+                context.id, wanted, self._settled.config.limits.when_redis_fails, suspects
+            )
         except GatewayError as error:
             message = "the limits cannot be checked, and limits.when_redis_fails is closed; retry"
             return Block("limits_unavailable", message, retry_after_ms=error.retry_after_ms or 1000)
         context.quota = quota
+        if quota.suspect and (refused := self._ledger.seen(quota, candidates)) is not None:
+            return refused
         if quota.allowed:
             return MODIFIED
         metrics.LIMITED.labels(quota.scope or "", quota.kind).inc()
@@ -381,12 +412,17 @@ class Validation:
 
 
 def ring(
-    keys: Keys, limiter: Limiter, settled: Settled, bodies: Bodies, extra: Iterable[Step[Ingress]] = ()
+    keys: Keys,
+    limiter: Limiter,
+    settled: Settled,
+    bodies: Bodies,
+    ledger: Ledger,
+    extra: Iterable[Step[Ingress]] = (),
 ) -> Pipeline[Ingress]:
     built_in: list[Step[Ingress]] = [
-        Authentication(keys),
+        Authentication(keys, ledger),
         KnownRoute(),
-        RateLimits(limiter, settled),
+        RateLimits(limiter, settled, ledger),
         Body(settled, bodies),
         Validation(settled),
     ]

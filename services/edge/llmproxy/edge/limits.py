@@ -8,7 +8,7 @@ from ipaddress import IPv6Network
 from itertools import chain
 from typing import Literal, Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from llmproxy.common.config import Limit, Limits
 from llmproxy.common.errors import Unavailable
@@ -25,7 +25,8 @@ RELEASES_MAX = 20_000  # Unsent releases that are kept while Redis is away; thei
 CALLERS_KEPT_MAX = 4_096  # Of whom it is known what applies; then all are forgotten.
 LOCAL_KEYS_MAX = 20_000  # Counters of the local share; the oldest go first.
 CONCURRENCY_RETRY_MS = 1_000  # When a place will be free is unknown.
-ACQUIRE_FIELDS = 6
+WEIGHTS_MAX = 5_000  # Unsent weights; those beyond them are lost, which forgives somebody.
+ACQUIRE_FIELDS = 7
 SITE_BITS = 64
 
 Scope = Literal["key", "ip", "tenant"]
@@ -35,7 +36,7 @@ class Call(Protocol):
     """The script, or a fake. Raises Unavailable within its time budget."""
 
     async def __call__(
-        self, keys: Sequence[str], arguments: Sequence[str | int | bytes]
+        self, keys: Sequence[str], arguments: Sequence[str | int | float | bytes]
     ) -> Sequence[bytes | int | None]: ...
 
 
@@ -68,16 +69,25 @@ class Dimension(Struct, frozen=True):
         return f"llmproxy:{{limits}}:held:{self.scope}:{self.name}"
 
 
+class Suspects(Struct, frozen=True):
+    """Who stands behind a request, of whom the ledger knows something: standings in Redis, the most specific first, and the terms."""
+
+    keys: tuple[str, ...]
+    terms: tuple[int | float, ...]  # As the script's "S" wants them, without the count.
+
+
 class Quota(Struct, frozen=True, kw_only=True):
     """The decision, with the numbers of the dimension that refused or else of the tightest one."""
 
     allowed: bool
     scope: Scope | None = None
-    kind: Literal["rate", "concurrency", ""] = ""
+    kind: Literal["rate", "concurrency", "throttled", "locked", ""] = ""
     retry_after_ms: int = 0
     limit: int = 0  # Requests per minute.
     remaining: int = 0
     reset_ms: int = 0  # Until the whole burst is there again.
+    suspect: int = 0  # Whose standing is such that it would be slowed or refused, from 1,
+    suspect_locked: bool = False  # and that it would be refused.
 
 
 UNLIMITED = Quota(allowed=True)
@@ -112,9 +122,18 @@ def _limits_anything(limit: Limit) -> bool:
 
 def quota(wanted: Sequence[Dimension], fields: Sequence[int]) -> Quota:
     """One request's part of the script's reply."""
-    allowed, index, kind, retry_us, remaining, reset_us = fields
+    allowed, index, kind, retry_us, remaining, reset_us, met = fields
+    suspect, suspect_locked = met >> 1, bool(met & 1)
+    if kind >= 3:
+        return Quota(
+            allowed=False,
+            kind="locked" if kind == 4 else "throttled",
+            retry_after_ms=-(-retry_us // 1000),
+            suspect=suspect,
+            suspect_locked=suspect_locked,
+        )
     if index == 0:
-        return UNLIMITED
+        return Quota(allowed=True, suspect=suspect, suspect_locked=suspect_locked) if met else UNLIMITED
     dimension = wanted[index - 1]
     return Quota(
         allowed=bool(allowed),
@@ -124,6 +143,8 @@ def quota(wanted: Sequence[Dimension], fields: Sequence[int]) -> Quota:
         limit=(dimension.limit.requests_per_minute if kind == 1 else dimension.limit.concurrency) or 0,
         remaining=remaining,
         reset_ms=-(-reset_us // 1000),
+        suspect=suspect,
+        suspect_locked=suspect_locked,
     )
 
 
@@ -134,6 +155,7 @@ class _Terms(Struct, frozen=True):
     keys: tuple[str, ...]
     lease_keys: tuple[str, ...]
     arguments: tuple[int, ...]
+    suspects: Suspects | None = None
 
 
 def _terms(wanted: Sequence[Dimension]) -> _Terms:
@@ -176,6 +198,7 @@ class Limiter:
         self._ttl_us = int(lease_ttl_s * 1_000_000)
         self._waiting: list[_Waiting] = []
         self._releases: list[tuple[str, tuple[str, ...]]] = []
+        self._weights: list[tuple[tuple[str, ...], tuple[str | int | float, ...]]] = []  # Keys and arguments of "W".
         self._leases: dict[str, tuple[str, ...]] = {}  # Lease -> its keys in Redis.
         self._terms: dict[int, _Terms] = {}  # By the identity of what is wanted, which callers keep.
         self._calls: set[asyncio.Task[None]] = set()
@@ -188,18 +211,25 @@ class Limiter:
         return len(self._leases)
 
     async def acquire(
-        self, lease: str, wanted: Sequence[Dimension], when_redis_fails: Literal["local", "closed"]
+        self,
+        lease: str,
+        wanted: Sequence[Dimension],
+        when_redis_fails: Literal["local", "closed"],
+        suspects: Suspects | None = None,
     ) -> Quota:
         """Consumes from every dimension or from none. Raises Unavailable when Redis is away and limits fail closed."""
-        if not wanted:
+        if not wanted and suspects is None:
             return UNLIMITED
+        terms = self._terms_of(wanted)
+        if suspects is not None:
+            terms = structs.replace(terms, suspects=suspects)
         decided: asyncio.Future[Quota] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(lease, self._terms_of(wanted), decided))
+        self._waiting.append(_Waiting(lease, terms, decided))
         self._schedule()
         try:
             return await decided
         except Unavailable:
-            if when_redis_fails == "closed":
+            if when_redis_fails == "closed" and wanted:
                 raise
             return self._local.acquire(lease, wanted)
 
@@ -222,12 +252,19 @@ class Limiter:
         if len(self._releases) == 1:
             asyncio.get_running_loop().call_later(RELEASE_GATHER_S, self._start)
 
+    def weigh(self, keys: tuple[str, ...], arguments: tuple[str | int | float, ...]) -> None:
+        """As a release: sent with the next call, and nobody waits for it. When Redis is away it is lost."""
+        self._weights.append((keys, arguments))
+        del self._weights[:-WEIGHTS_MAX]
+        if len(self._weights) == 1:
+            asyncio.get_running_loop().call_later(RELEASE_GATHER_S, self._start)
+
     async def renew(self) -> None:
         """Keeps the leases of what is still held; call it every RENEW_S. Raises nothing: an expired lease admits one more."""
         leases = list(self._leases.items())
         for start in range(0, len(leases), BATCH_MAX):
             keys: list[str] = []
-            arguments: list[str | int | bytes] = []
+            arguments: list[str | int | float | bytes] = []
             for lease, held in leases[start : start + BATCH_MAX]:
                 keys += held
                 arguments += ("N", lease, self._ttl_us, len(held))
@@ -256,24 +293,33 @@ class Limiter:
     def _start(self) -> None:
         """One call for everything that has come, unless enough are under way already."""
         self._scheduled = False
-        if len(self._calls) >= CALLS_MAX or not (self._waiting or self._releases):
+        if len(self._calls) >= CALLS_MAX or not (self._waiting or self._releases or self._weights):
             return
         self._called_at = asyncio.get_running_loop().time()
         waiting = [one for one in self._waiting[:BATCH_MAX] if not one.decided.done()]  # The others have left.
         self._waiting = self._waiting[BATCH_MAX:]
         releases, self._releases = self._releases[:BATCH_MAX], self._releases[BATCH_MAX:]
-        call = asyncio.create_task(self._run(waiting, releases))
+        weights, self._weights = self._weights[:BATCH_MAX], self._weights[BATCH_MAX:]
+        call = asyncio.create_task(self._run(waiting, releases, weights))
         self._calls.add(call)
         call.add_done_callback(self._ended)
 
     def _ended(self, call: "asyncio.Task[None]") -> None:
         self._calls.discard(call)
-        if self._waiting or (self._releases and not self._is_degraded):
+        if self._waiting or self._weights or (self._releases and not self._is_degraded):
             self._schedule()
 
-    async def _run(self, waiting: list[_Waiting], releases: list[tuple[str, tuple[str, ...]]]) -> None:
+    async def _run(
+        self,
+        waiting: list[_Waiting],
+        releases: list[tuple[str, tuple[str, ...]]],
+        weights: list[tuple[tuple[str, ...], tuple[str | int | float, ...]]],
+    ) -> None:
         keys: list[str] = []
-        arguments: list[str | int | bytes] = []
+        arguments: list[str | int | float | bytes] = []
+        for standing, weight in weights:
+            keys += standing
+            arguments += ("W", *weight)
         # Releases first, so that a place given back in this turn can be taken in it.
         for held, leases in _grouped((held, lease) for lease, held in releases):
             keys += held
@@ -281,6 +327,9 @@ class Limiter:
         groups = [many for _, many in _grouped((id(one.terms), one) for one in waiting)]
         for many in groups:
             terms = many[0].terms
+            if terms.suspects is not None:
+                keys += terms.suspects.keys
+                arguments += ("S", *terms.suspects.terms, len(terms.suspects.keys))
             keys += terms.keys
             arguments += ("A", self._ttl_us, len(terms.wanted), len(many), *terms.arguments)
             arguments += [one.lease for one in many]

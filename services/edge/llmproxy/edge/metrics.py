@@ -12,6 +12,13 @@ OVERHEAD = Histogram(
 )
 AUTH_FAILURES = Counter("llmproxy_edge_authentication_failures", "Requests without a good key", ["code"])
 LIMITED = Counter("llmproxy_edge_limited", "Requests refused by a limit", ["scope", "kind"])
+THREATS = Counter(
+    "llmproxy_edge_threats",
+    "Requests of callers that stand out: slowed or refused, or only told of",
+    ["kind", "step", "mode"],
+)
+THREATS_WEIGHED = Counter("llmproxy_edge_threats_weighed", "Bad requests that were weighed for a caller", ["kind"])
+THREATS_KNOWN = Gauge("llmproxy_edge_threats_known", "Callers that the threat ledger remembers")
 LIMITS_DEGRADED = Gauge("llmproxy_edge_limits_degraded", "1 while Redis is away and limits are local or closed")
 REPUBLISHED = Counter("llmproxy_edge_republished", "Requests published again", ["reason"])
 LOST = Counter("llmproxy_edge_lost", "Requests whose holder died after content had left")

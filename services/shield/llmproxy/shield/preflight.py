@@ -9,7 +9,7 @@ from llmproxy.common import explanations, segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring
-from llmproxy.common.policy import Policy
+from llmproxy.common.policy import THRESHOLDS, Policy
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.answers.canary import planted
@@ -127,7 +127,7 @@ class Inspection:
         if not self.seen and not self.failed:
             return None
         found = (
-            explain(finding, self.segments[index].path) for index, findings in self.seen.items() for finding in findings
+            explain(finding, self.segments[index]) for index, findings in self.seen.items() for finding in findings
         )
         return explanations.explained((*self.failed, *found))
 
@@ -139,14 +139,15 @@ def outermost(segment: Segment) -> Segment:
     return segment
 
 
-def explain(finding: Finding, path: str) -> Explanation:
+def explain(finding: Finding, segment: Segment) -> Explanation:
     """A finding as the audit record has it: names, places and numbers."""
     return Explanation(
         guard=finding.guard,
         kind=finding.kind,
         action=finding.action,
         rule=finding.rule,
-        path=segments.shown(path),
+        path=segments.shown(segment.path),
+        role=segment.role if THRESHOLDS.get(segment.role) == "tool" else "",
         start=finding.start,
         end=finding.end,
         via=finding.via,

@@ -81,7 +81,7 @@ def try_answer(text: str, asked: Asked, policies: Policies) -> Outcome:
     verdict = Chain(for_answers(GUARDS), of_answers(policies.of(envelope(asked)))).inspect(segment)
     if isinstance(verdict, Allow):
         return Outcome(verdict="allow")
-    kinds = done(explain(finding, segment.path) for finding in verdict.findings)
+    kinds = done(explain(finding, segment) for finding in verdict.findings)
     match verdict:
         case Block():
             return Outcome(verdict="block", code=verdict.code, kinds=kinds)
