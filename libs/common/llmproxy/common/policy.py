@@ -32,6 +32,9 @@ KINDS = (*PII_KINDS, SECRET)
 INJECTION = "injection"
 """A kind of its own: the guard says how likely it is, and `Policy.injection` what follows."""
 
+TRAJECTORY = f"{INJECTION}.trajectory"
+"""Several turns of one conversation, each of them below its threshold (docs/threats.md)."""
+
 SHADOW = f"{INJECTION}.shadow"
 
 Mode = Literal["block", "alert", "flag", "shadow", "disabled"]
@@ -65,6 +68,9 @@ class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tool: Probability = 0.5  # Tool results, retrieved content, descriptions of tools, and roles that no API has.
     system: Probability = 0.98  # System and developer messages.
     parameter: Probability = 0.66  # Whatever else a body holds: metadata, stop sequences, object keys.
+    trajectory: Probability = (
+        0.85  # Of the user's turns of one conversation together; 1 does not look at them together.
+    )
 
     def threshold(self, role: str) -> float:
         named: float = getattr(self, THRESHOLDS.get(role, "user"))
@@ -108,7 +114,11 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if named is not None:
             return named
         if kind.startswith(INJECTION):
-            return self.injection.mode if self.injection.mode in ("block", "alert") and kind == INJECTION else "flag"
+            return (
+                self.injection.mode
+                if self.injection.mode in ("block", "alert") and kind in (INJECTION, TRAJECTORY)
+                else "flag"
+            )
         if kind.startswith(f"{SECRET}."):
             return self.kinds.get(SECRET, "mask")
         return "allow" if kind in ALLOWED else "mask"

@@ -5,22 +5,25 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
+from msgspec import structs
+
 from llmproxy.common import explanations, segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring
-from llmproxy.common.policy import THRESHOLDS, Policy
+from llmproxy.common.policy import THRESHOLDS, TRAJECTORY, Policy
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.answers.canary import planted
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, may_hold, under
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
 from llmproxy.shield.guards.base import Fitted, Guard
+from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
 from llmproxy.shield.verdict import Allow, Finding, Mask
 from llmproxy.shield.verdict import Block as Refuse
 
-FIRST_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 90, 95
+FIRST_PRIORITY, TURNS_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 80, 90, 95
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
 
 
@@ -64,6 +67,7 @@ class Inspection:
         # In segments, findings and lines of text; None: no bound.
         self.work, self.work_max = len(self.texts) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
+        self.suspicions: dict[int, float] = {}  # Index of a segment -> how likely it is an injection, however little.
         self.failed: list[Explanation] = []  # Of guards that refused without a finding: they could not look.
         self.vault = Vault(key, lambda: self.quoted)
         self.masked: bytes | None = None
@@ -188,6 +192,8 @@ class Look:
             if segment.text in cleared or (segment.host is not None and outermost(segment).text in cleared):
                 continue
             verdict = chain.inspect(segment, inspection.budget)
+            if chain.suspicion:
+                inspection.suspicions[index] = chain.suspicion
             match (
                 settle(verdict, segment, inspection.tree, inspection.policy) if isinstance(verdict, Mask) else verdict
             ):
@@ -212,6 +218,53 @@ class Look:
         inspection.seen.setdefault(index, []).extend(refusal.findings)
         kinds = ", ".join(sorted({finding.kind for finding in refusal.findings})) or self.name
         return Block(refusal.code, f"{segment.path} holds what the policy blocks: {kinds}; remove it", segment.path)
+
+
+class Turns:
+    """The step that looks at the user's turns of a conversation together."""
+
+    name = TRAJECTORY
+    priority = TURNS_PRIORITY
+    timeout_ms = Policy().guard_timeout_ms
+    fail: Literal["closed", "open"] = "closed"
+
+    def run(self, inspection: Inspection) -> Result:
+        wanted = inspection.policy.injection
+        if len(inspection.suspicions) < TURNS_MIN or wanted.trajectory >= 1 or inspection.is_too_much:
+            return PASS
+        turns: dict[str, tuple[int, float]] = {}  # Its most suspicious text, and how suspicious that is.
+        for index, segment in enumerate(inspection.segments):
+            if segment.role == "user" and segment.form == "value":
+                suspicion = inspection.suspicions.get(index, 0.0)
+                known = turns.setdefault(turn_of(segment), (index, suspicion))
+                if suspicion > known[1]:
+                    turns[turn_of(segment)] = (index, suspicion)
+        places = list(turns.values())
+        found = together([suspicion for _, suspicion in places], wanted.threshold("user"))
+        if found is None or found.probability < wanted.trajectory:
+            return PASS
+        return self._found(inspection, [places[turn] for turn in found.turns], found.probability)
+
+    def _found(self, inspection: Inspection, places: list[tuple[int, float]], probability: float) -> Result:
+        """The last turn is where it became one, and has the probability of all; those before it are recorded with their own."""
+        policy = inspection.policy
+        kind = f"{TRAJECTORY}.shadow" if policy.injection.mode == "shadow" else TRAJECTORY
+        does = policy.action(kind)
+        last = places[-1][0]
+        for index, suspicion in places:
+            segment = inspection.segments[index]
+            finding = Finding(kind, 0, len(segment.text), "flag", suspicion, TRAJECTORY, is_exact=False)
+            if index == last:
+                finding = structs.replace(finding, action=does, score=probability)
+            inspection.seen.setdefault(index, []).append(finding)
+        if does != "block":
+            return PASS
+        path = inspection.segments[last].path
+        return Block(
+            "content_blocked",
+            f"{path} goes on with what earlier turns began, and the policy blocks that: {kind}; begin anew",
+            path,
+        )
 
 
 class Masking:
@@ -268,4 +321,4 @@ class Planting:
 
 def pipeline(guards: Sequence[Guard]) -> Pipeline[Inspection]:
     looks = [Look(guard, FIRST_PRIORITY + index) for index, guard in enumerate(guards)]
-    return Pipeline(Ring.PRE_FLIGHT, [*looks, Masking(), Planting()])
+    return Pipeline(Ring.PRE_FLIGHT, [*looks, Turns(), Masking(), Planting()])
