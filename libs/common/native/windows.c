@@ -1,0 +1,364 @@
+/* How suspicious the windows of a text are, by a linear model over its words, what they mean, and how they stand together.
+ * A text is read once, token by token; a block of tokens becomes a set of feature numbers, and a window is two neighbouring blocks. The text is
+ * UTF-8 in lower case without accents (llmproxy.shield.injection.features.fold); other bytes are read as they come. */
+#include "native.h"
+#include <string.h>
+
+enum {
+    BLOCK_TOKENS = 20, /* Half a window: an injected sentence is seldom longer than a window of two. */
+    NEAR_TOKENS = 6,   /* Words further apart than this are not about each other. */
+    NEAR_MAX = 4,      /* Nor are those with more words of meaning between them. */
+    TERM_CHARS_MAX = 8, /* Of scripts that do not part their words. */
+    STEM_CHARS_MIN = 2,
+    STEM_CHARS_MAX = 16,
+    WORD_BYTES_MAX = 24, /* Of a longer word the beginning is read: it is a token or a blob. */
+    PART_CHARS = 5,      /* A word's beginning, which its inflections share. */
+    MEANINGS = 32,
+    NUMBERS_MAX = 512, /* Of one block, without repetitions; what is beyond is not read. */
+    TABLE = 1024,
+};
+#define HASHED (1u << 18)                /* Features that have no number of their own, by hash; */
+#define BARE HASHED                      /* then a meaning, */
+#define PAIRS (BARE + MEANINGS)          /* two in one sentence, in this order, */
+#define FIRST (PAIRS + MEANINGS * MEANINGS)        /* one that begins a sentence, */
+#define FIRSTS (FIRST + MEANINGS)                  /* two that begin neighbouring sentences, */
+#define TRIPLES (FIRSTS + MEANINGS * MEANINGS)     /* and three in one. */
+#define FEATURES (TRIPLES + MEANINGS * MEANINGS * MEANINGS)
+
+typedef struct {
+    uint64_t key; /* Of a word, or of the beginning of words; 0: nothing. */
+    uint32_t meanings;
+    uint32_t family; /* Of words that are used alike; 0: none. */
+} Entry;
+
+typedef struct {
+    const Entry *entries; /* [mask + 1], by open addressing; at least one is empty. */
+    const uint8_t *filter; /* [8192]: a bit for the low bits of each key. */
+    const int8_t *weights; /* [FEATURES] */
+    uint32_t mask;
+} Model;
+
+typedef struct {
+    float score; /* The sum of its weights over the root of their number. */
+    uint32_t start, end;
+} Window;
+
+typedef struct {
+    uint32_t number, part, meanings, family;
+    uint32_t start, end;
+    uint8_t is_end; /* Of a sentence. */
+} Token;
+
+typedef struct {
+    uint32_t *numbers;
+    uint32_t count;
+    uint32_t seen[TABLE]; /* Numbers plus one, by open addressing. */
+} Set;
+
+static inline uint64_t begun(uint64_t seed) { return seed ^ 0xcbf29ce484222325ull; }
+static inline uint64_t with(uint64_t hash, uint8_t byte) { return (hash ^ byte) * 0x100000001b3ull; }
+static inline uint64_t ended(uint64_t hash) {
+    hash ^= hash >> 32, hash *= 0x9e3779b97f4a7c15ull, hash ^= hash >> 29;
+    return hash | 1;
+}
+static uint64_t hashed(const uint8_t *text, size_t length, uint64_t seed) {
+    uint64_t hash = begun(seed);
+    for (size_t i = 0; i < length; i++) hash = with(hash, text[i]);
+    return ended(hash);
+}
+static inline uint32_t numbered(uint64_t hash) { return (uint32_t)(hash >> 16); }
+static inline uint32_t mixed(uint32_t one, uint32_t other) {
+    uint64_t both = ((uint64_t)one << 32 | other) * 0x9e3779b97f4a7c15ull;
+    both ^= both >> 31, both *= 0xd6e8feb86659fd93ull;
+    return (uint32_t)(both >> 32) & (HASHED - 1);
+}
+
+enum { WORD = 0, STEM = 5, NUMBERED = 1, PARTED = 2 }; /* Seeds. */
+
+static const Entry *known(const Model *model, uint64_t key) {
+    if (!(model->filter[(key >> 4 & 0xffff) >> 3] >> (key >> 4 & 7) & 1)) return 0;
+    for (uint32_t at = (uint32_t)(key >> 20) & model->mask; model->entries[at].key; at = (at + 1) & model->mask)
+        if (model->entries[at].key == key) return &model->entries[at];
+    return 0;
+}
+
+/* -- characters */
+
+static size_t width_at(const uint8_t *text, size_t length, size_t at) {
+    size_t width = text[at] < 0xc0 ? 1 : text[at] < 0xe0 ? 2 : text[at] < 0xf0 ? 3 : 4;
+    return at + width <= length ? width : 1;
+}
+static uint32_t character_at(const uint8_t *text, size_t at, size_t width) {
+    const uint8_t *one = text + at;
+    if (width == 2) return (uint32_t)(one[0] & 31) << 6 | (one[1] & 63);
+    if (width == 3) return (uint32_t)(one[0] & 15) << 12 | (uint32_t)(one[1] & 63) << 6 | (one[2] & 63);
+    if (width == 4) return (uint32_t)(one[0] & 7) << 18 | (uint32_t)(one[1] & 63) << 12 | (uint32_t)(one[2] & 63) << 6 | (one[3] & 63);
+    return one[0];
+}
+/* Thai, Lao, kana and Chinese characters: spaces do not part their words. */
+static int is_joined(uint32_t one) { return (one >= 0xe00 && one <= 0xeff) || (one >= 0x3040 && one <= 0x30ff) || (one >= 0x3400 && one <= 0x9fff); }
+static int is_end(uint32_t one) {
+    return one == '.' || one == '?' || one == '!' || one == ':' || one == ';' || one == '\n' || one == 0x3002 || one == 0xff01 || one == 0xff1f ||
+           one == 0xff1a || one == 0xff1b || one == 0x61f || one == 0x61b || one == 0x6d4 || one == 0x964 || one == 0x965;
+}
+static int is_wordy(uint32_t one) {
+    if (one < 0x80) return (uint32_t)(one - 'a') < 26 || (uint32_t)(one - '0') < 10 || one == '_';
+    if (one < 0xc0) return one == 0xaa || one == 0xb5 || one == 0xba;
+    if (one == 0xd7 || one == 0xf7 || one == 0x60c || is_end(one) || is_joined(one)) return 0;
+    if ((one >= 0x2000 && one <= 0x2bff) || (one >= 0x3000 && one <= 0x303f) || (one >= 0xe000 && one <= 0xf8ff)) return 0;
+    if ((one >= 0xfe00 && one <= 0xfe6f) || (one >= 0xff00 && one <= 0xff0f) || (one >= 0xff1a && one <= 0xff20)) return 0;
+    return !((one >= 0xff3b && one <= 0xff40) || (one >= 0xff5b && one <= 0xff65) || (one >= 0x1f000 && one <= 0x1faff));
+}
+
+/* -- tokens */
+
+/* The length of `<name>` or `[name]` (with a slash or without) that begins at `at`; 0 if none does. */
+static size_t tag_at(const uint8_t *text, size_t length, size_t at, uint8_t closing, size_t letters_min) {
+    size_t i = at + 1;
+    if (i < length && text[i] == '/') i++;
+    size_t name = i;
+    while (i < length && i - name < 13 && (is_letter(text[i]) || text[i] == '_')) i++;
+    return i - name >= letters_min && i - name <= 12 && i < length && text[i] == closing ? i + 1 - at : 0;
+}
+/* The length of the markup that begins at `at`: tags, template marks, rules, and what parts the fields of a document. */
+static size_t markup_at(const uint8_t *text, size_t length, size_t at) {
+    uint8_t one = text[at], next = at + 1 < length ? text[at + 1] : 0, third = at + 2 < length ? text[at + 2] : 0;
+    size_t tag;
+    switch (one) {
+    case '<':
+        if ((tag = tag_at(text, length, at, '>', 2))) return tag;
+        if (next == '|' || next == '/' || next == '<') return 2;
+        return next == '!' && third == '-' && at + 3 < length && text[at + 3] == '-' ? 4 : 0;
+    case '|': return next == '>' ? 2 : 0;
+    case '[': return tag_at(text, length, at, ']', 3);
+    case ':': return next == '/' && third == '/' ? 3 : 0;
+    case '#': case '=': case '-': return next == one && third == one ? 3 : 0;
+    case '@': case '{': case '}': case '"': return 1;
+    default: return 0;
+    }
+}
+
+/* The longest term of the lexicon that begins here, or one character. */
+static void read_joined(const Model *model, const uint8_t *text, size_t length, size_t at, Token *token) {
+    uint64_t word = begun(WORD), stem = begun(STEM);
+    size_t end = at;
+    token->end = (uint32_t)(at + width_at(text, length, at));
+    for (int characters = 0; characters < TERM_CHARS_MAX && end < length; characters++) {
+        size_t width = width_at(text, length, end);
+        if (!is_joined(character_at(text, end, width))) break;
+        for (size_t stop = end + width; end < stop; end++) word = with(word, text[end]), stem = with(stem, text[end]);
+        const Entry *exact = known(model, ended(word)), *begin = known(model, ended(stem));
+        uint32_t meanings = (exact ? exact->meanings : 0) | (begin ? begin->meanings : 0);
+        if (meanings) token->meanings = meanings, token->end = (uint32_t)end;
+    }
+    token->number = token->part = numbered(hashed(text + at, token->end - at, NUMBERED));
+}
+
+static void read_word(const Model *model, const uint8_t *text, size_t length, size_t at, Token *token) {
+    uint64_t word = begun(WORD), stem = begun(STEM);
+    uint32_t by_stem = 0;
+    size_t end = at, part = at, characters = 0;
+    int is_number = 1;
+    while (end < length) {
+        size_t width = width_at(text, length, end);
+        uint32_t one = character_at(text, end, width);
+        if (!is_wordy(one)) {
+            /* An apostrophe inside a word belongs to it. */
+            size_t after = end + width;
+            if ((one != '\'' && one != 0x2019) || !characters || after >= length || text[after] < 'a') break;
+            if (!is_wordy(character_at(text, after, width_at(text, length, after)))) break;
+        } else {
+            if (one - '0' >= 10u) is_number = 0;
+            if (++characters == PART_CHARS) part = end + width;
+        }
+        for (size_t stop = end + width; end < stop; end++) word = with(word, text[end]), stem = with(stem, text[end]);
+        if (characters >= STEM_CHARS_MIN && characters <= STEM_CHARS_MAX) {
+            const Entry *begin = known(model, ended(stem));
+            if (begin) by_stem = begin->meanings; /* The longest is the last. */
+        }
+    }
+    if (characters < PART_CHARS) part = end;
+    token->end = (uint32_t)end;
+    if (is_number) {
+        token->number = token->part = numbered(hashed((const uint8_t *)"0", 1, NUMBERED));
+        return;
+    }
+    size_t read = end - at < WORD_BYTES_MAX ? end - at : WORD_BYTES_MAX;
+    token->number = numbered(hashed(text + at, read, NUMBERED));
+    token->part = numbered(hashed(text + at, part - at, PARTED));
+    const Entry *exact = known(model, ended(word));
+    token->meanings = exact && exact->meanings ? exact->meanings : by_stem;
+    token->family = exact ? exact->family : 0;
+}
+
+/* The token at or after `at`; where the next one is looked for, or 0 when there is none. */
+static size_t next_token(const Model *model, const uint8_t *text, size_t length, size_t at, Token *token) {
+    while (at < length) {
+        size_t width = width_at(text, length, at), markup;
+        uint32_t one = character_at(text, at, width);
+        memset(token, 0, sizeof *token);
+        token->start = (uint32_t)at;
+        if (is_joined(one)) return read_joined(model, text, length, at, token), token->end;
+        if (is_wordy(one)) return read_word(model, text, length, at, token), token->end;
+        if (one < 0x80 && (markup = markup_at(text, length, at))) {
+            const Entry *entry = known(model, hashed(text + at, markup, WORD));
+            token->meanings = entry ? entry->meanings : 0;
+            token->number = token->part = numbered(hashed(text + at, markup, NUMBERED));
+            return token->end = (uint32_t)(at + markup);
+        }
+        if (is_end(one)) {
+            size_t end = at;
+            while (end < length && is_end(character_at(text, end, width_at(text, length, end)))) end += width_at(text, length, end);
+            token->is_end = 1;
+            token->number = token->part = numbered(hashed(text + at, end - at < 4 ? end - at : 4, NUMBERED));
+            return token->end = (uint32_t)end;
+        }
+        at += width;
+    }
+    return 0;
+}
+
+/* -- features */
+
+static void add(Set *set, uint32_t number) {
+    uint32_t at = number * 2654435761u >> 22;
+    while (set->seen[at] && set->seen[at] != number + 1) at = (at + 1) & (TABLE - 1);
+    if (set->seen[at] || set->count == NUMBERS_MAX) return;
+    set->seen[at] = number + 1;
+    set->numbers[set->count++] = number;
+}
+
+#define EACH(bit, bits) for (uint32_t bit##_left = (bits), bit; bit##_left && (bit = (uint32_t)__builtin_ctz(bit##_left), 1); bit##_left &= bit##_left - 1)
+
+/* What goes on from block to block: the sentence so far. */
+typedef struct {
+    Token near[NEAR_MAX + 1]; /* Tokens of this sentence that mean something, the last one last, */
+    uint32_t near_at[NEAR_MAX + 1]; /* and which tokens of the text they are. */
+    uint32_t near_count;
+    Token before[3]; /* The last three of this sentence; the last one first. */
+    uint32_t before_count;
+    uint32_t starts; /* What the sentence before began with. */
+} Sentence;
+
+static void end_sentence(Sentence *sentence) { sentence->near_count = sentence->before_count = 0; }
+
+static void forget_far(Sentence *sentence, uint32_t at) {
+    uint32_t far = 0;
+    while (far < sentence->near_count && (sentence->near_at[far] + NEAR_TOKENS < at || sentence->near_count - far > NEAR_MAX)) far++;
+    sentence->near_count -= far;
+    memmove(sentence->near, sentence->near + far, sentence->near_count * sizeof(Token));
+    memmove(sentence->near_at, sentence->near_at + far, sentence->near_count * sizeof(uint32_t));
+}
+
+static void add_meanings(Set *set, const Sentence *sentence, const Token *token) {
+    const Token *last = sentence->near_count ? &sentence->near[sentence->near_count - 1] : 0;
+    EACH(own, token->meanings) {
+        add(set, BARE + own);
+        if (!sentence->before_count) {
+            add(set, FIRST + own);
+            EACH(start, sentence->starts) add(set, FIRSTS + start * MEANINGS + own);
+        }
+        for (uint32_t i = 0; i < sentence->near_count; i++) EACH(other, sentence->near[i].meanings) add(set, PAIRS + other * MEANINGS + own);
+        if (sentence->near_count > 1)
+            EACH(other, sentence->near[sentence->near_count - 2].meanings)
+                EACH(middle, last->meanings) add(set, TRIPLES + (other * MEANINGS + middle) * MEANINGS + own);
+    }
+    if (!last) return;
+    EACH(meaning, last->meanings) add(set, mixed(token->part, meaning + 0x101));
+    EACH(meaning, token->meanings) add(set, mixed(last->part, meaning + 0x201));
+}
+
+static void add_token(Set *set, const Sentence *sentence, const Token *token) {
+    const Token *before = sentence->before;
+    uint32_t count = sentence->before_count;
+    add(set, mixed(token->number, 1));
+    if (token->is_end) return;
+    add(set, mixed(token->part, 2));
+    add(set, mixed(token->part, count ? before[0].part + 0x53 : 9));
+    if (token->family) {
+        add(set, mixed(token->family, 0x1001));
+        for (uint32_t i = 1; i < count; i++)
+            if (before[i].family) add(set, mixed(token->family, before[i].family * 4099 + 0x3003));
+        if (sentence->near_count) EACH(meaning, sentence->near[sentence->near_count - 1].meanings) add(set, mixed(token->family, meaning + 0x4101));
+    }
+    if (token->meanings) add_meanings(set, sentence, token);
+}
+
+static void go_on(Sentence *sentence, const Token *token, uint32_t at) {
+    if (token->is_end) return end_sentence(sentence);
+    if (token->meanings) {
+        if (!sentence->before_count) sentence->starts = token->meanings;
+        sentence->near[sentence->near_count] = *token;
+        sentence->near_at[sentence->near_count++] = at;
+    }
+    memmove(sentence->before + 1, sentence->before, 2 * sizeof(Token));
+    sentence->before[0] = *token;
+    if (sentence->before_count < 3) sentence->before_count++;
+}
+
+typedef struct {
+    const Model *model;
+    const uint8_t *text;
+    size_t length, at;
+    uint32_t tokens;
+    Sentence sentence;
+} Reading;
+
+/* The feature numbers of the next block, and where it stands; 0 when the text is over. */
+static int next_block(Reading *reading, Set *set, uint32_t *start, uint32_t *end) {
+    int read = 0;
+    Token token;
+    set->count = 0;
+    memset(set->seen, 0, sizeof set->seen);
+    for (size_t next; read < BLOCK_TOKENS && (next = next_token(reading->model, reading->text, reading->length, reading->at, &token)); read++) {
+        reading->at = next;
+        forget_far(&reading->sentence, reading->tokens);
+        add_token(set, &reading->sentence, &token);
+        go_on(&reading->sentence, &token, reading->tokens++);
+        if (!read) *start = token.start;
+        *end = token.end;
+    }
+    return read;
+}
+
+EXPORT uint32_t llmproxy_features(void) { return FEATURES; }
+
+/* The key of a word, or (`is_stem`) of the beginning of words, for the table of entries. */
+EXPORT uint64_t llmproxy_word_key(const uint8_t *word, size_t length, int is_stem) { return hashed(word, length, is_stem ? STEM : WORD); }
+
+static float root(float of) {
+    float guess = of > 1 ? of / 2 : 1;
+    for (int i = 0; i < 12; i++) guess = (guess + of / guess) / 2;
+    return guess;
+}
+
+/* Whether there is any token; `worst` is then the window with the highest score. Weights are sums of at most 2 * NUMBERS_MAX bytes. */
+EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst) {
+    uint32_t numbers[NUMBERS_MAX], start = 0, end = 0, start_before = 0;
+    Set set = {.numbers = numbers};
+    Reading reading = {.model = model, .text = text, .length = length};
+    int32_t sum_before = 0;
+    uint32_t count_before = 0, blocks = 0;
+    for (; next_block(&reading, &set, &start, &end); blocks++) {
+        int32_t sum = 0;
+        for (uint32_t i = 0; i < set.count; i++) sum += model->weights[numbers[i]];
+        float score = (float)(sum_before + sum) / root((float)(count_before + set.count));
+        /* A window is two blocks; the first block alone is one only where it is all there is. */
+        if (blocks < 2 || score > worst->score) *worst = (Window){score, blocks ? start_before : start, end};
+        sum_before = sum, count_before = set.count, start_before = start;
+    }
+    return blocks > 0;
+}
+
+/* For training: the numbers of each block, one block after the other, and where each ends. Returns how many blocks. */
+EXPORT uint32_t llmproxy_block_numbers(const Model *model, const uint8_t *text, size_t length, uint32_t *out, uint32_t out_max, uint32_t *ends, uint32_t ends_max) {
+    uint32_t numbers[NUMBERS_MAX], start = 0, end = 0, blocks = 0, total = 0;
+    Set set = {.numbers = numbers};
+    Reading reading = {.model = model, .text = text, .length = length};
+    while (blocks < ends_max && next_block(&reading, &set, &start, &end)) {
+        if (total + set.count > out_max) break;
+        memcpy(out + total, numbers, set.count * sizeof(uint32_t));
+        ends[blocks++] = total += set.count;
+    }
+    return blocks;
+}

@@ -1,0 +1,80 @@
+"""Reads a text in windows, as the injection model does: native/windows.c with the tables that it needs."""
+
+import ctypes
+import re
+import unicodedata
+from array import array
+from itertools import pairwise
+
+from llmproxy.common import native
+
+FILTER_BYTES = 8_192
+ENTRY_BYTES = 16
+NUMBERS_PER_BYTE_MAX = 64  # In training.
+
+ACCENTS = re.compile("[\u0300-\u036f]+")
+
+
+class _Model(ctypes.Structure):
+    """`Model` of native/windows.c."""
+
+    _fields_ = (
+        ("entries", ctypes.c_char_p),
+        ("filter", ctypes.c_char_p),
+        ("weights", ctypes.c_char_p),
+        ("mask", ctypes.c_uint32),
+    )
+
+
+class _Window(ctypes.Structure):
+    """`Window` of native/windows.c."""
+
+    _fields_ = (("score", ctypes.c_float), ("start", ctypes.c_uint32), ("end", ctypes.c_uint32))
+
+
+_Text = (ctypes.POINTER(_Model), ctypes.c_char_p, ctypes.c_size_t)
+_Numbers = (ctypes.c_void_p, ctypes.c_uint32)
+_worst = native.function("llmproxy_worst_window", ctypes.c_int, *_Text, ctypes.POINTER(_Window))
+_blocks = native.function("llmproxy_block_numbers", ctypes.c_uint32, *_Text, *_Numbers, *_Numbers)
+
+FEATURES: int = native.function("llmproxy_features", ctypes.c_uint32)()
+
+word_key = native.function("llmproxy_word_key", ctypes.c_uint64, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+"""The key of a word in UTF-8, its length in bytes, and whether it is only the beginning of words."""
+
+
+def fold(text: str) -> str:
+    """Lower case without accents, compatibility forms resolved."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text.lower())
+    return unicodedata.normalize("NFC", ACCENTS.sub("", decomposed))
+
+
+class Reader:
+    """Immutable, and any number of threads may use one."""
+
+    def __init__(self, entries: bytes, known: bytes, weights: bytes) -> None:
+        """`entries`: what words mean, by open addressing; `known`: a bit for each of their keys; `weights`: a signed byte each.
+        ValueError if they do not belong to these features."""
+        slots = len(entries) // ENTRY_BYTES
+        if len(weights) != FEATURES or len(known) != FILTER_BYTES or not slots or slots & (slots - 1):
+            raise ValueError("the weights belong to other features; train the model again")
+        self._kept = (entries, known, weights)  # As long as their addresses are.
+        self._model = ctypes.pointer(_Model(entries, known, weights, slots - 1))
+
+    def worst(self, folded: bytes) -> tuple[float, int, int] | None:
+        """The score of the most suspicious window in steps of a weight, and where it stands, in bytes; None without a word."""
+        window = _Window()
+        if not _worst(self._model, folded, len(folded), window):
+            return None
+        return window.score, window.start, window.end
+
+    def blocks(self, folded: bytes) -> "list[array[int]]":
+        """For training: the feature numbers of each block."""
+        # A token is a byte at least, and has no more than these.
+        most, blocks = NUMBERS_PER_BYTE_MAX * len(folded) + 1, len(folded) + 1
+        numbers, ends = (ctypes.c_uint32 * most)(), (ctypes.c_uint32 * blocks)()
+        count = _blocks(self._model, folded, len(folded), numbers, most, ends, blocks)
+        begins = [0, *ends[:count]]
+        return [array("I", numbers[begin:end]) for begin, end in pairwise(begins)]
