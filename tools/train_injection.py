@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from llmproxy.common import signatures
 from llmproxy.common.views import views
 from llmproxy.shield.injection.model import DECODED_CHARS_MAX, WEIGHTS, Evidence, Header, Model, pack, read
-from llmproxy.shield.injection.windows import ENTRY_BYTES, FEATURES, FILTER_BYTES, Reader, fold, word_key
+from llmproxy.shield.injection.windows import ENTRY_BYTES, FEATURES, FILTER_BYTES, WEIGHT_BYTES, Reader, fold, word_key
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "services/shield/llmproxy/shield/injection"
@@ -36,7 +36,7 @@ HERE = Path(__file__).with_suffix("")
 FILES = ("injection.jsonl.gz", "injection_extra.jsonl.gz", "injection_extra_weak.jsonl.gz")
 
 SEED = 7
-FOLDS = 10
+FOLDS = 5
 REGULARISATION = 10.0
 ROUNDS = 2  # Of choosing, for a long attack, the window that holds it.
 CHARS_MAX = 8_000
@@ -47,6 +47,8 @@ SOURCE_POWER, SOURCE_ROWS = 0.3, 30  # A source with many attacks counts less th
 ORDINARY_MAX, HARD_MAX = 0.007, 0.035  # Of harmless texts that the shipped threshold may flag.
 MEANINGS_MAX = 32
 TABLE_LOAD_MAX = 0.5
+LEAST_WEIGHT = 1e-6  # Of what is judged and not trained on.
+STEPS_MAX = 32_000  # Of a weight, in 16 bits.
 
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "BSD-3-Clause", "public record")
 INTERNAL = frozenset({"chatgpt_system_prompt"})  # Other people's prompts in an MIT repository: judged on, not trained on.
@@ -252,9 +254,9 @@ def fit(data: Data, used: np.ndarray, chance: np.random.Generator) -> tuple[np.n
 
 
 def quantised(weights: np.ndarray) -> tuple[float, bytes]:
-    """The step, and a byte for each weight."""
-    scale = float(np.quantile(np.abs(weights[weights != 0]), 0.9999)) / 127
-    return scale, np.clip(np.round(weights / scale), -127, 127).astype(np.int8).tobytes()
+    """The step, and 16 bits for each weight."""
+    scale = float(np.abs(weights).max()) / STEPS_MAX
+    return scale, np.round(weights / scale).astype("<i2").tobytes()
 
 
 def folds(data: Data) -> np.ndarray:
@@ -311,7 +313,8 @@ def weigh(seen: Seen, data: Data, fold: np.ndarray, used: np.ndarray) -> tuple[f
     worst = _worst_views(owner, seen.table[:, 0] + 3 * seen.table[:, 1:].any(1))
     chosen = worst[used[owner[worst]] & (data.core | ~data.attack)[owner[worst]]]
     model = LogisticRegression(C=1.0, max_iter=1000)
-    model.fit(seen.table[chosen], data.attack[owner[chosen]])
+    weight = np.maximum(data.weight[owner[chosen]], LEAST_WEIGHT)
+    model.fit(seen.table[chosen], data.attack[owner[chosen]], sample_weight=weight)
     coefficients = model.coef_[0]
     return float(coefficients[0]), float(model.intercept_[0]), np.maximum(coefficients[1:], 0)
 
@@ -402,7 +405,7 @@ def main() -> None:
     rows = read_rows(given.corpora)
     rows += phrases(chance) + own_rows()
     words, matcher = table(), signatures.matcher(signatures.shipped())
-    data = Data(rows + inserted(rows, chance), Reader(*words, bytes(FEATURES)))
+    data = Data(rows + inserted(rows, chance), Reader(*words, bytes(WEIGHT_BYTES * FEATURES)))
     fold = folds(data)
     seen = Seen(data, fold, words, matcher)
     owner, held_out = np.array(seen.owner), np.full(len(data.rows), -np.inf)

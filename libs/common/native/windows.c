@@ -34,7 +34,7 @@ typedef struct {
 typedef struct {
     const Entry *entries; /* [mask + 1], by open addressing; at least one is empty. */
     const uint8_t *filter; /* [8192]: a bit for the low bits of each key. */
-    const int8_t *weights; /* [FEATURES] */
+    const int16_t *weights; /* [FEATURES] */
     uint32_t mask;
 } Model;
 
@@ -332,7 +332,7 @@ static float root(float of) {
     return guess;
 }
 
-/* Whether there is any token; `worst` is then the window with the highest score. Weights are sums of at most 2 * NUMBERS_MAX bytes. */
+/* Whether there is any token; `worst` is then the window with the highest score. A sum of weights has at most 2 * NUMBERS_MAX terms. */
 EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst) {
     uint32_t numbers[NUMBERS_MAX], start = 0, end = 0, start_before = 0;
     Set set = {.numbers = numbers};

@@ -17,7 +17,7 @@ from llmproxy.shield import normalise
 from llmproxy.shield.answers.canary import planted
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, may_hold, under
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
-from llmproxy.shield.guards.base import Fitted, Guard
+from llmproxy.shield.guards.base import Apart, Fitted, Guard
 from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
 from llmproxy.shield.verdict import Allow, Finding, Mask
@@ -173,18 +173,19 @@ class Look:
         if not applies(self.guard, inspection.policy):
             return PASS
         guard = under(self.guard, inspection.policy)
-        if not may_hold(guard, inspection.appearances):
+        is_apart = isinstance(self.guard, Apart)
+        if not is_apart and not may_hold(guard, inspection.appearances):
             return PASS
         if isinstance(self.guard, Fitted):
             inspection.needs_elsewhere()
-        if inspection.is_too_much:
+        if inspection.is_too_much and not is_apart:
             inspection.is_looked_at = True
             return PASS
         cleared = inspection.cleared(guard)
         if cleared.issuperset(inspection.texts):
             return PASS
         inspection.is_looked_at = True
-        return self._look(inspection, cleared)
+        return PASS if inspection.is_too_much else self._look(inspection, cleared)
 
     def _look(self, inspection: Inspection, cleared: set[str]) -> Result:
         chain = Chain((self.guard,), inspection.policy)

@@ -29,3 +29,7 @@ class Fitted:
 
     def under(self, policy: Policy) -> Guard:
         raise NotImplementedError
+
+
+class Apart:
+    """A guard that weighs a text as a whole: its quick look is at each text by itself, never at all of them joined."""

@@ -66,7 +66,7 @@ class Model:
     """Reads any text, in time linear in its length."""
 
     def __init__(self, header: Header, reader: Reader, matcher: Matcher) -> None:
-        self.header, self._reader, self._matcher = header, reader, matcher
+        self.header, self._reader, self.matcher = header, reader, matcher
 
     def probability(self, text: str) -> float:
         return max(self._probability(self.evidence(view.text)) for view in _views(text))
@@ -85,7 +85,7 @@ class Model:
         if worst is None:
             return NO_EVIDENCE
         lowered = raw if text.isascii() else text.lower().encode("utf-8", "replace")
-        hits = self._matcher.scan(lowered, Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX))
+        hits = self.matcher.scan(lowered, Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX))
         if not hits:
             return Evidence(*worst)
         ranked = sorted(hits, key=lambda hit: SEVERITIES.index(hit.severity))

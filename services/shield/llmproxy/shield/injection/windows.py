@@ -10,6 +10,7 @@ from llmproxy.common import native
 
 FILTER_BYTES = 8_192
 ENTRY_BYTES = 16
+WEIGHT_BYTES = 2
 NUMBERS_PER_BYTE_MAX = 64  # In training.
 
 ACCENTS = re.compile("[\u0300-\u036f]+")
@@ -55,10 +56,10 @@ class Reader:
     """Immutable, and any number of threads may use one."""
 
     def __init__(self, entries: bytes, known: bytes, weights: bytes) -> None:
-        """`entries`: what words mean, by open addressing; `known`: a bit for each of their keys; `weights`: a signed byte each.
+        """`entries`: what words mean, by open addressing; `known`: a bit for each of their keys; `weights`: 16 bits each.
         ValueError if they do not belong to these features."""
         slots = len(entries) // ENTRY_BYTES
-        if len(weights) != FEATURES or len(known) != FILTER_BYTES or not slots or slots & (slots - 1):
+        if len(weights) != WEIGHT_BYTES * FEATURES or len(known) != FILTER_BYTES or not slots or slots & (slots - 1):
             raise ValueError("the weights belong to other features; train the model again")
         self._kept = (entries, known, weights)  # As long as their addresses are.
         self._model = ctypes.pointer(_Model(entries, known, weights, slots - 1))
