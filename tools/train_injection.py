@@ -42,7 +42,7 @@ ROUNDS = 2  # Of choosing, for a long attack, the window that holds it.
 CHARS_MAX = 8_000
 BENIGN_WINDOWS_MAX = 6  # Of one text, in training.
 CARRIER_CHARS_MAX, SHORT_CHARS_MAX, AROUND_CHARS_MAX = 1_500, 400, 250
-PHRASES_OF_A_TEMPLATE = 60
+PHRASES_OF_A_TEMPLATE = 25
 SOURCE_POWER, SOURCE_ROWS = 0.3, 30  # A source with many attacks counts less than its number says.
 ORDINARY_MAX, HARD_MAX = 0.007, 0.035  # Of harmless texts that the shipped threshold may flag.
 MEANINGS_MAX = 32
@@ -51,7 +51,9 @@ LEAST_WEIGHT = 1e-6  # Of what is judged and not trained on.
 STEPS_MAX = 32_000  # Of a weight, in 16 bits.
 
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "BSD-3-Clause", "public record")
-INTERNAL = frozenset({"chatgpt_system_prompt"})  # Other people's prompts in an MIT repository: judged on, not trained on.
+INTERNAL = frozenset(
+    {"chatgpt_system_prompt"}
+)  # Other people's prompts in an MIT repository: judged on, not trained on.
 OWN = "own"
 GENERATED = frozenset({"synthetic-templates", "synthetic-carriers2", "own-phrases"})  # Repetitive: train, never judge.
 GENERATED_WEIGHT, WEAK_WEIGHT, INSERTED_WEIGHT, PHRASES_WEIGHT = 0.4, 0.5, 0.4, 0.25
@@ -105,7 +107,14 @@ def phrases(chance: random.Random) -> list[Row]:
 
 def _phrase(text: str, is_attack: bool) -> Row:
     label, category = ("attack", "direct") if is_attack else ("benign", "benign")
-    return {"text": text, "label": label, "category": category, "core": is_attack, "lang": "en", "source": "own-phrases"}
+    return {
+        "text": text,
+        "label": label,
+        "category": category,
+        "core": is_attack,
+        "lang": "en",
+        "source": "own-phrases",
+    }
 
 
 def inserted(rows: list[Row], chance: random.Random) -> list[Row]:
@@ -174,7 +183,9 @@ def _windows(rows: list[Row], reader: Reader) -> tuple[sp.csr_matrix, np.ndarray
     indices: list[np.ndarray] = []
     ends, owners = [0], []
     for number, row in enumerate(rows):
-        blocks = [np.array(one, np.int32) for one in reader.blocks(fold(row["text"][:CHARS_MAX]).encode("utf-8", "replace"))]
+        blocks = [
+            np.array(one, np.int32) for one in reader.blocks(fold(row["text"][:CHARS_MAX]).encode("utf-8", "replace"))
+        ]
         for index in range(max(1, len(blocks) - 1)):
             both = np.concatenate(blocks[index : index + 2] or [np.zeros(0, np.int32)])
             indices.append(both)

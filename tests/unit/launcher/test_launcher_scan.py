@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmproxy.launcher import exits
 from llmproxy.launcher.cli import cli
-from llmproxy.shield.scan import UNSEEN_WEIGHT, Plan, Scanner, Text, scan_all
+from llmproxy.shield.scan import Plan, Scanner, Text, scan_all
 
 EMAIL = "ann@example.org"
 KEY = "AKIA" + "IOSFODNN7EXAMPLA"
@@ -72,7 +72,7 @@ def test_only_the_chosen_guards_look() -> None:
     assert [kind.partition(".")[0] for kind in kinds(scanned(text, "--guards", "secrets"))] == ["secret"]
     assert len(kinds(scanned(text, "--guards", "pii,secrets"))) == 2
     assert scanned(text, "--guards", "pii,secrets")["score"] == 0
-    assert scanned(text, "--guards", "injection")["score"] > 0.5
+    assert json.loads(run(text, "--json", "--guards", "injection").stdout)["score"] > 0.5
 
 
 def test_the_score_is_the_injection_guards_whatever_the_mode_and_the_threshold(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_the_score_is_the_injection_guards_whatever_the_mode_and_the_threshold(t
     }
     assert len(scores) == 1
     attack, clean = scores.pop()
-    assert clean <= UNSEEN_WEIGHT < attack <= 1
+    assert 0 <= clean < 0.1 < attack <= 1
     assert clean > 0  # Still ordered among its like.
 
 

@@ -62,12 +62,12 @@ class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     must not be revealed, so more is.
     """
 
-    mode: Mode = "disabled"  # Until it costs what its place on the path allows: docs/models/injection.md.
-    user: Probability = 0.66
-    assistant: Probability = 0.66  # What a model is said to have answered before.
-    tool: Probability = 0.5  # Tool results, retrieved content, descriptions of tools, and roles that no API has.
-    system: Probability = 0.98  # System and developer messages.
-    parameter: Probability = 0.66  # Whatever else a body holds: metadata, stop sequences, object keys.
+    mode: Mode = "block"
+    user: Probability = 0.5
+    assistant: Probability = 0.5  # What a model is said to have answered before.
+    tool: Probability = 0.4  # Tool results, retrieved content, descriptions of tools, and roles that no API has.
+    system: Probability = 0.95  # System and developer messages.
+    parameter: Probability = 0.5  # Whatever else a body holds: metadata, stop sequences, object keys.
     trajectory: Probability = (
         0.85  # Of the user's turns of one conversation together; 1 does not look at them together.
     )

@@ -29,10 +29,6 @@ PRESIDIO = "presidio"
 SPANNING = frozenset({"pii", "secrets", PRESIDIO})
 """Guards whose findings are places in the text. An injection is a property of the whole."""
 
-UNSEEN_WEIGHT = 0.05
-"""Of the model's probability for a text in which the guard sees nothing (its quick look sent it past, or there is too little):
-the score then stays below every one that the guard gives, and such texts keep their order."""
-
 BATCH_TEXTS, BATCH_CHARS = 64, 1 << 19  # That one process takes at a time, whichever comes first.
 AHEAD = 3  # Batches in hand for each process, so that a file of any size stays on disk.
 
@@ -188,20 +184,12 @@ class Scanner:
         return isinstance(decide(found, self.policy) if isinstance(found, list) else found, Block)
 
     def _score(self, segment: Segment) -> float:
-        """How likely the text is an injection, whatever threshold and mode: 0 when that guard was not chosen.
-
-        The one place that puts detectors of injections together: another one adds its figure here, and its refusal to
-        `blocked` by its findings in `_seen`.
-        """
+        """How likely the text is an injection, whatever threshold and mode: 0 when that guard was not chosen."""
         if not self._weighing.guards:
             return 0.0
-        seen = self._weighing.seen(segment)
-        if isinstance(seen, Block):
+        if isinstance(self._weighing.seen(segment), Block):
             return 1.0
-        if seen:
-            return max(finding.score for finding in seen)
-        shipped = model.shipped()
-        return UNSEEN_WEIGHT * max(shipped.probability(text) for text in normalise.appearances(segment.text))
+        return max(map(model.shipped().probability, normalise.appearances(segment.text)))
 
 
 def _found(finding: Finding) -> Found:

@@ -11,6 +11,7 @@ from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
 PROBABILITY_MIN = 0.1  # Below it nobody can want to know: the share of attacks in the training data is higher.
 CHARS_MIN = 8  # Less is no order in any language.
+SCORE_MAX = 0.9999  # Nothing is certain, so that a threshold of 1 is one that nothing reaches.
 
 
 class Injection(Apart):
@@ -27,5 +28,7 @@ class Injection(Apart):
         seen = model.shipped().look(segment.text)
         if seen.probability < PROBABILITY_MIN:
             return ALLOW
-        finding = Finding(INJECTION, seen.start, seen.end, "flag", round(seen.probability, 4), rule=seen.rule)
+        finding = Finding(
+            INJECTION, seen.start, seen.end, "flag", min(round(seen.probability, 4), SCORE_MAX), rule=seen.rule
+        )
         return Flag((seen_in(seen.view, segment.text, finding),))

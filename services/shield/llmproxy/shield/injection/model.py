@@ -137,5 +137,3 @@ def shipped() -> Model:
     """The model that comes with the package, read once."""
     data = resources.files(__package__).joinpath(WEIGHTS).read_bytes()
     return read(data, signatures.matcher(signatures.shipped()))
-
-
