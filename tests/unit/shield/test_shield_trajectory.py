@@ -19,7 +19,7 @@ from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
 
 THRESHOLD = 0.66
 TURNS = st.lists(st.floats(0, 1), max_size=12)
-BLOCK = Policy(injection=Injection(mode="block"))
+BLOCK = Policy(injection=Injection(mode="block", user=THRESHOLD))
 
 
 class Saying:
@@ -148,19 +148,19 @@ def test_the_parts_of_one_message_are_one_turn() -> None:
 
 
 def test_in_shadow_it_is_recorded_under_a_name_of_its_own_and_passes() -> None:
-    answer = asked(body(*["p=0.6 a"] * 5), Policy(injection=Injection(mode="shadow")))
+    answer = asked(body(*["p=0.6 a"] * 5), Policy(injection=Injection(mode="shadow", user=THRESHOLD)))
     assert isinstance(answer, Examined)
     assert {one.kind for one in why(answer)} == {"injection.trajectory.shadow"}
 
 
 def test_an_alert_is_one_for_the_last_turn() -> None:
-    answer = asked(body(*["p=0.6 a"] * 5), Policy(injection=Injection(mode="alert")))
+    answer = asked(body(*["p=0.6 a"] * 5), Policy(injection=Injection(mode="alert", user=THRESHOLD)))
     assert isinstance(answer, Examined)
     assert [one.path for one in why(answer) if one.action == "alert"] == ["messages[8].content"]
 
 
 def test_a_threshold_of_one_looks_at_each_turn_by_itself() -> None:
-    policy = Policy(injection=Injection(mode="block", trajectory=1.0))
+    policy = Policy(injection=Injection(mode="block", user=THRESHOLD, trajectory=1.0))
     assert why(asked(body(*["p=0.6 a"] * 5), policy)) == ()
 
 
