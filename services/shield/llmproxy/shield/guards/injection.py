@@ -9,8 +9,8 @@ from llmproxy.shield.guards.base import Apart
 from llmproxy.shield.injection import model
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
-PROBABILITY_MIN = 0.1  # Below it nobody can want to know: the share of attacks in the training data is higher.
-CHARS_MIN = 8  # Less is no order in any language.
+PROBABILITY_MIN = 0.2  # Below it nobody can want to know: the share of attacks in the training data is as high.
+CHARS_MIN, ASCII_CHARS_MIN = 4, 12  # Less is no order, in Chinese and in English.
 SCORE_MAX = 0.9999  # Nothing is certain, so that a threshold of 1 is one that nothing reaches.
 
 
@@ -20,10 +20,10 @@ class Injection(Apart):
     name = INJECTION
 
     def may_hold(self, text: str) -> bool:
-        return len(text) >= CHARS_MIN and model.shipped().probability(text) >= PROBABILITY_MIN
+        return is_enough(text) and model.shipped().probability(text) >= PROBABILITY_MIN
 
     def inspect(self, segment: Segment) -> Verdict:
-        if len(segment.text) < CHARS_MIN:
+        if not is_enough(segment.text):
             return ALLOW
         seen = model.shipped().look(segment.text)
         if seen.probability < PROBABILITY_MIN:
@@ -32,3 +32,7 @@ class Injection(Apart):
             INJECTION, seen.start, seen.end, "flag", min(round(seen.probability, 4), SCORE_MAX), rule=seen.rule
         )
         return Flag((seen_in(seen.view, segment.text, finding),))
+
+
+def is_enough(text: str) -> bool:
+    return len(text) >= (ASCII_CHARS_MIN if text.isascii() else CHARS_MIN)
