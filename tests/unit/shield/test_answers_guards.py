@@ -14,10 +14,10 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.canary import marker, planted
-from llmproxy.shield.answers.links import image_reason, link_reason
 from llmproxy.shield.answers.reading import Guards, Reading
 from llmproxy.shield.answers.stage import Stopped, Unavailable
 from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.links import image_reason, link_reason
 from llmproxy.shield.restore import restorer
 from llmproxy.shield.verdict import Verdict
 from llmproxy.shield.window import Originals

@@ -14,6 +14,7 @@ from llmproxy.common.actions import Action, Probability
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api, Envelope
 from llmproxy.common.pii import Pii
+from llmproxy.common.rails import Rails
 
 S = TypeVar("S", bound=Struct)
 
@@ -103,6 +104,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     injection: Injection = Injection()
     answers: Answers = Answers()  # What is looked for in what comes back.
     pii: Pii = Pii()
+    rails: Rails = Rails()  # What operators look for themselves.
     signed: Literal["leave", "block"] = "leave"  # What is found in thinking that a provider signed: docs/adr/0013.
     unreadable: Literal["block", "allow"] = "block"  # Prompts that come as token ids, which no guard can read.
     guard_timeout_ms: Annotated[int, Meta(ge=1)] = 2_000  # Of the whole chain for one request; then it fails closed.
@@ -238,7 +240,7 @@ POLICIES_KEPT_MAX = 4_096
 class Policies:
     """The policy of each request under one configuration. A request costs one lookup by the few values that decide."""
 
-    __slots__ = ("_decisive", "_known", "_made", "_matches", "_overrides", "configured", "default")
+    __slots__ = ("_decisive", "_is_by_api", "_known", "_made", "_matches", "_overrides", "configured", "default")
 
     def __init__(self, policy: Policy) -> None:
         self.configured = policy
@@ -250,13 +252,17 @@ class Policies:
             for condition, field in CONDITIONS.items()
             if any(getattr(override.when, condition) for override in policy.overrides)
         ]
+        rails = (policy.rails, *(changed(policy, override).rails for override in policy.overrides))
+        self._is_by_api = any(one.is_by_api for one in rails)
+        if self._is_by_api and "api" not in fields:
+            fields.append("api")
         self._decisive: Callable[[Envelope], Any] = attrgetter(*fields) if fields else _nothing
         self._known: dict[Any, Policy] = {}
-        self._made: dict[tuple[int, ...], Policy] = {(): self.default}  # The same object for the same overrides.
+        self._made: dict[tuple[Any, ...], Policy] = {}  # The same object for the same overrides.
 
     def of(self, envelope: Envelope) -> Policy:
         """What applies to this request; it has no overrides of its own."""
-        if not self._overrides:
+        if not (self._overrides or self._is_by_api):
             return self.default
         decisive = self._decisive(envelope)
         known = self._known.get(decisive)
@@ -268,14 +274,17 @@ class Policies:
 
     def _resolve(self, envelope: Envelope) -> Policy:
         applying = tuple(index for index, matches in enumerate(self._matches) if matches(envelope))
-        known = self._made.get(applying)
+        made = (*applying, envelope.api) if self._is_by_api else applying
+        known = self._made.get(made)
         if known is None:
             if len(self._made) >= POLICIES_KEPT_MAX:
-                self._made = {(): self.default}
+                self._made.clear()
             known = self.default
             for index in applying:
                 known = changed(known, self._overrides[index])
-            self._made[applying] = known
+            if self._is_by_api:
+                known = structs.replace(known, rails=known.rails.of(envelope.api))
+            self._made[made] = known
         return known
 
 

@@ -158,7 +158,7 @@ def decide(findings: Sequence[Finding], policy: Policy) -> Verdict:
 
 def action(finding: Finding, policy: Policy) -> Action:
     """The policy's; but what cannot be taken out without taking out something else, or leaving some of it, does not go on."""
-    does = policy.action(finding.kind)
+    does = finding.action if finding.is_decided else policy.action(finding.kind)
     return "block" if does in REMOVING and not finding.is_exact else does
 
 

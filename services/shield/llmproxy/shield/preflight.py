@@ -176,7 +176,7 @@ class Look:
         is_apart = isinstance(self.guard, Apart)
         if not is_apart and not may_hold(guard, inspection.appearances):
             return PASS
-        if isinstance(self.guard, Fitted):
+        if isinstance(guard, Fitted) and not guard.is_quick(inspection.said):
             inspection.needs_elsewhere()
         if inspection.is_too_much and not is_apart:
             inspection.is_looked_at = True
@@ -298,7 +298,8 @@ class Masking:
             case "hash":
                 rewrite.replace(segment, finding.start, finding.end, vault.hashed(finding.kind, value))
             case "redact":
-                rewrite.replace(segment, finding.start, finding.end, redacted(finding.kind))
+                stands = redacted(finding.kind) if finding.replacement is None else finding.replacement
+                rewrite.replace(segment, finding.start, finding.end, stands)
 
 
 class Planting:

@@ -9,8 +9,8 @@ from html import unescape
 
 from llmproxy.common.answers import Links
 from llmproxy.shield.answers.fences import Fences
-from llmproxy.shield.answers.links import URL_CHARS_MAX, image_reason
 from llmproxy.shield.answers.stage import Report, seen
+from llmproxy.shield.links import URL_CHARS_MAX, image_reason
 from llmproxy.shield.vault import redacted
 
 KIND = "image"

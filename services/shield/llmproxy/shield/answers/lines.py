@@ -8,10 +8,9 @@ import re
 from typing import Protocol
 
 from llmproxy.shield import glance
-from llmproxy.shield.answers.stage import Look, Report
+from llmproxy.shield.answers.stage import Look, Report, instead
 from llmproxy.shield.answers.words import CONTEXT_CHARS
 from llmproxy.shield.passwords import COMMANDS, NAMES, PHRASE_NAMES, STEMS
-from llmproxy.shield.vault import redacted
 
 UNIT_CHARS_MAX = 256
 WORD_CHARS_MAX = 64  # Of the part before the `@` of an address: RFC 5321.
@@ -77,8 +76,10 @@ class Names:
 class Digits:
     """Numbers and addresses."""
 
+    sign = DIGITS
+
     def find(self, before: str, text: str) -> int:
-        found = DIGITS.search(text)
+        found = self.sign.search(text)
         return _word_start(text, found.start()) if found is not None else -1
 
     def loose(self, text: str) -> int:
@@ -88,7 +89,13 @@ class Digits:
         return False
 
 
-NAMES_BEFORE, DIGITS_IN = Names(), Digits()
+class Dots(Digits):
+    """Addresses and names of hosts."""
+
+    sign = re.compile(r"[.:/\\\u3002\uff0e\uff61]")
+
+
+NAMES_BEFORE, DIGITS_IN, DOTS_IN = Names(), Digits(), Dots()
 
 
 class Lines:
@@ -140,7 +147,7 @@ class Lines:
         for finding in self._look(before + unit, len(before)):
             first, beyond = max(at, finding.start - len(before)), finding.end - len(before)
             if first < beyond and self._report(finding):
-                out += (unit[at:first], redacted(finding.kind))
+                out += (unit[at:first], instead(finding))
                 at = beyond
         out.append(unit[at:])
         self._passed(unit)

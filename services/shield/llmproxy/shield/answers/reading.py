@@ -4,15 +4,17 @@ The provider's words are inspected before the originals are put back: what the c
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from json import dumps
 from typing import Any, get_args
 
 from msgspec import structs
 
-from llmproxy.common.actions import Action
+from llmproxy.common.actions import PASSING, Action
 from llmproxy.common.answers import ANSWER, AnswerAction, Answers
 from llmproxy.common.explanations import Explanation, per_mille
 from llmproxy.common.policy import ALLOWED, KINDS, SECRET, Policy
+from llmproxy.common.rails import DOES
 from llmproxy.common.segments import Segment
 from llmproxy.shield.answers import keys
 from llmproxy.shield.answers.asked import Asked
@@ -22,13 +24,16 @@ from llmproxy.shield.answers.images import Images
 from llmproxy.shield.answers.invisible import Invisible
 from llmproxy.shield.answers.keys import PrivateKeys
 from llmproxy.shield.answers.leak import Leak, words_of
-from llmproxy.shield.answers.lines import DIGITS_IN, NAMES_BEFORE, Lines
+from llmproxy.shield.answers.lines import DIGITS_IN, DOTS_IN, NAMES_BEFORE, Lines
 from llmproxy.shield.answers.noise import ASKED_FOR
+from llmproxy.shield.answers.rails import Rails, Taking
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
 from llmproxy.shield.answers.watch import Watch
 from llmproxy.shield.answers.words import Words
 from llmproxy.shield.chain import Budget, Chain
 from llmproxy.shield.guards.base import Fitted, Guard
+from llmproxy.shield.guards.rules import Rules
+from llmproxy.shield.guards.topics import Topics
 from llmproxy.shield.restore.held import Text
 from llmproxy.shield.restore.whole import ARGUMENTS, THOUGHTS, decoded, rewritten, written
 from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
@@ -86,6 +91,14 @@ class Guards:
         self.others = Chain(
             [guard for guard in guards if guard.name != "secrets" and not isinstance(guard, Fitted)], as_answers
         )
+        rails = structs.replace(policy, rails=policy.rails.answering())
+        does = DOES[rails.rails.links.action]
+        self.takes_out_links = does not in PASSING and not rails.rails.links.is_empty
+        own = [guard for guard in guards if isinstance(guard, Fitted) and guard.reads_answers]
+        self.links = Chain([guard for guard in own if guard.name == "links"], rails)
+        self.rails = Chain([guard for guard in own if guard.name != "links" or not self.takes_out_links], rails)
+        takings = (Taking(guard) for guard in self.rails.guards if isinstance(guard, Rules | Topics))
+        self.takings = tuple(one for one in takings if not one.is_empty)
 
 
 class Reading:
@@ -214,11 +227,13 @@ class Reading:
             stages.append(Lines(NAMES_BEFORE, self.look_for_passwords, report))
         if guards.takes_out_others:
             stages.append(Lines(DIGITS_IN, self.look_at_others, report))
+        if guards.takes_out_links:
+            stages.append(Lines(DOTS_IN, self.look_for_links_in_json if in_json else self.look_for_links, report))
+        stages += (Rails(taking, report, in_json=in_json) for taking in guards.takings)
         return stages
 
     def watch(self, report: Report) -> Watch:
-        look = self.look_at_nothing if self._guards.takes_out_others else self.look_at_others
-        return Watch(self.answers, look, report, is_known=self.is_known_host, asked_for=self.asked_for)
+        return Watch(self.answers, self.look_behind, report, is_known=self.is_known_host, asked_for=self.asked_for)
 
     def leak(self, report: Report) -> Leak | None:
         if self.answers.leak == "disabled" or not self.request.system:
@@ -234,20 +249,47 @@ class Reading:
     def look_at_others(self, text: str, begin: int) -> list[Finding]:
         return self._look(self._guards.others, text, begin)
 
-    def look_at_nothing(self, text: str, begin: int) -> list[Finding]:
-        return []
+    def look_for_links(self, text: str, begin: int) -> list[Finding]:
+        return [_taken_out(one) for one in self._seen(self._guards.links, text, begin)]
+
+    def look_for_links_in_json(self, text: str, begin: int) -> list[Finding]:
+        return [
+            structs.replace(one, replacement=dumps(one.replacement, ensure_ascii=False)[1:-1])
+            if one.replacement is not None
+            else one
+            for one in self.look_for_links(text, begin)
+        ]
+
+    def look_behind(self, text: str, begin: int) -> list[Finding]:
+        """At what was said: what is only to be known, and of the operators' rules also what no stage can take out."""
+        guards = self._guards
+        others = [] if guards.takes_out_others else self.look_at_others(text, begin)
+        if not guards.rails.guards:
+            return others
+        return [*others, *self._behind(text, begin)]
+
+    def _behind(self, text: str, begin: int) -> Iterator[Finding]:
+        """Disguised, or nearly a word of a list: that cannot be taken out any more, so the answer ends."""
+        for one in self._seen(self._guards.rails, text, begin):
+            if one.action in PASSING or one.guard == "language":
+                yield one
+            elif one.via or one.score < 1:
+                yield structs.replace(one, action="block")
 
     def _look(self, chain: Chain, text: str, begin: int) -> list[Finding]:
+        return [
+            self._settled(one)
+            for one in self._seen(chain, text, begin)
+            if not self.is_known(text[one.start : one.end])
+        ]
+
+    def _seen(self, chain: Chain, text: str, begin: int) -> list[Finding]:
         verdict = chain.inspect(Segment(role="assistant", path="answer", text=text), self._budget)
         if isinstance(verdict, Allow):
             return []
         if isinstance(verdict, Block) and not verdict.findings:
             raise Unavailable
-        return [
-            self._settled(finding)
-            for finding in verdict.findings
-            if finding.end > begin and not self.is_known(text[finding.start : finding.end])
-        ]
+        return [finding for finding in verdict.findings if finding.end > begin]
 
     def _settled(self, finding: Finding) -> Finding:
         """With an action that answers know: kinds that only some guard has a name for come with those of requests."""
@@ -302,6 +344,11 @@ class Reading:
                     per_mille=per_mille(finding.score),
                 )
             )
+
+
+def _taken_out(finding: Finding) -> Finding:
+    """Nothing comes back into an answer: what is masked in a request is redacted in it."""
+    return structs.replace(finding, action="redact", replacement=None) if finding.action == "mask" else finding
 
 
 IN_JSON = frozenset({"arguments", "partial_json"})

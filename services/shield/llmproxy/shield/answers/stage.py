@@ -7,6 +7,7 @@ answer that is streamed and one that comes whole are the same, and a whole one i
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from llmproxy.shield.vault import redacted
 from llmproxy.shield.verdict import Finding
 
 Report = Callable[[Finding], bool]
@@ -41,6 +42,11 @@ class Stopped(Exception):
 
 class Unavailable(Exception):
     """A guard failed or was late. What was not looked at does not pass."""
+
+
+def instead(finding: Finding) -> str:
+    """What is said in the place of what is taken out."""
+    return redacted(finding.kind) if finding.replacement is None else finding.replacement
 
 
 def seen(kind: str, mode: str) -> Finding:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 from llmproxy.common.answers import Answers
 from llmproxy.shield.answers import noise
-from llmproxy.shield.answers.links import URL_CHARS_MAX, link_reason
 from llmproxy.shield.answers.noise import BLOCK_CHARS
 from llmproxy.shield.answers.stage import Look, Report, seen
 from llmproxy.shield.answers.words import CONTEXT_CHARS, SCHEME
+from llmproxy.shield.links import URL_CHARS_MAX, link_reason
 
 SCHEME_CHARS_MAX = 10
 ADDRESS = re.compile(rf"[a-zA-Z]{{2,{SCHEME_CHARS_MAX}}}://[^\s\"'<>`)\]]{{1,{URL_CHARS_MAX}}}")

@@ -19,10 +19,12 @@ class Guard(Protocol):
 
 
 class Fitted:
-    """A guard that is another one under each policy, and too slow for the event loop: there its quick look is all that it does.
+    """A guard that is another one under each policy, and may be too slow for the event loop: there its quick look is all that it does.
 
     A class, because an `isinstance` of a protocol costs microseconds, and this one is asked for every request.
     """
+
+    reads_answers = False  # Answers are read in the loop, where only a quick guard may look.
 
     def applies(self, policy: Policy) -> bool:
         raise NotImplementedError
@@ -30,6 +32,9 @@ class Fitted:
     def under(self, policy: Policy) -> Guard:
         raise NotImplementedError
 
+    def is_quick(self, text: str) -> bool:
+        """Whether the loop may do more with these words than look at them quickly."""
+        return False
 
 class Apart:
     """A guard that weighs a text as a whole: its quick look is at each text by itself, never at all of them joined."""

@@ -1,0 +1,152 @@
+"""Takes out of an answer what operators' rules and topics take out, or ends it there.
+
+Held back is what may become a match: the last characters, as many as the longest match has. A rule whose matches have no
+bound sees `BLOCK_CHARS` twice at a time: a match begins in the first of two blocks and ends in the second at the latest.
+"""
+
+from json import dumps
+
+from msgspec import structs
+
+from llmproxy.common.actions import PASSING, Action
+from llmproxy.common.rails import DOES
+from llmproxy.shield.answers.stage import Report
+from llmproxy.shield.guards.rules import Rules
+from llmproxy.shield.guards.topics import Topics
+from llmproxy.shield.rails.expressions import Compiled, Encoded, finding, first
+from llmproxy.shield.vault import redacted
+
+BLOCK_CHARS = 128
+BOUND_CHARS_MAX = 2 * BLOCK_CHARS  # A rule with longer matches counts as one without a bound.
+CONTEXT_CHARS = 1  # RE2 looks at one sign beside a match.
+
+
+class Taking:
+    """The expressions of one guard that take something out of answers or end them; made once for each policy."""
+
+    def __init__(self, guard: Rules | Topics) -> None:
+        self.guard, self.kind = guard.name, guard.kind
+        self.expressions = guard.expressions
+        removing = [
+            (index, one)
+            for index, one in enumerate(guard.expressions.all)
+            if DOES[one.source.rail.action] not in PASSING
+        ]
+        self.bounded = {index: one for index, one in removing if 0 < one.width <= BOUND_CHARS_MAX}
+        self.others = {index: one for index, one in removing if index not in self.bounded}
+        self.reach = max((one.width for one in self.bounded.values()), default=0)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.bounded or self.others)
+
+
+class Rails:
+    """One text."""
+
+    __slots__ = ("_context", "_in_json", "_offset", "_pending", "_report", "_taking")
+
+    def __init__(self, taking: Taking, report: Report, *, in_json: bool) -> None:
+        self._taking, self._report, self._in_json = taking, report, in_json
+        self._context = ""  # What was said last.
+        self._pending = ""
+        self._offset = 0  # Of what is pending, in the text.
+
+    @property
+    def held(self) -> int:
+        return len(self._pending)
+
+    def push(self, piece: str) -> str:
+        self._pending += piece
+        return self._through(is_over=False)
+
+    def flush(self) -> str:
+        return self._through(is_over=True)
+
+    def _through(self, *, is_over: bool) -> str:
+        before, text = len(self._context), self._context + self._pending
+        limit = len(text) if is_over else max(before, self._settled(len(text), before))
+        if limit == before:
+            return ""
+        out: list[str] = []
+        at = before
+        for start, end, one in self._matches(text, before, limit, is_over=is_over):
+            out.append(text[at:start])
+            out.append(self._said(text[start:end], one))
+            at = end
+        end = max(at, limit)
+        out.append(text[at:end])
+        self._offset += end - before
+        self._context = text[max(0, end - CONTEXT_CHARS) : end]
+        self._pending = text[end:]
+        return "".join(out)
+
+    def _settled(self, known: int, before: int) -> int:
+        """Up to where it is certain what begins there: a match is known as a whole, and the sign behind it."""
+        settled = known - self._taking.reach - 1
+        if self._taking.others:
+            blocks = (self._offset + known - before - 1) // BLOCK_CHARS - 1
+            settled = min(settled, blocks * BLOCK_CHARS - self._offset + before)
+        return settled
+
+    def _matches(self, text: str, begin: int, limit: int, *, is_over: bool) -> list[tuple[int, int, Compiled]]:
+        """One behind the other: whichever begins first, then the longest, then in the order of the rules."""
+        taking = self._taking
+        possible = [
+            index for index in taking.expressions.possible(text) if index in taking.bounded or index in taking.others
+        ]
+        if not possible:
+            return []
+        encoded = Encoded(text)
+        found: list[tuple[int, int, Compiled]] = []
+        next_of: dict[int, tuple[int, int] | None] = dict.fromkeys(possible, (-1, -1))
+        at = begin
+        while at < limit:
+            for index, span in next_of.items():
+                if span is not None and span[0] < at:
+                    next_of[index] = self._next(index, encoded, at, limit, before=begin)
+            spans = [(span[0], -span[1], index) for index, span in next_of.items() if span is not None]
+            if not spans:
+                break
+            start, end, index = min(spans)
+            found.append((start, -end, taking.expressions.all[index]))
+            at = -end
+        return found
+
+    def _next(self, index: int, encoded: Encoded, at: int, limit: int, *, before: int) -> tuple[int, int] | None:
+        """The first match of one that begins there or behind it, and in what is settled; in characters."""
+        one = self._taking.expressions.all[index]
+        if index in self._taking.bounded:
+            return _within(one, encoded, at, limit, None)
+        while at < limit:
+            block = (self._offset + at - before) // BLOCK_CHARS
+            beyond = (block + 1) * BLOCK_CHARS - self._offset + before
+            end = min(beyond + BLOCK_CHARS, len(encoded.text))
+            span = _within(one, encoded, at, min(limit, beyond), end)
+            if span is not None:
+                return span
+            at = beyond
+        return None
+
+    def _said(self, text: str, one: Compiled) -> str:
+        """What is said in its place."""
+        seen = finding(one.source.rail, self._taking.kind, 0, len(text))
+        does: Action = "redact" if seen.action == "mask" else seen.action
+        if does == "redact" and self._in_json and not is_inside_json(text):
+            does = "block"  # Without it the arguments of the tool would be no JSON, or say something else.
+        self._report(structs.replace(seen, guard=self._taking.guard, action=does))
+        replacement = redacted(seen.kind) if seen.replacement is None or seen.action == "mask" else seen.replacement
+        return dumps(replacement, ensure_ascii=False)[1:-1] if self._in_json else replacement
+
+
+def is_inside_json(text: str) -> bool:
+    """Whether this may be the inside of a string of a document: no end of one, and no half of an escape."""
+    return '"' not in text and "\\" not in text
+
+
+def _within(one: Compiled, encoded: Encoded, at: int, limit: int, end: int | None) -> tuple[int, int] | None:
+    span = first(one, encoded.data, encoded.byte(at), None if end is None else encoded.byte(end))
+    if span is None:
+        return None
+    start = encoded.char(span[0])
+    return (start, encoded.char(span[1])) if start < limit else None

@@ -1,0 +1,68 @@
+"""In which scripts and languages may be written (docs/rails.md)."""
+
+from functools import lru_cache
+
+from llmproxy.common.policy import Policy
+from llmproxy.common.rails import DOES, LanguageRule
+from llmproxy.common.segments import Segment
+from llmproxy.shield.guards.base import Fitted
+from llmproxy.shield.rails import languages
+from llmproxy.shield.rails.settled import Settled
+from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
+
+KIND = "language"
+KEPT_MAX = 64
+
+
+class Language(Fitted):
+    """Without settings it does nothing; `under` gives the guard of a policy."""
+
+    name = "language"
+    reads_answers = True
+
+    def __init__(self, settings: LanguageRule | None = None) -> None:
+        self._settings = settings or LanguageRule()
+
+    def applies(self, policy: Policy) -> bool:
+        return not policy.rails.language.is_empty
+
+    def under(self, policy: Policy) -> "Language":
+        return _settled.of(policy.rails)
+
+    def may_hold(self, text: str) -> bool:
+        """Texts are looked at joined here, where nothing can be told but that there is enough to tell something."""
+        return not self._settings.is_empty and len(text) >= languages.LETTERS_MIN
+
+    def is_quick(self, text: str) -> bool:
+        return True
+
+    def inspect(self, segment: Segment) -> Verdict:
+        settings, text = self._settings, segment.text
+        if not self.may_hold(text) or (settings.roles and segment.role not in settings.roles):
+            return ALLOW
+        seen = self._seen(text)
+        if not seen:
+            return ALLOW
+        does = DOES[settings.action]
+        return Flag((Finding(KIND, 0, len(text), does, rule=seen, is_decided=True),))
+
+    def _seen(self, text: str) -> str:
+        """The language or script that is not wanted; "" when there is none."""
+        settings = self._settings
+        if settings.scripts:
+            others = languages.written_in(text).difference(settings.scripts)
+            if others:
+                return min(others)
+        if settings.languages:
+            language = languages.language(text)
+            if language and language not in settings.languages:
+                return language
+        return ""
+
+
+@lru_cache(KEPT_MAX)
+def _of(settings: LanguageRule) -> Language:
+    return Language(settings)
+
+
+_settled = Settled(lambda rails: _of(rails.asking().language))

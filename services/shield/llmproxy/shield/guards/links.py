@@ -1,0 +1,121 @@
+"""Where links lead: domains that operators allow and deny, schemes, and how much speaks against an address (docs/rails.md)."""
+
+from functools import lru_cache
+
+from llmproxy.common.policy import Policy
+from llmproxy.common.rails import DOES, LinkRule
+from llmproxy.common.segments import Segment
+from llmproxy.shield import links
+from llmproxy.shield.guards.base import Fitted
+from llmproxy.shield.rails.settled import Settled
+from llmproxy.shield.verdict import ALLOW, Finding, Verdict, found
+
+KIND = "link"
+KEPT_MAX = 64  # Lists of domains.
+LINKS_MAX = 1_000  # Of one text. What is behind them is one finding.
+QUICK_CHARS_MAX = 16_384
+SCRIPTS = frozenset({"javascript", "vbscript", "data"})
+
+
+class Domains:
+    """A list of domains. `example.com` is that and what is below it, `=example.com` that alone."""
+
+    def __init__(self, domains: tuple[str, ...]) -> None:
+        self._exact = {links.canonical(domain[1:]) for domain in domains if domain.startswith("=")}
+        self._below = {links.canonical(domain) for domain in domains if not domain.startswith("=")}
+
+    def holds(self, host: str) -> bool:
+        """A canonical host."""
+        if host in self._exact or host in self._below:
+            return True
+        if host.startswith("[") or links.NUMERIC_HOST.fullmatch(host):
+            return False
+        at = host.find(".")
+        while at >= 0:
+            if host[at + 1 :] in self._below:
+                return True
+            at = host.find(".", at + 1)
+        return False
+
+
+class Links(Fitted):
+    """Without settings it does nothing; `under` gives the guard of a policy."""
+
+    name = "links"
+    reads_answers = True
+
+    def __init__(self, settings: LinkRule | None = None) -> None:
+        self._settings = settings or LinkRule()
+        self._allowed, self._denied = Domains(self._settings.allowed), Domains(self._settings.denied)
+        self._bare = bool(
+            self._settings.denied
+        )  # Of what has no scheme, only what is denied by name is a link for certain.
+
+    def applies(self, policy: Policy) -> bool:
+        return not policy.rails.links.is_empty
+
+    def under(self, policy: Policy) -> "Links":
+        return _settled.of(policy.rails)
+
+    def may_hold(self, text: str) -> bool:
+        return not self._settings.is_empty and links.DOTTED.search(text) is not None
+
+    def is_quick(self, text: str) -> bool:
+        return len(text) <= QUICK_CHARS_MAX
+
+    def inspect(self, segment: Segment) -> Verdict:
+        if not self.may_hold(segment.text):
+            return ALLOW
+        findings: list[Finding] = []
+        for start, end in links.places(segment.text, bare=self._bare):
+            reason = self.reason(segment.text[start:end])
+            if reason and len(findings) == LINKS_MAX:
+                findings.append(self._found(start, len(segment.text), reason, is_exact=False))
+                break
+            if reason:
+                findings.append(self._found(start, end, reason))
+        return found(findings) if findings else ALLOW
+
+    def reason(self, url: str) -> str:
+        """Why a link is one to act on: `denied`, `scheme`, or the signals that speak against it; "" when it is not."""
+        settings = self._settings
+        address = links.parsed(url)
+        if address is None:
+            return "denied" if self._is_denied(links.canonical(url)) else ""
+        if not address.host:
+            return "script" if address.scheme in SCRIPTS and (settings.schemes or settings.risk_min) else ""
+        host = links.canonical(address.host)
+        is_allowed = self._allowed.holds(host) and links.is_plain(url)
+        if self._is_denied(host) or (settings.only_allowed and not is_allowed):
+            return "denied"
+        if settings.schemes and address.scheme not in settings.schemes and not url.lstrip().startswith(("/", "\\")):
+            return "scheme"
+        if settings.risk_min and not is_allowed:
+            seen = links.signals(url)
+            if links.risk(seen) >= settings.risk_min:
+                return "+".join(seen)
+        return ""
+
+    def _is_denied(self, host: str) -> bool:
+        """By any of the names that programs that disagree may read in it."""
+        return any(map(self._denied.holds, links.FORBIDDEN.split(host)))
+
+    def _found(self, start: int, end: int, reason: str, *, is_exact: bool = True) -> Finding:
+        return Finding(
+            kind=KIND,
+            start=start,
+            end=end,
+            action=DOES[self._settings.action],
+            is_exact=is_exact,
+            rule=reason,
+            is_decided=True,
+            replacement=self._settings.replacement,
+        )
+
+
+@lru_cache(KEPT_MAX)
+def _of(settings: LinkRule) -> Links:
+    return Links(settings)
+
+
+_settled = Settled(lambda rails: _of(rails.asking().links))

@@ -1,0 +1,166 @@
+"""Operators' expressions, compiled once: one pass over a text says which of them may be there, and only those are tried.
+
+Everything is matched as UTF-8, in which RE2 works; places are characters.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from llmproxy.common import expressions
+from llmproxy.common.rails import DOES, Rail, Source
+from llmproxy.common.segments import Segment
+from llmproxy.shield.verdict import Finding
+
+HITS_MAX = 1_000  # Of one expression in one text. What is behind them is not looked for one by one.
+WORK_MAX = 2_000_000  # Instructions times bytes: the worst text needs about 5 ms for so many.
+PIECE_BYTES = 1_024
+SLOW_NS = 1_000_000
+
+
+class Compiled(Struct, frozen=True):
+    source: Source
+    expression: Any  # re2's.
+    size: int
+    width: int  # In characters; 0 when there is no bound.
+
+
+class Encoded:
+    """A text as UTF-8. Places are best asked for in order: each begins where the last one was."""
+
+    __slots__ = ("_byte", "_char", "data", "is_ascii", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.is_ascii = text.isascii()
+        self.data = text.encode("utf-8", "replace")  # Half a surrogate pair is one sign for another.
+        self._byte = self._char = 0
+
+    def char(self, byte: int) -> int:
+        if self.is_ascii:
+            return byte
+        if byte < self._byte:
+            self._byte = self._char = 0
+        self._char += len(self.data[self._byte : byte].decode("utf-8", "replace"))
+        self._byte = byte
+        return self._char
+
+    def byte(self, char: int) -> int:
+        if self.is_ascii:
+            return char
+        if char < self._char:
+            self._byte = self._char = 0
+        self._byte += len(self.text[self._char : char].encode("utf-8", "replace"))
+        self._char = char
+        return self._byte
+
+
+class Expressions:
+    """Many, in order."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.all = tuple(_compiled(source) for source in sources)
+        self.size = sum(one.size for one in self.all)
+        self._together: Any = expressions.together(sources) if sources else None
+        self._last: tuple[str, tuple[int, ...]] = ("", ())
+
+    def may_hold(self, text: str) -> bool:
+        return bool(self.possible(text))
+
+    def possible(self, text: str) -> tuple[int, ...]:
+        """Which of them are to be tried: all of them when it would take long to know."""
+        known = self._last
+        if self._together is None:
+            return ()
+        if known[0] is text:
+            return known[1]
+        data = text.encode("utf-8", "replace")
+        possible = tuple(range(len(self.all))) if self._is_slow(data) else self._seen(data)
+        self._last = (text, possible)
+        return possible
+
+    def is_quick(self, text: str) -> bool:
+        """Whether they can be tried in the time that an event loop has."""
+        return sum(self.all[index].size for index in self.possible(text)) * len(text) <= WORK_MAX
+
+    def _seen(self, data: bytes) -> tuple[int, ...]:
+        seen = self._together.Match(data)
+        if len(self.all) not in seen:  # It had no memory.
+            return tuple(range(len(self.all)))
+        return tuple(sorted(index for index in seen if index < len(self.all)))
+
+    def _is_slow(self, data: bytes) -> bool:
+        """Whether the automaton needs more for some piece than for text as it usually is: then it is no place for a loop.
+
+        An automaton's states are made as a text needs them, and a text can be written that needs a new one for every byte.
+        """
+        if len(data) <= max(PIECE_BYTES, WORK_MAX // self.size):
+            return False
+        for at in range(0, len(data), PIECE_BYTES):
+            began = time.thread_time_ns()
+            self._together.Match(data[at : at + PIECE_BYTES])
+            if time.thread_time_ns() - began > SLOW_NS:
+                return True
+        return False
+
+    def find(self, segment: Segment, kind: str) -> list[Finding]:
+        """Every match in a text whose role it is about. Overlaps are the chain's to resolve."""
+        findings: list[Finding] = []
+        encoded: Encoded | None = None
+        for index in self.possible(segment.text):
+            one = self.all[index]
+            rail = one.source.rail
+            if rail.roles and segment.role not in rail.roles:
+                continue
+            encoded = encoded or Encoded(segment.text)
+            findings += _findings(one, encoded, kind)
+        return findings
+
+
+def _compiled(source: Source) -> Compiled:
+    made = expressions.of(source)
+    return Compiled(source, made, made.programsize, expressions.width(source.pattern))
+
+
+def first(one: Compiled, data: bytes, at: int, end: int | None = None) -> tuple[int, int] | None:
+    """The first match that begins there or behind it and is not empty, in bytes."""
+    for found in one.expression.finditer(data, at, end):
+        start, beyond = found.span() if not one.source.groups else found.span(found.lastindex)
+        if start < beyond:
+            return start, beyond
+    return None
+
+
+def _findings(one: Compiled, encoded: Encoded, kind: str) -> list[Finding]:
+    rail = one.source.rail
+    findings: list[Finding] = []
+    at = 0
+    while (span := first(one, encoded.data, at)) is not None:
+        start, end = encoded.char(span[0]), encoded.char(span[1])
+        is_exact = len(findings) < HITS_MAX
+        findings.append(finding(rail, kind, start, end if is_exact else len(encoded.text), is_exact=is_exact))
+        if not is_exact:
+            break
+        at = span[1]
+    return findings
+
+
+def finding(rail: Rail, kind: str, start: int, end: int, *, is_exact: bool = True, score: float = 1.0) -> Finding:
+    """What a rule has found, with what it says of it. The name is for the record; callers read it only if the rule says so."""
+    return Finding(
+        kind=named(kind, rail),
+        start=start,
+        end=end,
+        action=DOES[rail.action],
+        score=score,
+        is_exact=is_exact,
+        rule=rail.name,
+        is_decided=True,
+        replacement=rail.replacement,
+    )
+
+
+def named(kind: str, rail: Rail) -> str:
+    return f"{kind}.{rail.name}" if rail.show_name else kind
