@@ -201,8 +201,14 @@ def test_a_changed_policy_holds_on_every_shield_for_the_requests_that_come_after
         for shield in shields:
             await start_shield(shield)
         assert await router.passes() == {False}
-        override = "policy: {overrides: [{when: {tenants: [default]}, kinds: {email: flag}}]}\n"
-        for config, passes in ((CONFIG + override, True), (CONFIG, False)):
+        override = "policy: {overrides: [{when: {tenants: [default]}, kinds: {email: flag}}]%s}\n"
+        rules = ", rails: {rules: [{name: mail, pattern: 'a[d]a@', action: replace}]}"
+        for config, passes in (
+            (CONFIG + override % "", True),
+            (CONFIG + override % rules, False),
+            (CONFIG + override % "", True),
+            (CONFIG, False),
+        ):
             control.config.write_text(config)
             while await router.passes() != {passes}:  # In a mixed answer one shield is ahead of the other.
                 await asyncio.sleep(0.05)

@@ -31,7 +31,23 @@ def test_every_shield_applies_a_new_policy_to_the_next_request() -> None:
         for revision, policy, passes in (
             (2, {"kinds": {"email": "flag"}}, True),
             (3, {"kinds": {"email": "mask"}}, False),
-            (4, {"overrides": [{"when": {"tenants": ["*"]}, "kinds": {"email": "allow"}}]}, True),
+            (
+                4,
+                {
+                    "kinds": {"email": "flag"},
+                    "rails": {"rules": [{"name": "a", "pattern": "a[d]a@", "action": "replace"}]},
+                },
+                False,
+            ),
+            (
+                5,
+                {
+                    "kinds": {"email": "flag"},
+                    "rails": {"rules": [{"name": "a", "pattern": "b[d]b@", "action": "replace"}]},
+                },
+                True,
+            ),
+            (6, {"overrides": [{"when": {"tenants": ["*"]}, "kinds": {"email": "allow"}}]}, True),
         ):
             await publish(broker, revision, policy)
             while {watch.snapshot.revision for watch in watches} != {revision}:

@@ -10,6 +10,7 @@ from llmproxy.common.bus import Bus
 from llmproxy.common.channels import CONFIG_BUCKET, EVENT_CONFIG_APPLIED
 from llmproxy.common.config import Config, Snapshot
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.policy import problems
 
 CURRENT = "current"
 RETRY_S = 0.2
@@ -52,6 +53,14 @@ class ConfigWatch:
                 snapshot = self._decoder.decode(value)
             except msgspec.DecodeError:
                 log.error("the published configuration does not decode; keeping revision %d", self.snapshot.revision)
+                return
+            wrong = next(problems(snapshot.config.policy), None)
+            if wrong is not None:  # Of a version that accepts more than this one.
+                log.error(
+                    "the published policy cannot be used here: %s; keeping revision %d",
+                    wrong[0],
+                    self.snapshot.revision,
+                )
                 return
             self.swap(snapshot)
             first.set()

@@ -133,6 +133,10 @@ class Rails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     language: LanguageRule = LanguageRule()
 
     @property
+    def is_empty(self) -> bool:
+        return not (self.rules or self.topics) and self.links.is_empty and self.language.is_empty
+
+    @property
     def is_by_api(self) -> bool:
         return any(one.apis for one in (*self.rules, *self.topics))
 

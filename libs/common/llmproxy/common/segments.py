@@ -124,7 +124,7 @@ def decode(body: bytes, max_depth: int = DEPTH_MAX) -> Any:
     return tree
 
 
-def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX) -> list[str]:
+def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX, *, shortest: int = TEXT_CHARS_MIN) -> list[str]:
     """Every text of the tree, for a quick look. Raises GatewayError when too deep, or when a key is there twice."""
     found: list[str] = []
     places: set[tuple[int, str]] | None = None
@@ -143,7 +143,7 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX) -> list[str]:
                         found.append(key)
                     kind = type(value)
                     if kind is str:
-                        if len(value) >= TEXT_CHARS_MIN:
+                        if len(value) >= shortest:
                             if key in BLOB_KEYS and len(value) >= BLOB_CHARS_MIN:
                                 if key in URL_HOLDERS and is_base64_url(value):
                                     continue

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Raw, structs
 
 from llmproxy.common import money
+from llmproxy.common.answers import ANSWER
 from llmproxy.common.bus import Answer, Bus, Hold
 from llmproxy.common.channels import EVENT_GUARD_ALERTED, EVENT_GUARD_FAILED, EVENT_SEGMENT_MASKED, REQUEST_ROUTE
 from llmproxy.common.config import Config
@@ -132,7 +133,7 @@ class Inspect:
                 findings=_sum(envelope.findings, examined.findings),
                 explained=joined(envelope.explained, examined.explained),
             )
-            self._alert(envelope, examined)
+            self.alert(envelope, examined.explained, examined.findings)
         if isinstance(examined, Refused):
             self._refuse(envelope, answer, examined)
             return
@@ -143,7 +144,9 @@ class Inspect:
             metrics.MASKED.inc()
             self._bus.event(EVENT_SEGMENT_MASKED, id=envelope.id, tenant=envelope.tenant, **examined.findings)
         is_masked = bool(examined.originals)
-        is_read = envelope.api in SPOKEN and is_inspected(policy.answers, examined.asked, is_masked=is_masked)
+        is_read = envelope.api in SPOKEN and is_inspected(
+            policy.answers, examined.asked, is_masked=is_masked or self._has_rails(policy)
+        )
         if not (is_masked or is_read):  # Nothing comes back, and nothing is looked for.
             self._bus.forward(REQUEST_ROUTE, onward)
             return
@@ -171,6 +174,10 @@ class Inspect:
         )
         return Passage(reading, restorer(envelope.api, reading, stream=envelope.stream))
 
+    def _has_rails(self, policy: Policy) -> bool:
+        """Whether operators look for something in answers, which they then want to be read."""
+        return not policy.rails.is_empty and self._guards_of(policy).has_rails
+
     def _guards_of(self, policy: Policy) -> Guards:
         guards = self._guards.get(id(policy))
         if guards is None or guards.policy is not policy:
@@ -179,11 +186,12 @@ class Inspect:
             guards = self._guards[id(policy)] = Guards(GUARDS, policy)
         return guards
 
-    def _alert(self, envelope: Envelope, examined: Examined | Refused) -> None:
-        assert examined.explained is not None
-        alerting = {one.kind for one in examined.explained.findings if one.action == "alert"}
+    def alert(self, envelope: Envelope, explained: Explained, findings: Mapping[str, int]) -> None:
+        alerting = {
+            (ANSWER if one.side == "answer" else "") + one.kind for one in explained.findings if one.action == "alert"
+        }
         if alerting:
-            counts = {kind: examined.findings[kind] for kind in sorted(alerting)}
+            counts = {kind: findings[kind] for kind in sorted(alerting)}
             self._bus.event(EVENT_GUARD_ALERTED, id=envelope.id, tenant=envelope.tenant, **counts)
 
     def _refuse(self, envelope: Envelope, answer: Answer, refused: Refused) -> None:
@@ -276,6 +284,8 @@ class Session:
             del self._inspect.sessions[self._envelope.id]
         if self._aside is not None:
             self._aside.cancel()
+        if self._explained is not None:
+            self._inspect.alert(self._envelope, self._explained, self._found)
 
     def _forget(self) -> None:
         if self._passage is not None:

@@ -60,7 +60,9 @@ class Inspection:
                 f"{field} holds token ids, which the guards cannot read; send text (policy.unreadable lets them pass)",
                 param=field,
             )
-        self.texts = segments.texts(self.tree, body, max_depth)
+        # What operators look for may be shorter than anything that the shield knows of.
+        self.shortest = segments.TEXT_CHARS_MIN if policy.rails.is_empty else 1
+        self.texts = segments.texts(self.tree, body, max_depth, shortest=self.shortest)
         if model:
             self.texts.append(model)
         self.said = "\n".join(self.texts)
@@ -105,7 +107,7 @@ class Inspection:
 
     @cached_property
     def segments(self) -> list[Segment]:
-        found = segments.segments(self.text, self.tree, self.max_depth)
+        found = segments.segments(self.text, self.tree, self.max_depth, shortest=self.shortest)
         return [*found, Segment(role="parameter", path=ROUTED_BY, text=self.model)] if self.model else found
 
     @cached_property

@@ -99,6 +99,7 @@ class Guards:
         self.rails = Chain([guard for guard in own if guard.name != "links" or not self.takes_out_links], rails)
         takings = (Taking(guard) for guard in self.rails.guards if isinstance(guard, Rules | Topics))
         self.takings = tuple(one for one in takings if not one.is_empty)
+        self.has_rails = bool(self.rails.guards) or self.takes_out_links
 
 
 class Reading:
@@ -278,9 +279,7 @@ class Reading:
 
     def _look(self, chain: Chain, text: str, begin: int) -> list[Finding]:
         return [
-            self._settled(one)
-            for one in self._seen(chain, text, begin)
-            if not self.is_known(text[one.start : one.end])
+            self._settled(one) for one in self._seen(chain, text, begin) if not self.is_known(text[one.start : one.end])
         ]
 
     def _seen(self, chain: Chain, text: str, begin: int) -> list[Finding]:

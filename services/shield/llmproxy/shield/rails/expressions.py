@@ -27,6 +27,21 @@ class Compiled(Struct, frozen=True):
     width: int  # In characters; 0 when there is no bound.
 
 
+FORMS = frozenset(
+    ["system", "developer", "user", "assistant", "tool", "function", "model", "text", "image_url", "image", "document", "file",
+     "tool_use", "tool_result", "thinking", "message", "input_text", "output_text", "input_image", "input_file", "refusal",
+     "function_call", "function_call_output", "reasoning", "custom", "object", "string", "number", "integer", "boolean", "array",
+     "null", "json_schema", "json_object", "ephemeral", "enabled", "disabled", "auto", "none", "any"]
+)  # fmt: skip
+"""What the APIs want to be written at `FORM_NAMES`: a word there is nobody's, and without it a provider takes nothing."""
+
+FORM_NAMES = (".role", ".type", "tool_choice")
+
+
+def is_form(segment: Segment) -> bool:
+    return segment.text in FORMS and segment.path.endswith(FORM_NAMES)
+
+
 class Encoded:
     """A text as UTF-8. Places are best asked for in order: each begins where the last one was."""
 
@@ -108,6 +123,8 @@ class Expressions:
     def find(self, segment: Segment, kind: str) -> list[Finding]:
         """Every match in a text whose role it is about. Overlaps are the chain's to resolve."""
         findings: list[Finding] = []
+        if is_form(segment):
+            return findings
         encoded: Encoded | None = None
         for index in self.possible(segment.text):
             one = self.all[index]
