@@ -1,6 +1,8 @@
 """Operators' rails are checked where the configuration is applied; at run time there is nothing left to refuse."""
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +15,8 @@ from llmproxy.common.config_watch import CURRENT, ConfigWatch
 from llmproxy.common.policy import Policies, Policy, problems
 from llmproxy.common.rails import RULES_MAX, LanguageRule, LinkRule, Rails, Rule, Topic
 from llmproxy.common.testing import FakeBroker, FakeWire, envelope, fake_bus
+
+ROOT = Path(__file__).parents[3]
 
 
 def rule(pattern: str = "acme", name: str = "r", **more: Any) -> Rule:
@@ -63,6 +67,12 @@ def test_an_error_does_not_quote_the_expression() -> None:
         parse("policy: {rails: {rules: [{name: key, pattern: 'tr0ub4dor('}]}}", {})
     assert "policy.rails.rules[0].pattern: of 'key'" in str(caught.value)
     assert "tr0ub4dor" not in str(caught.value)
+
+
+def test_the_example_of_the_documentation_is_accepted() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "rails.md").read_text(encoding="utf-8"), re.DOTALL)
+    rails = parse(example, {}).policy.rails
+    assert rails.rules and rails.topics and not rails.links.is_empty and not rails.language.is_empty  # noqa: PT018
 
 
 def test_hundreds_of_words_are_one_expression() -> None:

@@ -27,6 +27,7 @@ from llmproxy.common.errors import Unavailable
 from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.frames import Data, End, Failure, Frame, Head, Usage
 from llmproxy.common.policy import Policy
+from llmproxy.common.rails import Rails, Rule
 from llmproxy.common.records import Event
 from llmproxy.common.testing import FakeBroker, envelope, fake_bus
 from llmproxy.shield import postflight, preflight
@@ -636,6 +637,29 @@ def test_when_answers_are_read_is_the_policys(when: Any, body: Any, is_read: boo
         assert bool(around.inspect.sessions) is is_read
 
     gateway(scenario, Policy(answers=Answers(when=when)))
+
+
+@pytest.mark.parametrize(("direction", "is_read"), [("both", True), ("request", False)])
+def test_an_answer_is_read_for_the_operators_rules_and_they_alert_when_it_is_over(
+    direction: Any, is_read: bool
+) -> None:
+    rails = Rails(rules=(Rule(name="r", pattern="acme", action="alert", direction=direction),))
+
+    async def scenario(around: Gateway) -> None:
+        sent = around.send(chat("hello"))
+        routed, answer = await around.route()
+        assert (routed.reply_to == around.shield.address) == is_read
+        if not is_read:
+            return
+        reply = {"choices": [{"index": 0, "message": {"content": "of acme"}}]}
+        answer.send(Head(), Data(Raw(json.dumps(reply).encode())), End(finish="stop"))
+        *_, end = [await around.frame() for _ in range(3)]
+        assert isinstance(end, End)
+        assert end.findings == {"answer.rule": 1}
+        event = await around.events.get()
+        assert (event.id, event.facts) == (sent.id, {"answer.rule": 1})
+
+    gateway(scenario, Policy(rails=rails))
 
 
 def test_where_answers_are_never_read_what_was_masked_still_comes_back() -> None:

@@ -16,7 +16,7 @@ SET_BYTES_MAX = 32 << 20  # Of all of one kind as one automaton.
 SIZE_MAX = 4_000  # Instructions of one program: what a byte of hostile text costs grows with them.
 SIZES_MAX = 20_000  # And of all together; lists of words are bounded by themselves.
 
-TOKEN = re.compile(r"\\.|\(\?[a-zA-Z]*-[a-zA-Z]*|\(\?", re.DOTALL)
+SIGNS = re.compile(r"\\.|\(\?[a-zA-Z]*-[a-zA-Z]*|\(\?", re.DOTALL)
 CLASSES = re.compile(r"\\[pP](?:\{\^?\w{1,32}\}|[A-Z])|\[:\^?\w{1,10}:\]|\\[CzQE]")
 """What RE2 has and Python has not; of the same width as what stands in their place."""
 
@@ -57,12 +57,12 @@ def check(source: Source) -> Any:
         raise Unusable(
             f"is too large: {made.programsize} instructions of {SIZE_MAX}; repeat less often, or write two rules"
         )
-    for token in TOKEN.findall(source.pattern):
-        if token in (r"\A", r"\z"):
-            raise Unusable(rf"{token} is not for texts that are looked at together; write ^ or $")
-        if token in (r"\Q", r"\C"):
-            raise Unusable(rf"{token} is not accepted; write \ before each sign that is meant as it is")
-        if token.startswith("(?") and "m" in token.partition("-")[2]:
+    for sign in SIGNS.findall(source.pattern):
+        if sign in (r"\A", r"\z"):
+            raise Unusable(rf"{sign} is not for texts that are looked at together; write ^ or $")
+        if sign in (r"\Q", r"\C"):
+            raise Unusable(rf"{sign} is not accepted; write \ before each sign that is meant as it is")
+        if sign.startswith("(?") and "m" in sign.partition("-")[2]:
             raise Unusable("(?-m) is not accepted; leave it out, for m is off where nothing switches it on")
     if made.match(b"") is not None:
         raise Unusable("matches nothing at all, so it would match everywhere; let it name what must be there")

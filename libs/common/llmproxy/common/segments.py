@@ -532,7 +532,9 @@ class _Scan:
             return None
         try:
             msgspec.json.decode(segment.text)
-            return _Scan(self._role, self._max_depth, segment, self._embedded + 1).run(segment.text)
+            scan = _Scan(self._role, self._max_depth, segment, self._embedded + 1)
+            scan.chars_min = self.chars_min
+            return scan.run(segment.text)
         except (msgspec.DecodeError, UnicodeError, RecursionError, GatewayError):
             return None
 

@@ -304,7 +304,8 @@ LINK = re.compile(
 BARE = re.compile(r"(?<![\w.-])(?:[\w%-]{1,63}[.\u3002\uff0e\uff61]){1,10}(?:[\w-]{2,24}|\d{1,3})(?![\w-])")
 """A name without a scheme, which many programs make a link of."""
 
-DOTTED = re.compile(r"[\w\]][.\u3002\uff0e\uff61:]|[/\\]{2}")
+DOTTED = re.compile(r"[.\u3002\uff0e\uff61][\w-]|:[/\\]|[/\\]{2}|(?:https?|script|data):[^\s]", re.IGNORECASE)
+"""What every address has one of."""
 
 
 def places(text: str, *, bare: bool) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,153 @@
+"""Operators' rails in what comes back: taken out or ended there, streamed and whole with the same result."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmproxy.common.policy import Policy
+from llmproxy.shield.answers.asked import NOTHING
+from llmproxy.shield.answers.rails import BLOCK_CHARS
+from llmproxy.shield.answers.reading import Guards, Read, Reading
+from llmproxy.shield.answers.stage import Stopped
+from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.window import Originals
+
+
+def guards_of(**rails: Any) -> Guards:
+    return Guards(GUARDS, msgspec.convert({"rails": rails}, Policy))
+
+
+def rule(pattern: str, name: str = "r", action: str = "replace", **more: Any) -> dict[str, Any]:
+    return {"name": name, "pattern": pattern, "action": action, **more}
+
+
+def play(
+    guards: Guards, pieces: list[str], *, in_json: bool = False
+) -> tuple[str, dict[str, int], list[tuple[str, str]]]:
+    """What is said, what was found, and by which rules; "stopped" when the answer was ended."""
+    reading = Reading(guards, NOTHING, Originals({}), clock=lambda: 0.0)
+    text = Read(reading, reading.report, in_json=in_json)
+    try:
+        said = "".join([*(text.push(piece) for piece in pieces), text.flush()])
+    except Stopped:
+        said = "stopped"
+    return said, reading.counts, [(one.rule, one.action) for one in reading.explanations]
+
+
+def test_a_rule_replaces_in_an_answer_and_is_recorded_by_name() -> None:
+    said, counts, why = play(
+        guards_of(rules=[rule(r"PRJ-\d{4}", replacement="[project]")]), ["of PRJ-", "1234 and PRJ-12"]
+    )
+    assert said == "of [project] and PRJ-12"
+    assert (counts, why) == ({"answer.rule": 1}, [("r", "redact")])
+
+
+@pytest.mark.parametrize(("action", "said"), [("reject", "stopped"), ("mask", "[RULE_REDACTED]"), ("flag", "acme"), ("alert", "acme")])  # fmt: skip
+def test_an_action_is_the_same_in_an_answer_but_that_nothing_comes_back(action: str, said: str) -> None:
+    assert play(guards_of(rules=[rule("acme", action=action)]), ["ac", "me"])[0] == said
+
+
+def test_a_rule_for_requests_does_not_look_at_answers_and_a_role_is_no_question_there() -> None:
+    assert play(guards_of(rules=[rule("acme", direction="request")]), ["acme"])[0] == "acme"
+    assert play(guards_of(rules=[rule("acme", roles=["user"])]), ["acme"])[0] == "[RULE_REDACTED]"
+
+
+def test_what_is_held_back_is_no_longer_than_the_longest_match() -> None:
+    reading = Reading(guards_of(rules=[rule(r"PRJ-\d{4}")], topics=[]), NOTHING, Originals({}), clock=lambda: 0.0)
+    read = Read(reading, reading.report, in_json=False)
+    for letter in "some words that are no project at all. " * 5:
+        read.push(letter)
+        assert reading_held(read) <= len("PRJ-1234") + 1
+
+
+def reading_held(read: Read) -> int:
+    return read._stages[-1].held
+
+
+def test_a_rule_without_a_bound_sees_two_blocks_at_a_time() -> None:
+    guards = guards_of(rules=[rule("begin.*end")])
+    assert play(guards, ["begin " + "x" * 100 + " end"])[0] == "[RULE_REDACTED]"
+    far = "begin " + "x" * 2 * BLOCK_CHARS + " end"
+    assert play(guards, [far])[0] == far
+
+
+def test_what_would_break_a_tools_arguments_ends_the_answer() -> None:
+    guards = guards_of(rules=[rule("acme", replacement='a "b"'), rule('x": "y', "s")])
+    said = play(guards, ['{"x": "acme"}'], in_json=True)[0]
+    assert json.loads(said) == {"x": 'a "b"'}
+    assert play(guards, ['{"x": "y"}'], in_json=True)[0] == "stopped"
+
+
+def test_a_disguised_word_cannot_be_taken_out_of_what_was_said_so_the_answer_ends() -> None:
+    guards = guards_of(rules=[rule("acme", replacement="acme inc")])
+    assert play(guards, ["of ａｃｍｅ"])[0] == "stopped"
+    assert play(guards, ["of acme"])[0] == "of acme inc"
+
+
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [({"keywords": ["bluebird"]}, "on [TOPIC_REDACTED]s"), ({"words": ["bluebirds"]}, "on [TOPIC_REDACTED]"), ({"words": ["bluebird"]}, "on bluebirds"), ({"fuzzy": ["bluebirt"]}, "stopped")],
+)  # fmt: skip
+def test_topics_are_taken_out_of_answers(topic: dict[str, Any], said: str) -> None:
+    assert play(guards_of(topics=[{"name": "t", "action": "replace", **topic}]), list("on bluebirds"))[0] == said
+
+
+def test_links_are_taken_out_of_answers() -> None:
+    guards = guards_of(links={"denied": ["evil.net"], "action": "replace"})
+    assert (
+        play(guards, list("see https://evil.net/a and https://good.example"))[0]
+        == "see [LINK_REDACTED] and https://good.example"
+    )
+    assert play(guards_of(links={"denied": ["evil.net"], "action": "reject"}), ["at evil.net"])[0] == "stopped"
+    said, counts, why = play(guards_of(links={"denied": ["evil.net"]}), ["at evil.net"])
+    assert (said, counts, why) == ("at evil.net", {"answer.link": 1}, [("denied", "flag")])
+
+
+def test_the_language_of_an_answer_is_looked_at() -> None:
+    french = "Le système que vous avez demandé est dans la liste de toutes les choses qui sont pour vous et pour nous."
+    guards = guards_of(language={"languages": ["en"], "direction": "both", "action": "reject"})
+    assert play(guards, list(french))[0] == "stopped"
+    assert play(guards_of(language={"languages": ["en"], "action": "reject"}), [french])[0] == french
+
+
+def test_without_rails_for_answers_there_is_nothing_of_them_on_the_way_back() -> None:
+    for rails in ({}, {"rules": [rule("acme", direction="request")]}):
+        guards = guards_of(**rails)
+        assert not guards.has_rails
+        assert not guards.takings
+        assert not guards.rails.guards
+
+
+PIECES = ["acme", "ac", "me", "acme corp", "a", "m", "corp", " ", "\n", "begin", "end", "x" * 60, "PRJ-", "12", "3456", "é", "\U0001f600", "\ud800", "ａｃｍｅ", "https://evil.net/a", "evil", ".net ", "\"", "\\", "stop", ".", "b" * 130, "bluebird"]  # fmt: skip
+MANY = [
+    guards_of(
+        rules=[rule("acme"), rule("acme corp", "s", replacement="C"), rule(r"PRJ-\d{3,6}\b", "p"), rule("(?m)^stop", "t")]
+    ),
+    guards_of(rules=[rule("begin.*end"), rule("a[^ ]+e", "s", "flag"), rule("(?s)x{3,}.*b", "t")]),
+    guards_of(rules=[rule("acme corp", action="reject"), rule("^a|e$", "s")]),
+    guards_of(
+        topics=[{"name": "t", "words": ["acme", "é"], "keywords": ["corp"], "fuzzy": ["bluebirb"], "action": "replace"}],
+        links={"denied": ["evil.net"], "action": "replace"},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("which", range(len(MANY)))
+@settings(max_examples=60)
+@given(text=st.lists(st.sampled_from(PIECES), max_size=14).map("".join), data=st.data(), in_json=st.booleans())
+def test_whatever_the_pieces_rails_find_and_say_the_same(
+    which: int, text: str, data: st.DataObject, in_json: bool
+) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=10)))
+    pieces = [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
+    whole = play(MANY[which], [text], in_json=in_json)
+    for cut in (pieces, list(text)):
+        said, counts, why = play(MANY[which], cut, in_json=in_json)
+        assert said == whole[0]
+        if said != "stopped":
+            assert (counts, sorted(why)) == (whole[1], sorted(whole[2]))
