@@ -304,8 +304,19 @@ LINK = re.compile(
 BARE = re.compile(r"(?<![\w.-])(?:[\w%-]{1,63}[.\u3002\uff0e\uff61]){1,10}(?:[\w-]{2,24}|\d{1,3})(?![\w-])")
 """A name without a scheme, which many programs make a link of."""
 
-DOTTED = re.compile(r"[.\u3002\uff0e\uff61][\w-]|:[/\\]|[/\\]{2}|(?:https?|script|data):[^\s]", re.IGNORECASE)
-"""What every address has one of."""
+DOTTED = re.compile(r"[.\u3002\uff0e\uff61][\w-]")
+SLASHES = ("//", "\\\\", "/\\", "\\/", ":/", ":\\")
+SCHEMES = ("http:", "https:", "script:", "data:")
+
+
+def may_stand(text: str) -> bool:
+    """Whether there is anything in a text that every address has one of."""
+    if any(slashes in text for slashes in SLASHES):
+        return True
+    if DOTTED.search(text) is not None:
+        return True
+    lower = text.lower() if ":" in text else ""
+    return any(scheme in lower for scheme in SCHEMES)
 
 
 def places(text: str, *, bare: bool) -> Iterator[tuple[int, int]]:

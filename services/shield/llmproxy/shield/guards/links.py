@@ -58,7 +58,7 @@ class Links(Fitted):
         return _settled.of(policy.rails)
 
     def may_hold(self, text: str) -> bool:
-        return not self._settings.is_empty and links.DOTTED.search(text) is not None
+        return not self._settings.is_empty and links.may_stand(text)
 
     def is_quick(self, text: str) -> bool:
         return len(text) <= QUICK_CHARS_MAX
