@@ -1,11 +1,13 @@
 """Languages and scripts: told where they can be told, and nobody is refused for a name, a number or code."""
 
+import json
 from typing import Any
 
 import pytest
 
 from llmproxy.common.rails import LANGUAGES, SCRIPTS, LanguageRule
 from llmproxy.common.segments import Segment
+from llmproxy.shield.guards.base import Apart
 from llmproxy.shield.guards.language import Language
 from llmproxy.shield.rails import languages
 from llmproxy.shield.verdict import Allow
@@ -61,6 +63,14 @@ def test_a_language_that_is_not_allowed_is_named_in_the_record() -> None:
 def test_it_is_about_the_texts_of_some_roles() -> None:
     assert finds(TEXTS["fr"], role="tool", languages=("en",)) == []
     assert finds(TEXTS["fr"], role="tool", languages=("en",), roles=("tool",)) == ["flag fr"]
+
+
+def test_the_quick_look_is_at_each_text_by_itself() -> None:
+    guard = Language(LanguageRule(languages=("en",)))
+    assert isinstance(guard, Apart)
+    assert guard.may_hold(TEXTS["fr"])
+    assert not guard.may_hold(TEXTS["en"])
+    assert guard.may_hold(json.dumps({"text": TEXTS["fr"]}))
 
 
 def test_a_script_counts_when_there_is_more_of_it_than_a_name() -> None:

@@ -28,7 +28,7 @@ SECRET_PATTERN = r"PRJ-\d{4}"
 
 
 def order(body: Any, rails: Any, **more: Any) -> Order:
-    policy = msgspec.convert({"kinds": {"email": "allow"}, "rails": rails, **more}, Policy)
+    policy = msgspec.convert({"injection": {"mode": "disabled"}, "rails": rails, **more}, Policy)
     return Order(body=json.dumps(body, ensure_ascii=False).encode(), policy=policy, key=b"k" * 32, max_depth=64)
 
 
@@ -235,7 +235,10 @@ def test_an_automaton_without_memory_lets_every_expression_be_tried() -> None:
 @example("é acme \U0001f600 acme")
 def test_replacing_changes_nothing_outside_of_what_was_found(text: str) -> None:
     body = json.dumps(chat(text)).encode()
-    policy = msgspec.convert({"rails": rule(r"acme|PRJ-\d|é", action="replace", replacement="<&>")}, Policy)
+    policy = msgspec.convert(
+        {"injection": {"mode": "disabled"}, "rails": rule(r"acme|PRJ-\d|é", action="replace", replacement="<&>")},
+        Policy,
+    )
     seen = examine(
         Order(body=body, policy=policy, key=b"k" * 32, max_depth=64), preflight.pipeline(GUARDS), time.monotonic
     )

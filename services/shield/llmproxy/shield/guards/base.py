@@ -36,5 +36,6 @@ class Fitted:
         """Whether the loop may do more with these words than look at them quickly."""
         return False
 
+
 class Apart:
     """A guard that weighs a text as a whole: its quick look is at each text by itself, never at all of them joined."""

@@ -5,16 +5,17 @@ from functools import lru_cache
 from llmproxy.common.policy import Policy
 from llmproxy.common.rails import DOES, LanguageRule
 from llmproxy.common.segments import Segment
-from llmproxy.shield.guards.base import Fitted
+from llmproxy.shield.guards.base import Apart, Fitted
 from llmproxy.shield.rails import languages
 from llmproxy.shield.rails.settled import Settled
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
 
 KIND = "language"
 KEPT_MAX = 64
+DOCUMENT = ("{", "[")
 
 
-class Language(Fitted):
+class Language(Fitted, Apart):
     """Without settings it does nothing; `under` gives the guard of a policy."""
 
     name = "language"
@@ -30,15 +31,21 @@ class Language(Fitted):
         return _settled.of(policy.rails)
 
     def may_hold(self, text: str) -> bool:
-        """Texts are looked at joined here, where nothing can be told but that there is enough to tell something."""
-        return not self._settings.is_empty and len(text) >= languages.LETTERS_MIN
+        """All that can be known is known here, but of a document in a string, which is made of texts."""
+        if self._settings.is_empty or len(text) < languages.LETTERS_MIN:
+            return False
+        return text.lstrip()[:1] in DOCUMENT or self._seen(text) != ""
 
     def is_quick(self, text: str) -> bool:
         return True
 
     def inspect(self, segment: Segment) -> Verdict:
         settings, text = self._settings, segment.text
-        if not self.may_hold(text) or (settings.roles and segment.role not in settings.roles):
+        if (
+            settings.is_empty
+            or len(text) < languages.LETTERS_MIN
+            or (settings.roles and segment.role not in settings.roles)
+        ):
             return ALLOW
         seen = self._seen(text)
         if not seen:
