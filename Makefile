@@ -39,8 +39,8 @@ imports: install ## Who may import whom (import-linter)
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: unit
-unit: install ## Unit, architecture and conformance tests, no servers
-	$(BIN)/pytest -q -n 2 tests/unit tests/architecture tests/conformance tests/attacks
+unit: install ## Unit, architecture and conformance tests and the guarantees, no servers
+	$(BIN)/pytest -q -n 2 tests/unit tests/architecture tests/conformance tests/attacks tests/guarantees
 
 .PHONY: check
 check: lint types imports unit ## What every commit passes

@@ -56,7 +56,21 @@ def pages() -> dict[Path, str]:
         DOCS / "policy.md": policy_page(),
         DOCS / "pii.md": pii_page(),
         DOCS / "secrets.md": secrets_page(),
+        DOCS / "guarantees.md": guarantees_page(),
     }
+
+
+# -- guarantees
+
+
+def guarantees_page() -> str:
+    """From the table that the tests are made from, which stands with them."""
+    tests = str(ROOT / "tests")
+    if tests not in sys.path:
+        sys.path.insert(0, tests)
+    from guarantees.page import page
+
+    return page(GENERATED)
 
 
 # -- policy

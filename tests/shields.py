@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 from msgspec import Raw
@@ -11,11 +12,13 @@ from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import REQUEST_INSPECT, REQUEST_ROUTE
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import Envelope
+from llmproxy.common.plugins.host import Pipeline
 from llmproxy.common.testing import envelope
 from llmproxy.shield import postflight, preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.inspect import Inspect
+from llmproxy.shield.preflight import Inspection
 
 MAIL = "ada@example.com"
 BODY = json.dumps({"messages": [{"role": "user", "content": MAIL}]}).encode()
@@ -25,26 +28,36 @@ IN_FLIGHT_MAX = 256
 class HereOffload:
     """Examines large bodies in the loop."""
 
+    def __init__(self, ring: Pipeline[Inspection], clock: Callable[[], float]) -> None:
+        self._ring, self._clock = ring, clock
+
     async def examine(self, order: Order) -> Examined | Refused:
-        return examine(order, preflight.pipeline(GUARDS), time.monotonic)
+        return examine(order, self._ring, self._clock)
 
 
 async def start_shield(bus: Bus) -> ConfigWatch:
     """Serves requests under the configuration that is published."""
     watch = ConfigWatch(bus)
     await watch.start()
+    await serve_shield(bus, watch)
+    return watch
+
+
+async def serve_shield(bus: Bus, watch: ConfigWatch, clock: Callable[[], float] = time.monotonic) -> Inspect:
+    """`clock` is what the guards' time is measured by."""
+    ring = preflight.pipeline(GUARDS)
     inspect = Inspect(
         bus,
         watch,
-        preflight=preflight.pipeline(GUARDS),
+        preflight=ring,
         postflight=postflight.pipeline(),
-        offload=HereOffload(),  # type: ignore[arg-type]
+        offload=HereOffload(ring, clock),  # type: ignore[arg-type]
         mask_secret=b"secret",
-        clock=time.monotonic,
+        clock=clock,
         now=time.time,
     )
     await bus.serve(REQUEST_INSPECT, inspect, max_in_flight=IN_FLIGHT_MAX)
-    return watch
+    return inspect
 
 
 class Router:

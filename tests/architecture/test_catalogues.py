@@ -46,7 +46,9 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["channels.md", "metrics.md", "pii.md", "policy.md", "secrets.md", "support.md"])
+@pytest.mark.parametrize(
+    "name", ["channels.md", "guarantees.md", "metrics.md", "pii.md", "policy.md", "secrets.md", "support.md"]
+)
 def test_generated_pages_are_current(name: str) -> None:
     path = ROOT / "docs" / name
     assert path.read_text() == generator().pages()[path], (

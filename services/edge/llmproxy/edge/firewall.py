@@ -47,13 +47,15 @@ class Firewall:
         if matching is None or context.route.action is not Action.CALL:
             return PASS
         examination = Examination(matching)
-        if len(context.body) <= SLICE_BYTES:
-            examination.look(context.body)
-            return conclude(context, examination)
-        return self._slices(context, examination)
-
-    async def _slices(self, context: Ingress, examination: "Examination") -> Result:
         body = context.body
+        if context.upload is not None:  # The name of a form's file is text as well, and stands beside the texts.
+            body += b"\n" + context.upload.filename.encode()
+        if len(body) <= SLICE_BYTES:
+            examination.look(body)
+            return conclude(context, examination)
+        return self._slices(context, body, examination)
+
+    async def _slices(self, context: Ingress, body: bytes, examination: "Examination") -> Result:
         for start in slices(len(body)):
             examination.look(body[start : start + SLICE_BYTES])
             if examination.blocking is not None:

@@ -1,0 +1,496 @@
+"""The table of the guarantees: what each control promises, where it does not apply and why, and what is still missing.
+
+Pure data and what follows from it. The suite (`test_guarantees.py`), the page (`docs/guarantees.md`) and the test that nothing
+was forgotten (`tests/architecture/test_guarantees_complete.py`) are all made from here. A cell for which nothing is said here is
+promised, and so is a test: docs/adr/0025.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from msgspec import Struct
+
+from llmproxy.edge.routes.table import GENERATE, ROUTES, STREAM_GENERATE, Action, Route
+
+Mode = Literal["whole", "stream"]
+Content = Literal["text", "tool call", "tool result", "multimodal", "n>1"]
+Outcome = Literal["works", "raises", "is late"]
+
+MODES: tuple[Mode, ...] = ("whole", "stream")
+CONTENTS: tuple[Content, ...] = ("text", "tool call", "tool result", "multimodal", "n>1")
+OUTCOMES: tuple[Outcome, ...] = ("works", "raises", "is late")
+
+CALLS: dict[str, Route] = {
+    route.name: route for route in (*ROUTES.values(), GENERATE, STREAM_GENERATE) if route.action is Action.CALL
+}
+"""Every route that reaches a provider. The others hold no text of anybody's and are told in the edge's own tests."""
+
+CONVERSATIONS = ("chat", "completions", "responses", "messages", "gemini")
+NO_WORDS = ("count_tokens", "embeddings", "moderations", "speech")
+"""APIs whose answers hold no text: numbers, judgements, sound."""
+
+
+class Because(Struct, frozen=True, kw_only=True):
+    """A reason, for the cells that it covers; what is not named is covered whatever it is."""
+
+    reason: str
+    apis: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    contents: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+
+    def covers(self, cell: "Cell") -> bool:
+        route = CALLS[cell.route]
+        return (
+            (not self.apis or route.api in self.apis)
+            and (not self.routes or route.name in self.routes)
+            and (not self.modes or cell.mode in self.modes)
+            and (not self.contents or cell.content in self.contents)
+            and (not self.outcomes or cell.outcome in self.outcomes)
+        )
+
+
+class Control(Struct, frozen=True, kw_only=True):
+    """One promise. `step` is what `GET /api/v1/plugins` calls what keeps it; "" for what is no step."""
+
+    name: str
+    promise: str
+    failure: str  # What the caller gets when it raises or is late.
+    step: str = ""
+    guard: str = ""  # Of the shield's list, where it is one.
+    setting: str = ""  # Of `policy.answers`, where it is one of those.
+    absent: tuple[Because, ...] = ()
+    missing: tuple[Because, ...] = ()
+
+
+class Cell(Struct, frozen=True):
+    control: str
+    route: str
+    mode: Mode
+    content: Content
+    outcome: Outcome
+
+    @property
+    def id(self) -> str:
+        """As pytest has it in brackets."""
+        return f"{self.control}|{self.route}|{self.mode}|{self.content}|{self.outcome}"
+
+
+# -- what an endpoint does not have, whatever the control
+
+ABSENT: tuple[Because, ...] = (
+    Because(
+        apis=("count_tokens", "embeddings", "moderations", "rerank"), modes=("stream",), reason="this API does not stream"
+    ),
+    Because(
+        routes=(GENERATE.name,), modes=("stream",), reason="this path answers whole; streamGenerateContent is the streamed one"
+    ),
+    Because(
+        routes=(STREAM_GENERATE.name,), modes=("whole",), reason="this path always streams; generateContent is the whole one"
+    ),
+    Because(
+        apis=("completions",),
+        contents=("tool call", "tool result", "multimodal"),
+        reason="a prompt is text: this API has no tools and no pictures",
+    ),
+    Because(
+        apis=("responses", "messages"), contents=("n>1",), reason="this API gives one answer to a request: it has no `n`"
+    ),
+    Because(apis=("count_tokens",), contents=("n>1",), reason="nothing is generated, so there is no `n`"),
+    Because(
+        apis=("embeddings", "images", "speech", "transcriptions"),
+        contents=("tool call", "tool result"),
+        reason="this API has no tools",
+    ),
+    Because(apis=("moderations",), contents=("tool call", "tool result"), reason="this API takes inputs, no conversation"),
+    Because(apis=("rerank",), contents=("tool call",), reason="nothing is called; the documents are the tool result"),
+    Because(apis=("embeddings", "rerank"), contents=("multimodal",), reason="texts are all that is served here"),
+    Because(apis=("images",), contents=("multimodal",), reason="the prompt is text; pictures as input are not served"),
+    Because(apis=("speech",), contents=("multimodal",), reason="the input is text"),
+    Because(
+        apis=("embeddings", "moderations", "rerank", "speech", "transcriptions"),
+        contents=("n>1",),
+        reason="this API gives one answer for each input: it has no `n`",
+    ),
+)  # fmt: skip
+
+# -- why a control does not apply
+
+UNWAITING = Because(
+    outcomes=("is late",),
+    reason="it waits for nothing: it is one synchronous pass, bounded by the size of what it reads",
+)
+SKIPPED = Because(
+    outcomes=("is late",),
+    reason="Redis has its own bound, after which the ledger is skipped: it only slows, and what is sent is decided by the guards"
+    " all the same (docs/adr/0023)",
+)
+WORDLESS = Because(apis=NO_WORDS, reason="the answer holds no text: numbers, judgements or sound")
+RANKED = Because(apis=("rerank",), reason="the answer's only texts are the caller's own documents")
+PAINTED = Because(apis=("images",), modes=("stream",), reason="the events of a streamed picture hold no text")
+SYSTEMLESS = Because(
+    apis=("completions", "transcriptions", "images"), reason="this API has no system text that could be told"
+)
+IN_ARGUMENTS = Because(
+    contents=("tool call",), reason="arguments are data for a program: nobody renders Markdown there"
+)
+REVISED = Because(
+    apis=("images",),
+    reason="`revised_prompt` is text that a model wrote: what was masked is put back in it, but the guards of answers"
+    " do not read it",
+)
+UNSPOKEN = (WORDLESS, RANKED, PAINTED)
+A_PICTURE = (
+    "a request with a picture or a file in it counts as one that asks for such text, because of the names in its own JSON"
+    " (`image/png`, `file`)"
+)
+PICTURED = (
+    Because(apis=CONVERSATIONS, contents=("multimodal",), outcomes=("works",), reason=A_PICTURE),
+    Because(apis=("transcriptions",), outcomes=("works",), reason=A_PICTURE),
+)
+
+REFUSED = "503 `guard_unavailable`; nothing reaches a provider"
+ENDED = "the answer ends with `guard_unavailable`, and nothing says that it is whole"
+
+CONTROLS: tuple[Control, ...] = (
+    # Ring 1, in the edge.
+    Control(
+        name="authentication",
+        step="authentication",
+        promise="without a good key: 401 in the caller's dialect; nothing reaches a provider",
+        failure=REFUSED,
+    ),
+    Control(
+        name="route",
+        step="route",
+        promise="a path that is not exactly a route is refused after authentication; nothing reaches a provider",
+        failure=REFUSED,
+    ),
+    Control(
+        name="limits",
+        step="limits",
+        promise="the request over the limit of its key: 429; only the first one reaches a provider",
+        failure="raises: as every step; late: Redis has its own bound, after which `limits.when_redis_fails: closed` is 503"
+        " `limits_unavailable`",
+    ),
+    Control(
+        name="threat ledger",
+        step="limits",
+        promise="a caller whom the ledger has locked: 403; his neighbour's request reaches its provider",
+        failure="raises: as every step; late: the ledger is skipped, for it only slows, and what is sent is still decided by the guards",
+        absent=(SKIPPED,),
+    ),
+    Control(
+        name="body",
+        step="body",
+        promise="a body above `gateway.max_body_bytes`: 413; nothing reaches a provider",
+        failure="raises: as every step; late: a body that stops arriving is 408",
+    ),
+    Control(
+        name="firewall",
+        step="firewall",
+        promise="an attack that a signature knows: 400 `content_blocked`; nothing reaches a provider",
+        failure=REFUSED,
+        absent=(
+            Because(
+                outcomes=("is late",),
+                reason="it is bounded by budgets of words, trials and decoded bytes instead of time (docs/adr/0011); between two"
+                " slices of a large body the loop runs",
+            ),
+        ),
+    ),
+    Control(
+        name="validation",
+        step="validation",
+        promise="a model that nobody serves: 404 in the caller's dialect; nothing reaches a provider",
+        failure=REFUSED,
+    ),
+    Control(
+        name="end users",
+        step="end-users",
+        promise="with `threats.end_users: trusted`: the end user whom the ledger has locked gets 403; others of the same key do not",
+        failure="raises: as every step; late: as the threat ledger",
+        absent=(
+            SKIPPED,
+            Because(
+                apis=("count_tokens", "gemini", "moderations", "rerank", "speech", "transcriptions"),
+                reason="this API has no field that names an end user",
+            ),
+        ),
+    ),
+    # Ring 2, in the shield.
+    Control(
+        name="parsing",
+        promise="a key that is there twice, beside the text: 400; what a guard reads is what a provider would",
+        failure="it is no step that could fail by itself: what is not understood is refused",
+        absent=(
+            Because(apis=("transcriptions",), reason="a form: the edge makes the JSON itself, each key once"),
+            Because(outcomes=("raises", "is late"), reason="not a step: what cannot be decoded is refused by name"),
+        ),
+    ),
+    Control(
+        name="token ids",
+        promise="a text that comes as the numbers of its tokens: 400 `content_blocked`; nothing reaches a provider",
+        failure="it is no step that could fail by itself",
+        absent=(
+            Because(
+                apis=(
+                    "chat",
+                    "responses",
+                    "messages",
+                    "count_tokens",
+                    "gemini",
+                    "moderations",
+                    "rerank",
+                    "images",
+                    "speech",
+                    "transcriptions",
+                ),
+                reason="this API takes no token ids",
+            ),
+            Because(
+                contents=("tool call", "tool result", "multimodal"),
+                reason="token ids stand in place of the prompt alone",
+            ),
+            Because(outcomes=("raises", "is late"), reason="not a step: one look at the type of a field"),
+        ),
+    ),
+    Control(
+        name="secrets",
+        step="secrets",
+        guard="secrets",
+        promise="a credential never reaches a provider: a placeholder does",
+        failure=REFUSED,
+    ),
+    Control(
+        name="pii",
+        step="pii",
+        guard="pii",
+        promise="an e-mail address never reaches a provider: a placeholder does",
+        failure=REFUSED,
+    ),
+    Control(
+        name="presidio",
+        step="presidio",
+        guard="presidio",
+        promise="what an operator's own recognizer knows never reaches a provider",
+        failure=REFUSED,
+    ),
+    Control(
+        name="injection",
+        step="injection",
+        guard="injection",
+        promise="a plain attack, mode `block`: 400 `content_blocked`; nothing reaches a provider",
+        failure=REFUSED,
+    ),
+    Control(
+        name="trajectory",
+        step="injection.trajectory",
+        promise="three turns of a conversation, none an attack by itself, that are one together: 400 `content_blocked`",
+        failure=REFUSED,
+        absent=(
+            UNWAITING,
+            Because(
+                apis=("completions", "embeddings", "moderations", "rerank", "images", "speech", "transcriptions"),
+                reason="this API has no turns",
+            ),
+            Because(
+                contents=("tool call", "tool result"),
+                reason="the turns of the user are what is judged together; what a tool is told or returns is judged by itself",
+            ),
+        ),
+    ),
+    Control(
+        name="mask",
+        step="mask",
+        promise="what any guard found is taken out at its place, and nothing else of the text is changed",
+        failure=REFUSED,
+        absent=(UNWAITING,),
+    ),
+    Control(
+        name="canary",
+        step="canary",
+        promise="with `policy.answers.canary`: the provider gets a marker in the system text",
+        failure=REFUSED,
+        absent=(
+            UNWAITING,
+            Because(
+                apis=(
+                    "completions",
+                    "embeddings",
+                    "moderations",
+                    "rerank",
+                    "images",
+                    "transcriptions",
+                ),
+                reason="this API has no system text that could carry one",
+            ),
+            Because(apis=("speech",), reason="`instructions` say how to speak, and nobody answers with words"),
+        ),
+    ),
+    # Ring 3, in the router.
+    Control(
+        name="resolve",
+        step="resolve",
+        promise="the endpoint that has the model gets the request, under the model's name, and no other",
+        failure=REFUSED,
+    ),
+    Control(
+        name="order",
+        step="order",
+        promise="an endpoint whose circuit is open gets nothing; the next one does",
+        failure=REFUSED,
+    ),
+    Control(
+        name="attempts",
+        step="attempts",
+        promise="an endpoint that fails before its first byte is followed by the next one; the caller sees one answer",
+        failure=REFUSED,
+    ),
+    # Ring 4, on the way back through the shield.
+    Control(
+        name="unmasking",
+        step="answer",
+        promise="what was masked comes back as it was, streamed in pieces of three characters too, in every choice",
+        failure=ENDED,
+        absent=(
+            WORDLESS,
+            PAINTED,
+            UNWAITING,
+            Because(apis=("rerank",), contents=("text",), reason="the query is told to nobody"),
+        ),
+    ),
+    Control(
+        name="answers: secrets",
+        step="answer",
+        guard="secrets",
+        setting="kinds",
+        promise="a credential that the request did not hold is taken out of the answer; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=UNSPOKEN,
+        missing=(REVISED,),
+    ),
+    Control(
+        name="answers: pii",
+        step="answer",
+        guard="pii",
+        setting="kinds",
+        promise="an address that the request did not hold is recorded; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=UNSPOKEN,
+        missing=(REVISED,),
+    ),
+    Control(
+        name="answers: injection",
+        step="answer",
+        guard="injection",
+        setting="injection",
+        promise="an attack in the answer, mode `block`: the answer ends with an error",
+        failure=ENDED,
+        absent=UNSPOKEN,
+        missing=(REVISED,),
+    ),
+    Control(
+        name="answers: invisible text",
+        step="answer",
+        setting="invisible",
+        promise="text that nobody sees is taken out; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*UNSPOKEN, UNWAITING),
+        missing=(REVISED,),
+    ),
+    Control(
+        name="answers: images",
+        step="answer",
+        setting="links.images",
+        promise="a picture from a stranger's host with a payload is taken out; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*UNSPOKEN, UNWAITING, IN_ARGUMENTS),
+        missing=(REVISED,),
+    ),
+    Control(
+        name="answers: links",
+        step="answer",
+        setting="links.others",
+        promise="a link that runs a script is recorded; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*UNSPOKEN, UNWAITING),
+        missing=(REVISED,),
+    ),
+    Control(
+        name="answers: leak",
+        step="answer",
+        setting="leak",
+        promise="a passage of the request's system text is recorded; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(WORDLESS, RANKED, SYSTEMLESS, UNWAITING),
+    ),
+    Control(
+        name="answers: canary",
+        step="answer",
+        setting="canary",
+        promise="the marker of the system text ends the answer with an error",
+        failure=ENDED,
+        absent=(WORDLESS, RANKED, SYSTEMLESS, UNWAITING),
+    ),
+    Control(
+        name="answers: repetition",
+        step="answer",
+        setting="repetition",
+        promise="the same over and over is recorded; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*UNSPOKEN, UNWAITING),
+        missing=(REVISED,),
+    ),
+    Control(
+        name="answers: entropy",
+        step="answer",
+        setting="entropy",
+        promise="long random text that nobody asked for is recorded; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*UNSPOKEN, UNWAITING),
+        missing=(REVISED, *PICTURED),
+    ),
+    # Beside the rings.
+    Control(
+        name="audit",
+        promise="exactly one record of each request, answered or blocked, before the answer's end leaves; none holds the text",
+        failure="no answer without its record: 503 `audit_unavailable`, or a stream that ends with an error",
+    ),
+)
+
+BY_NAME = {control.name: control for control in CONTROLS}
+SETTINGS_OF_NO_CONTROL = {
+    "when": "says which answers are read, for all of them",
+    "links.allowed": "an exception to links",
+    "links.denied": "an addition to links",
+}
+"""Of `policy.answers`: what is no control by itself, and why."""
+GUARDS_OF_NO_ANSWERS = {
+    "presidio": "answers are read in the loop, where a guard with a process of its own may not look (docs/adr/0020)"
+}
+
+
+def cells(control: Control) -> Iterator[Cell]:
+    """All of them, whether they apply or not."""
+    for route in CALLS:
+        for mode in MODES:
+            for content in CONTENTS:
+                for outcome in OUTCOMES:
+                    yield Cell(control.name, route, mode, content, outcome)
+
+
+def why_not(cell: Cell) -> Because | None:
+    """Why the cell does not apply; the endpoint's reason before the control's."""
+    return next((one for one in (*ABSENT, *BY_NAME[cell.control].absent) if one.covers(cell)), None)
+
+
+def lacks(cell: Cell) -> Because | None:
+    """What is missing in the product, of a cell that does apply."""
+    return next((one for one in BY_NAME[cell.control].missing if one.covers(cell)), None)
+
+
+def promised() -> list[Cell]:
+    """The cells that are tested; those of which something is missing are expected to fail."""
+    return [cell for control in CONTROLS for cell in cells(control) if why_not(cell) is None]

@@ -1,0 +1,66 @@
+"""The fakes' sound: transcriptions that say what a test wants said, and speech that is streamed. The rest is the strict fakes'."""
+
+from base64 import b64encode
+from typing import Any
+
+from llmproxy.fakes.conversation import Asked, Behaviour, Recorded, Script
+from llmproxy.fakes.families import FAMILIES
+from llmproxy.fakes.openai.plain import Speech, Transcriptions, form_of
+from llmproxy.fakes.vendor import Body, Operation, Vendor, as_json, sse
+
+
+class Said(Transcriptions):
+    stream_type = "text/event-stream"
+
+    def ask(self, recorded: Recorded, behaviour: Behaviour) -> Asked:
+        asked = super().ask(recorded, behaviour)
+        stream = form_of(recorded).get("stream", (b"", ""))[0] == b"true"
+        return Asked(asked.model, stream=stream, inputs=asked.inputs, extra=asked.extra)
+
+    def answer(self, script: Script, asked: Asked) -> Body:
+        return as_json({"text": script.text, "usage": {"type": "duration", "seconds": 1}})
+
+    def events(self, script: Script, asked: Asked) -> list[bytes]:
+        pieces = [{"type": "transcript.text.delta", "delta": piece} for piece in script.pieces]
+        done: dict[str, Any] = {"type": "transcript.text.done", "text": script.text}
+        return [sse(one) for one in (*pieces, done)]
+
+
+class Sung(Speech):
+    stream_type = "text/event-stream"
+
+    def ask(self, recorded: Recorded, behaviour: Behaviour) -> Asked:
+        asked = super().ask(recorded, behaviour)
+        stream = recorded.json.get("stream_format") == "sse"
+        return Asked(asked.model, stream=stream, inputs=asked.inputs, extra=asked.extra)
+
+    def events(self, script: Script, asked: Asked) -> list[bytes]:
+        sound = b64encode(self.answer(script, asked).data).decode()
+        usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+        return [sse({"type": "speech.audio.delta", "audio": sound}), sse({"type": "speech.audio.done", "usage": usage})]
+
+
+SOUND = {"/audio/transcriptions": Said, "/audio/speech": Sung}
+
+
+class Speaking:
+    """A vendor, with these in the place of its own."""
+
+    def __init__(self, vendor: Vendor) -> None:
+        self._vendor = vendor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vendor, name)
+
+    def operation(self, method: str, path: str) -> Operation | None:
+        found = self._vendor.operation(method, path)
+        for end, kind in SOUND.items():
+            if found is not None and path.endswith(end):
+                made: Operation = kind(found.variant)  # type: ignore[attr-defined]
+                return made
+        return found
+
+
+def vendor(name: str) -> Vendor:
+    made: Any = Speaking(FAMILIES[name])
+    return made
