@@ -23,12 +23,13 @@ from guarantees.asking import (
 )
 from guarantees.controls import BY_NAME, CALLS, Cell, Control
 from guarantees.hearing import Said, Texts, Wire
-from guarantees.standing import BODY_BYTES_MAX, SPARE, Standing, replaced
+from guarantees.standing import BODY_BYTES_MAX, RAILS, SPARE, Standing, replaced
 from msgspec import Struct, structs
 
 from llmproxy.common.config import Limit, Limits
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.plugins.host import Result
+from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.common.threats import Kind, Threats
 from llmproxy.edge.ingress import Body
@@ -40,6 +41,7 @@ from llmproxy.router.circuits import Circuit
 from llmproxy.shield import inspect
 from llmproxy.shield.answers import noise, reading, watch
 from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.guards.base import Fitted, Guard
 from llmproxy.shield.preflight import Look
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
 
@@ -278,6 +280,20 @@ def masks(value: str, kind: str, principal: str = "default") -> Proof:
     return proof
 
 
+def rejects(text: str, kind: str) -> Proof:
+    async def proof(it: Trial, place: Place) -> None:
+        it.refused(await it.ask(place, text, it.control.name), 400, "content_blocked")
+        assert it.gateway.records[-1].findings == {kind: 1}
+
+    return proof
+
+
+PROJECT, AIRSHIP, STRANGER = "of PRJ-1234 today", "of a zeppelin today", "of https://stranger.example/x today"
+GERMAN = (
+    "Der Garten ist im Sommer sehr schön, und wir gehen jeden Tag mit den Kindern an den kleinen See hinter dem Haus"
+)
+
+
 async def injection(it: Trial, place: Place) -> None:
     with replaced(it.gateway.ingress, "firewall", None):
         it.refused(await it.ask(place, ATTACK, "injection"), 400, "content_blocked")
@@ -411,6 +427,7 @@ class Hostile(Struct, frozen=True, kw_only=True):
     kind: str
     system: str = ""
     is_flagged: bool = True  # By default; else it is not even looked for.
+    principal: str = "answers"  # Who does not want the answer to end.
 
 
 HOSTILE: dict[str, Hostile] = {
@@ -419,6 +436,14 @@ HOSTILE: dict[str, Hostile] = {
     ),
     "answers: pii": Hostile(says="Write to bob.ray@example.net today", kind="email"),
     "answers: injection": Hostile(says=ATTACK, kind="injection", is_flagged=False),
+    "answers: rules": Hostile(says=PROJECT, hears="of [RULE_REDACTED] today", kind="rule", principal="railed answers"),
+    "answers: topics": Hostile(
+        says=AIRSHIP, hears="of a [TOPIC_REDACTED] today", kind="topic", principal="railed answers"
+    ),
+    "answers: denied links": Hostile(
+        says=STRANGER, hears="of [LINK_REDACTED] today", kind="link", principal="railed answers"
+    ),
+    "answers: language": Hostile(says=GERMAN, kind="language", principal="railed answers"),
     "answers: invisible text": Hostile(says="a\u202es key", hears="as key", kind="invisible"),
     "answers: images": Hostile(
         says="see ![x](https://collect.example.net/p.png?d=everything) now",
@@ -441,7 +466,7 @@ async def hostile(it: Trial, place: Place) -> None:
     it.needs(place in it.answering)
     said = answers(it)
     it.says(said.says)
-    heard = it.heard(await it.ask(place, HELLO, "answers", system=said.system))
+    heard = it.heard(await it.ask(place, HELLO, said.principal, system=said.system))
     assert set(heard) == {said.hears or said.says}
     (record,) = it.gateway.records
     assert record.verdict == "answered"
@@ -477,6 +502,10 @@ WORKS: dict[str, Proof] = {
     "secrets": masks(TOKEN, "SECRET"),
     "pii": masks(MAIL, "EMAIL"),
     "presidio": masks(EMPLOYEE, "PII", "presidio"),
+    "rules": rejects(PROJECT, "rule"),
+    "topics": rejects(AIRSHIP, "topic"),
+    "links": rejects(STRANGER, "link"),
+    "language": rejects(GERMAN, "language"),
     "injection": injection,
     "trajectory": trajectory,
     "mask": mask,
@@ -521,6 +550,18 @@ class Broken:
             raise RuntimeError(SECRET_WORDS)
         self._clock.advance(3_600)
         return ALLOW
+
+
+class BrokenRail(Broken, Fitted):
+    """One of the operators', which is another one under each policy."""
+
+    reads_answers = True
+
+    def applies(self, policy: Policy) -> bool:
+        return True
+
+    def under(self, policy: Policy) -> "BrokenRail":
+        return self
 
 
 async def never() -> Result:
@@ -619,13 +660,17 @@ async def part_fails(it: Trial, place: Place) -> None:
 async def guard_of_answers_fails(it: Trial, place: Place) -> None:
     """A guard of the shield, at the text of the answer."""
     it.needs(place in it.answering)
-    broken = [Broken(one, it.cell.outcome, it.gateway) if one.name == it.control.guard else one for one in GUARDS]
+    guards: list[Guard] = []
+    for one in GUARDS:
+        kind = BrokenRail if isinstance(one, Fitted) else Broken
+        guards.append(kind(one, it.cell.outcome, it.gateway) if one.name == it.control.guard else one)
+    principal = it.control.name if it.control.name in RAILS else "reading"
     it.says(f"{HELLO}: {answers(it).says}")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(inspect, "GUARDS", tuple(broken))
+        patched.setattr(inspect, "GUARDS", tuple(guards))
         it.gateway.inspect._guards.clear()
         try:
-            it.ended(await it.ask(place, "hello", "reading"), "guard_unavailable")
+            it.ended(await it.ask(place, "hello", principal), "guard_unavailable")
         finally:
             it.gateway.inspect._guards.clear()
 

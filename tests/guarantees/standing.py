@@ -69,6 +69,33 @@ ENDINGS: dict[str, dict[str, Any]] = {
 }
 """What makes an answer end: one setting at a time, so that no other one can have done it."""
 
+
+def rails(rule: str, topic: str, links: str, language: str, direction: str) -> dict[str, Any]:
+    """An operator's, with these actions; "" for none."""
+    found: dict[str, Any] = {}
+    if rule:
+        found["rules"] = [{"name": "project", "pattern": r"PRJ-\d{4}", "action": rule, "direction": direction}]
+    if topic:
+        found["topics"] = [{"name": "airships", "words": ["zeppelin"], "action": topic, "direction": direction}]
+    if links:
+        found["links"] = {"denied": ["stranger.example"], "action": links, "direction": direction}
+    if language:
+        found["language"] = {"languages": ["en"], "roles": [], "action": language, "direction": direction}
+    return {"rails": found}
+
+
+RAILS: dict[str, dict[str, Any]] = {
+    "rules": rails("reject", "", "", "", "request"),
+    "topics": rails("", "reject", "", "", "request"),
+    "links": rails("", "", "reject", "", "request"),
+    "language": rails("", "", "", "reject", "request"),
+    "railed answers": rails("replace", "replace", "replace", "flag", "answer"),
+    "answers: rules": rails("reject", "", "", "", "answer"),
+    "answers: topics": rails("", "reject", "", "", "answer"),
+    "answers: denied links": rails("", "", "reject", "", "answer"),
+    "answers: language": rails("", "", "", "reject", "answer"),
+}
+
 INJECTION = {"user": 0.4, "assistant": 0.4, "tool": 0.4, "system": 0.4, "parameter": 0.4}
 """Half a model's word is enough for a plain attack: the matrix says that the guard is asked, not how good it is."""
 
@@ -81,6 +108,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "canary": {"answers": {**ALWAYS, "canary": True}},
     "answers": {"answers": ALWAYS},
     **{name: {"answers": {**ALWAYS, **ending}, "injection": INJECTION} for name, ending in ENDINGS.items()},
+    **RAILS,
     "reading": {"answers": {**ALWAYS, "injection": "flag"}},
 }
 """Principal -> what its policy says: one gateway, one configuration."""

@@ -57,6 +57,14 @@ def test_a_rule_for_requests_does_not_look_at_answers_and_a_role_is_no_question_
     assert play(guards_of(rules=[rule("acme", roles=["user"])]), ["acme"])[0] == "[RULE_REDACTED]"
 
 
+def test_what_is_for_answers_alone_is_looked_for_in_answers() -> None:
+    assert play(guards_of(rules=[rule("acme", direction="answer")]), ["acme"])[0] == "[RULE_REDACTED]"
+    topic = {"name": "t", "words": ["acme"], "action": "replace", "direction": "answer"}
+    assert play(guards_of(topics=[topic]), ["of acme"])[0] == "of [TOPIC_REDACTED]"
+    links = {"denied": ["acme.example"], "action": "reject", "direction": "answer"}
+    assert play(guards_of(links=links), ["https://acme.example/x "])[0] == "stopped"
+
+
 def test_what_is_held_back_is_no_longer_than_the_longest_match() -> None:
     reading = Reading(guards_of(rules=[rule(r"PRJ-\d{4}")], topics=[]), NOTHING, Originals({}), clock=lambda: 0.0)
     read = Read(reading, reading.report, in_json=False)

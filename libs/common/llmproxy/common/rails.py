@@ -159,12 +159,14 @@ class Rails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self._directed("answer")
 
     def _directed(self, direction: Direction) -> "Rails":
+        """It has no direction any more: the guards ask for what is for requests, whichever of the two they are given."""
         wanted = (direction, "both")
-        changes: dict[str, Any] = {} if direction == "request" else {"roles": ()}
+        settled: dict[str, Any] = {"direction": "both"}
+        changes = settled if direction == "request" else {**settled, "roles": ()}
         return Rails(
             rules=tuple(structs.replace(one, **changes) for one in self.rules if one.direction in wanted),
             topics=tuple(structs.replace(one, **changes) for one in self.topics if one.direction in wanted),
-            links=self.links if self.links.direction in wanted else LinkRule(),
+            links=structs.replace(self.links, **settled) if self.links.direction in wanted else LinkRule(),
             language=structs.replace(self.language, **changes) if self.language.direction in wanted else LanguageRule(),
         )
 
