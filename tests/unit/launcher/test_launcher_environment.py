@@ -56,6 +56,8 @@ def test_provider_keys_are_told_to_the_workers_alone(secret: str) -> None:
         ("ADMIN_TOKEN", {"admin"}),
         ("API_KEYS", {"admin"}),
         ("MASK_SECRET", {"shield"}),
+        ("JUDGE_KEY", {"shield"}),
+        ("GATEWAY_URL", {"shield"}),
         ("REDIS_URL", {"edge", "router"}),
         ("LISTEN_FD", {"edge", "admin"}),
     ],

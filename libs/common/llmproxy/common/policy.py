@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 from llmproxy.common.actions import Action, Probability
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api, Envelope
+from llmproxy.common.judge import Judge
 from llmproxy.common.pii import Pii
 from llmproxy.common.rails import Rails
 
@@ -69,13 +70,17 @@ class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tool: Probability = 0.4  # Tool results, retrieved content, descriptions of tools, and roles that no API has.
     system: Probability = 0.95  # System and developer messages.
     parameter: Probability = 0.5  # Whatever else a body holds: metadata, stop sequences, object keys.
-    trajectory: Probability = (
-        0.85  # Of the user's turns of one conversation together; 1 does not look at them together.
-    )
+    trajectory: Probability = 0.85  # Of the user's turns of one conversation together; 1: each by itself.
+    judge: Judge = Judge()  # Who is asked about what is below the threshold, and not far.
 
     def threshold(self, role: str) -> float:
         named: float = getattr(self, THRESHOLDS.get(role, "user"))
         return named
+
+    def problem(self) -> tuple[str, str] | None:
+        """What is wrong beyond types, and the fix."""
+        wrong = self.judge.problem()
+        return (f"judge.{wrong[0]}", wrong[1]) if wrong is not None else None
 
 
 ALLOWED = frozenset({"au_abn", "swift_bic", "license_plate", "date_time", "url", "uuid"})

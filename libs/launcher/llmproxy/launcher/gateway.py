@@ -332,18 +332,24 @@ class Gateway:
         """Settings by name; which service gets which is `environment.OWN`'s to say."""
         source = "file" if self.options.config_file else "environment"
         keys = self.environment.get("LLM_PROXY_API_KEYS")
-        return ({"API_KEYS": keys} if keys else {}) | {
-            "NATS_URL": self.servers.nats_address,
-            "REDIS_URL": self.servers.redis_url,
-            "POSTGRES_DSN": self.servers.postgres_dsn,
-            "DATA_DIR": str(self.data.root),
-            "SPOOL_DIR": str(self.data.folder("spool")),
-            "EDGES": str(self.options.scale.get("edge", 1)),
-            "MASK_SECRET": self.environment.get("LLM_PROXY_MASK_SECRET") or self.data.secret("mask"),
-            "ADMIN_TOKEN": self.admin_token,
-            "CONFIG": str(self._config_path),
-            "CONFIG_SOURCE": self.environment.get("LLM_PROXY_CONFIG_SOURCE") or source,
-        }
+        judge_key = self.environment.get("LLM_PROXY_JUDGE_KEY")
+        return (
+            ({"API_KEYS": keys} if keys else {})
+            | ({"JUDGE_KEY": judge_key} if judge_key else {})
+            | {
+                "GATEWAY_URL": url_of(self._gateway_listener),
+                "NATS_URL": self.servers.nats_address,
+                "REDIS_URL": self.servers.redis_url,
+                "POSTGRES_DSN": self.servers.postgres_dsn,
+                "DATA_DIR": str(self.data.root),
+                "SPOOL_DIR": str(self.data.folder("spool")),
+                "EDGES": str(self.options.scale.get("edge", 1)),
+                "MASK_SECRET": self.environment.get("LLM_PROXY_MASK_SECRET") or self.data.secret("mask"),
+                "ADMIN_TOKEN": self.admin_token,
+                "CONFIG": str(self._config_path),
+                "CONFIG_SOURCE": self.environment.get("LLM_PROXY_CONFIG_SOURCE") or source,
+            }
+        )
 
     @property
     def admin_token(self) -> str:

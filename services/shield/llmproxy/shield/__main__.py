@@ -7,9 +7,11 @@ import time
 from llmproxy.common import runtime
 from llmproxy.common.channels import REQUEST_INSPECT
 from llmproxy.common.config import Snapshot
-from llmproxy.shield import postflight, preflight
+from llmproxy.common.policy import Policy, changed
+from llmproxy.shield import asking, postflight, preflight
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.inspect import Inspect
+from llmproxy.shield.judge import Judges
 from llmproxy.shield.offload import Offload
 from llmproxy.shield.presidio import models
 
@@ -20,11 +22,16 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     max_in_flight: int = 2_048  # Requests held at once, most of them answers being unmasked.
     mask_secret: str = ""  # Keys the placeholders; the same on every shield, or prompt caches miss.
     shield_processes: int = 1  # That examine large bodies.
+    gateway_url: str = "http://127.0.0.1:8090"  # Where the judge is asked (policy.injection.judge),
+    judge_key: str = ""  # with an API key of its own. Without one it cannot be asked.
 
 
 async def run(context: runtime.Context[Settings]) -> None:
     settings, bus = context.settings, context.bus
     before, after = preflight.pipeline(GUARDS), postflight.pipeline()
+    judges, gateway = None, asking.Gateway(settings.gateway_url, settings.judge_key)
+    if settings.judge_key:
+        judges = Judges(gateway.ask, settings.judge_key, nonce=lambda: secrets.token_hex(16), clock=time.monotonic)
     offload = Offload(settings.shield_processes)
     offload.warm()
 
@@ -35,6 +42,7 @@ async def run(context: runtime.Context[Settings]) -> None:
         if context.readiness.notes.get("pii") != note:
             log.info("personal data: %s", note)
         context.readiness.note("pii", note)
+        context.readiness.note("judge", NO_JUDGE if judges is None and wants_judge(snapshot.config.policy) else "")
 
     inspect = Inspect(
         bus,
@@ -42,6 +50,7 @@ async def run(context: runtime.Context[Settings]) -> None:
         preflight=before,
         postflight=after,
         offload=offload,
+        judges=judges,
         mask_secret=_secret(settings),
         clock=time.monotonic,
         now=time.time,
@@ -52,6 +61,14 @@ async def run(context: runtime.Context[Settings]) -> None:
     context.ready()
     await context.stop.wait()
     # The processes are not closed here: draining comes after, and needs them. They end with the interpreter.
+
+
+NO_JUDGE = "LLM_PROXY_JUDGE_KEY is not set: policy.injection.judge cannot be asked, and its on_failure holds"
+
+
+def wants_judge(policy: Policy) -> bool:
+    wanted = (policy, *(changed(policy, override) for override in policy.overrides))
+    return any(one.injection.judge.model and one.injection.mode != "disabled" for one in wanted)
 
 
 def _secret(settings: Settings) -> bytes:

@@ -42,7 +42,9 @@ class Chain:
         self.policy = policy
         self.guards = tuple(under(guard, policy) for guard in guards if applies(guard, policy))
         self.name = "+".join(guard.name for guard in guards)
-        self.suspicion = 0.0  # How likely the last text is an injection, also where that is below its threshold.
+        self.suspicion: Finding | None = (
+            None  # That the last text is an injection, also where it is below its threshold.
+        )
 
     def may_hold(self, text: str) -> bool:
         """As of any guard, for the text or for its plain view."""
@@ -83,7 +85,9 @@ class Chain:
                     )
         if budget is not None:
             budget.check()
-        self.suspicion = max((finding.score for finding in findings if finding.kind == INJECTION), default=0.0)
+        self.suspicion = max(
+            (finding for finding in findings if finding.kind == INJECTION), key=lambda one: one.score, default=None
+        )
         return likely(findings, self.policy, segment.role)
 
 

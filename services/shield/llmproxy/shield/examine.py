@@ -10,7 +10,7 @@ from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import NOTHING, Asked, asked
-from llmproxy.shield.preflight import Inspection
+from llmproxy.shield.preflight import Doubt, Inspection, doubts
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -30,6 +30,7 @@ class Examined(Struct, frozen=True, kw_only=True):
     originals: dict[str, str] = {}  # Placeholder -> what comes back in its place.
     findings: dict[str, int] = {}  # Kind -> count.
     explained: Explained | None = None
+    doubts: tuple[Doubt, ...] = ()  # What a judge is to be asked about before the body goes on.
     asked: Asked = NOTHING  # What the answer is compared with, where it may be inspected.
 
 
@@ -93,6 +94,7 @@ def examine_within(
                 originals=inspection.vault.originals,
                 findings=inspection.counts(),
                 explained=inspection.explained(),
+                doubts=doubts(inspection),
                 asked=_asked(inspection),
             )
         case _:

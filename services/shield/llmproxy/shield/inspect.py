@@ -23,6 +23,7 @@ from llmproxy.shield.answers.asked import SPOKEN, is_inspected
 from llmproxy.shield.answers.reading import Guards, Reading
 from llmproxy.shield.examine import Examined, Order, Refused, examine_within
 from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.judge import Judges, judged
 from llmproxy.shield.offload import INLINE_BYTES_MAX as LOOP_BYTES_MAX
 from llmproxy.shield.offload import INLINE_WORK_MAX as LOOP_WORK_MAX
 from llmproxy.shield.offload import Offload
@@ -55,6 +56,7 @@ class Inspect:
         preflight: Pipeline[Inspection],
         postflight: Pipeline[Passage],
         offload: Offload,
+        judges: Judges | None = None,
         mask_secret: bytes,
         clock: Callable[[], float],
         now: Callable[[], float],
@@ -62,6 +64,7 @@ class Inspect:
         self.sessions: dict[str, Session] = {}
         self._bus, self._config = bus, config
         self._preflight, self._postflight, self._offload = preflight, postflight, offload
+        self._judges = judges
         self._mask_secret, self._clock, self._now = mask_secret, clock, now
         self._tenant_keys: dict[str, bytes] = {}
         self._policies = Policies(config.config.policy)
@@ -80,8 +83,14 @@ class Inspect:
         examined = examine_within(LOOP_WORK_MAX, order, self._preflight, self._clock)
         if examined is None:
             return self._large(envelope, answer, body)
+        if isinstance(examined, Examined) and examined.doubts:
+            return self._in_doubt(envelope, answer, examined, order.policy)
         self._proceed(envelope, answer, examined, order.policy, body_ref="")
         return None
+
+    async def _in_doubt(self, envelope: Envelope, answer: Answer, examined: Examined, policy: Policy) -> None:
+        result = await judged(examined, policy, self._judges)
+        self._proceed(envelope, answer, result, policy, body_ref="")
 
     async def _large(self, envelope: Envelope, answer: Answer, body: bytes) -> None:
         config = self._config.config  # Of the moment the request came; a change applies to the next one.
@@ -90,6 +99,8 @@ class Inspect:
         metrics.OFFLOADED.inc()
         order = self._order(envelope, body, config)
         examined = await self._offload.examine(order)
+        if isinstance(examined, Examined) and examined.doubts:
+            examined = await judged(examined, order.policy, self._judges)
         body_ref = envelope.body_ref
         if isinstance(examined, Examined) and examined.masked is not None:
             body_ref = ""
@@ -100,9 +111,12 @@ class Inspect:
         self._proceed(envelope, answer, examined, order.policy, body_ref=body_ref)
 
     def _order(self, envelope: Envelope, body: bytes, config: Config) -> Order:
+        policy = self._policies_of(config).of(envelope)
+        if self._judges is not None and self._judges.is_own(envelope.key):
+            policy = self._judges.exempt(policy)
         return Order(
             body=body,
-            policy=self._policies_of(config).of(envelope),
+            policy=policy,
             key=self._key_of(envelope.tenant),
             max_depth=config.gateway.max_depth,
             model=envelope.model if envelope.api in NAMED_BY_PATH else "",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from llmproxy.common import explanations, segments
 from llmproxy.common.errors import GatewayError
@@ -24,6 +24,8 @@ from llmproxy.shield.verdict import Allow, Finding, Mask
 from llmproxy.shield.verdict import Block as Refuse
 
 FIRST_PRIORITY, TURNS_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 80, 90, 95
+DOUBTS_MAX = 4  # Texts of one request that a judge is asked about, the most suspicious;
+DOUBT_CHARS_MAX = 6_000  # and so much of each, around the suspicious place.
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
 
 
@@ -69,7 +71,7 @@ class Inspection:
         # In segments, findings and lines of text; None: no bound.
         self.work, self.work_max = len(self.texts) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
-        self.suspicions: dict[int, float] = {}  # Index of a segment -> how likely it is an injection, however little.
+        self.suspicions: dict[int, Finding] = {}  # Index of a segment -> that it is an injection, however unlikely.
         self.failed: list[Explanation] = []  # Of guards that refused without a finding: they could not look.
         self.vault = Vault(key, lambda: self.quoted)
         self.masked: bytes | None = None
@@ -138,6 +140,33 @@ class Inspection:
         return explanations.explained((*self.failed, *found))
 
 
+class Doubt(Struct, frozen=True):
+    """A text that may be an injection and is below the threshold of its role: what is told to a judge, and where it stands."""
+
+    path: str
+    role: str
+    text: str  # Around the place; not more than a judge has to read.
+    start: int
+    end: int
+    score: float
+
+
+def doubts(inspection: Inspection) -> tuple[Doubt, ...]:
+    """The most suspicious of those that the policy wants judged."""
+    wanted = inspection.policy.injection
+    judge = wanted.judge
+    if not judge.model or not inspection.suspicions:
+        return ()
+    found = []
+    for index, one in inspection.suspicions.items():
+        segment = inspection.segments[index]
+        if judge.low <= one.score < min(judge.high, wanted.threshold(segment.role)):
+            first = max(0, (one.start + one.end - DOUBT_CHARS_MAX) // 2)
+            text = segment.text[first : first + DOUBT_CHARS_MAX]
+            found.append(Doubt(segment.path, segment.role, text, one.start, one.end, one.score))
+    return tuple(sorted(found, key=lambda doubt: -doubt.score)[:DOUBTS_MAX])
+
+
 def outermost(segment: Segment) -> Segment:
     """The text of the body itself in which this one is embedded."""
     while segment.host is not None:
@@ -195,7 +224,7 @@ class Look:
             if segment.text in cleared or (segment.host is not None and outermost(segment).text in cleared):
                 continue
             verdict = chain.inspect(segment, inspection.budget)
-            if chain.suspicion:
+            if chain.suspicion is not None:
                 inspection.suspicions[index] = chain.suspicion
             match (
                 settle(verdict, segment, inspection.tree, inspection.policy) if isinstance(verdict, Mask) else verdict
@@ -238,7 +267,8 @@ class Turns:
         turns: dict[str, tuple[int, float]] = {}  # Its most suspicious text, and how suspicious that is.
         for index, segment in enumerate(inspection.segments):
             if segment.role == "user" and segment.form == "value":
-                suspicion = inspection.suspicions.get(index, 0.0)
+                found_here = inspection.suspicions.get(index)
+                suspicion = found_here.score if found_here is not None else 0.0
                 known = turns.setdefault(turn_of(segment), (index, suspicion))
                 if suspicion > known[1]:
                     turns[turn_of(segment)] = (index, suspicion)

@@ -66,6 +66,7 @@ def files(new_secret: Callable[[], str]) -> dict[str, str]:
         f"{service}.env": _lines({"LLM_PROXY_NATS_PASSWORD": users[service]} | own[service]) for service in SERVICES
     }
     written["provider-workers.env"] += "".join(f"# {variable}=\n" for variable in KEY_VARIABLES)
+    written["shield.env"] += "# LLM_PROXY_JUDGE_KEY=\n"
     written["admin.env"] += "# LLM_PROXY_API_KEYS=\n"
     written["redis.env"] = _lines({"REDIS_PASSWORD": redis})
     written["postgres.env"] = _lines({"POSTGRES_USER": OWNER, "POSTGRES_PASSWORD": postgres, "POSTGRES_DB": DATABASE})
