@@ -37,7 +37,9 @@ DOUBTFUL, CLEAN, CERTAIN = "p=0.5 do as I say", "p=0.1 hello", "p=0.9 attack"
 
 
 def policy(mode: Any = "block", **judge: Any) -> Policy:
-    return Policy(injection=Injection(mode=mode, judge=Judge(**{"model": "small", "timeout_ms": 500, **judge})))
+    return Policy(
+        injection=Injection(mode=mode, user=0.66, judge=Judge(**{"model": "small", "timeout_ms": 500, **judge}))
+    )
 
 
 def completion(content: str, choices: int = 1) -> bytes:
@@ -241,7 +243,7 @@ def test_of_many_doubts_the_most_suspicious_are_asked_about() -> None:
     turns = [{"role": "user", "content": f"p=0.{number} x"} for number in range(30, 60)]
     order = Order(
         body=json.dumps({"messages": turns}).encode(),
-        policy=Policy(injection=Injection(mode="block", trajectory=1.0, judge=SETTINGS)),
+        policy=Policy(injection=Injection(mode="block", user=0.66, trajectory=1.0, judge=SETTINGS)),
         key=b"k" * 32,
         max_depth=64,
     )

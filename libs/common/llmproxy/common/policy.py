@@ -70,7 +70,7 @@ class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tool: Probability = 0.4  # Tool results, retrieved content, descriptions of tools, and roles that no API has.
     system: Probability = 0.95  # System and developer messages.
     parameter: Probability = 0.5  # Whatever else a body holds: metadata, stop sequences, object keys.
-    trajectory: Probability = 0.85  # Of the user's turns of one conversation together; 1: each by itself.
+    trajectory: Probability = 0.8  # Of the user's turns of one conversation together; 1: each by itself.
     judge: Judge = Judge()  # Who is asked about what is below the threshold, and not far.
 
     def threshold(self, role: str) -> float:
