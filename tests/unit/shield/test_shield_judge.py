@@ -300,6 +300,20 @@ def test_questions_are_bounded_and_those_that_are_too_many_fail_at_once() -> Non
     asyncio.run(run())
 
 
+def test_nothing_goes_on_being_asked_for_a_request_that_is_gone() -> None:
+    async def run() -> None:
+        model = Model(None)
+        asking = asyncio.create_task(judges_of(model).opinions(examined_doubts(), SETTINGS))
+        while not model.at_once:
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        while model.at_once:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(run(), 5))
+
+
 def examined_doubts(content: str = DOUBTFUL) -> Any:
     body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
     order = Order(body=body, policy=policy(), key=b"k" * 32, max_depth=64)

@@ -35,7 +35,7 @@ INJECTION = "injection"
 """A kind of its own: the guard says how likely it is, and `Policy.injection` what follows."""
 
 TRAJECTORY = f"{INJECTION}.trajectory"
-"""Several turns of one conversation, each of them below its threshold (docs/threats.md)."""
+"""Several turns of one conversation, each of them below its threshold (docs/policy.md)."""
 
 SHADOW = f"{INJECTION}.shadow"
 

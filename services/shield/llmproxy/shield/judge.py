@@ -110,9 +110,11 @@ class Judges:
     async def opinions(self, doubts: Sequence[Doubt], settings: Judge) -> list[Opinion | None]:
         """One for each, in time; None where there is none."""
         asking = [asyncio.ensure_future(self._opinion(doubt.text, settings.model)) for doubt in doubts]
-        done, late = await asyncio.wait(asking, timeout=settings.timeout_ms / 1000)
-        for one in late:
-            one.cancel()
+        try:
+            done, _ = await asyncio.wait(asking, timeout=settings.timeout_ms / 1000)
+        finally:  # Also of those who wait no longer: nothing is asked for nobody.
+            for one in asking:
+                one.cancel()
         return [one.result() if one in done else None for one in asking]
 
     async def _opinion(self, text: str, model: str) -> Opinion | None:
