@@ -5,6 +5,7 @@ words that it cannot do without; only where all of them occur is its expression 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
@@ -21,9 +22,9 @@ from llmproxy.common.config import SIGNATURES_MAX
 from llmproxy.common.config import Signature as Custom
 from llmproxy.common.words import OTHERS_MAX, WORD_BYTES_MAX, Candidate, Group, Near, Other, Thing
 
-DATA = "signatures.yaml"
+DATA = ("signatures.yaml", "signatures_framings.yaml", "signatures_languages.yaml")
 WORD_BYTES_MIN = 3  # A shorter literal is everywhere,
-SHORT_WORDS = frozenset({b"ai", b"hi"})  # except as a word of its own.
+SHORT_WORDS = frozenset({b"ai", b"hi", b"ia", b"ki"})  # except as a word of its own.
 EVERYDAY = frozenset(
     b"the and for that how ver you are what all with que turn can tes any end use sen put this ode "
     b"art late den pre not mai has here each let have was your will them then than ist ive out our act "
@@ -48,6 +49,7 @@ class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: str
     pattern: str
     why: str
+    example: str = ""  # What it must find. For the tests.
 
 
 class Signatures(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,8 +66,19 @@ class Hit(Struct, frozen=True):
 
 
 def shipped() -> Signatures:
+    """All files as one: the vocabulary of each holds in all of them."""
+    files = [_read(name) for name in DATA]
+    vocabulary = {name: words for one in files for name, words in one.vocabulary.items()}
+    return Signatures(
+        version=files[0].version,
+        vocabulary=vocabulary,
+        signatures=tuple(signature for one in files for signature in one.signatures),
+    )
+
+
+def _read(name: str) -> Signatures:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = resources.files(__package__).joinpath(DATA).read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     return msgspec.convert(yaml.load(text, Loader=loader), Signatures)  # noqa: S506 - a SafeLoader
 
 
@@ -73,6 +86,14 @@ def shipped() -> Signatures:
 
 VOCABULARY = re.compile(r"<([a-z]+)>")
 GAP = re.compile(r"~(\d+) ?")
+MARKED = re.compile(
+    "[\u00c0-\u024f\u1e00-\u1eff\u0386-\u03ce\u0451\u0622\u0623\u0625]"
+)  # Latin and Greek letters, io, and alif.
+LETTERS = r"[^\W\d_]"
+MARKED_WORDS = re.compile(
+    rf"(?:{LETTERS}+\\x20)*{LETTERS}*{MARKED.pattern}{LETTERS}*(?:\\x20{LETTERS}+)*(?![?*+{{])"
+)  # Several where they are joined by `\x20`.
+UNDECOMPOSED = {"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe"}
 
 
 def expression(pattern: str, vocabulary: Mapping[str, str]) -> str:
@@ -81,7 +102,7 @@ def expression(pattern: str, vocabulary: Mapping[str, str]) -> str:
         pattern = filled
     starts_word = pattern.isascii() and pattern.removeprefix("(?:")[:1].isalnum()
     parts = [r"\b"] if starts_word else []
-    at, in_class = 0, False
+    at, in_class, may_be_marked = 0, False, not pattern.isascii()
     while at < len(pattern):
         one = pattern[at]
         if one == "\\":
@@ -89,6 +110,11 @@ def expression(pattern: str, vocabulary: Mapping[str, str]) -> str:
             at += 2
             continue
         in_class = one == "[" or (in_class and one != "]")
+        words = MARKED_WORDS.match(pattern, at) if may_be_marked and not in_class and one.isalpha() else None
+        if words is not None:
+            parts.append(_with_or_without_marks(words[0]))
+            at = words.end()
+            continue
         gap = GAP.match(pattern, at) if not in_class else None
         if gap is not None:
             parts.append(SENTENCE_GAP % gap[1])
@@ -97,6 +123,12 @@ def expression(pattern: str, vocabulary: Mapping[str, str]) -> str:
         parts.append(SEPARATOR if one == " " and not in_class else one)
         at += 1
     return "".join(parts)
+
+
+def _with_or_without_marks(words: str) -> str:
+    """Who types in a hurry leaves all the marks out."""
+    bare = MARKED.sub(lambda letter: UNDECOMPOSED.get(letter[0]) or unicodedata.normalize("NFD", letter[0])[0], words)
+    return words if bare == words else f"(?:{words}|{bare})"
 
 
 def phrase(text: str) -> str:
@@ -136,7 +168,7 @@ def thing(source: str) -> Thing | None:
     )
 
 
-@lru_cache(SIGNATURES_MAX)
+@lru_cache(2 * SIGNATURES_MAX)
 def _parsed(source: str) -> tuple[list[Placed], int]:
     """All words that it cannot do without, and the greatest length of a match."""
     parsed = regex_parser.parse(source.encode().decode("latin-1"))  # A character for each byte.
@@ -251,7 +283,7 @@ class Matcher:
             budget.bytes -= one.end - one.start
             compiled = self.signatures[one.thing]
             around = plain[one.start : one.end].lower()
-            places = [match.span() for match in compiled.expression.finditer(around)]
+            places = [_said(match.span(), around) for match in compiled.expression.finditer(around)]
             if not places:
                 continue
             hit = compiled.hit
@@ -262,6 +294,12 @@ class Matcher:
                     hit = replace(hit, severity="medium")
             hits.append(hit)
         return hits
+
+
+def _said(span: tuple[int, int], around: bytes) -> tuple[int, int]:
+    """Without a character before the first word, such as a quotation mark: an expression may have it to see where the word begins."""
+    start, end = span
+    return (start + 1, end) if around[start : start + 1] in (b" ", b"'", b'"', b"`", b"\n") else span
 
 
 NO_HITS: list[Hit] = []
