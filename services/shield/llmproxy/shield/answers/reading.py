@@ -13,7 +13,7 @@ from msgspec import structs
 from llmproxy.common.actions import PASSING, Action
 from llmproxy.common.answers import ANSWER, AnswerAction, Answers
 from llmproxy.common.explanations import Explanation, per_mille
-from llmproxy.common.policy import ALLOWED, KINDS, SECRET, Policy
+from llmproxy.common.policy import ALLOWED, INJECTION, KINDS, SECRET, Policy
 from llmproxy.common.rails import DOES
 from llmproxy.common.segments import Segment
 from llmproxy.shield.answers import keys
@@ -88,9 +88,11 @@ class Guards:
         )
         self.secrets = Chain([guard for guard in guards if guard.name == "secrets"], as_answers)
         # Answers are read in the loop, where a guard that needs a process of its own may not look (docs/adr/0020).
-        self.others = Chain(
-            [guard for guard in guards if guard.name != "secrets" and not isinstance(guard, Fitted)], as_answers
-        )
+        others = [guard for guard in guards if guard.name != "secrets" and not isinstance(guard, Fitted)]
+        # What can be taken out is looked for before it is said, at digits; the rest is in any words, and known behind them.
+        in_words = [guard for guard in others if guard.name == INJECTION]
+        self.others = Chain([guard for guard in others if guard.name != INJECTION], as_answers)
+        self.behind = Chain(in_words if self.takes_out_others else others, as_answers)
         rails = structs.replace(policy, rails=policy.rails.answering())
         does = DOES[rails.rails.links.action]
         self.takes_out_links = does not in PASSING and not rails.rails.links.is_empty
@@ -264,7 +266,7 @@ class Reading:
     def look_behind(self, text: str, begin: int) -> list[Finding]:
         """At what was said: what is only to be known, and of the operators' rules also what no stage can take out."""
         guards = self._guards
-        others = [] if guards.takes_out_others else self.look_at_others(text, begin)
+        others = self._look(guards.behind, text, begin) if guards.behind.guards else []
         if not guards.rails.guards:
             return others
         return [*others, *self._behind(text, begin)]
