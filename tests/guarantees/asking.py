@@ -351,12 +351,12 @@ def wire(route: Route, place: Place, text: str, *, stream: bool, **fields: Any) 
     if route.takes_form:
         filename = body.pop("filename", "speech.wav")
         said = {"model": MODEL_OF[route.api], **body, **({"stream": "true"} if stream else {})}
-        return Wire(fields=said, filename=filename)
+        return Wire(fields=said, filename=filename, is_stream=stream)
     if route.api != "gemini":
         body = {"model": MODEL_OF[route.api], **body}
     if stream and not route.streams:
         body |= {"stream_format": "sse"} if route.api == "speech" else {"stream": True}
-    return Wire(json=json.dumps(body).encode())
+    return Wire(json=json.dumps(body).encode(), is_stream=stream)
 
 
 def with_turns(api: str, sent: Wire, earlier: tuple[str, ...]) -> Wire:
@@ -370,7 +370,7 @@ def with_turns(api: str, sent: Wire, earlier: tuple[str, ...]) -> Wire:
         else:
             before += [_user(turn), {"role": "assistant", "content": "as you say"}]
     body[name] = before + body[name]
-    return Wire(json=json.dumps(body).encode())
+    return structs.replace(sent, json=json.dumps(body).encode())
 
 
 def with_system(api: str, sent: Wire, text: str) -> Wire:
@@ -386,11 +386,10 @@ def with_system(api: str, sent: Wire, text: str) -> Wire:
             body["systemInstruction"] = {"parts": [{"text": text}]}
         case _:
             raise AssertionError(f"{api} has no system text")
-    return Wire(json=json.dumps(body).encode())
+    return structs.replace(sent, json=json.dumps(body).encode())
 
 
 def with_end_user(api: str, sent: Wire, name: str) -> Wire:
     body = json.loads(sent.json or b"{}")
-    return Wire(
-        json=json.dumps(body | ({"metadata": {"user_id": name}} if api == "messages" else {"user": name})).encode()
-    )
+    named = {"metadata": {"user_id": name}} if api == "messages" else {"user": name}
+    return structs.replace(sent, json=json.dumps(body | named).encode())

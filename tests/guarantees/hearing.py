@@ -17,6 +17,7 @@ class Wire(Struct, frozen=True):
     json: bytes | None = None
     fields: dict[str, str] = {}
     filename: str = "speech.wav"
+    is_stream: bool = False
 
     def form(self) -> aiohttp.FormData:
         made = aiohttp.FormData(quote_fields=False)  # As browsers and curl do it.

@@ -244,9 +244,11 @@ async def validation(it: Trial, place: Place) -> None:
     sent = wire(it.route, place, HELLO, stream=it.stream)
     known = MODEL_OF[it.route.api]
     if sent.json is None:
-        sent = Wire(fields={**sent.fields, "model": "no-such-model"}, filename=sent.filename)
+        sent = structs.replace(sent, fields={**sent.fields, "model": "no-such-model"})
     else:
-        sent = Wire(json=sent.json.replace(f'"model": "{known}"'.encode(), b'"model": "no-such-model"'))
+        sent = structs.replace(
+            sent, json=sent.json.replace(f'"model": "{known}"'.encode(), b'"model": "no-such-model"')
+        )
     said = await it.send(sent, it.gateway.key("default"), to=path(it.route, "no-such-model"))
     it.refused(said, 404, "model_not_found")
 

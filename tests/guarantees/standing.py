@@ -134,7 +134,7 @@ class Standing:
         self.edge, self.inspect, self.router, self.clock = edge, inspect, router, clock
         self.upstreams: dict[str, Upstream] = {}
         self.circuits: Circuits
-        self.once: aiohttp.ClientSession  # A connection for each request: the edge closes that of a broken stream.
+        self.once: aiohttp.ClientSession  # A connection for each stream: the edge closes that of a broken one.
         self._numbers, self._keys = iter(range(1 << 30)), set[str]()
 
     # -- what a cell does
@@ -165,7 +165,8 @@ class Standing:
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
         if wire.json is not None:
             headers["Content-Type"] = "application/json"
-        async with self.once.post(
+        session = self.once if route.streams or wire.is_stream else self.edge.session
+        async with session.post(
             self.edge.url + path, headers=headers, data=wire.json if wire.json is not None else wire.form()
         ) as response:
             body = await response.read()
