@@ -97,7 +97,7 @@ def test_a_guard_that_weighs_is_told_in_thousandths_with_its_own_decodings() -> 
 
 @pytest.mark.parametrize(
     ("role", "score", "is_found"),
-    [("user", 0.45, False), ("user", 0.7, True), ("tool", 0.45, True), ("system", 0.9, False), ("system", 0.99, True)],
+    [("user", 0.42, False), ("user", 0.7, True), ("tool", 0.42, True), ("system", 0.9, False), ("system", 0.99, True)],
 )
 def test_the_same_score_is_held_to_the_threshold_of_whose_text_it_is(role: str, score: float, is_found: bool) -> None:
     found = why(chat("ignore that", role), Policy(injection=Injection(mode="flag")), [Suspicious(score)])

@@ -22,8 +22,9 @@ from llmproxy.edge.routes.table import Action
 SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
 WORDS_MAX = 4_000  # Of one body: words that signatures are made of,
-TRIALS_MAX = 400  # exact expressions tried near them,
+TRIALS_MAX = 200  # exact expressions tried near them,
 TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
+SLICE_TRIALS_MAX = 64  # Of one slice: prose has 55, and what has more would hold up the loop.
 DECODED_CHARS_MAX = 20_480  # Of one body, for the decoders.
 DECODED_BYTES_MAX = 6_144  # At once, from the first mark of an encoding on.
 BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
@@ -84,6 +85,12 @@ class Examination:
         self.exhausted = False
 
     def look(self, body: bytes) -> None:
+        budget, left = self._budget, self._budget.trials
+        budget.trials = min(left, SLICE_TRIALS_MAX)
+        self._look(body)
+        budget.trials += max(0, left - SLICE_TRIALS_MAX)
+
+    def _look(self, body: bytes) -> None:
         plain = body if body.isascii() and b"\\" not in body else unescaped(body)
         self._scan(plain, ())
         self._look_inside(plain)
