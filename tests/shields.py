@@ -18,6 +18,7 @@ from llmproxy.shield import postflight, preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.inspect import Inspect
+from llmproxy.shield.judge import Judges
 from llmproxy.shield.preflight import Inspection
 
 MAIL = "ada@example.com"
@@ -43,7 +44,9 @@ async def start_shield(bus: Bus) -> ConfigWatch:
     return watch
 
 
-async def serve_shield(bus: Bus, watch: ConfigWatch, clock: Callable[[], float] = time.monotonic) -> Inspect:
+async def serve_shield(
+    bus: Bus, watch: ConfigWatch, clock: Callable[[], float] = time.monotonic, judges: Judges | None = None
+) -> Inspect:
     """`clock` is what the guards' time is measured by."""
     ring = preflight.pipeline(GUARDS)
     inspect = Inspect(
@@ -55,6 +58,7 @@ async def serve_shield(bus: Bus, watch: ConfigWatch, clock: Callable[[], float] 
         mask_secret=b"secret",
         clock=clock,
         now=time.time,
+        judges=judges,
     )
     await bus.serve(REQUEST_INSPECT, inspect, max_in_flight=IN_FLIGHT_MAX)
     return inspect

@@ -10,6 +10,7 @@ from architecture.source_tree import ROOT, modules
 from guarantees.asking import ENDPOINT_OF, MODEL_OF, PLACES
 from guarantees.controls import (
     ABSENT,
+    AREAS,
     CALLS,
     CONTENTS,
     CONTROLS,
@@ -29,6 +30,7 @@ from msgspec import Struct
 
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
+from llmproxy.common.policy import Injection, Policy
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.base import Fitted
 
@@ -101,6 +103,13 @@ def test_every_setting_of_answers_has_its_cells() -> None:
         f"policy.answers has settings without a guarantee: {missing}; {ADD}, or to SETTINGS_OF_NO_CONTROL"
     )
     assert stated - {""} <= set(settings()), f"{TABLE} names settings of answers that are no longer there"
+
+
+def test_every_field_of_the_policy_is_some_rows() -> None:
+    fields = {*Policy.__struct_fields__} - {"injection"} | {f"injection.{one}" for one in Injection.__struct_fields__}
+    assert fields == set(AREAS), (
+        f"policy has fields of which {TABLE} does not say which rows are about them, or none any more: {ADD}, and to AREAS"
+    )
 
 
 def test_every_api_has_places_for_every_content_that_is_not_said_to_be_absent() -> None:

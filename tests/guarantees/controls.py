@@ -313,6 +313,11 @@ CONTROLS: tuple[Control, ...] = (
         failure=REFUSED,
     ),
     Control(
+        name="judge",
+        promise="a text of which the guard is not sure and the judge is: 400 `content_blocked`; nothing reaches a provider",
+        failure="with `on_failure: block`: 503 `guard_unavailable`; nothing reaches a provider",
+    ),
+    Control(
         name="trajectory",
         step="injection.trajectory",
         promise="three turns of a conversation, none an attack by itself, that are one together: 400 `content_blocked`",
@@ -531,6 +536,24 @@ SETTINGS_OF_NO_CONTROL = {
     "links.denied": "an addition to links",
 }
 """Of `policy.answers`: what is no control by itself, and why."""
+AREAS: dict[str, str] = {
+    "kinds": "secrets, pii, presidio, mask",
+    "injection.mode": "injection",
+    **dict.fromkeys(
+        ("injection.user", "injection.assistant", "injection.tool", "injection.system", "injection.parameter"),
+        "injection",
+    ),
+    "injection.trajectory": "trajectory",
+    "injection.judge": "judge",
+    "answers": "a row for each of its settings",
+    "pii": "presidio",
+    "rails": "rules, topics, links, language",
+    "unreadable": "token ids",
+    "signed": "none: what a provider signed is left as it is (docs/adr/0013, tests/attacks/test_shield_hiding_places.py)",
+    "guard_timeout_ms": "is late, of every guard",
+    "overrides": "every row has its settings by one",
+}
+"""Each field of `policy`: the rows that are about it."""
 GUARDS_OF_NO_ANSWERS = {
     "presidio": "answers are read in the loop, where a guard with a process of its own may not look (docs/adr/0020)"
 }

@@ -6,7 +6,7 @@ the limits' Redis, and the log's JetStream.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -39,6 +39,7 @@ from llmproxy.router.circuits import Circuits
 from llmproxy.router.route import Router
 from llmproxy.router.tables import Tables
 from llmproxy.shield.inspect import Inspect
+from llmproxy.shield.judge import Judges
 
 MODELS = {
     "openai": ("gpt-4o", "dall-e-3", "tts-1-hd", "whisper-1", "text-embedding-3-small", "omni-moderation-latest"),
@@ -99,11 +100,14 @@ RAILS: dict[str, dict[str, Any]] = {
 INJECTION = {"user": 0.4, "assistant": 0.4, "tool": 0.4, "system": 0.4, "parameter": 0.4}
 """Half a model's word is enough for a plain attack: the matrix says that the guard is asked, not how good it is."""
 
+JUDGE = {"model": "gpt-4o", "low": 0.2, "high": 0.9, "on_failure": "block", "timeout_ms": 5}
+
 POLICIES: dict[str, dict[str, Any]] = {
     "default": {},
     "blocking": {"kinds": {"email": "block", "secret": "block"}},
     "injection": {"injection": {"mode": "block", **INJECTION}},
     "trajectory": {"injection": {"mode": "block", "trajectory": 0.6, **INJECTION}},
+    "judge": {"injection": {"mode": "block", "judge": JUDGE, **INJECTION}},
     "presidio": {"pii": {"engine": "presidio", "recognizers": [EMPLOYEE]}},
     "canary": {"answers": {**ALWAYS, "canary": True}},
     "answers": {"answers": ALWAYS},
@@ -127,6 +131,19 @@ BODY_BYTES_MAX = 12_000
 PIECE_CHARS = 6  # Of a streamed text, in one event: no value, no link and no marker is whole in one.
 
 
+class Opinion:
+    """The model that is asked what it thinks of a text."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[], Awaitable[bytes]] | None = None
+        self.asked = 0
+
+    async def ask(self, chat: bytes) -> bytes:
+        self.asked += 1
+        assert self.answer is not None
+        return await self.answer()
+
+
 class Standing:
     """One gateway for many cells; each of them leaves it as it was."""
 
@@ -134,6 +151,8 @@ class Standing:
         self.edge, self.inspect, self.router, self.clock = edge, inspect, router, clock
         self.upstreams: dict[str, Upstream] = {}
         self.circuits: Circuits
+        self.opinion: Opinion
+        self.judges: Judges
         self.once: aiohttp.ClientSession  # A connection for each stream: the edge closes that of a broken one.
         self._numbers, self._keys = iter(range(1 << 30)), set[str]()
 
@@ -146,6 +165,7 @@ class Standing:
         self.circuits.open.clear()
         self.circuits.cooling.clear()
         self.circuits._failures.clear()
+        self.judges._kept.clear()
         for upstream in self.upstreams.values():
             upstream.requests.clear()
             upstream.behaviour = Behaviour(piece_chars=PIECE_CHARS, keep_alives=False)
@@ -265,7 +285,9 @@ async def standing() -> AsyncIterator[Standing]:
         await bucket.put(CURRENT, msgspec.json.encode(Snapshot(revision=1, config=config)))
         watch = ConfigWatch(edge.stage)
         await watch.start()
-        inspect = await serve_shield(edge.stage, watch, clock)
+        opinion = Opinion()
+        judges = Judges(opinion.ask, "sk-of-the-judges-own", nonce=lambda: "0" * 32, clock=clock)
+        inspect = await serve_shield(edge.stage, watch, clock, judges)
         circuits = Circuits(config.routing.breaker)
         routing, worker = await fake_bus(broker, "router"), await fake_bus(broker, "provider-workers")
 
@@ -285,6 +307,7 @@ async def standing() -> AsyncIterator[Standing]:
             await worker.serve(REQUEST_CALL, work, max_in_flight=64, provider=provider)
         it = Standing(edge, inspect, router, clock)
         it.upstreams, it.circuits = upstreams, circuits
+        it.opinion, it.judges = opinion, judges
         connector = aiohttp.TCPConnector(force_close=True, limit=0)
         it.once = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         try:
