@@ -41,7 +41,7 @@ pytest "{TEST}[pii|/v1/messages|stream|tool result|works]"
 | multimodal | text beside a picture; names of files; documents |
 | n>1 | a request for two answers: in each of them |
 
-Every place of a content is tried (`tests/guarantees/asking.py` has them by name). *works*: the control does what it promises. *raises*: it, or the part of it that matters, raises at the very text. *is late*: its time is over.
+*works*: the control does what it promises, in every place of the content (`tests/guarantees/asking.py` has them by name). *raises*: it, or the part of it that matters, raises at the very text. *is late*: its time is over.
 Where the three are alike they are said once; · stands where the endpoint has no such thing.
 """
 
