@@ -10,6 +10,7 @@ from llmproxy.common.config import Snapshot
 from llmproxy.common.policy import Policy, changed
 from llmproxy.shield import asking, postflight, preflight
 from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.injection import model
 from llmproxy.shield.inspect import Inspect
 from llmproxy.shield.judge import Judges
 from llmproxy.shield.offload import Offload
@@ -34,6 +35,7 @@ async def run(context: runtime.Context[Settings]) -> None:
         judges = Judges(gateway.ask, settings.judge_key, nonce=lambda: secrets.token_hex(16), clock=time.monotonic)
     offload = Offload(settings.shield_processes)
     offload.warm()
+    model.shipped()  # Takes a second, which is no request's.
 
     def configured(snapshot: Snapshot) -> None:
         settings = models.settings_of(snapshot.config.policy)

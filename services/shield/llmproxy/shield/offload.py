@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from llmproxy.common.pii import Pii
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.injection import model
 from llmproxy.shield.preflight import pipeline
 
 INLINE_BYTES_MAX = 32 << 10  # What a loop may examine itself: the quick look costs under 1 ms.
@@ -89,9 +90,10 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _begin() -> None:
-    """In the new process: leave signals to the shield, and do not outlive it."""
+    """In the new process: leave signals to the shield, do not outlive it, and read what no request shall wait for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    model.shipped()
 
 
 def _end_with_parent() -> None:
