@@ -35,7 +35,6 @@ async def run(context: runtime.Context[Settings]) -> None:
         judges = Judges(gateway.ask, settings.judge_key, nonce=lambda: secrets.token_hex(16), clock=time.monotonic)
     offload = Offload(settings.shield_processes)
     offload.warm()
-    model.shipped()  # Takes a second, which is no request's.
 
     def configured(snapshot: Snapshot) -> None:
         settings = models.settings_of(snapshot.config.policy)
@@ -60,6 +59,8 @@ async def run(context: runtime.Context[Settings]) -> None:
     context.config.on_change(configured)
     context.steps = [*before.describe(), *after.describe()]
     await bus.serve(REQUEST_INSPECT, inspect, max_in_flight=settings.max_in_flight)
+    # Takes a second. What comes meanwhile waits here, which is better than nobody to come to, and its guards' time has not begun.
+    model.shipped()
     context.ready()
     await context.stop.wait()
     # The processes are not closed here: draining comes after, and needs them. They end with the interpreter.
