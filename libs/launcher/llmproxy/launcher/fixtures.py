@@ -24,6 +24,19 @@ Role = Literal["user", "assistant", "tool", "system", "parameter"]
 Direction = Literal["request", "response"]
 
 
+class Circumstances(Struct, frozen=True, kw_only=True):
+    """Whose text it is, and in which request: what decides the policy that applies."""
+
+    role: Role = "user"
+    direction: Direction = "request"
+    tenant: str = "default"
+    key: str = ""
+    principal: str = ""
+    roles: tuple[str, ...] = ()
+    api: Api = "chat"
+    model: str = ""
+
+
 class Expected(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is not named here may be anything."""
 
@@ -33,7 +46,7 @@ class Expected(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     code: str | None = None
 
 
-class Test(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Test(Circumstances, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One text or body, whose it is, and what is expected."""
 
     __test__ = False  # None of pytest's.
@@ -41,14 +54,6 @@ class Test(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str = ""
     text: str | None = None
     body: dict[str, Any] | None = None
-    role: Role = "user"
-    direction: Direction = "request"
-    tenant: str = "default"
-    key: str = ""
-    principal: str = ""
-    roles: tuple[str, ...] = ()
-    api: Api = "chat"
-    model: str = ""
     expect: Expected
 
     def problem(self) -> str:

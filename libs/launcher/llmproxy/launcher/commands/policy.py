@@ -12,7 +12,6 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from llmproxy.common.envelope import Api
 from llmproxy.common.ledger_questions import LedgerEntry
 from llmproxy.common.policy import Policies, Policy
 from llmproxy.common.records import AuditRecord
@@ -120,20 +119,12 @@ def _path(test: fixtures.Test) -> str:
 # -- backtest
 
 
-class TextRow(msgspec.Struct, kw_only=True):
+class TextRow(fixtures.Circumstances, kw_only=True, frozen=True):
     """A line of --jsonl; other fields are ignored."""
 
     id: msgspec.Raw
     text: str | None = None
     body: msgspec.Raw = msgspec.Raw(b"")
-    role: fixtures.Role = "user"
-    direction: fixtures.Direction = "request"
-    tenant: str = "default"
-    key: str = ""
-    principal: str = ""
-    roles: tuple[str, ...] = ()
-    api: Api = "chat"
-    model: str = ""
 
     def problem(self) -> str:
         if (self.text is None) != bool(bytes(self.body)):
