@@ -135,20 +135,7 @@ SYSTEMLESS = Because(
 IN_ARGUMENTS = Because(
     contents=("tool call",), reason="arguments are data for a program: nobody renders Markdown there"
 )
-REVISED = Because(
-    apis=("images",),
-    reason="`revised_prompt` is text that a model wrote: what was masked is put back in it, but the guards of answers"
-    " do not read it",
-)
 UNSPOKEN = (WORDLESS, RANKED, PAINTED)
-A_PICTURE = (
-    "a request with a picture or a file in it counts as one that asks for such text, because of the names in its own JSON"
-    " (`image/png`, `file`)"
-)
-PICTURED = (
-    Because(apis=CONVERSATIONS, contents=("multimodal",), outcomes=("works",), reason=A_PICTURE),
-    Because(apis=("transcriptions",), outcomes=("works",), reason=A_PICTURE),
-)
 
 REFUSED = "503 `guard_unavailable`; nothing reaches a provider"
 ENDED = "the answer ends with `guard_unavailable`, and nothing says that it is whole"
@@ -402,7 +389,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="a credential that the request did not hold is taken out of the answer; with `block` the answer ends with an error",
         failure=ENDED,
         absent=UNSPOKEN,
-        missing=(REVISED,),
     ),
     Control(
         name="answers: pii",
@@ -412,7 +398,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="an address that the request did not hold is recorded; with `block` the answer ends with an error",
         failure=ENDED,
         absent=UNSPOKEN,
-        missing=(REVISED,),
     ),
     Control(
         name="answers: injection",
@@ -422,7 +407,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="an attack in the answer, mode `block`: the answer ends with an error",
         failure=ENDED,
         absent=UNSPOKEN,
-        missing=(REVISED,),
     ),
     Control(
         name="answers: rules",
@@ -431,7 +415,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="what an operator's rule replaces is replaced in the answer; with `reject` the answer ends with an error",
         failure=ENDED,
         absent=UNSPOKEN,
-        missing=(REVISED,),
     ),
     Control(
         name="answers: topics",
@@ -440,7 +423,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="a word of a topic that is replaced is replaced in the answer; with `reject` the answer ends with an error",
         failure=ENDED,
         absent=UNSPOKEN,
-        missing=(REVISED,),
     ),
     Control(
         name="answers: denied links",
@@ -449,7 +431,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="a link to a domain that is denied is taken out of the answer; with `reject` the answer ends with an error",
         failure=ENDED,
         absent=UNSPOKEN,
-        missing=(REVISED,),
     ),
     Control(
         name="answers: language",
@@ -458,7 +439,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="an answer in another language is recorded; with `reject` the answer ends with an error",
         failure=ENDED,
         absent=UNSPOKEN,
-        missing=(REVISED,),
     ),
     Control(
         name="answers: invisible text",
@@ -467,7 +447,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="text that nobody sees is taken out; with `block` the answer ends with an error",
         failure=ENDED,
         absent=(*UNSPOKEN, UNWAITING),
-        missing=(REVISED,),
     ),
     Control(
         name="answers: images",
@@ -476,7 +455,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="a picture from a stranger's host with a payload is taken out; with `block` the answer ends with an error",
         failure=ENDED,
         absent=(*UNSPOKEN, UNWAITING, IN_ARGUMENTS),
-        missing=(REVISED,),
     ),
     Control(
         name="answers: links",
@@ -485,7 +463,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="a link that runs a script is recorded; with `block` the answer ends with an error",
         failure=ENDED,
         absent=(*UNSPOKEN, UNWAITING),
-        missing=(REVISED,),
     ),
     Control(
         name="answers: leak",
@@ -510,7 +487,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="the same over and over is recorded; with `block` the answer ends with an error",
         failure=ENDED,
         absent=(*UNSPOKEN, UNWAITING),
-        missing=(REVISED,),
     ),
     Control(
         name="answers: entropy",
@@ -519,7 +495,6 @@ CONTROLS: tuple[Control, ...] = (
         promise="long random text that nobody asked for is recorded; with `block` the answer ends with an error",
         failure=ENDED,
         absent=(*UNSPOKEN, UNWAITING),
-        missing=(REVISED, *PICTURED),
     ),
     # Beside the rings.
     Control(

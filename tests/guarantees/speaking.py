@@ -1,11 +1,15 @@
-"""The fakes' sound: transcriptions that say what a test wants said, and speech that is streamed. The rest is the strict fakes'."""
+"""The fakes' sound and pictures: transcriptions and revised prompts that say what a test wants said, and speech that is streamed.
+
+The rest is the strict fakes'.
+"""
 
 from base64 import b64encode
+from dataclasses import replace
 from typing import Any
 
 from llmproxy.fakes.conversation import Asked, Behaviour, Recorded, Script
 from llmproxy.fakes.families import FAMILIES
-from llmproxy.fakes.openai.plain import Speech, Transcriptions, form_of
+from llmproxy.fakes.openai.plain import Images, Speech, Transcriptions, form_of
 from llmproxy.fakes.vendor import Body, Operation, Vendor, as_json, sse
 
 
@@ -40,7 +44,19 @@ class Sung(Speech):
         return [sse({"type": "speech.audio.delta", "audio": sound}), sse({"type": "speech.audio.done", "usage": usage})]
 
 
-SOUND = {"/audio/transcriptions": Said, "/audio/speech": Sung}
+class Painted(Images):
+    """Its revised prompt is what a test wants said, and else the prompt."""
+
+    def ask(self, recorded: Recorded, behaviour: Behaviour) -> Asked:
+        asked = super().ask(recorded, behaviour)
+        return replace(asked, extra={**asked.extra, "is_told": behaviour.mind is not None})
+
+    def answer(self, script: Script, asked: Asked) -> Body:
+        prompt = script.text if asked.extra["is_told"] else asked.extra["prompt"]
+        return super().answer(script, replace(asked, extra={**asked.extra, "prompt": prompt}))
+
+
+OWN = {"/audio/transcriptions": Said, "/audio/speech": Sung, "/images/generations": Painted}
 
 
 class Speaking:
@@ -54,7 +70,7 @@ class Speaking:
 
     def operation(self, method: str, path: str) -> Operation | None:
         found = self._vendor.operation(method, path)
-        for end, kind in SOUND.items():
+        for end, kind in OWN.items():
             if found is not None and path.endswith(end):
                 made: Operation = kind(found.variant)  # type: ignore[attr-defined]
                 return made

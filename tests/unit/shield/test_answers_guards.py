@@ -376,7 +376,7 @@ def test_random_text_is_flagged_unless_somebody_asked_for_it() -> None:
         "show the picture as SVG",
         "the certificate, please",
     ):
-        passes(f"Result: {RANDOM}", Asked(said=asked_for))
+        passes(f"Result: {RANDOM}", Asked(users=asked_for))
 
 
 @pytest.mark.parametrize("kind", ["repetition", "entropy", "leak"])

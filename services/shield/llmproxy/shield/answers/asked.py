@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
 from llmproxy.common.segments import roles
 
-SPOKEN: frozenset[Api] = frozenset({"chat", "completions", "responses", "messages", "gemini", "transcriptions"})
-"""APIs whose answers are text that a model wrote."""
+SPOKEN: frozenset[Api] = frozenset(
+    {"chat", "completions", "responses", "messages", "gemini", "transcriptions", "images"}
+)
+"""APIs whose answers have text that a model wrote: of pictures the prompt, as the vendor's model has revised it."""
 
 SAID_CHARS_MAX = 1 << 20
 """Of the request's text, kept while its answer comes. What is behind it counts as not said, so more is found."""
@@ -22,6 +25,9 @@ TURNS = ("messages", "input", "contents")
 PROMPTS = ("prompt", "input")
 RETURNED = ("tool_result", "_output")  # What types of parts end with that a tool gave.
 TOOLS = ("tools", "functions")
+DEFINITIONS = (*TOOLS, "response_format", "text", "generationConfig", "generation_config", "output_config")
+"""What an answer is to look like, and what may be called in it."""
+
 RESULT_KEYS = ("functionResponse", "function_response")
 
 
@@ -31,6 +37,7 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     system: str = ""  # What its system and developer messages say.
     users: str = ""  # What its users say: not what a model has said, nor what a tool gave it.
     said: str = ""  # Every text of it.
+    definitions: str = ""  # Its tools and the forms that it wants, as JSON.
     canary: str = ""  # The marker that was put into its system text.
     is_exposed: bool = False  # It has something that an answer could betray, or be turned by.
 
@@ -45,6 +52,7 @@ def asked(tree: Any, said: str) -> Asked:
         system=system,
         users="\n".join(_users(tree)),
         said=said[:SAID_CHARS_MAX],
+        definitions=_definitions(tree),
         is_exposed=bool(system) or any(tree.get(name) for name in TOOLS) or _has_results(tree),
     )
 
@@ -72,7 +80,18 @@ def _users(tree: dict[str, Any]) -> Iterator[str]:
     for role, turn in _turns(tree):
         if role == "user":
             yield from _texts(turn)
-    yield from (tree[name] for name in PROMPTS if type(tree.get(name)) is str)
+    for name in PROMPTS:
+        prompt = tree.get(name)
+        if type(prompt) is str:
+            yield prompt
+        elif type(prompt) is list:
+            yield from (one for one in prompt if type(one) is str)
+
+
+def _definitions(tree: dict[str, Any]) -> str:
+    found = [value for name in DEFINITIONS if (value := tree.get(name)) and type(value) in (dict, list)]
+    written = msgspec.json.encode(found).decode() if found else ""
+    return written if len(written) <= SAID_CHARS_MAX else ""
 
 
 def _has_results(tree: dict[str, Any]) -> bool:

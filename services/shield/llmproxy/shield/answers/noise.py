@@ -20,12 +20,6 @@ LETTERS_SHARE_MIN = 0.5  # Rules, zeroes and drawings repeat too, and say what t
 RANDOM_CHARS_MIN = 256
 RANDOM = re.compile(rf"[A-Za-z0-9+/_-]{{{RANDOM_CHARS_MIN},}}={{0,2}}")
 RANDOM_BITS_MIN = 4.8  # For each character. Hexadecimal has 4, base64 of text 5.5, of ciphers 6.
-ASKED_FOR = re.compile(
-    r"base-?64|base-?32|\bhex|encod|encrypt|cipher|\bhash|digest|sign|certificate|\bkey|token|\bjwt|\bpem\b|binary|\bblob|"
-    r"random|svg|png|image|picture|font|data:|attachment|\bfile|payload|password|uuid|compress|gzip|serial|minif|wasm|fasta|\bdna\b|protein",
-    re.IGNORECASE,
-)
-"""Words of a request after which random text is no surprise."""
 
 
 def is_repetitive(block: str) -> bool:

@@ -15,7 +15,7 @@ from llmproxy.common.answers import ANSWER, AnswerAction, Answers
 from llmproxy.common.explanations import Explanation, per_mille
 from llmproxy.common.policy import ALLOWED, INJECTION, KINDS, SECRET, Policy
 from llmproxy.common.rails import DOES
-from llmproxy.common.segments import Segment
+from llmproxy.common.segments import KNOWN_KEYS, URL_HOLDERS, Segment, is_base64_url
 from llmproxy.shield.answers import keys
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.canary import Canary
@@ -25,9 +25,9 @@ from llmproxy.shield.answers.invisible import Invisible
 from llmproxy.shield.answers.keys import PrivateKeys
 from llmproxy.shield.answers.leak import Leak, words_of
 from llmproxy.shield.answers.lines import DIGITS_IN, DOTS_IN, NAMES_BEFORE, Lines
-from llmproxy.shield.answers.noise import ASKED_FOR
 from llmproxy.shield.answers.rails import Rails, Taking
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
+from llmproxy.shield.answers.wanted import wants_random
 from llmproxy.shield.answers.watch import Watch
 from llmproxy.shield.answers.words import Words
 from llmproxy.shield.chain import Budget, Chain
@@ -60,6 +60,11 @@ NAMES = frozenset(
 ECHOED_WHOLE = frozenset(
     {"usage", "usageMetadata", "logprobs", "logprobsResult", "top_logprobs", "tools", "metadata", "safetyRatings"}
 )
+
+CALLED = frozenset({"input", "args"})
+"""Arguments of a tool as a tree, in Anthropic's and Google's answers: every name and text in it is what a model has written."""
+
+DRAWING, DRAWN = "image_generation_call", "result"  # In an answer of the Responses API: a picture, as base64.
 
 
 def of_answers(policy: Policy) -> Policy:
@@ -146,8 +151,10 @@ class Reading:
     def value(self, key: str, value: Any) -> Any:
         if key in ECHOED_WHOLE:
             return value
+        if key in CALLED and type(value) is dict:
+            return self._called(value)
         if type(value) is str:
-            return self.words(value) if key in NAMES else self.text(value)
+            return self.words(value) if _is_no_text(key, value) else self.text(value)
         if type(value) is list:
             return [self.value(key, item) for item in value]
         if type(value) is dict:
@@ -171,7 +178,7 @@ class Reading:
     def _changes(self, value: Any, key: str) -> bool:
         """Whether reading any text of a value changes it. Everything is read."""
         if type(value) is str:
-            if key in NAMES or not value:
+            if not value or _is_no_text(key, value):
                 return False
             if key == "thinking":
                 observed = Observed(self)
@@ -181,9 +188,12 @@ class Reading:
             return self._through(value, in_json=key in IN_JSON) != value
         if key in ECHOED_WHOLE:
             return False
+        if key in CALLED and type(value) is dict:
+            return bool(self._called(value) != value)
         if type(value) is dict:
+            drawn = DRAWN if value.get("type") == DRAWING else ""
             return (
-                sum(self._changes(item, name) for name, item in value.items()) > 0
+                sum(self._changes(item, name) for name, item in value.items() if name != drawn) > 0
             )  # All of them, not up to the first.
         if type(value) is list:
             return sum(self._changes(item, key) for item in value) > 0
@@ -193,9 +203,26 @@ class Reading:
         if THOUGHTS.fullmatch(segment.path):
             return segment.text
         names = segment.path.replace("[", ".").split(".")
+        holder = next((name for name in names[:-1] if name in CALLED or name in ECHOED_WHOLE), "")
+        if holder in CALLED and segment.form != "number":
+            return self._named(segment.text) if segment.form == "key" else self.text(segment.text)
         if segment.form != "value" or not ECHOED_WHOLE.isdisjoint(names) or _name(names) in NAMES:
             return self.words(segment.text)
         return self._through(segment.text, in_json=ARGUMENTS.fullmatch(segment.path) is not None)
+
+    def _called(self, value: Any) -> Any:
+        """Arguments of a tool: here no name says that what stands under it is no text."""
+        if type(value) is str:
+            return self.text(value)
+        if type(value) is list:
+            return [self._called(item) for item in value]
+        if type(value) is dict:
+            return {self._named(name): self._called(item) for name, item in value.items()}
+        return value
+
+    def _named(self, name: str) -> str:
+        """The name of an argument: the caller's tool has it, or the model has made it up."""
+        return self.words(name) if name in KNOWN_KEYS or self.is_known(name) else self.text(name)
 
     def _through(self, text: str, *, in_json: bool) -> str:
         known = self._repeated.get(text) if self.is_repeated else None
@@ -316,7 +343,7 @@ class Reading:
         return f" {words} " in self._users
 
     def asked_for(self) -> bool:
-        return ASKED_FOR.search(self.request.said) is not None
+        return wants_random(self.request)
 
     def report(self, finding: Finding) -> bool:
         kind, action = ANSWER + finding.kind, finding.action
@@ -353,6 +380,11 @@ def _taken_out(finding: Finding) -> Finding:
 
 
 IN_JSON = frozenset({"arguments", "partial_json"})
+
+
+def _is_no_text(key: str, value: str) -> bool:
+    """By the name under which it stands; or a picture, which some vendors put into a message as an address of itself."""
+    return key in NAMES or (key in URL_HOLDERS and is_base64_url(value))
 
 
 def _name(names: list[str]) -> str:

@@ -6,7 +6,7 @@ A stream says what a whole answer says, piece by piece, so each format of events
 from collections.abc import Callable, Mapping
 
 from llmproxy.common.envelope import Api
-from llmproxy.shield.restore import chat, completions, gemini, messages, responses
+from llmproxy.shield.restore import chat, completions, gemini, images, messages, responses
 from llmproxy.shield.restore.held import Texts
 from llmproxy.shield.restore.whole import Restorer, Whole
 
@@ -22,7 +22,10 @@ STREAMS: Mapping[Api, Callable[[Texts], Restorer]] = {
     "transcriptions": responses.Stream,
 }
 
+WHOLES: Mapping[Api, Callable[[Texts], Restorer]] = {"images": images.Whole}
+"""Whole answers in which most is no text."""
+
 
 def restorer(api: Api, texts: Texts, *, stream: bool) -> Restorer:
     """For one answer. An API without streams of its own has whole answers only."""
-    return STREAMS.get(api, Whole)(texts) if stream else Whole(texts)
+    return (STREAMS if stream else WHOLES).get(api, Whole)(texts)
