@@ -98,6 +98,47 @@ def test_whatever_the_pieces_the_same_is_said_and_found(
     assert play(which, list(text), in_json=in_json) == whole
 
 
+HARMLESS = [
+    "plain words ",
+    "Hello",
+    ",",
+    "\n",
+    "! ",
+    "a < b ",
+    "1 + 2 = 3. ",
+    "don't -- ",
+    "é",
+    "你好",
+    "word: ",
+    "http",
+    *(f"{word} " for word in SYSTEM.split()[:14]),
+]
+
+
+@pytest.mark.parametrize("which", range(len(MANY)))
+@settings(max_examples=100, deadline=None)
+@given(
+    text=texts | st.lists(st.sampled_from(HARMLESS), max_size=400).map("".join),
+    is_masked=st.booleans(),
+    in_json=st.booleans(),
+)
+def test_a_text_that_is_clear_is_said_as_it_is_and_holds_nothing(
+    which: int, text: str, is_masked: bool, in_json: bool
+) -> None:
+    originals = Originals(VAULT.originals if is_masked else {})
+    request = structs.replace(REQUEST, canary="")
+    read = Reading(GUARDS_OF[which], request, originals, clock=lambda: 0.0)
+    if read.is_clear(text, in_json=in_json):
+        one = Read(read, read.report, in_json=in_json)
+        assert (one.push(text) + one.flush(), read.counts) == (text, {})
+
+
+@pytest.mark.parametrize("which", range(len(MANY)))
+def test_what_most_models_say_is_clear(which: int) -> None:
+    said = "Of course! Here is the plan for Monday, in a few words -\n- rest\n- eat well\nDoes that help?\n" * 20
+    assert reading(which, structs.replace(REQUEST, canary="")).is_clear(said, in_json=False)
+
+
 HELD_CHARS_MAX = (
     RUN_CHARS_MAX
     + images.HELD_CHARS_MAX

@@ -30,8 +30,12 @@ class Budget(Struct, frozen=True):
     ends_at: float
     clock: Callable[[], float]
 
+    @property
+    def is_over(self) -> bool:
+        return self.clock() > self.ends_at
+
     def check(self) -> None:
-        if self.clock() > self.ends_at:
+        if self.is_over:
             raise Late
 
 

@@ -42,6 +42,7 @@ READ_BYTES_MAX = (
     8 << 10
 )  # Of one event that is read in the loop: 0.15 ms for each KiB, and three times that for hostile ones.
 GUARDS_KEPT_MAX = 64  # Policies whose guards for answers are kept ready.
+LAST = (End, Failure)
 TENANT_KEYS_MAX = 4_096  # Derived keys kept; a tenant beyond them costs one HMAC more for each request.
 
 
@@ -233,6 +234,11 @@ class Inspect:
 class Session:
     """One answer on its way back through this instance, until it ends, fails, is cancelled or is too late."""
 
+    __slots__ = (
+        "_answer", "_aside", "_bus", "_closed", "_deposited", "_envelope", "_events", "_expiry", "_explained", "_found", "_head", "_hold",
+        "_inspect", "_late", "_parts", "_passage", "_stopped",
+    )  # fmt: skip
+
     def __init__(
         self,
         inspect: Inspect,
@@ -314,16 +320,22 @@ class Session:
         sent: list[Frame] = []
         sent_bytes = 0
         for position, frame in enumerate(frames):
-            if isinstance(frame, Data) and (work := self._apart(frame)) is not None:
-                self._step_aside(work, frames[position + 1 :])
-                break
-            restored = self._restore(frame)
-            sent_bytes += sum(len(bytes(one.json)) for one in restored if isinstance(one, Data))
+            if type(frame) is Data:
+                event = bytes(frame.json)
+                if (work := self._apart(frame, event)) is not None:
+                    self._step_aside(work, frames[position + 1 :])
+                    break
+                restored = self._data(event)
+            else:
+                restored = self._restore(frame)
+            for one in restored:
+                if type(one) is Data:
+                    sent_bytes += len(memoryview(one.json))
             if sent_bytes > INLINE_BYTES_MAX:  # What comes back may be a thousand times as long as what stood for it.
                 self._step_aside(_settled(restored), frames[position + 1 :])
                 break
             sent += restored
-            if restored and isinstance(restored[-1], End | Failure):
+            if restored and type(restored[-1]) in LAST:
                 self.close()
                 break
         if sent:
@@ -336,9 +348,8 @@ class Session:
             self._expiry = asyncio.get_running_loop().call_later(FAREWELL_S, self._give_up)
 
     def _restore(self, frame: Frame) -> list[Frame]:
+        """Of any frame but data."""
         match frame:
-            case Data():
-                return self._data(bytes(frame.json))
             case End():
                 return self._ended(frame)
             case Failure():
@@ -351,6 +362,8 @@ class Session:
                 if frame.findings or not envelope.findings:
                     return [frame]
                 return [structs.replace(frame, findings=envelope.findings)]
+            case _:
+                raise AssertionError("data goes another way")
 
     def _ended(self, end: End) -> list[Frame]:
         rest = self._data(b"")
@@ -427,7 +440,7 @@ class Session:
             self._answer.fail(error)
             return
         self._aside = None
-        if frames and isinstance(frames[-1], End | Failure):
+        if frames and type(frames[-1]) in LAST:
             self.close()
             return
         late, self._late = self._late, []
@@ -436,13 +449,13 @@ class Session:
         else:
             self._await_last_word()
 
-    def _apart(self, frame: Data) -> Coroutine[Any, Any, list[Frame]] | None:
+    def _apart(self, frame: Data, event: bytes) -> Coroutine[Any, Any, list[Frame]] | None:
         """How to deal with what lies elsewhere or would keep the loop for long; None for the rest."""
         if frame.ref:
             return self._fetch(frame)
         passage = self._passage
-        if passage is not None and passage.is_inspected and len(bytes(frame.json)) > READ_BYTES_MAX:
-            return asyncio.to_thread(self._data, bytes(frame.json))
+        if passage is not None and len(event) > READ_BYTES_MAX and passage.is_inspected:
+            return asyncio.to_thread(self._data, event)
         return None
 
     async def _fetch(self, frame: Data) -> list[Frame]:

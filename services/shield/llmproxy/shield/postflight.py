@@ -18,6 +18,8 @@ NOTHING: dict[str, int] = {}
 class Passage:
     """One answer on its way back. `events` are what the caller gets in place of the event that came."""
 
+    __slots__ = ("events", "is_over", "restorer", "texts")
+
     def __init__(self, texts: Texts, restorer: Restorer) -> None:
         self.texts, self.restorer = texts, restorer
         self.events: list[bytes] = []

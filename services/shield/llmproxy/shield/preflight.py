@@ -199,11 +199,20 @@ class Look:
         self.guard, self.priority = guard, priority
         self.name = guard.name
         self.timeout_ms = Policy().guard_timeout_ms  # What applies to a request is its policy's.
+        self._last: tuple[Policy | None, Guard | None] = (None, None)
+
+    def _fitted(self, policy: Policy) -> Guard | None:
+        """The guard as this policy wants it, if at all. Nearly every request has the policy of the one before."""
+        known, guard = self._last
+        if known is not policy:
+            guard = under(self.guard, policy) if applies(self.guard, policy) else None
+            self._last = (policy, guard)
+        return guard
 
     def run(self, inspection: Inspection) -> Result:
-        if not applies(self.guard, inspection.policy):
+        guard = self._fitted(inspection.policy)
+        if guard is None:
             return PASS
-        guard = under(self.guard, inspection.policy)
         is_apart = isinstance(self.guard, Apart)
         if not is_apart and not may_hold(guard, inspection.appearances):
             return PASS

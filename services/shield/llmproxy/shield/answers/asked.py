@@ -1,6 +1,5 @@
 """What of a request the answer to it is compared with, and whether the request holds anything that an answer could betray."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -28,6 +27,7 @@ TOOLS = ("tools", "functions")
 DEFINITIONS = (*TOOLS, "response_format", "text", "generationConfig", "generation_config", "output_config")
 """What an answer is to look like, and what may be called in it."""
 
+SAYING = ("content", "parts", "text")
 RESULT_KEYS = ("functionResponse", "function_response")
 
 
@@ -47,13 +47,36 @@ NOTHING = Asked()
 
 def asked(tree: Any, said: str) -> Asked:
     """Of the tree of a body, and all its texts."""
-    system = "\n".join(_system(tree))
+    system = [text for name in SYSTEM_FIELDS if (value := tree.get(name)) is not None for text in _texts(value)]
+    users: list[str] = []
+    is_exposed = any(map(tree.get, TOOLS))
+    role_of = roles(tree)
+    for name in TURNS:
+        turns = tree.get(name)
+        if type(turns) is not list:
+            continue
+        for place, turn in enumerate(turns):
+            # A message states its role; to know that of an item or a content takes more.
+            stated = turn.get("role") if name == "messages" and type(turn) is dict else None
+            role = stated if type(stated) is str else role_of((name, place))
+            if role == "user":
+                users += _texts(turn)
+            elif role in TRUSTED_ROLES:
+                system += _texts(turn)
+            is_exposed = is_exposed or role in TOOL_ROLES or _is_result(turn) or any(map(_is_result, _parts(turn)))
+    for name in PROMPTS:
+        prompt = tree.get(name)
+        if type(prompt) is str:
+            users.append(prompt)
+        elif type(prompt) is list:
+            users += [one for one in prompt if type(one) is str]
+    system_text = "\n".join(system)
     return Asked(
-        system=system,
-        users="\n".join(_users(tree)),
+        system=system_text,
+        users="\n".join(users),
         said=said[:SAID_CHARS_MAX],
         definitions=_definitions(tree),
-        is_exposed=bool(system) or any(tree.get(name) for name in TOOLS) or _has_results(tree),
+        is_exposed=is_exposed or bool(system_text),
     )
 
 
@@ -67,38 +90,10 @@ def is_inspected(answers: Answers, request: Asked, *, is_masked: bool) -> bool:
             return False
 
 
-def _system(tree: dict[str, Any]) -> Iterator[str]:
-    for name in SYSTEM_FIELDS:
-        if (value := tree.get(name)) is not None:
-            yield from _texts(value)
-    for role, turn in _turns(tree):
-        if role in TRUSTED_ROLES:
-            yield from _texts(turn)
-
-
-def _users(tree: dict[str, Any]) -> Iterator[str]:
-    for role, turn in _turns(tree):
-        if role == "user":
-            yield from _texts(turn)
-    for name in PROMPTS:
-        prompt = tree.get(name)
-        if type(prompt) is str:
-            yield prompt
-        elif type(prompt) is list:
-            yield from (one for one in prompt if type(one) is str)
-
-
 def _definitions(tree: dict[str, Any]) -> str:
     found = [value for name in DEFINITIONS if (value := tree.get(name)) and type(value) in (dict, list)]
     written = msgspec.json.encode(found).decode() if found else ""
     return written if len(written) <= SAID_CHARS_MAX else ""
-
-
-def _has_results(tree: dict[str, Any]) -> bool:
-    """Whether there is something that a tool gave."""
-    return any(
-        role in TOOL_ROLES or _is_result(turn) or any(map(_is_result, _parts(turn))) for role, turn in _turns(tree)
-    )
 
 
 def _parts(turn: Any) -> list[Any]:
@@ -109,26 +104,23 @@ def _parts(turn: Any) -> list[Any]:
 def _is_result(part: Any) -> bool:
     if type(part) is not dict:
         return False
-    return str(part.get("type", "")).endswith(RETURNED) or any(key in part for key in RESULT_KEYS)
+    return _is_returned(part) or any(key in part for key in RESULT_KEYS)
 
 
-def _turns(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    role = roles(tree)
-    for name in TURNS:
-        turns = tree.get(name)
-        if type(turns) is list:
-            for place, turn in enumerate(turns):
-                yield role((name, place)), turn
-
-
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Any) -> list[str]:
     """The texts of a message, whatever its form: a string, parts, contents with parts."""
     if type(value) is str:
-        yield value
-    elif type(value) is list:
-        for item in value:
-            yield from _texts(item)
-    elif type(value) is dict and not str(value.get("type", "")).endswith(RETURNED):
-        for name in ("content", "parts", "text"):
-            if name in value:
-                yield from _texts(value[name])
+        return [value]
+    if type(value) is list:
+        return [text for item in value for text in _texts(item)]
+    if type(value) is not dict or _is_returned(value):
+        return []
+    said = value.get("content")
+    if type(said) is str and "parts" not in value and "text" not in value:
+        return [said]
+    return [text for name in SAYING if name in value for text in _texts(value[name])]
+
+
+def _is_returned(part: dict[str, Any]) -> bool:
+    kind = part.get("type")
+    return kind is not None and str(kind).endswith(RETURNED)

@@ -38,6 +38,10 @@ class Escapes:
         return ESCAPE.sub(_written_out, pending)
 
 
+def is_clear(text: str) -> bool:
+    return "\\" not in text
+
+
 def _ended(text: str) -> int:
     """Where the last escape begins if it may go on; else the end of the text."""
     at = text.find("\\")

@@ -219,3 +219,7 @@ class Images:
 
 def _folded(label: str) -> str:
     return " ".join(label.casefold().split())
+
+
+def is_clear(text: str) -> bool:
+    return "[" not in text and ("<" not in text or START.search(text) is None)

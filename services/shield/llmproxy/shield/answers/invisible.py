@@ -36,6 +36,10 @@ MARKS = frozenset("\u200e\u200f\u061c")
 OPENING, CLOSING = frozenset("\u202a\u202b\u2066\u2067\u2068"), frozenset("\u202c\u2069")
 
 
+def is_clear(text: str) -> bool:
+    return text.isascii() or RUN.search(text) is None
+
+
 class Invisible:
     """Takes runs of invisible characters out, but for those that writing needs."""
 
@@ -54,7 +58,7 @@ class Invisible:
         return len(self._run)
 
     def push(self, piece: str) -> str:
-        if not self._run and not self._overlong and (piece.isascii() or RUN.search(piece) is None):
+        if not self._run and not self._overlong and is_clear(piece):
             self._saw(piece)
             return piece
         out: list[str] = []

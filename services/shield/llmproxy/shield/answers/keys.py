@@ -13,6 +13,7 @@ from llmproxy.shield.verdict import Finding
 KIND = "secret.private_key"
 HELD_CHARS_MAX = 480
 HEADER_LINES_MAX = 6
+HEAD = "-----BEGIN "
 
 _BREAK = r"(?:\s|\\[nr])"  # In the arguments of a tool, a line break is written.
 BEGIN = re.compile(
@@ -87,3 +88,7 @@ class PrivateKeys:
             return ""
         self._swallows = False
         return rest
+
+
+def is_clear(text: str) -> bool:
+    return HEAD not in text

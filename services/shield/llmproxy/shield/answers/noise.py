@@ -32,6 +32,10 @@ def is_repetitive(block: str) -> bool:
     return len(zlib.compress(raw, 1)) < REPETITION_RATIO * len(raw)
 
 
+def may_be_random(text: str) -> bool:
+    return len(text) >= RANDOM_CHARS_MIN and any(glance.long_words(glance.plain(text), RANDOM_CHARS_MIN))
+
+
 def is_random(block: str) -> bool:
     """Whether a word of it is long and random."""
     return any(

@@ -5,6 +5,7 @@ The provider's words are inspected before the originals are put back: what the c
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from json import dumps
 from typing import Any, get_args
 
@@ -16,7 +17,7 @@ from llmproxy.common.explanations import Explanation, per_mille
 from llmproxy.common.policy import ALLOWED, INJECTION, KINDS, SECRET, Policy
 from llmproxy.common.rails import DOES
 from llmproxy.common.segments import KNOWN_KEYS, URL_HOLDERS, Segment, is_base64_url
-from llmproxy.shield.answers import keys
+from llmproxy.shield.answers import escapes, images, invisible, keys, leak, lines, watch, words
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.canary import Canary
 from llmproxy.shield.answers.escapes import Escapes
@@ -107,10 +108,43 @@ class Guards:
         takings = (Taking(guard) for guard in self.rails.guards if isinstance(guard, Rules | Topics))
         self.takings = tuple(one for one in takings if not one.is_empty)
         self.has_rails = bool(self.rails.guards) or self.takes_out_links
+        self._clear_texts = tuple(self._checks(in_json=False))
+        self._clear_documents = tuple(self._checks(in_json=True))
+
+    def _checks(self, *, in_json: bool) -> Iterator[Callable[[str], bool]]:
+        """What `is_clear` asks of each stage that `Reading.stages` makes of the policy, and of the watch behind them."""
+        answers = self.policy.answers
+        if answers.invisible != "disabled":
+            if in_json:
+                yield escapes.is_clear
+            yield invisible.is_clear
+        if answers.links.images != "disabled" and not in_json:
+            yield images.is_clear
+        if self.private_key != "allow":
+            yield keys.is_clear
+        if self.looks_for_secrets:
+            yield words.is_clear
+        if self.takes_out_others:
+            yield lines.has_no_digits
+        yield partial(watch.is_clear, settings=answers, may_hold=self.behind.may_hold)
+
+    def is_clear(self, text: str, *, in_json: bool) -> bool:
+        """A promise that the whole of a text comes out as it went in and nothing is reported, whatever was asked."""
+        if self.has_rails:
+            return False
+        for is_clear in self._clear_documents if in_json else self._clear_texts:  # noqa: SIM110 - as in lines.py
+            if not is_clear(text):
+                return False
+        return True
 
 
 class Reading:
     """One answer. `counts`: what was found, by kind as it is recorded. Raises `Stopped` and `Unavailable`."""
+
+    __slots__ = (
+        "_budget", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_users", "answers", "counts",
+        "explanations", "is_repeated", "originals", "request",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -178,26 +212,31 @@ class Reading:
     def _changes(self, value: Any, key: str) -> bool:
         """Whether reading any text of a value changes it. Everything is read."""
         if type(value) is str:
-            if not value or _is_no_text(key, value):
-                return False
-            if key == "thinking":
-                observed = Observed(self)
-                observed.push(value)
-                observed.flush()
-                return False
-            return self._through(value, in_json=key in IN_JSON) != value
-        if key in ECHOED_WHOLE:
-            return False
+            return self._changes_text(value, key)
         if key in CALLED and type(value) is dict:
             return bool(self._called(value) != value)
+        changed = False
         if type(value) is dict:
             drawn = DRAWN if value.get("type") == DRAWING else ""
-            return (
-                sum(self._changes(item, name) for name, item in value.items() if name != drawn) > 0
-            )  # All of them, not up to the first.
-        if type(value) is list:
-            return sum(self._changes(item, key) for item in value) > 0
-        return False
+            for name, item in value.items():
+                if type(item) is str:  # Asked here too, because most of what an answer holds are names.
+                    changed |= name not in NAMES and name != drawn and self._changes_text(item, name)
+                elif item and name not in ECHOED_WHOLE and name != drawn:
+                    changed |= self._changes(item, name)
+        elif type(value) is list:
+            for item in value:
+                changed |= self._changes(item, key)
+        return changed
+
+    def _changes_text(self, text: str, key: str) -> bool:
+        if not text or _is_no_text(key, text):
+            return False
+        if key == "thinking":
+            observed = Observed(self)
+            observed.push(text)
+            observed.flush()
+            return False
+        return self._through(text, in_json=key in IN_JSON) != text
 
     def _becomes(self, segment: Segment) -> str:
         if THOUGHTS.fullmatch(segment.path):
@@ -228,6 +267,8 @@ class Reading:
         known = self._repeated.get(text) if self.is_repeated else None
         if known is not None:
             return known
+        if self.is_clear(text, in_json=in_json):
+            return text
         read = Read(self, self.report, in_json=in_json)
         return read.push(text) + read.flush()
 
@@ -236,6 +277,15 @@ class Reading:
         if len(self._repeated) < REPEATED_MAX and self._repeated_chars + len(said) <= REPEATED_CHARS_MAX:
             self._repeated[said] = becomes
             self._repeated_chars += len(said)
+
+    def is_clear(self, text: str, *, in_json: bool) -> bool:
+        """Whether reading a text would change nothing and find nothing. Most texts are, and to read one costs five times as much."""
+        request = self.request
+        if request.canary or ("[" in text and self.originals.in_text):
+            return False
+        if self.answers.leak != "disabled" and request.system and not leak.is_clear(request.system, text):
+            return False
+        return self._guards.is_clear(text, in_json=in_json) and (self._budget is None or not self._budget.is_over)
 
     # -- what stages ask
 

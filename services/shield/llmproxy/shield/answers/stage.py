@@ -2,6 +2,9 @@
 
 The law of every stage: whatever the pieces, what it returns adds up to the same text, and it finds the same things. So an
 answer that is streamed and one that comes whole are the same, and a whole one is the stream of one piece.
+
+Nearly every text holds nothing that any stage looks for. So beside each stage stands its `is_clear`: a promise that the stage
+would say this whole text as it is, and report nothing.
 """
 
 from collections.abc import Callable, Sequence

@@ -20,7 +20,6 @@ TARGET = re.compile(
     rf"((?:javascript:|vbscript:|data:|file:|[/\\]{{2}})[^\s\"'<>)]{{0,{URL_CHARS_MAX}}})",
     re.IGNORECASE,
 )
-OPENING = ("](", "href", "HREF")
 FENCED = re.compile(r"^ {0,3}(?:```|~~~).*?(?:^ {0,3}(?:```|~~~)|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -47,9 +46,8 @@ class Watch:
     def read(self, piece: str) -> None:
         self._pending += piece
         while len(self._pending) >= BLOCK_CHARS:
-            head = self._pending[:BLOCK_CHARS]
-            end = head.rfind("\n", BLOCK_CHARS // 2) + 1 or head.rfind(" ") + 1 or BLOCK_CHARS
-            self._block(head[:end], is_full=True)
+            end = _end(self._pending)
+            self._block(self._pending[:end], is_full=True)
             self._pending = self._pending[end:]
 
     def over(self) -> None:
@@ -79,6 +77,29 @@ class Watch:
                 self._report(seen(f"link.{reason}", self._settings.links.others))
 
 
+def is_clear(text: str, settings: Answers, may_hold: Callable[[str], bool]) -> bool:
+    """`may_hold`: a quick look for what `look` would see."""
+    if settings.links.others != "disabled" and (SCHEME in text or _opens(text)):
+        return False
+    if settings.entropy != "disabled" and noise.may_be_random(text):
+        return False
+    before = ""
+    repeated = 0
+    while len(text) >= BLOCK_CHARS:
+        end = _end(text)
+        block, text = text[:end], text[end:]
+        if may_hold(before + block):
+            return False
+        before = (before + block)[-CONTEXT_CHARS:]
+        repeated += settings.repetition != "disabled" and noise.is_repetitive(block)
+    return repeated < noise.REPEATED_BLOCKS and not (text and may_hold(before + text))
+
+
+def _end(text: str) -> int:
+    """Of the first block of a text that has one."""
+    return text.rfind("\n", BLOCK_CHARS // 2, BLOCK_CHARS) + 1 or text.rfind(" ", 0, BLOCK_CHARS) + 1 or BLOCK_CHARS
+
+
 def links(text: str) -> Iterator[str]:
     """The addresses in a text, and what links lead to that is none."""
     at = text.find(SCHEME)
@@ -90,6 +111,11 @@ def links(text: str) -> Iterator[str]:
         if found is not None:
             yield found[0].rstrip(".,;:!?*_")
         at = text.find(SCHEME, found.end() if found is not None else at + len(SCHEME))
-    if any(sign in text for sign in OPENING):
+    if _opens(text):
         for target in TARGET.finditer(text):
             yield target[1]
+
+
+def _opens(text: str) -> bool:
+    """Whether anything of it may be a link."""
+    return "](" in text or "href" in text or "HREF" in text

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate
 
-from llmproxy.shield import glance
+from llmproxy.shield import glance, look
 from llmproxy.shield.answers.stage import Look, Report
-from llmproxy.shield.guards.secrets import WORD_CHARS_MIN
+from llmproxy.shield.guards.secrets import OURS, WORD_CHARS_MIN
 from llmproxy.shield.vault import redacted
 from llmproxy.shield.vendors import VENDORS
 
@@ -83,6 +83,12 @@ class Words:
                     at = beyond
         out.append(text[at:end])
         return "".join(out)
+
+
+def is_clear(text: str) -> bool:
+    """Of passwords too, which are no single words. No word is looked at in pieces here, so what the guard cannot see in all of
+    the text it cannot see in a part of it."""
+    return len(text) < WORD_CHARS_MAX and not look.at(text) & OURS
 
 
 def _last_word(data: bytes, text: str, offset: int) -> int:
