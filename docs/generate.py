@@ -43,6 +43,7 @@ PURPOSE_OF_BUCKET = {
     channels.CONFIG_BUCKET: "key `current`: the configuration as a `Snapshot`",
     channels.KEYS_BUCKET: "key = SHA-256 of an API key: its `KeyRecord`",
     channels.MODELS_BUCKET: "key = an endpoint: what its vendor listed, as a `ModelList`",
+    channels.CONVERSATIONS_BUCKET: "key = keyed hash of a tenant's conversation: how suspicious each turn was, in thousandths",
     channels.BODIES_BUCKET: "object store: claim check of bodies above the inline limit",
 }
 
@@ -297,7 +298,8 @@ def channels_page() -> str:
                 for one in STREAMS
             ),
             *(
-                f"| bucket `{one.name}` | {PURPOSE_OF_BUCKET[one.name]} | last {one.history} of each key | {size(one.max_bytes)} |"
+                f"| bucket `{one.name}` | {PURPOSE_OF_BUCKET[one.name]} | "
+                f"{f'last {one.history} of each key' if not one.ttl_s else f'{hours(one.ttl_s)}, in memory'} | {size(one.max_bytes)} |"
                 for one in BUCKETS
             ),
             f"| bucket `{OBJECT_BUCKET.name}` | {PURPOSE_OF_BUCKET[OBJECT_BUCKET.name]} | {OBJECT_TTL_S // 60} min | "

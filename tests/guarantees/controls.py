@@ -322,6 +322,21 @@ CONTROLS: tuple[Control, ...] = (
         ),
     ),
     Control(
+        name="trajectory by id",
+        promise="the same, of turns of which each request says one and names the answer before it: 400 `content_blocked`",
+        failure="what is remembered of the turns before cannot be asked: 503 `guard_unavailable`; the turn reaches no provider",
+        absent=(
+            Because(
+                apis=tuple({route.api: None for route in CALLS.values() if route.api != "responses"}),
+                reason="a request of this API says all of its conversation, or has none",
+            ),
+            Because(
+                contents=("tool call", "tool result"),
+                reason="the turns of the user are what is judged together; what a tool is told or returns is judged by itself",
+            ),
+        ),
+    ),
+    Control(
         name="mask",
         step="mask",
         promise="what any guard found is taken out at its place, and nothing else of the text is changed",
@@ -518,7 +533,7 @@ AREAS: dict[str, str] = {
         ("injection.user", "injection.assistant", "injection.tool", "injection.system", "injection.parameter"),
         "injection",
     ),
-    "injection.trajectory": "trajectory",
+    "injection.trajectory": "trajectory, trajectory by id",
     "injection.judge": "judge",
     "answers": "a row for each of its settings",
     "pii": "presidio",

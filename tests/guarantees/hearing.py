@@ -54,6 +54,11 @@ class Said(Struct, frozen=True):
         return [json.loads(line) for line in lines if line != "[DONE]"]
 
     @property
+    def id(self) -> str:
+        """Of an answer of the Responses API."""
+        return str(self.events[0]["response"]["id"] if self.is_stream else json.loads(self.body)["id"])
+
+    @property
     def error(self) -> tuple[str, str]:
         """(message, type) of an error, in exactly the shape that the route's callers know: of an answer, or the last event."""
         if not self.is_stream:

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from guarantees.hearing import Said, Texts, Wire
 from guarantees.standing import BODY_BYTES_MAX, RAILS, SPARE, Standing, replaced
 from msgspec import Struct, structs
 
+from llmproxy.common.channels import CONVERSATIONS_BUCKET
 from llmproxy.common.config import Limit, Limits
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.plugins.host import Result
@@ -38,8 +39,9 @@ from llmproxy.edge.routes.table import Route
 from llmproxy.edge.threats import Caller
 from llmproxy.fakes.conversation import Saying
 from llmproxy.router.circuits import Circuit
-from llmproxy.shield import inspect
+from llmproxy.shield import conversations, inspect
 from llmproxy.shield.answers import noise, reading, watch
+from llmproxy.shield.continuation import PREVIOUS
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.base import Fitted, Guard
 from llmproxy.shield.preflight import Look
@@ -326,11 +328,11 @@ async def convicts() -> bytes:
     return CONVICTED
 
 
-async def is_gone() -> bytes:
+async def is_gone(*_: Any) -> bytes:
     raise Unavailable("stage_unavailable", SECRET_WORDS)
 
 
-async def says_nothing() -> bytes:
+async def says_nothing(*_: Any) -> bytes:
     await asyncio.Event().wait()
     return b""
 
@@ -362,6 +364,43 @@ async def trajectory(it: Trial, place: Place) -> None:
         long = with_turns(it.route.api, sent, (f"{HELLO} 1", f"{HELLO} 2"))
         it.refused(await it.send(long, key), 400, "content_blocked", received=1)
     assert it.gateway.records[-1].findings == {"injection.trajectory": 3}
+
+
+async def trajectory_by_id(it: Trial, place: Place) -> None:
+    it.needs(place.is_turn)
+    async with suspicious(it):
+        answered = [await goes_on(it, place, before="")]
+        answered.append(await goes_on(it, place, before=answered[0].id))
+        it.refused(await goes_on(it, place, before=answered[1].id), 400, "content_blocked", received=2)
+    for said in answered:
+        it.answered(said)
+    assert it.gateway.records[-1].findings == {"injection.trajectory": 3}
+
+
+async def trajectory_by_id_fails(it: Trial, place: Place) -> None:
+    it.needs(place.is_turn)
+    async with suspicious(it) as memory:
+        said = await goes_on(it, place, before="")
+        it.answered(said)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(conversations, "TIMEOUT_S", 0.005)
+            patched.setattr(memory, "get", says_nothing if it.cell.outcome == "is late" else is_gone)
+            it.refused(await goes_on(it, place, before=said.id), 503, "guard_unavailable", received=1)
+
+
+@asynccontextmanager
+async def suspicious(it: Trial) -> AsyncIterator[Any]:
+    """Every turn is; and nobody has said any before."""
+    like = next(step for step in it.gateway.preflight.steps if step.name == "injection")
+    memory = await it.gateway.edge.stage.wire.bucket(CONVERSATIONS_BUCKET)
+    memory.entries.clear()
+    with replaced(it.gateway.preflight, "injection", Look(Suspicious(HELLO), like.priority)):
+        yield memory
+
+
+async def goes_on(it: Trial, place: Place, *, before: str) -> Said:
+    sent = wire(it.route, place, f"{HELLO} again", stream=it.stream, **({PREVIOUS: before} if before else {}))
+    return await it.send(sent, it.gateway.key("trajectory"))
 
 
 async def mask(it: Trial, place: Place) -> None:
@@ -549,6 +588,7 @@ WORKS: dict[str, Proof] = {
     "injection": injection,
     "judge": judge,
     "trajectory": trajectory,
+    "trajectory by id": trajectory_by_id,
     "mask": mask,
     "canary": canary,
     "resolve": resolve,
@@ -742,6 +782,8 @@ def fails(it: Trial) -> Proof:
             return body_is_late
         case "judge":
             return judge_fails
+        case "trajectory by id":
+            return trajectory_by_id_fails
         case "audit":
             return audit_fails
         case "unmasking":

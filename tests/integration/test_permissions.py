@@ -36,11 +36,13 @@ MAY_SUBSCRIBE = {
     },
     "operator": {"event"},
 }
-# Only admin writes configuration and keys, only workers what vendors list; nobody destroys a stream; only audit takes from the audit stream.
+# Only admin writes configuration and keys, only workers what vendors list, only the shield what it remembers of conversations; nobody destroys a stream; only audit takes from the audit stream.
 JETSTREAM_WRITES = {
     "$KV.LLMPROXY_CONFIG.current": {"admin"},
     "$KV.LLMPROXY_KEYS.abc": {"admin"},
     "$KV.LLMPROXY_MODELS.openai": {"provider-workers"},
+    "$KV.LLMPROXY_CONVERSATIONS.abc": {"shield"},
+    "$JS.API.DIRECT.GET.KV_LLMPROXY_CONVERSATIONS.$KV.LLMPROXY_CONVERSATIONS.abc": {"shield"},
     "$JS.API.STREAM.DELETE.AUDIT": set(),
     "$JS.API.STREAM.PURGE.AUDIT": set(),
     "$JS.API.STREAM.PURGE.EVENTS": set(),

@@ -22,7 +22,7 @@ from nats.js.object_store import ObjectStore
 from llmproxy.common.bus import Bucket, Receive, Subscription
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.nats_client import DirectClient
-from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREAMS
+from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREAMS, BucketSpec
 
 CONNECT_TIMEOUT_S = 2
 RECONNECT_WAIT_S = 0.1
@@ -202,6 +202,9 @@ class NatsWire:
                 )
             )
         for bucket in BUCKETS:
+            if bucket.ttl_s:
+                await self._provision_stream(_forgetful(bucket))
+                continue
             with contextlib.suppress(nats.js.errors.BadRequestError):  # It is there already.
                 await self._jetstream.create_key_value(
                     bucket=bucket.name, history=bucket.history, max_bytes=bucket.max_bytes, direct=True
@@ -404,6 +407,22 @@ class _Consuming:
         await asyncio.wait({self.task}, timeout=LEAVE_S)
         self.task.cancel()
         await asyncio.wait({self.task})
+
+
+def _forgetful(bucket: BucketSpec) -> api.StreamConfig:
+    """As nats-py makes a bucket, but that what is full gives up its oldest entry instead of refusing a new one."""
+    return api.StreamConfig(
+        name=f"KV_{bucket.name}",
+        subjects=[f"$KV.{bucket.name}.>"],
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        deny_delete=True,
+        discard=api.DiscardPolicy.OLD,
+        max_age=bucket.ttl_s,
+        max_bytes=bucket.max_bytes,
+        max_msgs_per_subject=bucket.history,
+        storage=api.StorageType.MEMORY,
+    )
 
 
 class _KvBucket:

@@ -14,6 +14,7 @@ from llmproxy.common.channels import (
     BODIES_BUCKET,
     CONFIG_BUCKET,
     CONTROL,
+    CONVERSATIONS_BUCKET,
     EVENT_INSTANCE_ANNOUNCED,
     HOLDING,
     KEYS_BUCKET,
@@ -87,6 +88,7 @@ def _objects(bucket: str) -> tuple[str, ...]:
 EVENTS = ALL_EVENTS
 CONFIG_READ = _read_stream(f"KV_{CONFIG_BUCKET}")
 KEYS_READ = _read_stream(f"KV_{KEYS_BUCKET}")
+CONVERSATIONS_READ = _read_stream(f"KV_{CONVERSATIONS_BUCKET}")
 MODELS_READ = _read_stream(f"KV_{MODELS_BUCKET}")
 BODIES = _objects(BODIES_BUCKET)
 
@@ -124,6 +126,8 @@ PERMISSIONS: dict[str, Permission] = {
         REQUEST_ROUTE.filter(),
         *_REPLIES,
         *BODIES,
+        *CONVERSATIONS_READ,
+        f"$KV.{CONVERSATIONS_BUCKET}.>",
         subscribe=(_shared(REQUEST_INSPECT), f"{ROOT}.reply.{SHIELD}.*"),
     ),
     ROUTER: _service(

@@ -2,7 +2,14 @@
 
 from msgspec import Struct
 
-from llmproxy.common.channels import BODIES_BUCKET, CONFIG_BUCKET, KEYS_BUCKET, MODELS_BUCKET, ROOT
+from llmproxy.common.channels import (
+    BODIES_BUCKET,
+    CONFIG_BUCKET,
+    CONVERSATIONS_BUCKET,
+    KEYS_BUCKET,
+    MODELS_BUCKET,
+    ROOT,
+)
 
 DAY_S = 86_400
 
@@ -19,6 +26,7 @@ class BucketSpec(Struct, frozen=True, kw_only=True):
     name: str
     history: int = 1
     max_bytes: int
+    ttl_s: int = 0  # 0: for ever. Otherwise it lies in memory, and when it is full the oldest entry goes.
 
 
 STREAMS = (
@@ -31,6 +39,8 @@ BUCKETS = (
     BucketSpec(name=CONFIG_BUCKET, history=32, max_bytes=64 << 20),
     BucketSpec(name=KEYS_BUCKET, max_bytes=256 << 20),
     BucketSpec(name=MODELS_BUCKET, max_bytes=16 << 20),
+    # Some 400,000 conversations with a suspicious turn; the others are not in it (docs/adr/0027).
+    BucketSpec(name=CONVERSATIONS_BUCKET, max_bytes=64 << 20, ttl_s=DAY_S),
 )
 OBJECT_BUCKET = BucketSpec(name=BODIES_BUCKET, max_bytes=512 << 20)
 OBJECT_TTL_S = 600  # As long as a request may last.

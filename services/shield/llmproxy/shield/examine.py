@@ -10,6 +10,7 @@ from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import NOTHING, Asked, asked
+from llmproxy.shield.continuation import Continuation, continuation
 from llmproxy.shield.preflight import Doubt, Inspection, doubts
 
 
@@ -21,6 +22,7 @@ class Order(Struct, frozen=True, kw_only=True):
     key: bytes  # The tenant's, for placeholders.
     max_depth: int
     model: str = ""  # Where the path names it and the body does not.
+    is_continued: bool = False  # Its API has conversations that the provider keeps.
 
 
 class Examined(Struct, frozen=True, kw_only=True):
@@ -31,6 +33,7 @@ class Examined(Struct, frozen=True, kw_only=True):
     findings: dict[str, int] = {}  # Kind -> count.
     explained: Explained | None = None
     doubts: tuple[Doubt, ...] = ()  # What a judge is to be asked about before the body goes on.
+    continuation: Continuation | None = None  # What other requests of the same conversation are to be compared with.
     asked: Asked = NOTHING  # What the answer is compared with, where it may be inspected.
 
 
@@ -95,6 +98,7 @@ def examine_within(
                 findings=inspection.counts(),
                 explained=inspection.explained(),
                 doubts=doubts(inspection),
+                continuation=continuation(inspection) if order.is_continued else None,
                 asked=_asked(inspection),
             )
         case _:

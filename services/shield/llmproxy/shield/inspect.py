@@ -9,7 +9,13 @@ from msgspec import Raw, structs
 from llmproxy.common import money
 from llmproxy.common.answers import ANSWER
 from llmproxy.common.bus import Answer, Bus, Hold
-from llmproxy.common.channels import EVENT_GUARD_ALERTED, EVENT_GUARD_FAILED, EVENT_SEGMENT_MASKED, REQUEST_ROUTE
+from llmproxy.common.channels import (
+    CONVERSATIONS_BUCKET,
+    EVENT_GUARD_ALERTED,
+    EVENT_GUARD_FAILED,
+    EVENT_SEGMENT_MASKED,
+    REQUEST_ROUTE,
+)
 from llmproxy.common.config import Config
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Api, Envelope
@@ -21,6 +27,8 @@ from llmproxy.common.policy import Policies, Policy
 from llmproxy.shield import metrics
 from llmproxy.shield.answers.asked import SPOKEN, is_inspected
 from llmproxy.shield.answers.reading import Guards, Reading
+from llmproxy.shield.continuation import Continuation, response_id
+from llmproxy.shield.conversations import Conversations, continued, name_of
 from llmproxy.shield.examine import Examined, Order, Refused, examine_within
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.judge import Judges, judged
@@ -36,6 +44,7 @@ from llmproxy.shield.window import Originals
 
 FAREWELL_S = 1.0  # After a cancel: how long the worker's last word, with what was used so far, may take.
 NAMED_BY_PATH: frozenset[Api] = frozenset({"gemini"})  # APIs whose bodies do not say the model.
+CONTINUED: frozenset[Api] = frozenset({"responses"})  # APIs whose requests may say the last turn alone.
 REPEATING: frozenset[Api] = frozenset({"responses", "transcriptions"})  # APIs whose streams say every text again.
 CHARS_PER_TOKEN = 4
 READ_BYTES_MAX = (
@@ -66,6 +75,7 @@ class Inspect:
         self._bus, self._config = bus, config
         self._preflight, self._postflight, self._offload = preflight, postflight, offload
         self._judges = judges
+        self.conversations = Conversations(lambda: bus.wire.bucket(CONVERSATIONS_BUCKET))
         self._mask_secret, self._clock, self._now = mask_secret, clock, now
         self._tenant_keys: dict[str, bytes] = {}
         self._policies = Policies(config.config.policy)
@@ -84,14 +94,22 @@ class Inspect:
         examined = examine_within(LOOP_WORK_MAX, order, self._preflight, self._clock)
         if examined is None:
             return self._large(envelope, answer, body)
-        if isinstance(examined, Examined) and examined.doubts:
-            return self._in_doubt(envelope, answer, examined, order.policy)
+        if isinstance(examined, Examined) and (examined.doubts or examined.continuation):
+            return self._in_doubt(envelope, answer, examined, order)
         self._proceed(envelope, answer, examined, order.policy, body_ref="")
         return None
 
-    async def _in_doubt(self, envelope: Envelope, answer: Answer, examined: Examined, policy: Policy) -> None:
-        result = await judged(examined, policy, self._judges)
-        self._proceed(envelope, answer, result, policy, body_ref="")
+    async def _in_doubt(self, envelope: Envelope, answer: Answer, examined: Examined, order: Order) -> None:
+        result = await self._settled(examined, order)
+        self._proceed(envelope, answer, result, order.policy, body_ref="")
+
+    async def _settled(self, examined: Examined | Refused, order: Order) -> Examined | Refused:
+        """With what only others know: a judge about a doubt, and what was remembered of the conversation."""
+        if isinstance(examined, Examined) and examined.doubts:
+            examined = await judged(examined, order.policy, self._judges)
+        if isinstance(examined, Examined) and examined.continuation is not None:
+            examined = await continued(examined, order.policy, order.key, self.conversations)
+        return examined
 
     async def _large(self, envelope: Envelope, answer: Answer, body: bytes) -> None:
         config = self._config.config  # Of the moment the request came; a change applies to the next one.
@@ -99,9 +117,7 @@ class Inspect:
             body = await self._bus.withdraw(envelope.body_ref)
         metrics.OFFLOADED.inc()
         order = self._order(envelope, body, config)
-        examined = await self._offload.examine(order)
-        if isinstance(examined, Examined) and examined.doubts:
-            examined = await judged(examined, order.policy, self._judges)
+        examined = await self._settled(await self._offload.examine(order), order)
         body_ref = envelope.body_ref
         if isinstance(examined, Examined) and examined.masked is not None:
             body_ref = ""
@@ -118,9 +134,10 @@ class Inspect:
         return Order(
             body=body,
             policy=policy,
-            key=self._key_of(envelope.tenant),
+            key=self.key_of(envelope.tenant),
             max_depth=config.gateway.max_depth,
             model=envelope.model if envelope.api in NAMED_BY_PATH else "",
+            is_continued=envelope.api in CONTINUED,
         )
 
     def _policies_of(self, config: Config) -> Policies:
@@ -129,7 +146,7 @@ class Inspect:
             self._policies = Policies(config.policy)
         return self._policies
 
-    def _key_of(self, tenant: str) -> bytes:
+    def key_of(self, tenant: str) -> bytes:
         key = self._tenant_keys.get(tenant)
         if key is None:
             if len(self._tenant_keys) >= TENANT_KEYS_MAX:
@@ -162,7 +179,8 @@ class Inspect:
         is_read = envelope.api in SPOKEN and is_inspected(
             policy.answers, examined.asked, is_masked=is_masked or self._has_rails(policy)
         )
-        if not (is_masked or is_read):  # Nothing comes back, and nothing is looked for.
+        going_on = examined.continuation if examined.continuation and examined.continuation.turns else None
+        if not (is_masked or is_read or going_on):  # Nothing comes back, and nothing is looked for.
             self._bus.forward(REQUEST_ROUTE, onward)
             return
         deposited = body_ref if body_ref != envelope.body_ref else ""
@@ -170,6 +188,7 @@ class Inspect:
         if earlier is not None and earlier.attempt > envelope.attempt:
             return  # This one was looked at for so long that the edge has published the request again.
         session = self._open(envelope, answer, self._passage(envelope, examined, policy, is_read=is_read), deposited)
+        session.going_on = going_on
         try:
             self._bus.forward(REQUEST_ROUTE, structs.replace(onward, reply_to=self._bus.address))
         except BaseException:
@@ -250,6 +269,7 @@ class Session:
         self._inspect, self._bus, self._envelope, self._answer = inspect, inspect._bus, envelope, answer
         self._passage: Passage | None = passage  # None: nobody reads the answer any more.
         self._deposited = deposited
+        self.going_on: Continuation | None = None  # To be remembered under the answer's id, when it comes.
         self._found: dict[str, int] = {}  # In the answer.
         self._explained: Explained | None = None
         self._head = Head()
@@ -451,12 +471,26 @@ class Session:
 
     def _apart(self, frame: Data, event: bytes) -> Coroutine[Any, Any, list[Frame]] | None:
         """How to deal with what lies elsewhere or would keep the loop for long; None for the rest."""
+        if self.going_on is not None:
+            return self._remember(frame, self.going_on)
         if frame.ref:
             return self._fetch(frame)
         passage = self._passage
         if passage is not None and len(event) > READ_BYTES_MAX and passage.is_inspected:
             return asyncio.to_thread(self._data, event)
         return None
+
+    async def _remember(self, frame: Data, going_on: Continuation) -> list[Frame]:
+        """Before the caller knows the answer's id: a request that goes on from it finds what is known of this one."""
+        self.going_on = None
+        answer = bytes(frame.json)
+        if frame.ref:
+            answer = await self._bus.withdraw(frame.ref)
+            self._bus.discard(frame.ref)
+        key = self._inspect.key_of(self._envelope.tenant)
+        names = [name_of(key, one) for one in (response_id(answer), going_on.conversation) if one]
+        await self._inspect.conversations.remember(names, going_on.turns)
+        return await asyncio.to_thread(self._data, answer)
 
     async def _fetch(self, frame: Data) -> list[Frame]:
         """A large answer: withdrawn, and read off the loop."""

@@ -6,6 +6,9 @@ FINDINGS = Counter(
     "llmproxy_shield_findings", "What guards found in requests and, as answer.<kind>, in answers", ["kind"]
 )
 JUDGED = Counter("llmproxy_shield_judged", "Texts in doubt that a judge was asked about", ["opinion"])
+CONVERSATIONS = Counter(
+    "llmproxy_shield_conversations", "Conversations of which something was, or could not be, remembered", ["outcome"]
+)
 MASKED = Counter("llmproxy_shield_masked", "Requests that went on masked")
 REFUSED = Counter("llmproxy_shield_refused", "Requests that did not go on, by error code", ["code"])
 OFFLOADED = Counter("llmproxy_shield_offloaded", "Bodies examined in another process because of their size")

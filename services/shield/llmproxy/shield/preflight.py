@@ -261,6 +261,19 @@ class Look:
         return Block(refusal.code, f"{segment.path} holds what the policy blocks: {kinds}; remove it", segment.path)
 
 
+def user_turns(inspection: Inspection) -> list[tuple[int, float]]:
+    """Of each turn of the user's, in order: its most suspicious text, and how suspicious that is."""
+    turns: dict[str, tuple[int, float]] = {}
+    for index, segment in enumerate(inspection.segments):
+        if segment.role == "user" and segment.form == "value":
+            found_here = inspection.suspicions.get(index)
+            suspicion = found_here.score if found_here is not None else 0.0
+            known = turns.setdefault(turn_of(segment), (index, suspicion))
+            if suspicion > known[1]:
+                turns[turn_of(segment)] = (index, suspicion)
+    return list(turns.values())
+
+
 class Turns:
     """The step that looks at the user's turns of a conversation together."""
 
@@ -273,15 +286,7 @@ class Turns:
         wanted = inspection.policy.injection
         if len(inspection.suspicions) < TURNS_MIN or wanted.trajectory >= 1 or inspection.is_too_much:
             return PASS
-        turns: dict[str, tuple[int, float]] = {}  # Its most suspicious text, and how suspicious that is.
-        for index, segment in enumerate(inspection.segments):
-            if segment.role == "user" and segment.form == "value":
-                found_here = inspection.suspicions.get(index)
-                suspicion = found_here.score if found_here is not None else 0.0
-                known = turns.setdefault(turn_of(segment), (index, suspicion))
-                if suspicion > known[1]:
-                    turns[turn_of(segment)] = (index, suspicion)
-        places = list(turns.values())
+        places = user_turns(inspection)
         found = together([suspicion for _, suspicion in places], wanted.threshold("user"))
         if found is None or found.probability < wanted.trajectory:
             return PASS

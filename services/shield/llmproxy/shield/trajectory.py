@@ -42,6 +42,13 @@ def together(turns: Sequence[float], threshold: float) -> Trajectory | None:
     return Trajectory(1 - innocent, counting)
 
 
+def remembered(turns: Sequence[float], threshold: float) -> tuple[float, ...]:
+    """What of these turns may still count when others follow: of the last ones, from the first suspicious one on."""
+    last = turns[-TURNS_MAX:]
+    first = next((index for index, turn in enumerate(last) if turn >= SUSPICIOUS * threshold), len(last))
+    return tuple(last[first:])
+
+
 def turn_of(segment: Segment) -> str:
     """The message that a text of the user's is part of."""
     found = TURN.match(segment.path)

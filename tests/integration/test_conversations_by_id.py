@@ -1,0 +1,59 @@
+"""A conversation that the provider keeps, over a real nats-server: whichever shield has which turn, and within each one's permissions."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from conversing import Around, serve
+
+from llmproxy.common.bus import Bus
+from llmproxy.common.channels import CONVERSATIONS_BUCKET
+from llmproxy.common.nats_wire import NatsWire
+from llmproxy.common.policy import Injection
+from llmproxy.launcher.embedded import EmbeddedServers
+
+BLOCK = Injection(mode="block", user=0.6, trajectory=0.8)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    with EmbeddedServers(tmp_path_factory.mktemp("conversations"), durable=False, which=("nats",)) as running:
+        yield running
+
+
+async def bus(servers: EmbeddedServers, service: str, instance: str = "1") -> Bus:
+    password = servers.nats_password(service)
+    wire = await NatsWire.connect(servers.nats_address, user=service, password=password, service=service)
+    made = Bus(wire, service=service, instance=f"{service}-{instance}")
+    await made.start()
+    return made
+
+
+def test_turns_that_come_through_different_shields_are_one_conversation(servers: EmbeddedServers) -> None:
+    async def main() -> None:
+        admin = await bus(servers, "admin")
+        await admin.wire.provision()
+        await admin.wire.provision()  # A second start finds its bucket again.
+        edge, vendor = await bus(servers, "edge"), await bus(servers, "router")
+        around = Around(edge)
+        await around.serve(vendor)
+        for tenant, stream in (("acme", False), ("other", True)):
+            last, codes = {}, []
+            for turn in range(3):  # Each shield has one turn, and is gone when the next one comes.
+                shield = await bus(servers, "shield", f"{tenant}-{turn}")
+                await serve(shield, BLOCK)
+                codes.append(await around.ask("p=0.55", tenant=tenant, stream=stream, **last))
+                last = {"previous_response_id": codes[-1]}
+                await shield.drain(1.0)
+            assert codes[2] == "content_blocked"
+            assert codes[0].startswith("resp_")
+            assert codes[1].startswith("resp_")
+        bucket = await admin.wire._jetstream.stream_info(f"KV_{CONVERSATIONS_BUCKET}")  # type: ignore[attr-defined]
+        assert bucket.state.messages == 4
+        assert bucket.config.storage == "memory"
+        assert bucket.config.max_age == 86_400
+        assert bucket.config.discard == "old"
+        for one in (admin, edge, vendor):
+            await one.drain(1.0)
+
+    asyncio.run(main())
