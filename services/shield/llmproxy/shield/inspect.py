@@ -256,6 +256,7 @@ class Session:
     __slots__ = (
         "_answer", "_aside", "_bus", "_closed", "_deposited", "_envelope", "_events", "_expiry", "_explained", "_found", "_head", "_hold",
         "_inspect", "_late", "_parts", "_passage", "_stopped",
+        "going_on",
     )  # fmt: skip
 
     def __init__(
