@@ -221,7 +221,12 @@ class Look:
         if inspection.is_too_much and not is_apart:
             inspection.is_looked_at = True
             return PASS
-        cleared = inspection.cleared(guard)
+        sparing = guard.sparing() if isinstance(guard, Apart) and inspection.work_max is not None else None
+        cleared = inspection.cleared(sparing or guard)
+        if sparing is not None and sparing.is_spent:
+            inspection.needs_elsewhere()
+            inspection.is_looked_at = True
+            return PASS
         if cleared.issuperset(inspection.texts):
             return PASS
         inspection.is_looked_at = True

@@ -39,3 +39,14 @@ class Fitted:
 
 class Apart:
     """A guard that weighs a text as a whole: its quick look is at each text by itself, never at all of them joined."""
+
+    def sparing(self) -> "Spent | None":
+        """For the texts of one request in the event loop: the same guard with a bound on its quick looks; None where they need none."""
+        return None
+
+
+class Spent(Guard, Protocol):
+    """When `is_spent`, its quick looks have said nothing that counts."""
+
+    @property
+    def is_spent(self) -> bool: ...

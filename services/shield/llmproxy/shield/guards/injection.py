@@ -5,12 +5,19 @@ It says how likely that is and where; from which probability on something follow
 
 from llmproxy.common.policy import INJECTION
 from llmproxy.common.segments import Segment
+from llmproxy.common.signatures import Budget
 from llmproxy.shield.guards.base import Apart
 from llmproxy.shield.injection import model
+from llmproxy.shield.injection.model import Weighed
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
 PROBABILITY_MIN = 0.2  # Below it nobody can want to know: the share of attacks in the training data is as high.
 CHARS_MIN, ASCII_CHARS_MIN = 4, 12  # Less is no order, in Chinese and in English.
+LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX = (
+    2_000,
+    96,
+    32_768,
+)  # Of one request, for the signatures: a millisecond or two.
 SCORE_MAX = 0.9999  # Nothing is certain, so that a threshold of 1 is one that nothing reaches.
 
 
@@ -19,19 +26,57 @@ class Injection(Apart):
 
     name = INJECTION
 
+    def __init__(self) -> None:
+        self._last: tuple[str, Weighed] | None = None  # What was worth a look is looked at next.
+
     def may_hold(self, text: str) -> bool:
-        return is_enough(text) and model.shipped().probability(text) >= PROBABILITY_MIN
+        return is_enough(text) and self.weighed(text).probability >= PROBABILITY_MIN
 
     def inspect(self, segment: Segment) -> Verdict:
         if not is_enough(segment.text):
             return ALLOW
-        seen = model.shipped().look(segment.text)
-        if seen.probability < PROBABILITY_MIN:
+        weighed = self.weighed(segment.text)
+        if weighed.probability < PROBABILITY_MIN:
             return ALLOW
+        seen = model.place(weighed)
         finding = Finding(
             INJECTION, seen.start, seen.end, "flag", min(round(seen.probability, 4), SCORE_MAX), rule=seen.rule
         )
         return Flag((seen_in(seen.view, segment.text, finding),))
+
+    def sparing(self) -> "Sparing":
+        return Sparing(self)
+
+    def weighed(self, text: str, budget: Budget | None = None) -> Weighed:
+        last = self._last
+        if last is not None and last[0] == text:
+            return last[1]
+        weighed = model.shipped().weigh(text, budget)
+        if weighed.probability >= PROBABILITY_MIN and not (budget is not None and budget.exhausted):
+            self._last = (text, weighed)
+        return weighed
+
+
+class Sparing:
+    """The quick look at the texts of one request in the event loop: what a few kilobytes of hostile text can cost is bounded."""
+
+    name = INJECTION
+
+    def __init__(self, guard: Injection) -> None:
+        self._guard = guard
+        self._budget = Budget(LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX)
+
+    @property
+    def is_spent(self) -> bool:
+        return self._budget.exhausted
+
+    def may_hold(self, text: str) -> bool:
+        if self.is_spent:
+            return True
+        return is_enough(text) and self._guard.weighed(text, self._budget).probability >= PROBABILITY_MIN
+
+    def inspect(self, segment: Segment) -> Verdict:
+        return self._guard.inspect(segment)
 
 
 def is_enough(text: str) -> bool:

@@ -48,8 +48,16 @@ class Evidence(Struct, frozen=True):
     hits: tuple[str, ...] = ()  # Ids, the most severe first.
 
 
+class Weighed(Struct, frozen=True):
+    """The view of a text that is most likely an injection."""
+
+    probability: float
+    evidence: Evidence
+    view: View
+
+
 class Suspicion(Struct, frozen=True):
-    """Of the view of a text that is most likely an injection: `view.text[start:end]`, with the signature that says most."""
+    """Where that is: `view.text[start:end]`, with the signature that says most."""
 
     probability: float
     view: View
@@ -69,23 +77,26 @@ class Model:
         self.header, self._reader, self.matcher = header, reader, matcher
 
     def probability(self, text: str) -> float:
-        return max(self._probability(self.evidence(view.text)) for view in _views(text))
+        return self.weigh(text).probability
 
     def look(self, text: str) -> Suspicion:
         """Where a text is most suspicious, and how likely it is an injection."""
-        found = [(self.evidence(view.text), view) for view in _views(text)]
-        worst, view = max(found, key=lambda one: self.logit(one[0]))
-        start, end = _place(view.text, worst.start, worst.end)
-        return Suspicion(self._probability(worst), view, start, end, worst.hits[0] if worst.hits else "")
+        return place(self.weigh(text))
 
-    def evidence(self, text: str) -> Evidence:
+    def weigh(self, text: str, budget: Budget | None = None) -> Weighed:
+        """`budget`: what the signatures may spend on all views; without one each view has all that it may need."""
+        found = [(self.evidence(view.text, budget), view) for view in _views(text)]
+        worst, view = max(found, key=lambda one: self.logit(one[0])) if len(found) > 1 else found[0]
+        return Weighed(self._probability(worst), worst, view)
+
+    def evidence(self, text: str, budget: Budget | None = None) -> Evidence:
         """Of a text as it stands, without what it hides."""
         raw = fold(text).encode("utf-8", "replace")
         worst = self._reader.worst(raw)
         if worst is None:
             return NO_EVIDENCE
         lowered = raw if text.isascii() else text.lower().encode("utf-8", "replace")
-        hits = self.matcher.scan(lowered, Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX))
+        hits = self.matcher.scan(lowered, budget or Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX))
         if not hits:
             return Evidence(*worst)
         ranked = sorted(hits, key=lambda hit: SEVERITIES.index(hit.severity))
@@ -105,6 +116,12 @@ class Model:
 def _views(text: str) -> list[View]:
     suspected = hints(text)
     return views(text, suspected, chars_max=DECODED_CHARS_MAX) if suspected else [View(text)]
+
+
+def place(weighed: Weighed) -> Suspicion:
+    seen, view = weighed.evidence, weighed.view
+    start, end = _place(view.text, seen.start, seen.end)
+    return Suspicion(weighed.probability, view, start, end, seen.hits[0] if seen.hits else "")
 
 
 def _place(text: str, start: int, end: int) -> tuple[int, int]:
