@@ -1,5 +1,7 @@
-/* Where all the words of a thing are near each other: one pass for the words (Aho-Corasick, as a full table), one over what was found.
- * The table is built by common/words.py alone, from the configuration: what it points to is in bounds. */
+/* Where all the words of a thing are near each other: one pass for the words, one over what was found.
+ * A filter of a few kilobytes says of each place whether a word may begin there; only there a table is looked into. An automaton of all words
+ * would be twenty megabytes, of which every byte of a text that comes to a cold cache waits for another line.
+ * The tables are built by common/words.py alone, from the configuration: what they point to is in bounds. */
 #include "native.h"
 #include <string.h>
 
@@ -8,8 +10,13 @@ enum {
     THINGS_MAX = 4096,
     GROUPS_MAX = 4096,
     WORD_BYTES_MAX = 16,
+    SHORT_BYTES_MAX = 3, /* Shorter words than those that the filter of four bytes knows. */
     OTHERS = 4, /* Groups that a thing needs besides that of its key; a place that is not used says NO_GROUP. */
     NO_GROUP = 0xffff,
+    BLOCK = 64,    /* Places whose filter bits are one number. */
+    PAGE = 16 * BLOCK, /* Bytes of a text that are in lower case at once. */
+    TOGETHER = 16, /* Words that are compared before any of them is looked at. */
+    GROUPS_TOGETHER = 4, /* Lists of groups are as long as several of these. */
 };
 
 /* Where a thing is, as offsets from the end of its key word: the other words, and the whole of it. */
@@ -20,17 +27,21 @@ typedef struct {
 } Thing;
 
 typedef struct {
-    const uint8_t *classes;  /* Of 256 bytes. Upper-case ASCII is of the class of lower-case. */
-    const uint32_t *next;    /* [states][stride]: where the row of the state after a byte of a class begins. */
-    const uint32_t *outputs; /* [states + 1]: where a state's words begin in `ended`. Rows below `telling` have none. */
-    const uint32_t *ended;   /* The word in the low half; in the high half a length, if it must stand alone. */
-    const uint64_t *masks;   /* [words][(groups + 63) / 64]: the groups that a word is in, a bit for each, */
-    const uint32_t *grouped; /* [words + 1]: and where they begin in `groups`. */
-    const uint32_t *groups;
-    const uint32_t *keyed;   /* [words + 1]: where the things begin in `keys` whose key a word is. */
-    const uint32_t *keys;
+    uint8_t letters[WORD_BYTES_MAX]; /* Zero behind the last. */
+    uint64_t mask; /* A bit for the last six of each group's number: most groups that it is not in are told by it. */
+    uint32_t groups, keys; /* Where in `groups` those begin that it is in, and in `keys` the things that it is a key of. */
+    uint16_t first_count, group_count, key_count; /* Before all of its groups those that are the first of a thing, GROUPS_TOGETHER or a
+                                                   * multiple: the last one is repeated. */
+    uint8_t length, is_alone; /* Alone: it counts only where no letter stands beside it. */
+} Word;
+
+typedef struct {
+    const uint8_t *longs, *shorts;             /* Bits, by the hash of the first four bytes of a place, and of the first three. */
+    const uint32_t *long_heads, *short_heads;  /* [LONG_HEADS + 1] and [SHORT_HEADS + 1]: where in `words` those of one hash begin. */
+    const Word *words;
+    const uint16_t *groups, *keys;
     const Thing *things;
-    uint32_t stride, telling, group_count, thing_count;
+    uint32_t group_count, thing_count;
 } Words;
 
 typedef struct {
@@ -44,84 +55,141 @@ typedef struct {
 } Found;
 
 typedef struct {
-    uint32_t at, word;
+    uint32_t at, word; /* Where its last byte is. */
 } Hit;
 
-static int is_word(uint8_t one) { return is_letter(one) || is_digit(one) || one == '_'; }
-
-static int stands_alone(const uint8_t *text, size_t length, size_t last, size_t letters) {
-    if (last + 1 < length && is_word(text[last + 1])) return 0;
-    return last + 1 <= letters || !is_word(text[last - letters]);
-}
-
 typedef struct {
-    Hit *hits;
+    Hit *hits; /* In order of their ends. */
     size_t count, max;
-} Hits; /* `count` may be one more than `max`: then there were more. */
+    int is_more;
+} Hits;
 
-static void add(Hits *into, const Words *words, const uint8_t *text, size_t length, size_t at, uint32_t row) {
-    uint32_t state = row / words->stride;
-    for (uint32_t one = words->outputs[state]; one < words->outputs[state + 1] && into->count <= into->max; one++) {
-        uint32_t word = words->ended[one] & 0xffff, letters = words->ended[one] >> 16;
-        if (letters && !stands_alone(text, length, at, letters)) continue;
-        if (into->count < into->max) into->hits[into->count] = (Hit){(uint32_t)at, word};
-        into->count++;
+/* -- hashes, as common/words.py computes them */
+
+enum { LONG_BITS = 16, SHORT_BITS = 15, LONG_HEAD_BITS = 13, SHORT_HEAD_BITS = 10 };
+
+static inline uint32_t mixed(uint32_t bytes) { return bytes * 0x9E3779B1u; }
+static inline uint32_t four(const uint8_t *at) { return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24; }
+static inline uint32_t of_four(uint32_t bytes) { return mixed(bytes); }
+static inline uint32_t of_three(uint32_t bytes) { return mixed(bytes << 8); }
+static inline uint32_t of_two(uint32_t bytes) { return mixed(bytes << 16); }
+static inline uint32_t bit_of(const uint8_t *bits, uint32_t hash, int width) { return bits[hash >> (35 - width)] >> (hash >> (32 - width) & 7) & 1; }
+
+/* -- the words of a text */
+
+static inline int is_word(uint8_t one) { return is_letter(one) || is_digit(one) || one == '_'; }
+
+static void lowered(uint8_t *into, const uint8_t *text, size_t length) {
+    for (size_t at = 0; at < length; at++) into[at] = (uint8_t)(text[at] + ((uint8_t)(text[at] - 'A') < 26) * 0x20);
+}
+
+static inline int begins_with(const uint8_t *text, const Word *word) {
+    static const uint8_t MASK[2 * WORD_BYTES_MAX] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+    uint64_t here[2], letters[2], mask[2];
+    memcpy(here, text, sizeof here);
+    memcpy(letters, word->letters, sizeof letters);
+    memcpy(mask, MASK + WORD_BYTES_MAX - word->length, sizeof mask);
+    return !(((here[0] ^ letters[0]) & mask[0]) | ((here[1] ^ letters[1]) & mask[1]));
+}
+
+/* Longer words end later, and those that begin later may end before them. */
+static void put(Hits *into, Hit hit) {
+    size_t place = into->count;
+    if (place == into->max) {
+        into->is_more = 1;
+        if (!place || into->hits[place - 1].at <= hit.at) return;
+        place--;
+    } else into->count++;
+    for (; place && into->hits[place - 1].at > hit.at; place--) into->hits[place] = into->hits[place - 1];
+    into->hits[place] = hit;
+}
+
+static int is_beside_letters(const uint8_t *text, size_t begin, size_t end, size_t length) {
+    return (end < length && is_word(text[end])) || (begin && is_word(text[begin - 1]));
+}
+
+/* Those of some words that begin at a place: `begin` is where in the text `here` stands, which is in lower case and has zeros behind the end. */
+static inline void words_of(const Words *words, const uint32_t *head, const uint8_t *here, const uint8_t *text, size_t begin, size_t length,
+                            Hits *into) {
+    uint32_t matching[TOGETHER];
+    for (uint32_t from = head[0], to = head[1]; from < to; from += TOGETHER) {
+        uint32_t count = 0, stop = to - from < TOGETHER ? to : from + TOGETHER;
+        for (uint32_t one = from; one < stop; one++) { /* Without a branch, which nobody could foretell. */
+            matching[count] = one;
+            count += (uint32_t)begins_with(here, words->words + one);
+        }
+        for (uint32_t one = 0; one < count; one++) {
+            const Word *word = words->words + matching[one];
+            size_t end = begin + word->length;
+            if (end > length || (word->is_alone && is_beside_letters(text, begin, end, length))) continue;
+            put(into, (Hit){(uint32_t)(end - 1), matching[one]});
+        }
     }
 }
 
-/* The words that end in a text, in order. Both halves are gone through at once, because each step waits for the one before it; the second
- * begins a word's length early. Returns how many, or one more than `max`. */
-static size_t hits(const Words *words, const uint8_t *text, size_t length, Hit *found, size_t max) {
-    Hit second_found[HITS_MAX];
-    Hits first = {found, 0, max}, second = {second_found, 0, max};
-    size_t early = WORD_BYTES_MAX, middle = (length + early) / 2, from = middle - early;
-    if (length < 4 * early) middle = from = length; /* Not worth it. */
-    uint32_t row = 0, other = 0;
-    for (size_t at = 0; at < middle; at++) {
-        row = words->next[row + words->classes[text[at]]];
-        if (row >= words->telling) add(&first, words, text, length, at, row);
-        if (from + at >= length) continue;
-        other = words->next[other + words->classes[text[from + at]]];
-        if (other >= words->telling && at >= early) add(&second, words, text, length, from + at, other);
-    }
-    for (size_t at = from + middle; at < length; at++) { /* One byte, if any. */
-        other = words->next[other + words->classes[text[at]]];
-        if (other >= words->telling) add(&second, words, text, length, at, other);
-    }
-    if (first.count > max || first.count + second.count > max) {
-        if (first.count < max) memcpy(found + first.count, second_found, (max - first.count) * sizeof *found);
-        return max + 1;
-    }
-    memcpy(found + first.count, second_found, second.count * sizeof *found);
-    return first.count + second.count;
+static void words_at(const Words *words, const uint8_t *here, const uint8_t *text, size_t begin, size_t length, Hits *into) {
+    uint32_t bytes = four(here);
+    words_of(words, words->short_heads + (of_two(bytes) >> (32 - SHORT_HEAD_BITS)), here, text, begin, length, into);
+    words_of(words, words->long_heads + (of_four(bytes) >> (32 - LONG_HEAD_BITS)), here, text, begin, length, into);
 }
 
-static int is_of(const Words *words, uint32_t word, uint32_t group) {
-    return words->masks[(size_t)word * ((words->group_count + 63) / 64) + (group >> 6)] >> (group & 63) & 1;
+/* Of each place of a block whether a word may begin there. */
+static uint64_t may_begin(const Words *words, const uint8_t *here) {
+    uint64_t found = 0;
+    for (int at = 0; at < BLOCK; at++) {
+        uint32_t bytes = four(here + at);
+        found |= (uint64_t)(bit_of(words->longs, of_four(bytes), LONG_BITS) | bit_of(words->shorts, of_three(bytes), SHORT_BITS)) << at;
+    }
+    return found;
 }
 
-/* Whether a word of a group ends between `low` and `high` behind the key. */
-static int is_there(const Words *words, const Hit *found, size_t from, size_t to, uint32_t key_end, int32_t low, int32_t high,
-                    uint32_t group) {
-    for (size_t at = from; at < to; at++) {
-        int32_t offset = (int32_t)found[at].at - (int32_t)key_end;
-        if (offset > high) return 0;
-        if (offset >= low && is_of(words, found[at].word, group)) return 1;
+/* The first words of a text by where they end, at most `max`. */
+static void find_words(const Words *words, const uint8_t *text, size_t length, Hits *into) {
+    uint8_t page[PAGE + WORD_BYTES_MAX];
+    for (size_t begin = 0; begin < length; begin += PAGE) {
+        size_t left = length - begin, held = left < sizeof page ? left : sizeof page;
+        size_t places = left < PAGE ? left : PAGE;
+        lowered(page, text + begin, held);
+        memset(page + held, 0, sizeof page - held);
+        for (size_t block = 0; block < places; block += BLOCK) {
+            if (into->is_more && (!into->max || into->hits[into->max - 1].at < begin + block)) return; /* What begins here ends later. */
+            uint64_t found = may_begin(words, page + block);
+            if (places - block < BLOCK) found &= (1ull << (places - block)) - 1;
+            for (; found; found &= found - 1) {
+                size_t at = block + (size_t)__builtin_ctzll(found);
+                words_at(words, page + at, text, begin + at, length, into);
+            }
+        }
     }
+}
+
+/* -- the things whose words are there */
+
+static int is_of(const Words *words, const Word *word, uint32_t group) {
+    const uint16_t *one = words->groups + word->groups + word->first_count;
+    if (!(word->mask >> (group & 63) & 1)) return 0;
+    for (uint32_t left = word->group_count; left; left--, one++)
+        if (*one == group) return 1;
     return 0;
 }
 
-static int all_there(const Words *words, const Hit *found, size_t from, size_t to, uint32_t key_end, const Thing *thing,
-                     const uint16_t *near) {
-    for (int other = 0; other < OTHERS && thing->group[other] != NO_GROUP; other++)
-        if (!near[thing->group[other]]) return 0;
-    for (int other = 0; other < OTHERS && thing->group[other] != NO_GROUP; other++)
-        if (!is_there(words, found, from, to, key_end, thing->low[other], thing->high[other], thing->group[other])) return 0;
-    return 1;
+/* Whether a word of a group ends between `low` and `high`. */
+static int is_there(const Words *words, const Hit *found, size_t from, size_t to, int64_t low, int64_t high, uint32_t group) {
+    for (size_t at = from; at < to && found[at].at <= high; at++)
+        if (found[at].at >= low && is_of(words, words->words + found[at].word, group)) return 1;
+    return 0;
 }
 
-static void count_groups(const Words *words, uint32_t word, uint16_t *near, int by) {
-    for (uint32_t one = words->grouped[word]; one < words->grouped[word + 1]; one++) near[words->groups[one]] += (uint16_t)by;
+/* `latest` is one more than where the last word within reach ends of each group that is the first of a thing: it is the rarest, and most things
+ * lack it. */
+static int all_there(const Words *words, const Hit *found, size_t from, size_t to, int64_t key_end, const Thing *thing,
+                     const uint32_t *latest) {
+    if (thing->group[0] == NO_GROUP) return 1;
+    uint32_t last = latest[thing->group[0]];
+    if (!last || last <= key_end + thing->low[0]) return 0;
+    for (int other = 0; other < OTHERS && thing->group[other] != NO_GROUP; other++)
+        if (!is_there(words, found, from, to, key_end + thing->low[other], key_end + thing->high[other], thing->group[other])) return 0;
+    return 1;
 }
 
 static uint32_t minus(uint32_t one, uint32_t other) { return one > other ? one - other : 0; }
@@ -131,34 +199,41 @@ static uint32_t minus(uint32_t one, uint32_t other) { return one > other ? one -
 EXPORT uint32_t llmproxy_words_near(const Words *words, const uint8_t *text, size_t length, uint32_t reach, uint32_t words_max,
                                     uint32_t max, Found *out) {
     Hit found[HITS_MAX];
-    uint16_t near[GROUPS_MAX]; /* How many words of each group are within reach. */
-    uint16_t latest[THINGS_MAX]; /* One more than the place of a thing's last candidate. */
+    uint32_t latest[GROUPS_MAX];
+    uint16_t last[THINGS_MAX]; /* One more than the place of a thing's last candidate. */
     Candidate *candidates = out->candidates;
-    size_t limit = words_max < HITS_MAX ? words_max : HITS_MAX;
     uint32_t made = 0;
     out->spent = out->exhausted = 0;
     if (length > INT32_MAX || reach > INT16_MAX || words->group_count > GROUPS_MAX || words->thing_count > THINGS_MAX || max >= UINT16_MAX) {
         out->exhausted = 1;
         return 0;
     }
-    size_t count = hits(words, text, length, found, limit);
-    if (count > limit) out->exhausted = 1, count = limit;
-    out->spent = (uint32_t)count;
-    if (!count) return 0;
-    memset(near, 0, sizeof *near * words->group_count);
-    memset(latest, 0, sizeof *latest * words->thing_count);
-    for (size_t at = 0, from = 0, to = 0; at < count; at++) {
-        uint32_t end = found[at].at, word = found[at].word;
-        while (to < count && found[to].at <= end + reach) count_groups(words, found[to++].word, near, 1);
-        while (found[from].at + reach < end) count_groups(words, found[from++].word, near, -1);
-        for (uint32_t one = words->keyed[word]; one < words->keyed[word + 1]; one++) {
+    Hits hits = {.hits = found, .max = words_max < HITS_MAX ? words_max : HITS_MAX};
+    find_words(words, text, length, &hits);
+    out->exhausted = hits.is_more != 0;
+    out->spent = (uint32_t)hits.count;
+    if (!hits.count) return 0;
+    memset(latest, 0, sizeof *latest * words->group_count);
+    memset(last, 0, sizeof *last * words->thing_count);
+    for (size_t at = 0, from = 0, to = 0; at < hits.count; at++) {
+        uint32_t end = found[at].at;
+        const Word *word = words->words + found[at].word;
+        if (!word->key_count) continue;
+        for (; to < hits.count && found[to].at <= end + reach; to++) {
+            const Word *near = words->words + found[to].word;
+            const uint16_t *group = words->groups + near->groups;
+            for (uint32_t left = near->first_count; left; left -= GROUPS_TOGETHER)
+                for (uint32_t one = 0; one < GROUPS_TOGETHER; one++) latest[*group++] = found[to].at + 1;
+        }
+        while (found[from].at + reach < end) from++;
+        for (uint32_t one = word->keys; one < word->keys + word->key_count; one++) {
             uint32_t index = words->keys[one];
             const Thing *thing = words->things + index;
-            if (!all_there(words, found, from, to, end, thing, near)) continue;
+            if (!all_there(words, found, from, to, end, thing, latest)) continue;
             uint32_t start = minus(end, thing->before), stop = end + thing->behind;
             if (stop > length) stop = (uint32_t)length;
-            if (latest[index] && candidates[latest[index] - 1].end >= start) {
-                if (stop > candidates[latest[index] - 1].end) candidates[latest[index] - 1].end = stop;
+            if (last[index] && candidates[last[index] - 1].end >= start) {
+                if (stop > candidates[last[index] - 1].end) candidates[last[index] - 1].end = stop;
                 continue;
             }
             if (made == max) {
@@ -166,7 +241,7 @@ EXPORT uint32_t llmproxy_words_near(const Words *words, const uint8_t *text, siz
                 return made;
             }
             candidates[made] = (Candidate){index, start, stop};
-            latest[index] = (uint16_t)++made;
+            last[index] = (uint16_t)++made;
         }
     }
     return made;

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from llmproxy.common.words import CANDIDATES_MAX, Candidate, Group, Near, Other, Thing
 
 REACH = 12
-WORDS = st.binary(min_size=1, max_size=4).map(bytes.lower) | st.sampled_from([b"ab", b"abc", b"bc", b"b", b"\xd0\xb8"])
+WORDS = st.binary(min_size=2, max_size=6).map(bytes.lower) | st.sampled_from(
+    [b"ab", b"abc", b"bc", b"abcd", b"bcde", b"cd", b"\xd0\xb8", b"\0\0", b"a\0\0\0"]
+)
 GROUPS = st.frozensets(WORDS, min_size=1, max_size=3)
 OTHERS = st.builds(Other, GROUPS, st.integers(-REACH, 0), st.integers(-2, REACH))
 THINGS = st.builds(Thing, GROUPS, st.lists(OTHERS, max_size=2).map(tuple), st.integers(0, 20), st.integers(0, 20))
@@ -72,7 +74,9 @@ def test_a_long_word_is_found_by_its_beginning() -> None:
 
 
 def test_too_many_words_are_refused() -> None:
-    with pytest.raises(ValueError, match="states"):
-        Near([Thing(frozenset(number.to_bytes(16, "little") for number in range(5_000)))])
+    with pytest.raises(ValueError, match="65536 words"):
+        Near([Thing(frozenset(number.to_bytes(16, "little") for number in range(65_536)))])
+    with pytest.raises(ValueError, match="of 2 bytes"):
+        Near([Thing(frozenset({b"a"}))])
     with pytest.raises(ValueError, match="things"):
         Near([Thing(frozenset({b"word"}))] * 4_097)

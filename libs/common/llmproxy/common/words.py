@@ -5,19 +5,25 @@ A thing has up to three groups of words; a text that holds it holds at least one
 
 import ctypes
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
 
 from msgspec import Struct
 
 from llmproxy.common import native
 
 OTHERS_MAX = 4  # Groups of one thing besides that of its key: more do not make it rarer.
+WORD_BYTES_MIN = 2
 WORD_BYTES_MAX = 16  # Of a longer word the beginning is looked for.
-STATES_MAX = 65_535
+WORDS_MAX = 65_535
 GROUPS_MAX = THINGS_MAX = 4_096  # As in native/words.c.
 REACH_MAX = 1_024
 CANDIDATES_MAX = 256  # In one call.
 NO_GROUP = 0xFFFF
+GROUPS_TOGETHER = 4  # A word's list of first groups is as long as several of these.
+SHORT_BYTES_MAX = 3  # Shorter words than those that the filter of four bytes knows.
+LONG_BITS, SHORT_BITS, LONG_HEAD_BITS, SHORT_HEAD_BITS = 16, 15, 13, 10
+"""Of the hashes of native/words.c: a filter of 8 KB and one of 4, and as many heads as there are a few words for each."""
 
 Group = frozenset[bytes]
 
@@ -57,8 +63,23 @@ class _Thing(ctypes.Structure):
     )
 
 
-_TABLES = ("classes", "next", "outputs", "ended", "masks", "grouped", "groups", "keyed", "keys")
-_COUNTS = ("stride", "telling", "group_count", "thing_count")
+class _Word(ctypes.Structure):
+    """`Word` of native/words.c."""
+
+    _fields_ = (
+        ("letters", ctypes.c_uint8 * WORD_BYTES_MAX),
+        ("mask", ctypes.c_uint64),
+        ("groups", ctypes.c_uint32),
+        ("keys", ctypes.c_uint32),
+        ("first_count", ctypes.c_uint16),
+        ("group_count", ctypes.c_uint16),
+        ("key_count", ctypes.c_uint16),
+        ("length", ctypes.c_uint8),
+        ("is_alone", ctypes.c_uint8),
+    )
+
+
+_TABLES = ("longs", "shorts", "long_heads", "short_heads", "words", "groups", "keys", "things")
 
 
 class _Words(ctypes.Structure):
@@ -66,8 +87,8 @@ class _Words(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in _TABLES),
-        ("things", ctypes.POINTER(_Thing)),
-        *((name, ctypes.c_uint32) for name in _COUNTS),
+        ("group_count", ctypes.c_uint32),
+        ("thing_count", ctypes.c_uint32),
     )
 
 
@@ -93,30 +114,25 @@ class Near:
         """Words are lower-case; ASCII is found in either case. Words of `alone` count only where no letter stands beside them.
         Nothing is looked at beyond `reach` of a key, whatever a thing says. ValueError above a limit."""
         groups: dict[Group, int] = {}
-        words: dict[bytes, int] = {}
-        keyed: list[list[int]] = []
+        keyed: dict[bytes, list[int]] = {}
         for index, thing in enumerate(things):
-            for group in (thing.key, *(other.group for other in thing.others[:OTHERS_MAX])):
-                groups.setdefault(group, len(groups))
-                for word in group:
-                    words.setdefault(word[:WORD_BYTES_MAX], len(words))
-            keyed.extend([] for _ in range(len(words) - len(keyed)))
-            for key in {words[word[:WORD_BYTES_MAX]] for word in thing.key}:
-                keyed[key].append(index)
+            for other in thing.others[:OTHERS_MAX]:
+                groups.setdefault(other.group, len(groups))
+            for word in _begun(thing.key):
+                keyed.setdefault(word, []).append(index)
+        grouped: dict[bytes, list[int]] = {}
+        for group, number in groups.items():
+            for word in _begun(group):
+                grouped.setdefault(word, []).append(number)
+        firsts = {groups[thing.others[0].group] for thing in things if thing.others}
         if len(groups) > GROUPS_MAX or len(things) > THINGS_MAX:
             raise ValueError(
                 f"{len(things)} things with {len(groups)} groups of words; at most {THINGS_MAX} and {GROUPS_MAX}"
             )
-        table = _table(words, frozenset(alone))
-        grouped: list[list[int]] = [[] for _ in words]
-        for group, number in groups.items():
-            for one in {words[word[:WORD_BYTES_MAX]] for word in group}:
-                grouped[one].append(number)
-        tables = (*table.arrays, _masks(grouped, len(groups)), *_flattened(grouped), *_flattened(keyed))
+        tables = _tables(keyed, grouped, firsts, frozenset(alone))
         packed = (_Thing * len(things))(*(_packed(thing, groups, reach) for thing in things))
-        self._kept = (tables, packed)  # As long as their addresses are.
-        addresses = (one.buffer_info()[0] for one in tables)
-        self._words = _Words(*addresses, packed, table.stride, table.telling, len(groups), len(things))
+        self._kept = (*tables, packed)  # As long as their addresses are.
+        self._words = _Words(*map(ctypes.addressof, self._kept), len(groups), len(things))
         self._pointer = ctypes.pointer(self._words)
         self._reach = reach
 
@@ -140,90 +156,75 @@ def _packed(thing: Thing, groups: Mapping[Group, int], reach: int) -> _Thing:
     return packed
 
 
-def _masks(grouped: Sequence[Sequence[int]], groups: int) -> "array[int]":
-    """Of each word the groups that it is in, as bits."""
-    width = (groups + 63) // 64
-    masks = array("Q", bytes(8 * width * len(grouped)))
-    for word, numbers in enumerate(grouped):
-        for number in numbers:
-            masks[word * width + number // 64] |= 1 << number % 64
-    return masks
-
-
 NOTHING: list[Candidate] = []
 
 
-class _Table(Struct, frozen=True):
-    arrays: "tuple[array[int], array[int], array[int], array[int]]"  # classes, next, outputs, ended
-    stride: int
-    telling: int  # Rows from here on are of states that have words.
+def _begun(group: Group) -> Iterable[bytes]:
+    """What is looked for of each word, always in the same order."""
+    return sorted({word[:WORD_BYTES_MAX] for word in group})
 
 
-def _table(numbers: Mapping[bytes, int], alone: frozenset[bytes]) -> _Table:
-    """Aho and Corasick's automaton with every transition written out."""
-    children, ends = _trie(numbers, alone)
-    if len(children) > STATES_MAX:
-        raise ValueError(f"the words need {len(children)} states; at most {STATES_MAX}")
-    breadth_first, fails = _fails(children)
-    for state in breadth_first:
-        ends[state] |= ends[fails[state]]
-    order = sorted(breadth_first, key=lambda state: bool(ends[state]))  # The root has none, and stays the first.
-    number = {state: index for index, state in enumerate(order)}
-    classes, stride = _classes({byte for row in children for byte in row})
-    following = array("I", bytes(4 * stride * len(order)))
-    for state in breadth_first:
-        row, fallback = number[state] * stride, number[fails[state]] * stride
-        following[row : row + stride] = following[fallback : fallback + stride]
-        for byte, child in children[state].items():
-            following[row + classes[byte]] = number[child] * stride
-    telling = sum(not ends[state] for state in order) * stride
-    return _Table((classes, following, *_flattened([sorted(ends[state]) for state in order])), stride, telling)
+def _tables(
+    keyed: Mapping[bytes, list[int]], grouped: Mapping[bytes, list[int]], firsts: Set[int], alone: frozenset[bytes]
+) -> "tuple[ctypes.Array[Any], ...]":
+    """The filters, the words in order of their hashes, and what each of them says."""
+    words = sorted(keyed.keys() | grouped.keys(), key=lambda word: (len(word), word))
+    if len(words) > WORDS_MAX or (words and len(words[0]) < WORD_BYTES_MIN):
+        raise ValueError(f"{len(words)} words; at most {WORDS_MAX}, of {WORD_BYTES_MIN} bytes and more")
+    longs, shorts = (ctypes.c_uint8 * (1 << LONG_BITS - 3))(), (ctypes.c_uint8 * (1 << SHORT_BITS - 3))()
+    by_long: list[list[bytes]] = [[] for _ in range(1 << LONG_HEAD_BITS)]
+    by_short: list[list[bytes]] = [[] for _ in range(1 << SHORT_HEAD_BITS)]
+    for word in words:
+        if len(word) > SHORT_BYTES_MAX:
+            _set(longs, _hash(word[:4], LONG_BITS))
+            by_long[_hash(word[:4], LONG_HEAD_BITS)].append(word)
+            continue
+        for three in (word,) if len(word) == SHORT_BYTES_MAX else (word + one for one in behind(word in alone)):
+            _set(shorts, _hash(three, SHORT_BITS))
+        by_short[_hash(word[:2], SHORT_HEAD_BITS)].append(word)
+    long_heads, in_order = _heads(by_long, 0)
+    short_heads, shorter = _heads(by_short, len(in_order))
+    in_order += shorter
+    groups, keys = array("H"), array("H")
+    packed = (_Word * len(in_order))()
+    for into, word in zip(packed, in_order, strict=True):
+        own, things = grouped.get(word, []), keyed.get(word, [])
+        first = [number for number in own if number in firsts]
+        first += first[-1:] * (-len(first) % GROUPS_TOGETHER)
+        into.letters[: len(word)] = word
+        into.groups, into.first_count, into.group_count = len(groups), len(first), len(own)
+        into.keys, into.key_count = len(keys), len(things)
+        into.mask = sum({1 << (number & 63) for number in own})
+        into.length, into.is_alone = len(word), word in alone
+        groups.extend(first + own)
+        keys.extend(things)
+    return longs, shorts, long_heads, short_heads, packed, _numbers(groups), _numbers(keys)
 
 
-def _trie(numbers: Mapping[bytes, int], alone: frozenset[bytes]) -> tuple[list[dict[int, int]], list[set[int]]]:
-    """The children of each state, and the words that end in it as the table has them."""
-    children: list[dict[int, int]] = [{}]
-    ends: list[set[int]] = [set()]
-    for word, number in numbers.items():
-        state = 0
-        for byte in word:
-            state = children[state].setdefault(byte, len(children))
-            if state == len(children):
-                children.append({})
-                ends.append(set())
-        ends[state].add(number | len(word) << 16 if word in alone else number)
-    return children, ends
+def behind(is_alone: bool) -> Iterable[bytes]:
+    """Every byte that may stand behind a word of two letters, in lower case."""
+    every = (bytes((code,)) for code in range(256) if not ord("A") <= code <= ord("Z"))
+    return (one for one in every if not (is_alone and (one.isalnum() or one == b"_")))
 
 
-def _fails(children: Sequence[Mapping[int, int]]) -> tuple[list[int], list[int]]:
-    """All states, the shorter ones first, and where each goes on when no child of its own fits."""
-    fails = [0] * len(children)
-    order = [0]
-    for state in order:  # Grows while it is read.
-        for byte, child in children[state].items():
-            at = fails[state]
-            while at and byte not in children[at]:
-                at = fails[at]
-            fails[child] = children[at].get(byte, 0) if state else 0
-            order.append(child)
-    return order, fails
+def _hash(letters: bytes, bits: int) -> int:
+    """As in native/words.c: the first letter is the lowest of as many bytes as there are."""
+    number = int.from_bytes(letters, "little") << 8 * (4 - len(letters))
+    return (number * 0x9E3779B1 & 0xFFFFFFFF) >> (32 - bits)
 
 
-def _classes(used: Iterable[int]) -> "tuple[array[int], int]":
-    """Bytes that no word has are one class, and a capital is of its small letter's."""
-    classes = array("B", bytes(256))
-    ordered = sorted(used)
-    for index, byte in enumerate(ordered, 1):
-        classes[byte] = index
-        if ord("a") <= byte <= ord("z"):
-            classes[byte - 0x20] = index
-    return classes, len(ordered) + 1
+def _set(bits: "ctypes.Array[ctypes.c_uint8]", number: int) -> None:
+    bits[number >> 3] |= 1 << (number & 7)
 
 
-def _flattened(lists: Sequence[Sequence[int]]) -> "tuple[array[int], array[int]]":
-    """Lists one after the other, and where each begins."""
-    starts, flat = array("I", [0]), array("I")
-    for one in lists:
-        flat.extend(one)
-        starts.append(len(flat))
-    return starts, flat
+def _heads(by_hash: Iterable[list[bytes]], first: int) -> "tuple[ctypes.Array[ctypes.c_uint32], list[bytes]]":
+    """The words one hash after the other, and where those of each begin."""
+    starts, words = [first], list[bytes]()
+    for ones in by_hash:
+        words += ones
+        starts.append(first + len(words))
+    return (ctypes.c_uint32 * len(starts))(*starts), words
+
+
+def _numbers(numbers: "array[int]") -> "ctypes.Array[ctypes.c_uint16]":
+    return (ctypes.c_uint16 * len(numbers)).from_buffer(numbers)
