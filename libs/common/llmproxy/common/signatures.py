@@ -6,8 +6,10 @@ words that it cannot do without; only where all of them occur is its expression 
 
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from importlib import resources
 from re import _parser as regex_parser  # type: ignore[attr-defined]
 from typing import Any, Literal
@@ -23,6 +25,7 @@ from llmproxy.common.config import Signature as Custom
 from llmproxy.common.words import OTHERS_MAX, WORD_BYTES_MAX, Candidate, Group, Near, Other, Thing
 
 DATA = ("signatures.yaml", "signatures_framings.yaml", "signatures_languages.yaml")
+PREPARED = "signatures.bin"  # What is derived from them, written by tools/prepare_signatures.py.
 WORD_BYTES_MIN = 3  # A shorter literal is everywhere,
 SHORT_WORDS = frozenset({b"ai", b"hi", b"ia", b"ki"})  # except as a word of its own.
 EVERYDAY = frozenset(
@@ -231,9 +234,29 @@ def _branch(alternatives: Sequence[Sequence[Placed]]) -> list[Placed]:
 # -- the matcher
 
 
-class Compiled(Struct, frozen=True):
+class Prepared(Struct, frozen=True):
+    """A signature as it is looked for. To derive this takes a millisecond for each."""
+
     hit: Hit
-    expression: Any  # re2's.
+    source: str  # Of its expression.
+    thing: Thing
+
+
+class Compiled:
+    """An expression that is compiled when it is first tried: most never are, and each takes 0.2 ms and tens of KB."""
+
+    __slots__ = ("_expression", "_source", "hit")
+
+    def __init__(self, hit: Hit, source: str) -> None:
+        self.hit, self._source = hit, source
+        self._expression: Any = None
+
+    @property
+    def expression(self) -> Any:
+        """re2's."""
+        if self._expression is None:
+            self._expression = exact(self.hit, self._source)
+        return self._expression
 
 
 class Budget:
@@ -251,19 +274,11 @@ class Budget:
 class Matcher:
     """All signatures, compiled. Immutable; a change of configuration makes another one."""
 
-    def __init__(self, signatures: Iterable[tuple[Hit, str]]) -> None:
-        """Raises ValueError naming the signature that cannot be compiled."""
-        things: list[Thing] = []
-        compiled = []
-        for hit, source in signatures:
-            if (one := thing(source)) is None:
-                raise ValueError(
-                    f"signature {hit.id} has no word of {WORD_BYTES_MIN} letters that it cannot do without"
-                )
-            things.append(one)
-            compiled.append(Compiled(hit, exact(hit, source)))
-        self.signatures = tuple(compiled)
-        self._near = Near(things, alone=SHORT_WORDS, reach=REACH_BYTES)
+    def __init__(self, signatures: Iterable[tuple[Hit, str] | Prepared]) -> None:
+        """Raises ValueError naming the signature that cannot be compiled; prepared ones can."""
+        known = [one if isinstance(one, Prepared) else prepared(*one) for one in signatures]
+        self.signatures = tuple(Compiled(one.hit, one.source) for one in known)
+        self._near = Near([one.thing for one in known], alone=SHORT_WORDS, reach=REACH_BYTES)
 
     def scan(self, plain: bytes, budget: Budget) -> list[Hit]:
         """What is in a text, of which what is not ASCII is in lower case. One native pass, and Python sees only what may be there."""
@@ -283,9 +298,10 @@ class Matcher:
             budget.bytes -= one.end - one.start
             compiled = self.signatures[one.thing]
             around = plain[one.start : one.end].lower()
-            places = [_said(match.span(), around) for match in compiled.expression.finditer(around)]
-            if not places:
+            expression = compiled.expression
+            if expression.search(around) is None:  # As nearly always.
                 continue
+            places = [_said(match.span(), around) for match in expression.finditer(around)]
             hit = compiled.hit
             if hit.severity == "high" and not hit.always:
                 before = plain[max(0, one.start - TALK_BYTES_MAX) : one.start].lower()
@@ -342,13 +358,49 @@ def exact(hit: Hit, source: str) -> Any:
         raise ValueError(f"signature {hit.id} is not an expression that RE2 accepts") from None
 
 
-def matcher(data: Signatures, custom: Sequence[Custom] = (), disabled: Iterable[str] = ()) -> Matcher:
-    """Shipped and custom signatures without those disabled, by id or by whole category."""
-    off = frozenset(disabled)
-    wanted = [
-        (Hit(one.id, one.category, one.severity), expression(one.pattern, data.vocabulary))
+def prepared(hit: Hit, source: str) -> Prepared:
+    found = thing(source)
+    if found is None:
+        raise ValueError(f"signature {hit.id} has no word of {WORD_BYTES_MIN} letters that it cannot do without")
+    exact(hit, source)  # So that what cannot be compiled is known now.
+    return Prepared(hit, source, found)
+
+
+def prepare(data: Signatures) -> tuple[Prepared, ...]:
+    return tuple(
+        prepared(Hit(one.id, one.category, one.severity), expression(one.pattern, data.vocabulary))
         for one in data.signatures
-        if one.id not in off and one.category not in off
+    )
+
+
+def ready() -> tuple[Prepared, ...]:
+    """The shipped ones as they were prepared, or prepared now where they have changed since."""
+    file = resources.files(__package__).joinpath(PREPARED)
+    if file.is_file():
+        packed = file.read_bytes()
+        if packed.startswith(fingerprint()):
+            return msgspec.msgpack.decode(zlib.decompress(packed[sha256().digest_size :]), type=tuple[Prepared, ...])
+    return prepare(shipped())
+
+
+def pack(signatures: Sequence[Prepared]) -> bytes:
+    """For `ready`: always the same bytes for the same signatures."""
+    encoded = msgspec.msgpack.encode(signatures, order="deterministic")
+    return fingerprint() + zlib.compress(encoded, 9)
+
+
+def fingerprint() -> bytes:
+    """Of the files that signatures are prepared from."""
+    package = resources.files(__package__)
+    return sha256(b"".join(package.joinpath(name).read_bytes() for name in DATA)).digest()
+
+
+def matcher(data: Signatures | None = None, custom: Sequence[Custom] = (), disabled: Iterable[str] = ()) -> Matcher:
+    """The shipped signatures (or others) and custom ones without those disabled, by id or by whole category."""
+    off = frozenset(disabled)
+    known = ready() if data is None else prepare(data)
+    wanted: list[tuple[Hit, str] | Prepared] = [
+        one for one in known if one.hit.id not in off and one.hit.category not in off
     ]
     wanted += [
         (Hit(one.id, one.category, one.severity, always=True), phrase(one.phrase))

@@ -4,6 +4,7 @@ A thing has up to three groups of words; a text that holds it holds at least one
 """
 
 import ctypes
+import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
@@ -63,21 +64,8 @@ class _Thing(ctypes.Structure):
     )
 
 
-class _Word(ctypes.Structure):
-    """`Word` of native/words.c."""
-
-    _fields_ = (
-        ("letters", ctypes.c_uint8 * WORD_BYTES_MAX),
-        ("mask", ctypes.c_uint64),
-        ("groups", ctypes.c_uint32),
-        ("keys", ctypes.c_uint32),
-        ("first_count", ctypes.c_uint16),
-        ("group_count", ctypes.c_uint16),
-        ("key_count", ctypes.c_uint16),
-        ("length", ctypes.c_uint8),
-        ("is_alone", ctypes.c_uint8),
-    )
-
+_WORD = struct.Struct(f"={WORD_BYTES_MAX}sQIIHHHBB")
+"""`Word` of native/words.c."""
 
 _TABLES = ("longs", "shorts", "long_heads", "short_heads", "words", "groups", "keys", "things")
 
@@ -185,20 +173,20 @@ def _tables(
     long_heads, in_order = _heads(by_long, 0)
     short_heads, shorter = _heads(by_short, len(in_order))
     in_order += shorter
-    groups, keys = array("H"), array("H")
-    packed = (_Word * len(in_order))()
-    for into, word in zip(packed, in_order, strict=True):
+    groups, keys, packed = array("H"), array("H"), bytearray()
+    for word in in_order:
         own, things = grouped.get(word, []), keyed.get(word, [])
         first = [number for number in own if number in firsts]
         first += first[-1:] * (-len(first) % GROUPS_TOGETHER)
-        into.letters[: len(word)] = word
-        into.groups, into.first_count, into.group_count = len(groups), len(first), len(own)
-        into.keys, into.key_count = len(keys), len(things)
-        into.mask = sum({1 << (number & 63) for number in own})
-        into.length, into.is_alone = len(word), word in alone
+        mask = 0
+        for number in own:
+            mask |= 1 << (number & 63)
+        counts = len(first), len(own), len(things), len(word), word in alone
+        packed += _WORD.pack(word, mask, len(groups), len(keys), *counts)
         groups.extend(first + own)
         keys.extend(things)
-    return longs, shorts, long_heads, short_heads, packed, _numbers(groups), _numbers(keys)
+    words_packed = (ctypes.c_uint8 * len(packed)).from_buffer(packed)
+    return longs, shorts, long_heads, short_heads, words_packed, _numbers(groups), _numbers(keys)
 
 
 def behind(is_alone: bool) -> Iterable[bytes]:

@@ -13,7 +13,7 @@ from typing import Literal
 from llmproxy.common import config, native
 from llmproxy.common.explanations import Explanation, explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
-from llmproxy.common.signatures import Budget, Hit, Matcher, matcher, shipped
+from llmproxy.common.signatures import Budget, Hit, Matcher, matcher
 from llmproxy.common.views import Hint, marks, views
 from llmproxy.edge import metrics
 from llmproxy.edge.ingress import Ingress
@@ -202,4 +202,4 @@ class Rules:
 
 
 def build_matcher(settings: config.Firewall) -> Matcher | None:
-    return matcher(shipped(), settings.signatures, settings.disabled) if settings.enabled else None
+    return matcher(None, settings.signatures, settings.disabled) if settings.enabled else None

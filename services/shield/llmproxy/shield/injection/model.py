@@ -153,4 +153,4 @@ def read(data: bytes, matcher: Matcher) -> Model:
 def shipped() -> Model:
     """The model that comes with the package, read once."""
     data = resources.files(__package__).joinpath(WEIGHTS).read_bytes()
-    return read(data, signatures.matcher(signatures.shipped()))
+    return read(data, signatures.matcher())
