@@ -161,7 +161,7 @@ def test_signatures_change_with_the_configuration_and_without_a_restart() -> Non
 
 def test_a_firewall_that_raises_blocks() -> None:
     class Broken:
-        def scan(self, *_: object) -> None:
+        def trials(self, *_: object) -> None:
             raise RuntimeError("it quotes the body")
 
     async def run() -> None:

@@ -6,8 +6,16 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxy.common.signatures import Budget, Hit
-from llmproxy.edge.firewall import DECODED_CHARS_MAX, SLICE_BYTES, Examination, slices, unescaped
+from llmproxy.common import signatures
+from llmproxy.common.signatures import Budget, shipped
+from llmproxy.edge.firewall import (
+    DECODED_CHARS_MAX,
+    SLICE_BYTES,
+    TURN_FIRST_TRIALS_MAX,
+    Examination,
+    slices,
+    unescaped,
+)
 
 SCRIPTS = "abzßñéÿœžőşčπφωдюёўґњăđơưạệỹłğ"
 """Letters of the scripts that signatures are written in, of which each has one capital."""
@@ -19,9 +27,9 @@ class Nothing:
     def __init__(self) -> None:
         self.bytes: list[int] = []
 
-    def scan(self, plain: bytes, budget: Budget) -> list[Hit]:
+    def trials(self, plain: bytes, budget: Budget) -> tuple[None, ...]:
         self.bytes.append(len(plain))
-        return []
+        return ()
 
 
 @given(st.text(SCRIPTS + SCRIPTS.upper().replace("SS", "") + ' \n\t"/忽😀', max_size=40))
@@ -47,8 +55,21 @@ def test_what_is_decoded_of_a_body_is_bounded_whether_or_not_anything_was_hidden
     for body in (b"%41" * 200_000, b"&amp;" * 100_000, "i\u200b".encode() * 100_000, b"a.b " * 100_000):
         counted = Nothing()
         examination = Examination(counted)  # type: ignore[arg-type]
-        for start in slices(len(body)):
-            examination.look(body[start : start + SLICE_BYTES])
+        assert len(list(examination.turns(body))) >= len(slices(len(body))) - 1
         views = sum(counted.bytes) - sum(min(SLICE_BYTES, len(body) - start) for start in slices(len(body)))
         assert views <= 4 * DECODED_CHARS_MAX
         assert examination.exhausted or not views
+
+
+def test_expressions_that_are_new_are_tried_a_few_in_a_turn() -> None:
+    said = " ".join(one.example for one in shipped().signatures if one.severity != "high" and one.example.isascii())
+    body = said.encode()[:SLICE_BYTES]
+    matcher = signatures.matcher()
+    turns = Examination(matcher).turns(body)
+    known = 0
+    for _ in turns:
+        tried = sum(not one.is_new for one in matcher.signatures)
+        assert known < tried <= known + TURN_FIRST_TRIALS_MAX
+        known = tried
+    assert known > TURN_FIRST_TRIALS_MAX
+    assert not list(Examination(matcher).turns(body))

@@ -7,7 +7,7 @@ words that it cannot do without; only where all of them occur is its expression 
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from importlib import resources
@@ -245,10 +245,11 @@ class Prepared(Struct, frozen=True):
 class Compiled:
     """An expression that is compiled when it is first tried: most never are, and each takes 0.2 ms and tens of KB."""
 
-    __slots__ = ("_expression", "_source", "hit")
+    __slots__ = ("_expression", "_source", "hit", "is_new")
 
     def __init__(self, hit: Hit, source: str) -> None:
         self.hit, self._source = hit, source
+        self.is_new = True  # Not tried on any text, which takes a tenth of a millisecond the first time.
         self._expression: Any = None
 
     @property
@@ -262,13 +263,14 @@ class Compiled:
 class Budget:
     """What may still be spent on one body, over all its views. When it is used up, what is left is not looked at."""
 
-    __slots__ = ("bytes", "exhausted", "trials", "words")
+    __slots__ = ("bytes", "exhausted", "first_trials", "trials", "words")
 
     def __init__(self, words: int, trials: int, bytes: int) -> None:
         self.words = words  # Literals seen,
         self.trials = trials  # expressions tried,
         self.bytes = bytes  # and bytes that they were tried on.
         self.exhausted = False
+        self.first_trials = 0  # Of expressions that were new; each takes as long as a hundred others.
 
 
 class Matcher:
@@ -280,16 +282,26 @@ class Matcher:
         self.signatures = tuple(Compiled(one.hit, one.source) for one in known)
         self._near = Near([one.thing for one in known], alone=SHORT_WORDS, reach=REACH_BYTES)
 
+    def warm(self, pause: Callable[[], None]) -> None:
+        """Compiles every expression, so that no request has to: for a thread of its own, which lets others run between two of them."""
+        for one in self.signatures:
+            one.expression.search(b"")
+            pause()
+
     def scan(self, plain: bytes, budget: Budget) -> list[Hit]:
-        """What is in a text, of which what is not ASCII is in lower case. One native pass, and Python sees only what may be there."""
+        """What is in a text, of which what is not ASCII is in lower case."""
+        return [hit for hit in self.trials(plain, budget) if hit is not None]
+
+    def trials(self, plain: bytes, budget: Budget) -> Iterable[Hit | None]:
+        """The same, one expression after the other, for who wants to pause between them: None where one does not match.
+        One native pass, and Python sees only what may be there."""
         candidates, spent, exhausted = self._near.find(plain, budget.words)
         budget.words -= spent
         budget.exhausted = budget.exhausted or exhausted
-        return self._confirmed(plain, candidates, budget) if candidates else NO_HITS
+        return self._tried(plain, candidates, budget) if candidates else NO_TRIALS
 
-    def _confirmed(self, plain: bytes, candidates: Iterable[Candidate], budget: Budget) -> list[Hit]:
-        """Those whose expression matches where their words are."""
-        hits: list[Hit] = []
+    def _tried(self, plain: bytes, candidates: Iterable[Candidate], budget: Budget) -> Iterator[Hit | None]:
+        """Each where its words are."""
         for one in candidates:
             if budget.trials <= 0 or budget.bytes <= 0:
                 budget.exhausted = True
@@ -297,9 +309,12 @@ class Matcher:
             budget.trials -= 1
             budget.bytes -= one.end - one.start
             compiled = self.signatures[one.thing]
+            budget.first_trials += compiled.is_new
+            compiled.is_new = False
             around = plain[one.start : one.end].lower()
             expression = compiled.expression
             if expression.search(around) is None:  # As nearly always.
+                yield None
                 continue
             places = [_said(match.span(), around) for match in expression.finditer(around)]
             hit = compiled.hit
@@ -308,8 +323,7 @@ class Matcher:
                 behind = plain[one.end : one.end + QUOTED_BYTES_MAX].lower()
                 if all(is_talk(before + around[:start], around[end:] + behind) for start, end in places):
                     hit = replace(hit, severity="medium")
-            hits.append(hit)
-        return hits
+            yield hit
 
 
 def _said(span: tuple[int, int], around: bytes) -> tuple[int, int]:
@@ -318,7 +332,7 @@ def _said(span: tuple[int, int], around: bytes) -> tuple[int, int]:
     return (start + 1, end) if around[start : start + 1] in (b" ", b"'", b'"', b"`", b"\n") else span
 
 
-NO_HITS: list[Hit] = []
+NO_TRIALS: tuple[None, ...] = ()
 
 TALK_BYTES_MAX = 96
 TALK = re.compile(
@@ -347,15 +361,20 @@ def is_talk(before: bytes, behind: bytes) -> bool:
 
 
 def exact(hit: Hit, source: str) -> Any:
+    try:
+        return _exact(source)
+    except re2.error:
+        raise ValueError(f"signature {hit.id} is not an expression that RE2 accepts") from None
+
+
+@lru_cache(2 * SIGNATURES_MAX)  # After a change of configuration nearly all are the same.
+def _exact(source: str) -> Any:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1  # Bytes are matched: nothing is invalid, and a gap is in bytes.
     options.max_mem = EXPRESSION_BYTES_MAX
     options.log_errors = False
     options.never_capture = True
-    try:
-        return re2.compile(source.encode(), options)
-    except re2.error:
-        raise ValueError(f"signature {hit.id} is not an expression that RE2 accepts") from None
+    return re2.compile(source.encode(), options)
 
 
 def prepared(hit: Hit, source: str) -> Prepared:

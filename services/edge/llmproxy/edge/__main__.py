@@ -106,6 +106,7 @@ async def run(context: Context[Settings]) -> None:
         server, sock=listening_socket(settings.listen_fd, settings.host, settings.port), backlog=BACKLOG
     )
     context.ready()
+    rules.warm()
     try:
         await context.stop.wait()
     finally:

@@ -7,7 +7,10 @@ decoders may look at is a budget of the whole body. The shield looks at every te
 import asyncio
 import ctypes
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from threading import Thread
 from typing import Literal
 
 from llmproxy.common import config, native
@@ -25,6 +28,7 @@ WORDS_MAX = 4_000  # Of one body: words that signatures are made of,
 TRIALS_MAX = 200  # exact expressions tried near them,
 TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
 SLICE_TRIALS_MAX = 64  # Of one slice: prose has 55, and what has more would hold up the loop.
+TURN_FIRST_TRIALS_MAX = 4  # Expressions that are tried for the first time in one turn: 0.3 ms each, once in a process.
 DECODED_CHARS_MAX = 20_480  # Of one body, for the decoders.
 DECODED_BYTES_MAX = 6_144  # At once, from the first mark of an encoding on.
 BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
@@ -51,18 +55,19 @@ class Firewall:
         body = context.body
         if context.upload is not None:  # The name of a form's file is text as well, and stands beside the texts.
             body += b"\n" + context.upload.filename.encode()
-        if len(body) <= SLICE_BYTES:
-            examination.look(body)
+        turns = examination.turns(body)
+        if next(turns, DONE) is DONE:  # As nearly always.
             return conclude(context, examination)
-        return self._slices(context, body, examination)
+        return self._go_on(context, examination, turns)
 
-    async def _slices(self, context: Ingress, body: bytes, examination: "Examination") -> Result:
-        for start in slices(len(body)):
-            examination.look(body[start : start + SLICE_BYTES])
-            if examination.blocking is not None:
-                break
+    async def _go_on(self, context: Ingress, examination: "Examination", turns: Iterator[None]) -> Result:
+        await asyncio.sleep(0)
+        for _ in turns:
             await asyncio.sleep(0)
         return conclude(context, examination)
+
+
+DONE = object()
 
 
 def slices(length: int) -> list[int]:
@@ -84,19 +89,26 @@ class Examination:
         self.blocking: Hit | None = None
         self.exhausted = False
 
-    def look(self, body: bytes) -> None:
+    def turns(self, body: bytes) -> Iterator[None]:
+        """Looks at a body; between two steps is time for others."""
+        starts = slices(len(body))
+        for start in starts:
+            yield from self._slice(body[start : start + SLICE_BYTES])
+            if self.blocking is not None:
+                return
+            if start != starts[-1]:
+                yield
+
+    def _slice(self, body: bytes) -> Iterator[None]:
         budget, left = self._budget, self._budget.trials
         budget.trials = min(left, SLICE_TRIALS_MAX)
-        self._look(body)
+        plain = body if body.isascii() and b"\\" not in body else unescaped(body)
+        yield from self._scan(plain, ())
+        yield from self._look_inside(plain)
+        self.exhausted = self.exhausted or budget.exhausted
         budget.trials += max(0, left - SLICE_TRIALS_MAX)
 
-    def _look(self, body: bytes) -> None:
-        plain = body if body.isascii() and b"\\" not in body else unescaped(body)
-        self._scan(plain, ())
-        self._look_inside(plain)
-        self.exhausted = self.exhausted or self._budget.exhausted
-
-    def _look_inside(self, plain: bytes) -> None:
+    def _look_inside(self, plain: bytes) -> Iterator[None]:
         """What is hidden from the first mark of an encoding on, and from the first one behind that, as far as the budget goes."""
         while plain and self.blocking is None:
             if self._chars_left <= 0:
@@ -106,26 +118,33 @@ class Examination:
             if not hints:
                 return
             start = max(0, first - BEFORE_MARK_BYTES)
-            self._decode(plain[start : start + min(DECODED_BYTES_MAX, self._chars_left)], hints)
+            yield from self._decode(plain[start : start + min(DECODED_BYTES_MAX, self._chars_left)], hints)
             plain = plain[start + DECODED_BYTES_MAX - BEFORE_MARK_BYTES :]
             if len(plain) <= BEFORE_MARK_BYTES:
                 return
+            yield
 
-    def _decode(self, plain: bytes, hints: Hint) -> None:
+    def _decode(self, plain: bytes, hints: Hint) -> Iterator[None]:
         text = plain.decode("utf-8", "replace")
         decoded = views(text, hints, chars_max=self._chars_left)[1:]
         self._chars_left -= len(text)  # Also where nothing was hidden.
         for view in decoded:
             self._chars_left -= len(view.text)
-            self._scan((view.text if view.text.isascii() else view.text.lower()).encode("utf-8", "replace"), view.via)
+            said = view.text if view.text.isascii() else view.text.lower()
+            yield from self._scan(said.encode("utf-8", "replace"), view.via)
             if self.blocking is not None:
                 return
 
-    def _scan(self, plain: bytes, via: tuple[str, ...]) -> None:
-        for hit in self._matcher.scan(plain, self._budget):
-            self.hits.setdefault(hit.id, (hit, via))
-            if hit.severity == "high" and self.blocking is None:
-                self.blocking = hit
+    def _scan(self, plain: bytes, via: tuple[str, ...]) -> Iterator[None]:
+        budget = self._budget
+        for hit in self._matcher.trials(plain, budget):
+            if hit is not None:
+                self.hits.setdefault(hit.id, (hit, via))
+                if hit.severity == "high" and self.blocking is None:
+                    self.blocking = hit
+            if budget.first_trials >= TURN_FIRST_TRIALS_MAX:
+                budget.first_trials = 0
+                yield
 
 
 _plain = native.function("llmproxy_plain", ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p)
@@ -192,6 +211,11 @@ class Rules:
         self.pending = asyncio.get_running_loop().run_in_executor(None, self._build, settings)
         self.pending.add_done_callback(self._swap)
 
+    def warm(self) -> None:
+        """Compiles what the first requests would otherwise have to, beside them."""
+        if self.matcher is not None:
+            Thread(target=self.matcher.warm, args=(partial(time.sleep, WARMING_PAUSE_S),), daemon=True).start()
+
     def _swap(self, done: "asyncio.Future[Matcher | None]") -> None:
         if done is not self.pending or done.cancelled():
             return  # Another change came after it.
@@ -201,5 +225,13 @@ class Rules:
         self.matcher = done.result()
 
 
+WARMING_PAUSE_S = (
+    0.0005  # Between two expressions, of which each takes half as long: the loop has the interpreter in between.
+)
+
+
 def build_matcher(settings: config.Firewall) -> Matcher | None:
-    return matcher(None, settings.signatures, settings.disabled) if settings.enabled else None
+    if not settings.enabled:
+        return None
+    marks(b"")  # Its lexicon is read now and not before the first request.
+    return matcher(None, settings.signatures, settings.disabled)
