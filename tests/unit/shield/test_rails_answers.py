@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmproxy.common.policy import Policy
+from llmproxy.common.rails import Rule, sources
 from llmproxy.shield.answers.asked import NOTHING
 from llmproxy.shield.answers.rails import BLOCK_CHARS
 from llmproxy.shield.answers.reading import Guards, Read, Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.rails.expressions import Expressions
 from llmproxy.shield.window import Originals
 
 
@@ -159,3 +161,33 @@ def test_whatever_the_pieces_rails_find_and_say_the_same(
         assert said == whole[0]
         if said != "stopped":
             assert (counts, sorted(why)) == (whole[1], sorted(whole[2]))
+
+
+# -- expressions that a text can be written for that holds a loop
+
+
+@pytest.mark.parametrize("pattern", ["a.{200}b", "(?:a|b.{100}c.{90}d)", "a[^z]{999}b", "(a.{30}){6}b"])
+@pytest.mark.parametrize("action", ["replace", "flag"])
+def test_an_answer_is_read_in_a_thread_where_a_rule_could_hold_the_loop(pattern: str, action: str) -> None:
+    assert guards_of(rules=[rule(pattern, action=action)]).is_slow
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"PRJ-\d{4}", "password.{0,40}reset", r"[\w.]{1,64}@[\w.]{1,64}", r"https?://\S{1,200}", "foo.*bar.*baz"],
+)
+def test_an_answer_is_read_in_the_loop_where_rules_are_ordinary(pattern: str) -> None:
+    assert not guards_of(rules=[rule(pattern)]).is_slow
+
+
+def test_many_ordinary_rules_and_words_are_still_read_in_the_loop() -> None:
+    assert not guards_of(rules=[rule(rf"PRJ-{number}-\d{{4}}", name=f"r{number}") for number in range(60)]).is_slow
+    assert not guards_of(topics=[{"name": "t", "words": [f"word{number}" for number in range(900)]}]).is_slow
+
+
+def test_a_text_that_took_long_after_all_is_the_last_one_in_the_loop() -> None:
+    times = iter(range(0, 10**12, 10**9))
+    found = Expressions(list(sources(Rule(name="r", pattern="acme"))), clock_ns=lambda: next(times))
+    assert not found.is_slow
+    found.may_hold("anything")
+    assert found.is_slow

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.frames import Data, End, Failure, Frame, Head, Usage
+from llmproxy.common.plugins.host import PASS
 from llmproxy.common.policy import Policy
 from llmproxy.common.rails import Rails, Rule
 from llmproxy.common.records import Event
@@ -748,6 +750,43 @@ def test_a_secret_at_the_very_end_of_a_stream_is_found_by_the_last_look() -> Non
         assert heard(frames) == "use "
 
     gateway(scenario, BLOCKING)
+
+
+class Where:
+    """A step of ring 4 that remembers in which threads it ran."""
+
+    name, priority, timeout_ms, fail = "where", 1, 1_000, "closed"
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def run(self, passage: Any) -> Any:
+        self.threads.append(threading.get_ident())
+        return PASS
+
+
+@pytest.mark.parametrize("end", [End(), Failure(code="provider_timeout", message="gone")])
+@pytest.mark.parametrize(("pattern", "is_apart"), [("a.{200}b", True), (r"PRJ-\d{4}", False)])
+def test_where_a_rule_could_hold_the_loop_nothing_of_an_answer_is_read_in_it(
+    pattern: str, is_apart: bool, end: Frame
+) -> None:
+    async def scenario(around: Gateway) -> None:
+        where = Where()
+        around.inspect._postflight.steps = (where, *around.inspect._postflight.steps)
+        around.send(asking(), stream=True)
+        _, answer = await around.route()
+        said = [f"{number} of aaa. " for number in range(40)]
+        answer.send(Head(), *map(delta, said[:20]))
+        answer.send(*map(delta, said[20:]), end)
+        frames = [await around.frame()]
+        while not isinstance(frames[-1], End | Failure):
+            frames.append(await around.frame())
+        assert type(frames[-1]) is type(end)
+        assert heard(frames) == "".join(said)
+        assert len(where.threads) == len(said) + 1
+        assert (threading.get_ident() not in where.threads) is is_apart
+
+    gateway(scenario, Policy(rails=Rails(rules=(Rule(name="r", pattern=pattern, action="replace"),))))
 
 
 def test_large_events_are_read_off_the_loop_and_keep_their_place() -> None:

@@ -348,6 +348,9 @@ class Session:
                     break
                 restored = self._data(event)
             else:
+                if type(frame) in LAST and self._passage is not None and self._passage.is_slow:
+                    self._step_aside(asyncio.to_thread(self._restore, frame), frames[position + 1 :])
+                    break
                 restored = self._restore(frame)
             for one in restored:
                 if type(one) is Data:
@@ -477,7 +480,7 @@ class Session:
         if frame.ref:
             return self._fetch(frame)
         passage = self._passage
-        if passage is not None and len(event) > READ_BYTES_MAX and passage.is_inspected:
+        if passage is not None and ((len(event) > READ_BYTES_MAX and passage.is_inspected) or passage.is_slow):
             return asyncio.to_thread(self._data, event)
         return None
 

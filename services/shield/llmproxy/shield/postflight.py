@@ -30,6 +30,11 @@ class Passage:
         return isinstance(self.texts, Reading)
 
     @property
+    def is_slow(self) -> bool:
+        """Whether it may take longer than an event loop has, whatever the event."""
+        return isinstance(self.texts, Reading) and self.texts.is_slow
+
+    @property
     def counts(self) -> dict[str, int]:
         """What was found so far: kind -> count."""
         return self.texts.counts if isinstance(self.texts, Reading) else NOTHING

@@ -108,8 +108,14 @@ class Guards:
         takings = (Taking(guard) for guard in self.rails.guards if isinstance(guard, Rules | Topics))
         self.takings = tuple(one for one in takings if not one.is_empty)
         self.has_rails = bool(self.rails.guards) or self.takes_out_links
+        self._expressions = tuple(guard.expressions for guard in self.rails.guards if isinstance(guard, Rules | Topics))
         self._clear_texts = tuple(self._checks(in_json=False))
         self._clear_documents = tuple(self._checks(in_json=True))
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a text can be written that an event loop may not look at, however short: it is read in a thread."""
+        return any(one.is_slow for one in self._expressions)
 
     def _checks(self, *, in_json: bool) -> Iterator[Callable[[str], bool]]:
         """What `is_clear` asks of each stage that `Reading.stages` makes of the policy, and of the watch behind them."""
@@ -166,6 +172,10 @@ class Reading:
         self._users: str | None = None
         self._repeated: dict[str, str] = {}
         self._repeated_chars = 0
+
+    @property
+    def is_slow(self) -> bool:
+        return self._guards.is_slow
 
     def begin(self) -> None:
         """An event comes: from now on the guards have their time for it."""

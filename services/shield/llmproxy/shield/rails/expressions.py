@@ -4,7 +4,8 @@ Everything is matched as UTF-8, in which RE2 works; places are characters.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 from msgspec import Struct
@@ -18,6 +19,11 @@ HITS_MAX = 1_000  # Of one expression in one text. What is behind them is not lo
 WORK_MAX = 2_000_000  # Instructions times bytes: the worst text needs about 5 ms for so many.
 PIECE_BYTES = 1_024
 SLOW_NS = 1_000_000
+STATES_MIN = (
+    150  # Instructions: a smaller program takes under a millisecond for what is looked at at once, in whatever states.
+)
+SAMPLES, SAMPLE_BYTES = 8, 256
+SAMPLE_SLOW_NS = 60_000  # An ordinary expression takes 3,000, one like `a.{200}b` a million.
 
 
 class Compiled(Struct, frozen=True):
@@ -75,11 +81,21 @@ class Encoded:
 class Expressions:
     """Many, in order."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], clock_ns: Callable[[], int] = time.thread_time_ns) -> None:
+        self._clock_ns = clock_ns
         self.all = tuple(_compiled(source) for source in sources)
         self.size = sum(one.size for one in self.all)
         self._together: Any = expressions.together(sources) if sources else None
         self._last: tuple[str, tuple[int, ...]] = ("", ())
+        self.is_slow = any(
+            self._is_slow_on_samples(one.source.pattern)
+            for one in self.all
+            if one.size > STATES_MIN and not one.source.is_words
+        )
+        """Whether texts can be written that hold an event loop: those of the expressions' own signs do, or one that came did.
+
+        `a.{200}b` is such an expression. Which of the last signs were an `a` is another state for each way they can be.
+        """
 
     def may_hold(self, text: str) -> bool:
         return bool(self.possible(text))
@@ -100,8 +116,30 @@ class Expressions:
         """Whether they can be tried in the time that an event loop has."""
         return sum(self.all[index].size for index in self.possible(text)) * len(text) <= WORK_MAX
 
+    def _is_slow_on_samples(self, pattern: str) -> bool:
+        """Of a few signs that it names, and behind as many others: a state that an ordinary expression needs is there then.
+
+        Asked twice, because whatever else the machine does takes time, too.
+        """
+        signs = sorted({sign for sign in pattern if sign.isascii() and sign.isalnum()} | {" "})
+        draw = Random(0)  # noqa: S311 - any would do
+        for number in range(SAMPLES):
+            few = draw.sample(signs, min(len(signs), 2 + number % 3))
+            self._together.Match(_drawn(draw, few))
+            if self._takes_long(_drawn(draw, few)) and self._takes_long(_drawn(draw, few)):
+                return True
+        return False
+
+    def _takes_long(self, data: bytes) -> bool:
+        began = self._clock_ns()
+        self._together.Match(data)
+        return self._clock_ns() - began > SAMPLE_SLOW_NS
+
     def _seen(self, data: bytes) -> tuple[int, ...]:
+        began = self._clock_ns()
         seen = self._together.Match(data)
+        if self._clock_ns() - began > max(SLOW_NS, len(data) * SLOW_NS // PIECE_BYTES):
+            self.is_slow = True
         if len(self.all) not in seen:  # It had no memory.
             return tuple(range(len(self.all)))
         return tuple(sorted(index for index in seen if index < len(self.all)))
@@ -114,9 +152,10 @@ class Expressions:
         if len(data) <= max(PIECE_BYTES, WORK_MAX // self.size):
             return False
         for at in range(0, len(data), PIECE_BYTES):
-            began = time.thread_time_ns()
+            began = self._clock_ns()
             self._together.Match(data[at : at + PIECE_BYTES])
-            if time.thread_time_ns() - began > SLOW_NS:
+            if self._clock_ns() - began > SLOW_NS:
+                self.is_slow = True
                 return True
         return False
 
@@ -134,6 +173,10 @@ class Expressions:
             encoded = encoded or Encoded(segment.text)
             findings += _findings(one, encoded, kind)
         return findings
+
+
+def _drawn(draw: Random, signs: Sequence[str]) -> bytes:
+    return "".join(draw.choices(signs, k=SAMPLE_BYTES)).encode()
 
 
 def _compiled(source: Source) -> Compiled:
