@@ -267,6 +267,49 @@ def test_a_hold_that_nobody_waits_for_is_cancelled() -> None:
     asyncio.run(run())
 
 
+def test_whoever_gives_an_answer_that_a_guard_has_ended_is_cancelled_at_once() -> None:
+    """Not when he next says that he lives, which is a second of somebody's tokens."""
+    known, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def script(envelope: Envelope, answer: Answer) -> None:
+        answer.send(HEAD, chunk("a"))
+        await known.wait()
+        answer.send(Failure(code="content_blocked", message="the answer holds what is blocked", stage="shield"))
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def run() -> None:
+        async with gateway(script) as edge:
+            asking = asyncio.create_task(edge.ask(json=STREAM))
+            published = edge.broker.published
+            await until(lambda: any("holding" in subject for subject, _ in published))
+            known.set()
+            async with asyncio.timeout(5):
+                await cancelled.wait()
+            assert b"content_blocked" in (await asking)[2]
+            ended = next(at for at, (_, payload) in enumerate(published) if b"content_blocked" in payload)
+            told = next(at for at, (subject, _) in enumerate(published) if "control.shield" in subject)
+            assert not any("holding" in subject for subject, _ in published[ended:told])
+
+    asyncio.run(run())
+
+
+def test_whoever_has_failed_himself_is_not_cancelled() -> None:
+    def script(envelope: Envelope, answer: Answer) -> None:
+        answer.send(HEAD, chunk("a"))
+        answer.send(Failure(code="provider_timeout", message="slow", stage="provider-workers"))
+
+    async def run() -> None:
+        async with gateway(script) as edge:
+            assert b"provider_timeout" in (await edge.ask(json=STREAM))[2]
+            assert not any("control" in subject for subject, _ in edge.broker.published)
+
+    asyncio.run(run())
+
+
 def test_the_deadline_ends_a_request_and_its_holder() -> None:
     cancelled = asyncio.Event()
 

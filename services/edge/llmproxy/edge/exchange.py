@@ -30,6 +30,7 @@ CHARS_PER_TOKEN = 4
 NOTHING_USED = Usage()
 STREAM_BUFFER_BYTES = 1 << 20  # What a client may leave unread before its stream is cancelled.
 RETRY_AFTER_MS = 1_000
+RETURNING = "shield"  # Who may end an answer that somebody else is still giving: he works for nobody from then on.
 
 
 class Sink(Protocol):
@@ -285,6 +286,8 @@ class Exchanges:
     def _fail(self, exchange: Exchange, failure: Failure) -> None:
         if exchange.end is None and exchange.failure is None:
             exchange.failure = _settled(exchange, failure) if exchange.begun else failure
+            if failure.stage == RETURNING:
+                self._cancel_holders(exchange)
             self._resolve(exchange)
 
     def _resolve(self, exchange: Exchange) -> None:
