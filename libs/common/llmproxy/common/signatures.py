@@ -5,13 +5,15 @@ words that it cannot do without; only where all of them occur is its expression 
 """
 
 import re
+import time
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import resources
 from re import _parser as regex_parser  # type: ignore[attr-defined]
+from threading import Thread
 from typing import Any, Literal
 
 import msgspec
@@ -273,6 +275,11 @@ class Budget:
         self.first_trials = 0  # Of expressions that were new; each takes as long as a hundred others.
 
 
+WARMING_PAUSE_S = (
+    0.0005  # Between two expressions, of which each takes half as long: the loop has the interpreter in between.
+)
+
+
 class Matcher:
     """All signatures, compiled. Immutable; a change of configuration makes another one."""
 
@@ -283,10 +290,14 @@ class Matcher:
         self._near = Near([one.thing for one in known], alone=SHORT_WORDS, reach=REACH_BYTES)
 
     def warm(self, pause: Callable[[], None]) -> None:
-        """Compiles every expression, so that no request has to: for a thread of its own, which lets others run between two of them."""
+        """Compiles every expression, so that no request has to."""
         for one in self.signatures:
             one.expression.search(b"")
             pause()
+
+    def warm_beside(self) -> None:
+        """In a thread that lets others run between two expressions."""
+        Thread(target=self.warm, args=(partial(time.sleep, WARMING_PAUSE_S),), daemon=True).start()
 
     def scan(self, plain: bytes, budget: Budget) -> list[Hit]:
         """What is in a text, of which what is not ASCII is in lower case."""

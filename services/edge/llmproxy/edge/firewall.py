@@ -7,10 +7,7 @@ decoders may look at is a budget of the whole body. The shield looks at every te
 import asyncio
 import ctypes
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
-from threading import Thread
 from typing import Literal
 
 from llmproxy.common import config, native
@@ -214,7 +211,7 @@ class Rules:
     def warm(self) -> None:
         """Compiles what the first requests would otherwise have to, beside them."""
         if self.matcher is not None:
-            Thread(target=self.matcher.warm, args=(partial(time.sleep, WARMING_PAUSE_S),), daemon=True).start()
+            self.matcher.warm_beside()
 
     def _swap(self, done: "asyncio.Future[Matcher | None]") -> None:
         if done is not self.pending or done.cancelled():
@@ -223,11 +220,6 @@ class Rules:
             log.error("the firewall's new signatures cannot be compiled; the old ones stay in force")
             return
         self.matcher = done.result()
-
-
-WARMING_PAUSE_S = (
-    0.0005  # Between two expressions, of which each takes half as long: the loop has the interpreter in between.
-)
 
 
 def build_matcher(settings: config.Firewall) -> Matcher | None:

@@ -3,8 +3,6 @@
 import logging
 import secrets
 import time
-from functools import partial
-from threading import Thread
 
 from llmproxy.common import runtime
 from llmproxy.common.channels import REQUEST_INSPECT
@@ -19,8 +17,6 @@ from llmproxy.shield.offload import Offload
 from llmproxy.shield.presidio import models
 
 log = logging.getLogger(__name__)
-
-WARMING_PAUSE_S = 0.0005  # Between two expressions of the signatures: the loop has the interpreter in between.
 
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
@@ -66,7 +62,7 @@ async def run(context: runtime.Context[Settings]) -> None:
     # What comes meanwhile waits here, which is better than nobody to come to, and its guards' time has not begun.
     matcher = model.shipped().matcher
     context.ready()
-    Thread(target=matcher.warm, args=(partial(time.sleep, WARMING_PAUSE_S),), daemon=True).start()
+    matcher.warm_beside()
     await context.stop.wait()
     # The processes are not closed here: draining comes after, and needs them. They end with the interpreter.
 

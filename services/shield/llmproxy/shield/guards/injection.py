@@ -13,11 +13,9 @@ from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
 PROBABILITY_MIN = 0.2  # Below it nobody can want to know: the share of attacks in the training data is as high.
 CHARS_MIN, ASCII_CHARS_MIN = 4, 12  # Less is no order, in Chinese and in English.
-LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX = (
-    2_000,
-    96,
-    32_768,
-)  # Of one request, for the signatures: a millisecond or two.
+LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX = 16_000, 96, 32_768
+"""Of one request, for the signatures: a millisecond or two. Thirty kilobytes of ordinary prose need half of it."""
+
 SCORE_MAX = 0.9999  # Nothing is certain, so that a threshold of 1 is one that nothing reaches.
 
 
