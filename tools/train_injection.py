@@ -25,9 +25,18 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
 from llmproxy.common import signatures
-from llmproxy.common.views import views
-from llmproxy.shield.injection.model import DECODED_CHARS_MAX, WEIGHTS, Evidence, Header, Model, pack, read
-from llmproxy.shield.injection.windows import ENTRY_BYTES, FEATURES, FILTER_BYTES, WEIGHT_BYTES, Reader, fold, word_key
+from llmproxy.common.views import View, views
+from llmproxy.shield.injection.model import DECODED_CHARS_MAX, WEIGHTS, Evidence, Header, Model, characters, pack, read
+from llmproxy.shield.injection.windows import (
+    COUNT_MIN,
+    ENTRY_BYTES,
+    FEATURES,
+    FILTER_BYTES,
+    WEIGHT_BYTES,
+    Reader,
+    fold,
+    word_key,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "services/shield/llmproxy/shield/injection"
@@ -179,7 +188,7 @@ class Data:
 
 
 def _windows(rows: list[Row], reader: Reader) -> tuple[sp.csr_matrix, np.ndarray]:
-    """One line for each window: the sum of its two blocks over the root of how many features they have."""
+    """One line for each window: the sum of its two blocks over the root of how many features they have, as windows.c has it."""
     indices: list[np.ndarray] = []
     ends, owners = [0], []
     for number, row in enumerate(rows):
@@ -192,7 +201,7 @@ def _windows(rows: list[Row], reader: Reader) -> tuple[sp.csr_matrix, np.ndarray
             ends.append(ends[-1] + len(both))
             owners.append(number)
     lengths = np.diff(ends)
-    values = np.repeat(1 / np.sqrt(np.maximum(lengths, 1)), lengths).astype(np.float32)
+    values = np.repeat(1 / np.sqrt(np.maximum(lengths, COUNT_MIN)), lengths).astype(np.float32)
     matrix = sp.csr_matrix((values, np.concatenate(indices), np.array(ends)), shape=(len(owners), FEATURES))
     matrix.sum_duplicates()
     return matrix, np.array(owners)
@@ -295,27 +304,29 @@ class Seen:
         self.owner: list[int] = []
         score: list[float] = []
         rules: list[frozenset[str]] = []
+        self.places: list[tuple[int, int] | None] = []  # Of the worst window; None where it was decoded first.
         for number in range(FOLDS):
             weights, bias = fit(data, fold != number, np.random.default_rng(SEED))
             scale, packed = quantised(weights)
             header = Header(version=2, scale=scale, bias=bias, slope=1, intercept=0, rules={}, entries=0, threshold=1)
             model = Model(header, Reader(*words, packed), matcher)
             for at in np.flatnonzero((fold == number) & data.judged):
-                for seen in evidence(model, data.rows[at]["text"]):
+                for view, seen in evidence(model, data.rows[at]["text"]):
                     self.owner.append(int(at))
+                    self.places.append(None if view.via else characters(view.text, seen.start, seen.end))
                     score.append(model.logit(seen))
                     rules.append(seen.rules)
             print(f"fold {number + 1} of {FOLDS}", file=sys.stderr)
         self.names = sorted({name for one in rules for name in one})
-        place = {name: at for at, name in enumerate(self.names)}
-        self.table = np.zeros((len(score), 1 + len(place)))
+        column = {name: 1 + at for at, name in enumerate(self.names)}
+        self.table = np.zeros((len(score), 1 + len(column)))
         self.table[:, 0] = np.maximum(score, -20)
         for at, one in enumerate(rules):
-            self.table[at, [1 + place[name] for name in one]] = 1
+            self.table[at, [column[name] for name in one]] = 1
 
 
-def evidence(model: Model, text: str) -> list[Evidence]:
-    return [model.evidence(view.text) for view in views(text, chars_max=DECODED_CHARS_MAX)]
+def evidence(model: Model, text: str) -> list[tuple[View, Evidence]]:
+    return [(view, model.evidence(view.text)) for view in views(text, chars_max=DECODED_CHARS_MAX)]
 
 
 def weigh(seen: Seen, data: Data, fold: np.ndarray, used: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -404,6 +415,26 @@ def card(data: Data, probability: np.ndarray, threshold: float, digest: str) -> 
 TEMPLATE = (HERE / "card.md").read_text("utf-8")
 
 
+def gathered(corpora: Path) -> tuple[Data, tuple[bytes, bytes], signatures.Matcher]:
+    """All rows, what words mean, and the signatures."""
+    chance = random.Random(SEED)
+    rows = read_rows(corpora)
+    rows += phrases(chance) + own_rows()
+    words = table()
+    data = Data(rows + inserted(rows, chance), Reader(*words, bytes(WEIGHT_BYTES * FEATURES)))
+    return data, words, signatures.matcher(signatures.shipped())
+
+
+def held_out_logits(seen: Seen, data: Data, fold: np.ndarray) -> np.ndarray:
+    """Of each view, by what was learned without its fold."""
+    owner = np.array(seen.owner)
+    found = np.empty(len(owner))
+    for number in range(FOLDS):
+        own = fold[owner] == number
+        found[own] = logits(seen, *weigh(seen, data, fold, fold != number))[own]
+    return found
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--corpora", type=Path, default=ROOT.parent / "shared/corpora/dev")
@@ -412,18 +443,11 @@ def main() -> None:
     if not given.corpora.is_dir():
         print(f"skipped: no corpora in {given.corpora}")
         return
-    chance = random.Random(SEED)
-    rows = read_rows(given.corpora)
-    rows += phrases(chance) + own_rows()
-    words, matcher = table(), signatures.matcher(signatures.shipped())
-    data = Data(rows + inserted(rows, chance), Reader(*words, bytes(WEIGHT_BYTES * FEATURES)))
+    data, words, matcher = gathered(given.corpora)
     fold = folds(data)
     seen = Seen(data, fold, words, matcher)
     owner, held_out = np.array(seen.owner), np.full(len(data.rows), -np.inf)
-    for number in range(FOLDS):
-        own = fold[owner] == number
-        weighed = logits(seen, *weigh(seen, data, fold, fold != number))[own]
-        np.maximum.at(held_out, owner[own], weighed)
+    np.maximum.at(held_out, owner, held_out_logits(seen, data, fold))
     probability = 1 / (1 + np.exp(-np.clip(held_out, -30, 30)))
     ordinary = data.judged & (data.category == "benign")
     hard = data.judged & (data.category == "hard-benign")

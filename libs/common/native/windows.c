@@ -14,6 +14,7 @@ enum {
     WORD_BYTES_MAX = 24, /* Of a longer word the beginning is read: it is a token or a blob. */
     PART_CHARS = 5,      /* A word's beginning, which its inflections share. */
     MEANINGS = 32,
+    COUNT_MIN = 40,      /* A window with fewer features says less than their sum over the root of their number. */
     NUMBERS_MAX = 512, /* Of one block, without repetitions; what is beyond is not read. */
     TABLE = 1024,
 };
@@ -39,7 +40,7 @@ typedef struct {
 } Model;
 
 typedef struct {
-    float score; /* The sum of its weights over the root of their number. */
+    float score; /* The sum of its weights over the root of their number, or of COUNT_MIN. */
     uint32_t start, end;
 } Window;
 
@@ -322,6 +323,7 @@ static int next_block(Reading *reading, Set *set, uint32_t *start, uint32_t *end
 }
 
 EXPORT uint32_t llmproxy_features(void) { return FEATURES; }
+EXPORT uint32_t llmproxy_count_min(void) { return COUNT_MIN; }
 
 /* The key of a word, or (`is_stem`) of the beginning of words, for the table of entries. */
 EXPORT uint64_t llmproxy_word_key(const uint8_t *word, size_t length, int is_stem) { return hashed(word, length, is_stem ? STEM : WORD); }
@@ -342,7 +344,8 @@ EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t
     for (; next_block(&reading, &set, &start, &end); blocks++) {
         int32_t sum = 0;
         for (uint32_t i = 0; i < set.count; i++) sum += model->weights[numbers[i]];
-        float score = (float)(sum_before + sum) / root((float)(count_before + set.count));
+        uint32_t count = count_before + set.count;
+        float score = (float)(sum_before + sum) / root((float)(count < COUNT_MIN ? COUNT_MIN : count));
         /* A window is two blocks; the first block alone is one only where it is all there is. */
         if (blocks < 2 || score > worst->score) *worst = (Window){score, blocks ? start_before : start, end};
         sum_before = sum, count_before = set.count, start_before = start;

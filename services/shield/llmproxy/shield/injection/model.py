@@ -120,11 +120,11 @@ def _views(text: str) -> list[View]:
 
 def place(weighed: Weighed) -> Suspicion:
     seen, view = weighed.evidence, weighed.view
-    start, end = _place(view.text, seen.start, seen.end)
+    start, end = characters(view.text, seen.start, seen.end)
     return Suspicion(weighed.probability, view, start, end, seen.hits[0] if seen.hits else "")
 
 
-def _place(text: str, start: int, end: int) -> tuple[int, int]:
+def characters(text: str, start: int, end: int) -> tuple[int, int]:
     """Characters for bytes of the folded text; the whole text where folding has moved them."""
     if text.isascii():
         return start, end

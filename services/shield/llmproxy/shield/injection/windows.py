@@ -39,6 +39,7 @@ _worst = native.function("llmproxy_worst_window", ctypes.c_int, *_Text, ctypes.P
 _blocks = native.function("llmproxy_block_numbers", ctypes.c_uint32, *_Text, *_Numbers, *_Numbers)
 
 FEATURES: int = native.function("llmproxy_features", ctypes.c_uint32)()
+COUNT_MIN: int = native.function("llmproxy_count_min", ctypes.c_uint32)()
 
 word_key = native.function("llmproxy_word_key", ctypes.c_uint64, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
 """The key of a word in UTF-8, its length in bytes, and whether it is only the beginning of words."""
