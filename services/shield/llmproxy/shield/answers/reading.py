@@ -54,7 +54,7 @@ NAMES = frozenset(
      "call_id", "item_id", "tool_call_id", "tool_use_id", "previous_response_id", "container_id", "file_id", "modelVersion", "responseId", "createTime",
      "finishReason", "mimeType", "mime_type", "media_type", "signature", "encrypted_content", "encrypted_index", "thoughtSignature", "thought_signature",
      "data", "b64_json", "partial_image_b64", "embedding", "logprobs", "logprobsResult", "top_logprobs", "token", "bytes", "usage", "usageMetadata",
-     "safetyRatings", "error", "tools", "instructions", "metadata", "prompt_cache_key", "safety_identifier", "user", "obfuscation"]
+     "safetyRatings", "tools", "instructions", "metadata", "prompt_cache_key", "safety_identifier", "user", "obfuscation"]
 )  # fmt: skip
 """What is not the model's words: ids, names, seals, binaries, tokens of a text that is read anyway, and echoes of the request."""
 
@@ -62,8 +62,8 @@ ECHOED_WHOLE = frozenset(
     {"usage", "usageMetadata", "logprobs", "logprobsResult", "top_logprobs", "tools", "metadata", "safetyRatings"}
 )
 
-CALLED = frozenset({"input", "args"})
-"""Arguments of a tool as a tree, in Anthropic's and Google's answers: every name and text in it is what a model has written."""
+CALLED = frozenset({"input", "args", "action"})
+"""Arguments of a tool as a tree, in Anthropic's, Google's and OpenAI's answers: every name and text in it is what a model has written."""
 
 DRAWING, DRAWN = "image_generation_call", "result"  # In an answer of the Responses API: a picture, as base64.
 

@@ -5,12 +5,20 @@ from typing import Any
 import msgspec
 
 from llmproxy.shield.restore.held import Held, Texts
+from llmproxy.shield.restore.nested import Place, around, pieces, put
 
-DELTA_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+DELTA_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "thinking")
+OF_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
+REPEATED = "message"
+"""Some vendors say all of the answer so far beside each delta: half of what is taken out of the deltas would stand in it."""
+
 SIGNED = "thinking_blocks"  # As a provider signed them: docs/adr/0013.
 
-Channel = tuple[int, str, int]
-"""Choice index, what it is (`content`, `arguments`, …), and which of several (the tool call's index)."""
+NESTED = frozenset({"audio", "content", "reasoning", "reasoning_content", "reasoning_details"})
+"""What may be a structure with pieces of texts in it, as some vendors send it."""
+
+Channel = tuple[int, str, int | Place]
+"""Choice index, what it is (`content`, `arguments`, …), and which of several (the tool call's index, or the place in a structure)."""
 
 
 class Stream:
@@ -19,6 +27,7 @@ class Stream:
     def __init__(self, texts: Texts) -> None:
         self._held: Held[Channel] = Held(texts)
         self._last: dict[str, Any] = {}
+        self._around: dict[Channel, tuple[Any, Place]] = {}  # Of a text in a structure: how it last stood there.
 
     def chunk(self, event: bytes) -> list[bytes]:
         tree = msgspec.json.decode(event)
@@ -36,8 +45,7 @@ class Stream:
     def end(self) -> list[bytes]:
         """What is still held, when the answer ends without saying so."""
         return [
-            self._event(index, _delta_of(name, number, said))
-            for (index, name, number), said in self._held.flush(lambda _: True)
+            self._event(channel[0], self._delta_of(channel, said)) for channel, said in self._held.flush(lambda _: True)
         ]
 
     def _choice(self, choice: dict[str, Any], before: list[bytes]) -> bool:
@@ -45,6 +53,8 @@ class Stream:
         index = choice.get("index", 0)
         delta = choice.get("delta")
         changed = self._delta(index, delta) if type(delta) is dict else False
+        if not OF_CHOICE.issuperset(choice):
+            changed |= self._beside(choice)
         if changed and choice.get("logprobs") is not None:
             choice["logprobs"] = None
         if choice.get("finish_reason") is not None:
@@ -52,11 +62,23 @@ class Stream:
             changed = True
         return changed
 
+    def _beside(self, choice: dict[str, Any]) -> bool:
+        changed = type(choice.get("delta")) is dict and choice.pop(REPEATED, None) is not None
+        for name in choice.keys() - OF_CHOICE:
+            value = self._held.texts.value(name, choice[name])
+            changed |= bool(value != choice[name])
+            choice[name] = value
+        return changed
+
     def _delta(self, index: int, delta: dict[str, Any]) -> bool:
         changed = False
         for name, value in delta.items():
             if name in DELTA_TEXTS and type(value) is str:
                 new: Any = self._held.push((index, name, 0), value)
+            elif name in NESTED and type(value) in (dict, list):
+                delta[name], was_changed = self._nested(index, name, value)
+                changed |= was_changed
+                continue
             elif name == "tool_calls" and type(value) is list:
                 for position, call in enumerate(value):
                     if type(call) is dict:
@@ -84,10 +106,34 @@ class Stream:
     def _call(self, index: int, number: int, call: dict[str, Any]) -> bool:
         changed = False
         if type(function := call.get("function")) is dict:
+            changed |= self._name(function)
             changed |= self._text(function, "arguments", (index, "arguments", number), in_json=True)
         if type(custom := call.get("custom")) is dict:
+            changed |= self._name(custom)
             changed |= self._text(custom, "input", (index, "input", number), in_json=False)
         return changed
+
+    def _name(self, called: dict[str, Any]) -> bool:
+        """Of a tool: it comes whole."""
+        name = called.get("name")
+        if not name:
+            return False
+        called["name"] = self._held.texts.value("name", name)
+        return bool(called["name"] != name)
+
+    def _nested(self, index: int, name: str, value: Any) -> tuple[Any, bool]:
+        """A structure in which texts come in pieces, and all the rest whole; and whether anything changed."""
+        found = list(pieces(value))
+        came = [one.holder[one.name] for one in found]
+        said = [self._held.push((index, name, one.place), text) for one, text in zip(found, came, strict=True)]
+        for one in found:
+            one.holder[one.name] = ""
+        new = self._held.texts.value(name, value)
+        changed = said != came or new != value
+        for one, text in zip(found, said, strict=True):
+            put(new, one.steps, text)
+            self._around[index, name, one.place] = (new, one.steps)
+        return new, changed
 
     def _text(self, holder: dict[str, Any], name: str, channel: Channel, *, in_json: bool) -> bool:
         value = holder.get(name)
@@ -109,8 +155,8 @@ class Stream:
 
     def _flush(self, index: int) -> list[bytes]:
         return [
-            self._event(index, _delta_of(name, number, said))
-            for (_, name, number), said in self._held.flush(lambda place: place[0] == index)
+            self._event(index, self._delta_of(channel, said))
+            for channel, said in self._held.flush(lambda place: place[0] == index)
         ]
 
     def _event(self, index: int, delta: dict[str, Any]) -> bytes:
@@ -120,14 +166,15 @@ class Stream:
         usage = {"usage": None} if "usage" in self._last else {}
         return msgspec.json.encode({**like, "choices": [choice], **usage})
 
-
-def _delta_of(name: str, number: int, text: str) -> dict[str, Any]:
-    match name:
-        case "arguments":
-            return {"tool_calls": [{"index": number, "function": {"arguments": text}}]}
-        case "input":
-            return {"tool_calls": [{"index": number, "custom": {"input": text}}]}
-        case "function_call":
-            return {"function_call": {"arguments": text}}
-        case _:
-            return {name: text}
+    def _delta_of(self, channel: Channel, text: str) -> dict[str, Any]:
+        match channel:
+            case (_, "arguments", number):
+                return {"tool_calls": [{"index": number, "function": {"arguments": text}}]}
+            case (_, "input", number):
+                return {"tool_calls": [{"index": number, "custom": {"input": text}}]}
+            case (_, "function_call", _):
+                return {"function_call": {"arguments": text}}
+            case (_, name, tuple()):
+                return {name: around(*self._around[channel], text)}
+            case (_, name, _):
+                return {name: text}

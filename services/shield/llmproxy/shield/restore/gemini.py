@@ -4,8 +4,12 @@ from typing import Any
 
 import msgspec
 
+from llmproxy.shield.restore.arguments import Arguments
 from llmproxy.shield.restore.held import Held, Texts
 from llmproxy.shield.restore.whole import drop_logprobs
+
+SEAL = frozenset({"thought", "thoughtSignature", "thought_signature"})
+"""What a part without content has."""
 
 Place = tuple[int, bool]
 """The candidate's index, and whether the text is a thought."""
@@ -16,6 +20,7 @@ class Stream:
 
     def __init__(self, texts: Texts) -> None:
         self._held: Held[Place] = Held(texts)
+        self._arguments = Arguments(texts)
         self._last: dict[str, Any] = {}
 
     def chunk(self, event: bytes) -> list[bytes]:
@@ -35,6 +40,8 @@ class Stream:
         parts: dict[int, list[dict[str, Any]]] = {}
         for (index, is_thought), said in self._held.flush(lambda _: True):
             parts.setdefault(index, []).append({"text": said, **({"thought": True} if is_thought else {})})
+        for index, part in self._arguments.end():
+            parts.setdefault(index, []).append(part)
         return [
             msgspec.json.encode({**self._like(), "candidates": [{"content": _content(said), "index": index}]})
             for index, said in parts.items()
@@ -65,6 +72,10 @@ class Stream:
                 is_thought = part.get("thought") is True
                 found += self._flush(index, kept=is_thought)
                 found.append({**part, "text": self._held.push((index, is_thought), part["text"])})
+            elif type(part) is dict and SEAL.issuperset(part):  # The text goes on behind it.
+                found.append(part)
+            elif type(part) is dict and (said := self._arguments.part(index, part)) is not None:
+                found += [*self._flush(index), said]
             else:
                 found += [*self._flush(index), self._held.texts.value("", part)]
         return found

@@ -10,15 +10,16 @@ import msgspec
 
 from llmproxy.shield.restore.held import Held, Texts
 
-TEXTS = {"text_delta": "text", "input_json_delta": "partial_json", "compaction_delta": "content"}
-"""The kinds of deltas that are pieces of a text, and where the piece is."""
+TYPE = "type"
+"""Of a delta; whatever other string stands in one, of whatever kind, is a piece of a text."""
 
 ARGUMENTS = "input_json_delta"
 THINKING, SIGNATURE = "thinking_delta", "signature_delta"
+THOUGHT = "thinking"
 ENDS = frozenset({"message_delta", "message_stop", "error"})
 
-Place = tuple[int, str]
-"""The index of the block and the kind of its deltas."""
+Place = tuple[int, str, str]
+"""The index of the block, the kind of its deltas, and where in them the piece is."""
 
 
 class Stream:
@@ -36,7 +37,7 @@ class Stream:
                 return [self._delta(tree["delta"], tree, event)]
             case "content_block_start" if _begun(tree):
                 block = tree["content_block"]
-                block["text"] = self._held.push((tree.get("index", 0), "text_delta"), block["text"])
+                block["text"] = self._held.push((tree.get("index", 0), "text_delta", "text"), block["text"])
                 return [msgspec.json.encode(tree)]
             case "content_block_stop":
                 index = tree.get("index", 0)
@@ -50,18 +51,20 @@ class Stream:
 
     def _delta(self, delta: dict[str, Any], tree: dict[str, Any], event: bytes) -> bytes:
         kind = delta.get("type", "")
-        if kind == THINKING and type(thought := delta.get("thinking")) is str:
-            self._held.push((tree.get("index", 0), kind), thought, is_signed=True)
+        if kind == THINKING and type(thought := delta.get(THOUGHT)) is str:
+            self._held.push((tree.get("index", 0), kind, THOUGHT), thought, is_signed=True)
         if kind in (THINKING, SIGNATURE):
             return event
-        name = TEXTS.get(kind, "")
-        if type(piece := delta.get(name)) is not str:
-            return self._held.texts.whole(event)
-        said = self._held.push((tree.get("index", 0), kind), piece, in_json=kind == ARGUMENTS)
-        if said == piece:
+        said = {name: self._said(tree, kind, name, value) for name, value in delta.items() if name != TYPE}
+        if all(delta[name] == value for name, value in said.items()):
             return event
-        delta[name] = said
+        tree["delta"] = {TYPE: kind, **said}
         return msgspec.json.encode(tree)
+
+    def _said(self, tree: dict[str, Any], kind: str, name: str, value: Any) -> Any:
+        if type(value) is not str:
+            return self._held.texts.value(name, value)
+        return self._held.push((tree.get("index", 0), kind, name), value, in_json=kind == ARGUMENTS)
 
     def _flush(self, is_over: Callable[[Place], bool]) -> list[bytes]:
         return [
@@ -69,10 +72,10 @@ class Stream:
                 {
                     "type": "content_block_delta",
                     "index": index,
-                    "delta": {"type": kind, TEXTS[kind]: said},
+                    "delta": {TYPE: kind, name: said},
                 }
             )
-            for (index, kind), said in self._held.flush(is_over)
+            for (index, kind, name), said in self._held.flush(is_over)
         ]
 
 

@@ -18,6 +18,9 @@ ITEM_DONE = "response.output_item.done"
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
 SEQUENCE = "sequence_number"
 
+INDICES = ("output_index", "content_index", "summary_index", "item_id")
+OWN = 1 + len(INDICES)  # Of a place; behind that is the part of a delta that has several.
+
 Place = tuple[Any, ...]
 """The name of the text and the indices that tell it from others: output, content, summary."""
 
@@ -40,6 +43,8 @@ class Stream:
             self._next = number + 1
         if type(kind) is str and kind.endswith(DELTA) and type(tree.get("delta")) is str:
             return [self._delta(kind.removesuffix(DELTA), tree, event)]
+        if type(kind) is str and kind.endswith(DELTA) and type(tree.get("delta")) is dict:
+            return [self._deltas(kind.removesuffix(DELTA), tree, event)]
         closed = _closed_by(kind, tree) if type(kind) is str else None
         before = self._flush(closed, number) if closed is not None else []
         return [*before, self._numbered(self._held.texts.whole(event), number)]
@@ -60,11 +65,26 @@ class Stream:
             tree = {**tree, SEQUENCE: tree[SEQUENCE] + self._added}
         return msgspec.json.encode(tree)
 
+    def _deltas(self, name: str, tree: dict[str, Any], event: bytes) -> bytes:
+        """Several texts at once, such as what a program writes to its two outputs."""
+        said: dict[str, Any] = {}
+        for part, value in tree["delta"].items():
+            if type(value) is str:
+                place = (*_place(name, tree), part)
+                self._last[place] = tree
+                said[part] = self._held.push(place, value)
+            else:
+                said[part] = self._held.texts.value(part, value)
+        if said == tree["delta"] and not self._added:
+            return event
+        tree["delta"] = said
+        return self._numbered(msgspec.json.encode(tree), tree.get(SEQUENCE))
+
     def _flush(self, is_over: Callable[[Place], bool], number: Any) -> list[bytes]:
         """Deltas with what was held, in the place of the event with this number, which moves on."""
         events = []
         for place, said in self._held.flush(is_over):
-            delta = {**self._last[place], "delta": said}
+            delta = {**self._last[place], "delta": said if len(place) == OWN else {place[-1]: said}}
             if delta.get("logprobs"):
                 delta["logprobs"] = []
             if SEQUENCE in delta and type(number) is int:
@@ -87,9 +107,9 @@ def _closed_by(kind: str, tree: dict[str, Any]) -> Callable[[Place], bool] | Non
         return lambda place: bool(place[1] == tree.get("output_index"))
     if kind.endswith(DONE):
         closed = _place(kind.removesuffix(DONE), tree)
-        return lambda place: place == closed
+        return lambda place: place[:OWN] == closed
     return None
 
 
 def _place(name: str, tree: dict[str, Any]) -> Place:
-    return (name, *(tree.get(index) for index in ("output_index", "content_index", "summary_index", "item_id")))
+    return (name, *(tree.get(index) for index in INDICES))

@@ -1,0 +1,52 @@
+"""Texts that come in pieces inside a delta: of a message's parts, of the transcript beside a sound, of reasoning told in details."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+PIECES = frozenset({"text", "thinking", "transcript", "summary", "content"})
+"""Names of strings that are pieces. What else stands beside them (kinds, ids, seals) comes whole."""
+
+KINDS = ("type", "format", "index")
+Place = tuple[str | int, ...]
+
+
+class Piece(Struct, frozen=True):
+    """One string: `place` tells its text from others, `steps` lead to it in this delta."""
+
+    place: Place
+    steps: Place
+    holder: dict[str, Any]
+    name: str
+
+
+def pieces(value: Any, place: Place = (), steps: Place = ()) -> Iterator[Piece]:
+    """Of a dict or a list. A member of a list is known by the `index` that it says, else by where it stands."""
+    if type(value) is list:
+        for at, item in enumerate(value):
+            said = item.get("index") if type(item) is dict else None
+            yield from pieces(item, (*place, said if type(said) is int else at), (*steps, at))
+    elif type(value) is dict:
+        for name, item in value.items():
+            if type(item) is str and name in PIECES:
+                yield Piece((*place, name), (*steps, name), value, name)
+            elif type(item) in (dict, list):
+                yield from pieces(item, (*place, name), (*steps, name))
+
+
+def put(value: Any, steps: Place, said: str) -> None:
+    for step in steps[:-1]:
+        value = value[step]
+    value[steps[-1]] = said
+
+
+def around(value: Any, steps: Place, said: str) -> Any:
+    """The same delta with this text alone in it, and what says of which kind the things around it are."""
+    if not steps:
+        return said
+    first, *rest = steps
+    if isinstance(first, int):
+        return [around(value[first], tuple(rest), said)]
+    kept = {name: value[name] for name in KINDS if name in value}
+    return {**kept, first: around(value[first], tuple(rest), said)}
