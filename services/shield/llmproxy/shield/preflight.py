@@ -18,6 +18,7 @@ from llmproxy.shield.answers.canary import planted
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, may_hold, under
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
 from llmproxy.shield.guards.base import Apart, Fitted, Guard
+from llmproxy.shield.spread import Joined, joined
 from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
 from llmproxy.shield.verdict import Allow, Finding, Mask
@@ -102,6 +103,11 @@ class Inspection:
         if "\\" in text and (b'"arguments"' in self.body or b"\\u" in self.body):
             appearances += (ESCAPED_SIGN.sub(_sign, appearances[-1]),)
         return appearances
+
+    @cached_property
+    def joined(self) -> list[Joined]:
+        """What a model reads as one text, though it comes apart."""
+        return joined(self.tree)
 
     def cleared(self, guard: Guard) -> set[str]:
         """The texts in which the guard sees nothing, each by itself: for those no place has to be known."""
@@ -223,16 +229,17 @@ class Look:
             return PASS
         sparing = guard.sparing() if isinstance(guard, Apart) and inspection.work_max is not None else None
         cleared = inspection.cleared(sparing or guard)
+        together = [one for one in inspection.joined if may_hold(sparing or guard, (one.text,))] if is_apart else []
         if sparing is not None and sparing.is_spent:
             inspection.needs_elsewhere()
             inspection.is_looked_at = True
             return PASS
-        if cleared.issuperset(inspection.texts):
+        if cleared.issuperset(inspection.texts) and not together:
             return PASS
         inspection.is_looked_at = True
-        return PASS if inspection.is_too_much else self._look(inspection, cleared)
+        return PASS if inspection.is_too_much else self._look(inspection, cleared, together)
 
-    def _look(self, inspection: Inspection, cleared: set[str]) -> Result:
+    def _look(self, inspection: Inspection, cleared: set[str], together: Sequence[Joined]) -> Result:
         chain = Chain((self.guard,), inspection.policy)
         for index, segment in enumerate(inspection.segments):
             if segment.text in cleared or (segment.host is not None and outermost(segment).text in cleared):
@@ -252,6 +259,33 @@ class Look:
                     inspection.work += len(seen.findings)
                     if inspection.is_too_much:
                         break
+        return self._look_together(inspection, chain, together)
+
+    def _look_together(self, inspection: Inspection, chain: Chain, together: Sequence[Joined]) -> Result:
+        """What parts of a message say together is a text of its own, behind those of the body; nothing can be taken out of it."""
+        for one in together:
+            known = (
+                finding.guard
+                for index, findings in inspection.seen.items()
+                if inspection.segments[index].path.startswith(one.path)
+                for finding in findings
+            )
+            if self.name in known:
+                continue
+            segment, index = Segment(role=one.role, path=one.path, text=one.text), len(inspection.segments)
+            verdict = chain.inspect(segment, inspection.budget)
+            inspection.segments.append(segment)
+            if chain.suspicion is not None:
+                inspection.suspicions[index] = chain.suspicion
+            match verdict:
+                case Allow():
+                    continue
+                case Refuse() as refusal:
+                    return self._refuse(refusal, segment, inspection, index)
+                case Mask(findings):
+                    return self._refuse(Refuse(findings), segment, inspection, index)
+                case seen:
+                    inspection.seen.setdefault(index, []).extend(seen.findings)
         return PASS
 
     def _refuse(self, refusal: Refuse, segment: Segment, inspection: Inspection, index: int) -> Block:

@@ -1,0 +1,143 @@
+"""Texts that come apart and are read together: a model is told the parts of one message as one text, so a guard must be, too.
+
+An order in twelve parts of a word each is in none of them. Only short parts are joined, with the edges of long ones beside
+them: what is cut into long pieces still says enough in one of them, and most messages have one part.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from msgspec import Struct
+
+from llmproxy.common import segments
+
+SHORT_CHARS = 256
+EDGE_CHARS = 128  # Of a long part beside short ones.
+JOINED_CHARS_MAX = 8_192  # Of one run; a longer one is looked at in several.
+TURNS = ("messages", "input", "contents")
+PARTS = ("content", "parts", "output")
+USER = "user"
+RESULTS = frozenset({"functionResponse", "function_response"})  # Whose answers are trees.
+Place = tuple[str | int, ...]
+
+
+class Joined(Struct, frozen=True):
+    """What a run of parts says together. `path` is of what holds them."""
+
+    path: str
+    role: str
+    text: str
+
+
+def joined(tree: dict[str, Any]) -> list[Joined]:
+    """Of every message; none, nearly always."""
+    found: list[tuple[Place, list[str]]] = []
+    for name in TURNS:
+        turns = tree.get(name)
+        if type(turns) is not list:
+            continue
+        if _follow(turns):
+            found += _together(name, turns)
+        for place, turn in enumerate(turns):
+            if type(turn) is dict and type(turn.get("content")) is not str:
+                _search(turn, (name, place), found)
+    if not found:
+        return []
+    role = segments.roles(tree)
+    return [
+        Joined(segments.join(path), role((*path, 0)), said)
+        for path, texts in found
+        for run in _runs(texts)
+        for said in _said(run)
+    ]
+
+
+def _follow(turns: list[Any]) -> bool:
+    """Whether two turns of the user's follow each other."""
+    before = False
+    for turn in turns:
+        is_user = type(turn) is dict and turn.get("role") == USER
+        if is_user and before:
+            return True
+        before = is_user
+    return False
+
+
+def _together(name: str, turns: list[Any]) -> Iterator[tuple[Place, list[str]]]:
+    """Anthropic makes one turn of those that follow each other, and so do templates of open models."""
+    first, texts = 0, list[str]()
+    for place, turn in enumerate((*turns, None)):
+        if type(turn) is dict and turn.get("role") == USER and type(said := turn.get("content")) is str:
+            first = first if texts else place
+            texts.append(said)
+            continue
+        if len(texts) > 1:
+            yield (name, first, "content"), texts
+        texts = []
+
+
+def _search(holder: dict[str, Any], path: Place, found: list[tuple[Place, list[str]]]) -> None:
+    """Every list of parts of which some are short, and their texts."""
+    for key in PARTS:
+        parts = holder.get(key)
+        if type(parts) is not list:
+            continue
+        texts: list[str] = []
+        is_short = False
+        for place, part in enumerate(parts):
+            text = part.get("text") if type(part) is dict else part
+            if type(text) is str:
+                texts.append(text)
+                is_short = is_short or len(text) <= SHORT_CHARS
+            if type(part) is dict and (len(part) > 2 or type(text) is not str):
+                # A tool's result, or a document, has parts of its own.
+                _search(part, (*path, key, place), found)
+                if type(source := part.get("source")) is dict:
+                    _search(source, (*path, key, place, "source"), found)
+                if not RESULTS.isdisjoint(part):
+                    found += _results(part, (*path, key, place))
+        if is_short and len(texts) > 1:
+            found.append(((*path, key), texts))
+
+
+def _results(part: dict[str, Any], path: Place) -> Iterator[tuple[Place, list[str]]]:
+    for name in RESULTS & part.keys():
+        if len(texts := list(_strings(part[name]))) > 1:
+            yield (*path, name), texts
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if type(value) is str:
+        yield value
+    elif type(value) is list:
+        for item in value:
+            yield from _strings(item)
+    elif type(value) is dict:
+        for item in value.values():
+            yield from _strings(item)
+
+
+def _runs(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Short texts that follow each other, between the edges of what is long."""
+    run: list[str] = []
+    size = shorts = 0
+    for text in texts:
+        is_short = len(text) <= SHORT_CHARS
+        run.append(text if is_short else text[:EDGE_CHARS])
+        size, shorts = size + len(run[-1]), shorts + is_short
+        if is_short and size < JOINED_CHARS_MAX:
+            continue
+        if shorts and len(run) > 1:
+            yield run
+        run = [text[-EDGE_CHARS:]]
+        size = shorts = 0
+    if shorts and len(run) > 1:
+        yield run
+
+
+def _said(run: Sequence[str]) -> Iterator[str]:
+    """As it is; and where that would join two words, with spaces between, too."""
+    yield "".join(run)
+    if any(one and other and not (one[-1].isspace() or other[0].isspace()) for one, other in pairwise(run)):
+        yield " ".join(run)
