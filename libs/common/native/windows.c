@@ -25,6 +25,9 @@ enum {
 #define FIRSTS (FIRST + MEANINGS)                  /* two that begin neighbouring sentences, */
 #define TRIPLES (FIRSTS + MEANINGS * MEANINGS)     /* and three in one. */
 #define FEATURES (TRIPLES + MEANINGS * MEANINGS * MEANINGS)
+#define NUMBERS (1u << 19) /* Enough for all features; */
+#define BLOCKS (1u << 13)  /* with the number of a block they fill 32 bits. */
+_Static_assert(FEATURES <= NUMBERS, "a feature has no number");
 
 typedef struct {
     uint64_t key; /* Of a word, or of the beginning of words; 0: nothing. */
@@ -36,6 +39,7 @@ typedef struct {
     const Entry *entries; /* [mask + 1], by open addressing; at least one is empty. */
     const uint8_t *filter; /* [8192]: a bit for the low bits of each key. */
     const int16_t *weights; /* [FEATURES] */
+    const uint8_t *tags; /* [mask + 1][2]: the first byte of each key, which is 0 where there is none, and its last. */
     uint32_t mask;
 } Model;
 
@@ -52,8 +56,9 @@ typedef struct {
 
 typedef struct {
     uint32_t *numbers;
-    uint32_t count;
-    uint32_t seen[TABLE]; /* Numbers plus one, by open addressing. */
+    const int16_t *weights; /* That are wanted soon. */
+    uint32_t count, block;
+    uint32_t seen[TABLE]; /* Numbers and in which block they are, by open addressing; what is of another block is empty. */
 } Set;
 
 static inline uint64_t begun(uint64_t seed) { return seed ^ 0xcbf29ce484222325ull; }
@@ -76,12 +81,16 @@ static inline uint32_t mixed(uint32_t one, uint32_t other) {
 
 enum { WORD = 0, STEM = 5, NUMBERED = 1, PARTED = 2 }; /* Seeds. */
 
-static const Entry *known(const Model *model, uint64_t key) {
-    if (!(model->filter[(key >> 4 & 0xffff) >> 3] >> (key >> 4 & 7) & 1)) return 0;
-    for (uint32_t at = (uint32_t)(key >> 20) & model->mask; model->entries[at].key; at = (at + 1) & model->mask)
-        if (model->entries[at].key == key) return &model->entries[at];
+static inline int may_be_known(const Model *model, uint64_t key) { return model->filter[(key >> 4 & 0xffff) >> 3] >> (key >> 4 & 7) & 1; }
+
+/* The tags are small enough to be near; entries are seldom, and nearly all that are read are those that are looked for. */
+static const Entry *looked_up(const Model *model, uint64_t key) {
+    for (uint32_t at = (uint32_t)(key >> 20) & model->mask; model->tags[2 * at]; at = (at + 1) & model->mask)
+        if (model->tags[2 * at + 1] == key >> 56 && model->entries[at].key == key) return &model->entries[at];
     return 0;
 }
+
+static const Entry *known(const Model *model, uint64_t key) { return may_be_known(model, key) ? looked_up(model, key) : 0; }
 
 /* -- characters */
 
@@ -155,50 +164,98 @@ static void read_joined(const Model *model, const uint8_t *text, size_t length, 
     token->number = token->part = numbered(hashed(text + at, token->end - at, NUMBERED));
 }
 
-static void read_word(const Model *model, const uint8_t *text, size_t length, size_t at, Token *token) {
-    uint64_t word = begun(WORD), stem = begun(STEM);
-    uint32_t by_stem = 0;
-    size_t end = at, part = at, characters = 0;
-    int is_number = 1;
-    while (end < length) {
-        size_t width = width_at(text, length, end);
-        uint32_t one = character_at(text, end, width);
-        if (!is_wordy(one)) {
-            /* An apostrophe inside a word belongs to it. */
-            size_t after = end + width;
-            if ((one != '\'' && one != 0x2019) || !characters || after >= length || text[after] < 'a') break;
-            if (!is_wordy(character_at(text, after, width_at(text, length, after)))) break;
-        } else {
-            if (one - '0' >= 10u) is_number = 0;
-            if (++characters == PART_CHARS) part = end + width;
-        }
-        for (size_t stop = end + width; end < stop; end++) word = with(word, text[end]), stem = with(stem, text[end]);
-        if (characters >= STEM_CHARS_MIN && characters <= STEM_CHARS_MAX) {
-            const Entry *begin = known(model, ended(stem));
-            if (begin) by_stem = begin->meanings; /* The longest is the last. */
-        }
+enum { SKIPPED, WORDY, SIGN, BEYOND };
+
+/* What a byte is where a token may begin. */
+static const uint8_t KIND[256] = {
+    ['a' ... 'z'] = WORDY, ['0' ... '9'] = WORDY, ['_'] = WORDY, [0x80 ... 0xff] = BEYOND,
+    ['<'] = SIGN, ['|'] = SIGN, ['['] = SIGN, [':'] = SIGN, ['#'] = SIGN, ['='] = SIGN, ['-'] = SIGN, ['@'] = SIGN, ['{'] = SIGN, ['}'] = SIGN,
+    ['"'] = SIGN, ['.'] = SIGN, ['?'] = SIGN, ['!'] = SIGN, [';'] = SIGN, ['\n'] = SIGN,
+};
+
+/* A word so far, and the keys by which it is known. */
+typedef struct {
+    uint64_t whole, stem, number, part; /* Hashes under way: of all of it twice, of its first bytes, and of its first characters. */
+    uint64_t stems[2 * STEM_CHARS_MAX]; /* Keys of its beginnings that may be known, the longest last. With an apostrophe
+                                         * behind each character; one place more is written to than is counted. */
+    uint32_t stem_count;
+    size_t bytes, characters;
+    int is_number;
+} Spelling;
+
+static inline void spell(Spelling *word, uint8_t byte, int is_first_part) {
+    word->whole = with(word->whole, byte), word->stem = with(word->stem, byte);
+    if (word->bytes < WORD_BYTES_MAX) word->number = with(word->number, byte);
+    if (is_first_part) word->part = with(word->part, byte);
+    word->bytes++;
+}
+
+static inline void end_character(Spelling *word, const Model *model) {
+    if (word->characters < STEM_CHARS_MIN || word->characters > STEM_CHARS_MAX) return;
+    uint64_t key = ended(word->stem);
+    word->stems[word->stem_count] = key; /* Without a branch: one in three may be. */
+    word->stem_count += (uint32_t)may_be_known(model, key);
+}
+
+/* What is not ASCII, or no letter: whether it belongs to the word. */
+static int read_other(const Model *model, const uint8_t *text, size_t length, size_t end, Spelling *word) {
+    size_t width = width_at(text, length, end);
+    uint32_t one = character_at(text, end, width);
+    int is_part = word->characters < PART_CHARS;
+    if (!is_wordy(one)) {
+        /* An apostrophe inside a word belongs to it. */
+        size_t after = end + width;
+        if ((one != '\'' && one != 0x2019) || !word->characters || after >= length || text[after] < 'a') return 0;
+        if (!is_wordy(character_at(text, after, width_at(text, length, after)))) return 0;
+    } else {
+        word->is_number &= one - '0' < 10u; /* As bytes that are no UTF-8 may say. */
+        word->characters++;
     }
-    if (characters < PART_CHARS) part = end;
+    for (size_t at = 0; at < width; at++) spell(word, text[end + at], is_part);
+    end_character(word, model);
+    return (int)width;
+}
+
+static void read_word(const Model *model, const uint8_t *text, size_t length, size_t at, Token *token) {
+    Spelling word; /* Not all of it: a list that is empty needs no zeros. */
+    word.whole = begun(WORD), word.stem = begun(STEM), word.number = begun(NUMBERED), word.part = begun(PARTED);
+    word.bytes = word.characters = word.stem_count = 0, word.is_number = 1;
+    size_t end = at;
+    for (int width; end < length; end += (size_t)width) {
+        uint8_t one = text[end];
+        if (KIND[one] == WORDY) {
+            word.is_number &= is_digit(one);
+            spell(&word, one, word.characters++ < PART_CHARS);
+            end_character(&word, model);
+            width = 1;
+        } else if (!(width = read_other(model, text, length, end, &word))) break;
+    }
     token->end = (uint32_t)end;
-    if (is_number) {
+    if (word.is_number) {
         token->number = token->part = numbered(hashed((const uint8_t *)"0", 1, NUMBERED));
         return;
     }
-    size_t read = end - at < WORD_BYTES_MAX ? end - at : WORD_BYTES_MAX;
-    token->number = numbered(hashed(text + at, read, NUMBERED));
-    token->part = numbered(hashed(text + at, part - at, PARTED));
-    const Entry *exact = known(model, ended(word));
-    token->meanings = exact && exact->meanings ? exact->meanings : by_stem;
+    token->number = numbered(ended(word.number));
+    token->part = numbered(ended(word.part));
+    const Entry *exact = known(model, ended(word.whole));
     token->family = exact ? exact->family : 0;
+    token->meanings = exact ? exact->meanings : 0;
+    for (const Entry *begin = 0; !token->meanings && !begin && word.stem_count;) {
+        begin = looked_up(model, word.stems[--word.stem_count]); /* The longest that is known. */
+        if (begin) token->meanings = begin->meanings;
+    }
 }
 
 /* The token at or after `at`; where the next one is looked for, or 0 when there is none. */
 static size_t next_token(const Model *model, const uint8_t *text, size_t length, size_t at, Token *token) {
-    while (at < length) {
-        size_t width = width_at(text, length, at), markup;
-        uint32_t one = character_at(text, at, width);
+    for (;;) {
+        while (at < length && KIND[text[at]] == SKIPPED) at++;
+        if (at >= length) return 0;
         memset(token, 0, sizeof *token);
         token->start = (uint32_t)at;
+        if (KIND[text[at]] == WORDY) return read_word(model, text, length, at, token), token->end;
+        size_t width = width_at(text, length, at), markup;
+        uint32_t one = character_at(text, at, width);
         if (is_joined(one)) return read_joined(model, text, length, at, token), token->end;
         if (is_wordy(one)) return read_word(model, text, length, at, token), token->end;
         if (one < 0x80 && (markup = markup_at(text, length, at))) {
@@ -216,16 +273,22 @@ static size_t next_token(const Model *model, const uint8_t *text, size_t length,
         }
         at += width;
     }
-    return 0;
 }
 
 /* -- features */
 
+static void empty(Set *set) {
+    set->count = 0;
+    set->block = (set->block + 1) & (BLOCKS - 1);
+    if (!set->block) memset(set->seen, 0, sizeof set->seen), set->block = 1;
+}
+
 static void add(Set *set, uint32_t number) {
-    uint32_t at = number * 2654435761u >> 22;
-    while (set->seen[at] && set->seen[at] != number + 1) at = (at + 1) & (TABLE - 1);
-    if (set->seen[at] || set->count == NUMBERS_MAX) return;
-    set->seen[at] = number + 1;
+    uint32_t at = number * 2654435761u >> 22, entry = set->block * NUMBERS + number;
+    while (set->seen[at] / NUMBERS == set->block && set->seen[at] != entry) at = (at + 1) & (TABLE - 1);
+    if (set->seen[at] == entry || set->count == NUMBERS_MAX) return;
+    __builtin_prefetch(set->weights + number); /* Half a megabyte of weights is seldom near. */
+    set->seen[at] = entry;
     set->numbers[set->count++] = number;
 }
 
@@ -246,6 +309,7 @@ static void end_sentence(Sentence *sentence) { sentence->near_count = sentence->
 static void forget_far(Sentence *sentence, uint32_t at) {
     uint32_t far = 0;
     while (far < sentence->near_count && (sentence->near_at[far] + NEAR_TOKENS < at || sentence->near_count - far > NEAR_MAX)) far++;
+    if (!far) return;
     sentence->near_count -= far;
     memmove(sentence->near, sentence->near + far, sentence->near_count * sizeof(Token));
     memmove(sentence->near_at, sentence->near_at + far, sentence->near_count * sizeof(uint32_t));
@@ -292,8 +356,7 @@ static void go_on(Sentence *sentence, const Token *token, uint32_t at) {
         sentence->near[sentence->near_count] = *token;
         sentence->near_at[sentence->near_count++] = at;
     }
-    memmove(sentence->before + 1, sentence->before, 2 * sizeof(Token));
-    sentence->before[0] = *token;
+    sentence->before[2] = sentence->before[1], sentence->before[1] = sentence->before[0], sentence->before[0] = *token;
     if (sentence->before_count < 3) sentence->before_count++;
 }
 
@@ -309,8 +372,7 @@ typedef struct {
 static int next_block(Reading *reading, Set *set, uint32_t *start, uint32_t *end) {
     int read = 0;
     Token token;
-    set->count = 0;
-    memset(set->seen, 0, sizeof set->seen);
+    empty(set);
     for (size_t next; read < BLOCK_TOKENS && (next = next_token(reading->model, reading->text, reading->length, reading->at, &token)); read++) {
         reading->at = next;
         forget_far(&reading->sentence, reading->tokens);
@@ -330,14 +392,18 @@ EXPORT uint64_t llmproxy_word_key(const uint8_t *word, size_t length, int is_ste
 
 static float root(float of) {
     float guess = of > 1 ? of / 2 : 1;
-    for (int i = 0; i < 12; i++) guess = (guess + of / guess) / 2;
+    for (int i = 0; i < 12; i++) {
+        float before = guess;
+        guess = (guess + of / guess) / 2;
+        if (guess == before) break;
+    }
     return guess;
 }
 
 /* Whether there is any token; `worst` is then the window with the highest score. A sum of weights has at most 2 * NUMBERS_MAX terms. */
 EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst) {
     uint32_t numbers[NUMBERS_MAX], start = 0, end = 0, start_before = 0;
-    Set set = {.numbers = numbers};
+    Set set = {.numbers = numbers, .weights = model->weights};
     Reading reading = {.model = model, .text = text, .length = length};
     int32_t sum_before = 0;
     uint32_t count_before = 0, blocks = 0;
@@ -356,7 +422,7 @@ EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t
 /* For training: the numbers of each block, one block after the other, and where each ends. Returns how many blocks. */
 EXPORT uint32_t llmproxy_block_numbers(const Model *model, const uint8_t *text, size_t length, uint32_t *out, uint32_t out_max, uint32_t *ends, uint32_t ends_max) {
     uint32_t numbers[NUMBERS_MAX], start = 0, end = 0, blocks = 0, total = 0;
-    Set set = {.numbers = numbers};
+    Set set = {.numbers = numbers, .weights = model->weights};
     Reading reading = {.model = model, .text = text, .length = length};
     while (blocks < ends_max && next_block(&reading, &set, &start, &end)) {
         if (total + set.count > out_max) break;

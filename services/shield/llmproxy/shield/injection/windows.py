@@ -9,7 +9,7 @@ from itertools import pairwise
 from llmproxy.common import native
 
 FILTER_BYTES = 8_192
-ENTRY_BYTES = 16
+ENTRY_BYTES, KEY_BYTES = 16, 8
 WEIGHT_BYTES = 2
 NUMBERS_PER_BYTE_MAX = 64  # In training.
 
@@ -23,6 +23,7 @@ class _Model(ctypes.Structure):
         ("entries", ctypes.c_char_p),
         ("filter", ctypes.c_char_p),
         ("weights", ctypes.c_char_p),
+        ("tags", ctypes.c_char_p),
         ("mask", ctypes.c_uint32),
     )
 
@@ -62,8 +63,10 @@ class Reader:
         slots = len(entries) // ENTRY_BYTES
         if len(weights) != WEIGHT_BYTES * FEATURES or len(known) != FILTER_BYTES or not slots or slots & (slots - 1):
             raise ValueError("the weights belong to other features; train the model again")
-        self._kept = (entries, known, weights)  # As long as their addresses are.
-        self._model = ctypes.pointer(_Model(entries, known, weights, slots - 1))
+        tags = bytearray(2 * slots)  # The first byte of each key and its last: little enough to stay in a cache.
+        tags[::2], tags[1::2] = entries[::ENTRY_BYTES], entries[KEY_BYTES - 1 :: ENTRY_BYTES]
+        self._kept = (entries, known, weights, bytes(tags))  # As long as their addresses are.
+        self._model = ctypes.pointer(_Model(*self._kept, slots - 1))
 
     def worst(self, folded: bytes) -> tuple[float, int, int] | None:
         """The score of the most suspicious window in steps of a weight, and where it stands, in bytes; None without a word."""
