@@ -9,7 +9,7 @@ enum {
 };
 enum {
     WORD_MIN = 16, RUN_MIN = 8, DIGITS_MIN = 30, TURNS_MIN = 6, NAMED_BEFORE = 48, VENDOR_NAMED_MIN = 24, /* As guards.secrets. */
-    NUMBER_MIN = 6, GAP_MAX = 3, MARKS_MIN = 5, WALLET_MIN = 26, /* As guards.pii. */
+    NUMBER_MIN = 6, GAP_MAX = 3, MARKS_MIN = 5, WALLET_MIN = 26, DOTS_MIN = 3, OCTET_DIGITS_MAX = 3, /* As guards.pii. */
 };
 
 static inline size_t bucket(uint32_t head) { return (head * 0x9E3779B1u) >> 20; }
@@ -97,7 +97,7 @@ EXPORT uint32_t llmproxy_candidates(const uint8_t *text, size_t length, const ui
     size_t decimals = 0, letters = 0, letters_before = 0; /* Runs that end here; the letters directly before the digits. */
     size_t marks = 0, alnum = 0;
     size_t name_at = 0, vendor_name_at = 0; /* One past where the last of them begins; 0 is none. */
-    int is_dotted = 0, is_armed = 0;        /* A digit and a dot are before these digits; and before those too. */
+    uint32_t dots = 0;                      /* Groups of at most three digits, each with a dot behind it, that end here. */
     Word word = {.is_upper_run = 1};
     for (size_t at = 0; at <= length; at++) {
         uint8_t one = at < length ? text[at] : 0, before = at ? text[at - 1] : 0;
@@ -141,13 +141,12 @@ EXPORT uint32_t llmproxy_candidates(const uint8_t *text, size_t length, const ui
         if (digit) {
             if (!decimals) letters_before = letters;
             decimals++;
-            if (is_armed && before == '.') found |= DOTS;
+            if (dots >= DOTS_MIN) found |= DOTS;
             if (decimals >= 4 && ((text[at - 3] == '1' && text[at - 2] == '9') || (text[at - 3] == '2' && text[at - 2] == '0'))) found |= YEAR;
             if (decimals == 2 && letters_before == 2 && (at < 4 || !is_digit(text[at - 4]))) found |= CODED; /* The beginning of an IBAN. */
         } else {
             if (letter && ((decimals == 2 && letters_before) || (decimals == 4 && letters_before >= 5))) found |= CODED;
-            is_armed = one == '.' && decimals && decimals <= 3 && is_dotted;
-            is_dotted = one == '.' && decimals;
+            dots = one == '.' && decimals && decimals <= OCTET_DIGITS_MAX ? dots + 1 : 0;
             decimals = 0;
         }
         letters = letter ? letters + 1 : 0;

@@ -54,7 +54,7 @@ def find(text: str, bits: int) -> Iterator[Finding]:
     if bits & Look.COLONS:
         yield from _colons(page)
     if bits & Look.DOTS:
-        yield from _ip4s(text)
+        yield from _ip4s(page)
     if is_birth:
         yield from _births(page)
     if bits & Look.CODED:
@@ -128,6 +128,8 @@ def _ids(page: Page, before: bytes, heads: list[bytes], start: int, end: int, co
     said = [word for head in heads for word in WORDS_BY_HEAD.get(head, ()) if word in before]
     shape = page.shape
     is_lettered = b"a" in shape[max(0, start - 3) : start] or b"a" in shape[start : end + 2]
+    if not said and not is_lettered and count < EVIDENT_DIGITS_MIN:
+        return
     for number in NUMBERS if said else EVIDENT if is_lettered else EVIDENT_DIGITS:
         if count < number.digits_min:
             continue
@@ -150,6 +152,7 @@ def _ids(page: Page, before: bytes, heads: list[bytes], start: int, end: int, co
 
 EVIDENT = tuple(number for number in NUMBERS if not number.words)
 EVIDENT_DIGITS = tuple(number for number in EVIDENT if number.kind in ("us_itin", "in_aadhaar", "fr_nir"))
+EVIDENT_DIGITS_MIN = min(number.digits_min for number in EVIDENT_DIGITS)
 WORDS = tuple(sorted({word for number in NUMBERS for word in number.words}))
 HEAD = re.compile(rb"(?<![a-z])(?=([a-z?][a-z?/][a-z?/#: ]))")
 """The first three characters of each word: a set of them is compared faster than sixty words are looked for."""
@@ -541,8 +544,16 @@ NETWORK = re.compile(r"/(?:[12]?\d|3[0-2])(?!\d)")
 IP6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,39}(?:\.\d{1,3}){0,3}(?![\w:])", re.ASCII)
 
 
-def _ip4s(text: str) -> Iterator[Finding]:
-    for match in IP4.finditer(text):
+SHAPED_IP4 = re.compile(rb"(?<![0a_.])0{1,3}(?:\.0{1,3}){3}")
+"""Where one may be: nothing inside such a place can be the beginning of another."""
+
+
+def _ip4s(page: Page) -> Iterator[Finding]:
+    text = page.text
+    for shaped in SHAPED_IP4.finditer(page.shape):
+        match = IP4.match(text, shaped.start())
+        if match is None:
+            continue
         before = text[max(0, match.start() - VERSION_CHARS) : match.start()]
         if VERSION_BEFORE.search(before) is not None and HOST_BEFORE.search(before) is None:
             continue
