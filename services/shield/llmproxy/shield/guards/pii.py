@@ -130,21 +130,15 @@ def _ids(page: Page, before: bytes, heads: list[bytes], start: int, end: int, co
     is_lettered = b"a" in shape[max(0, start - 3) : start] or b"a" in shape[start : end + 2]
     if not said and not is_lettered and count < EVIDENT_DIGITS_MIN:
         return
+    first, last = max(0, start - PLACE_CHARS_BEFORE), min(len(page.text), end + 8)
     for number in NUMBERS if said else EVIDENT if is_lettered else EVIDENT_DIGITS:
-        if count < number.digits_min:
+        if count < number.digits_min or number.pattern.search(page.text, first, last) is None:  # As nearly always.
             continue
         if number.words:
             ends = [before.rfind(word) + len(word) for word in said if word in number.words]
             if not ends or (number.kind in ONE_LINE and OTHER_FIELD.search(before, max(ends)) is not None):
                 continue
-        spans = _each(
-            number.pattern,
-            page.text,
-            max(0, start - PLACE_CHARS_BEFORE),
-            end,
-            min(len(page.text), end + 8),
-            number.is_in,
-        )
+        spans = _each(number.pattern, page.text, first, end, last, number.is_in)
         found = (Finding(number.kind, *span) for span in spans if span[1] > start)
         # Where only the words before it tell, they tell of one.
         yield from islice(found, 1 if number.holds is always or number.kind in ONE_LINE else None)
