@@ -89,9 +89,16 @@ static void add(Word *word, uint8_t one, uint8_t before) {
     if (word->alternating >= 4) word->is_drawn = 1;
 }
 
+static inline uint32_t heads_at(const uint8_t *text, size_t length, size_t at) {
+    uint32_t letters = text[at] | (uint32_t)text[at + 1] << 8 | (uint32_t)text[at + 2] << 16;
+    return (letters | (uint32_t)(at + 3 < length ? text[at + 3] : 0) << 24) | 0x20202020;
+}
+
 /* The bits of what the text can hold. `names` and `keys` say for the hash of three and of two lower-case letters where in `chains` the literals
- * that may begin so are; 0 is none. A name counts wherever it stands, a key where a word begins. */
-EXPORT uint32_t llmproxy_candidates(const uint8_t *text, size_t length, const uint16_t *names, const uint16_t *keys, const uint8_t *chains) {
+ * that may begin so are; 0 is none. `filter` has a bit for the hash of the first four letters of each name, so that most chains are not walked in
+ * vain. A name counts wherever it stands, a key where a word begins. */
+EXPORT uint32_t llmproxy_candidates(const uint8_t *text, size_t length, const uint8_t *filter, const uint16_t *names, const uint16_t *keys,
+                                    const uint8_t *chains) {
     uint32_t found = 0;
     size_t digits = 0, first_digit = 0, last_digit = 0; /* Of the number under way. */
     size_t decimals = 0, letters = 0, letters_before = 0; /* Runs that end here; the letters directly before the digits. */
@@ -103,10 +110,10 @@ EXPORT uint32_t llmproxy_candidates(const uint8_t *text, size_t length, const ui
         uint8_t one = at < length ? text[at] : 0, before = at ? text[at - 1] : 0;
 
         if (at + 2 < length) {
-            uint32_t head = (text[at] | (uint32_t)text[at + 1] << 8 | (uint32_t)text[at + 2] << 16) | 0x202020;
-            uint16_t chain = names[bucket(head)];
-            if (__builtin_expect(chain, 0)) {
-                uint32_t class = literals_at(text, length, at, chains + chain);
+            uint32_t four = heads_at(text, length, at), hash = four * 0x9E3779B1u;
+            if (__builtin_expect(filter[hash >> 19] >> (hash >> 16 & 7) & 1, 0)) {
+                uint16_t chain = names[bucket(four & 0xffffff)];
+                uint32_t class = chain ? literals_at(text, length, at, chains + chain) : 0;
                 if (class & NAME) name_at = at + 1;
                 if (class & VENDOR_NAME) vendor_name_at = at + 1;
                 if (class & INSIDE) word.has_literal = 1;
@@ -121,6 +128,21 @@ EXPORT uint32_t llmproxy_candidates(const uint8_t *text, size_t length, const ui
         }
         if (one >= 0x80 && before >= 0x80) {
             word.first = at + 1;
+            continue;
+        }
+        /* Nearly every other: the space behind a word, and the letter behind a space. As below, without what cannot be. */
+        if (one == ' ' && is_small(before) && !digits && at - word.first < WORD_MIN) {
+            if (alnum >= WALLET_MIN) found |= WALLET;
+            letters = decimals = marks = alnum = dots = 0;
+            word = (Word){.first = at + 1, .is_upper_run = 1};
+            continue;
+        }
+        if (is_small(one) && before == ' ' && !digits && at + 1 < length) {
+            uint16_t chain = keys[bucket((one | (uint32_t)text[at + 1] << 8) | 0x2020)];
+            if (chain && literals_at(text, length, at, chains + chain)) word.has_literal = 1;
+            word.has_lower = 1, word.is_upper_run = 0, word.run = 1, word.alternating = 1;
+            letters = alnum = 1;
+            marks = 0;
             continue;
         }
 

@@ -40,13 +40,14 @@ class Look:
 ALL = (1 << 27) - 1
 NAME, VENDOR_NAME, INSIDE, EXACT = 1 << 27, 1 << 28, 1 << 29, 1 << 30
 
-BUCKETS = 4096
+BUCKETS, FILTER_BITS = 4096, 16
 HASH = 0x9E3779B1
 
 
 class Tables(NamedTuple):
-    """Where literals begin, by the hash of their first letters; 0: nowhere."""
+    """Where literals begin, by the hash of their first letters; 0: nowhere. `filter` has a bit for the first four letters of a name."""
 
+    filter: bytes
     names: "ctypes.Array[ctypes.c_uint16]"
     keys: "ctypes.Array[ctypes.c_uint16]"
     chains: bytes
@@ -59,8 +60,7 @@ def at(text: str) -> int:
     if known[0] is text:
         return known[1]
     data = text.encode("utf-8", "surrogatepass")
-    names, keys, chains = _tables()
-    bits: int = _candidates()(data, len(data), names, keys, chains)
+    bits: int = _candidates()(data, len(data), *_tables())
     _last = (text, bits)
     return bits
 
@@ -70,9 +70,9 @@ _last: tuple[str, int] = ("", 0)
 
 @cache
 def _candidates() -> Callable[..., int]:
-    table = ctypes.POINTER(ctypes.c_uint16)
+    text, table = (ctypes.c_char_p, ctypes.c_size_t), ctypes.POINTER(ctypes.c_uint16)
     return native.function(
-        "llmproxy_candidates", ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t, table, table, ctypes.c_char_p
+        "llmproxy_candidates", ctypes.c_uint32, *text, ctypes.c_char_p, table, table, ctypes.c_char_p
     )
 
 
@@ -83,7 +83,17 @@ def _tables() -> Tables:
     keys = _table(
         ((literal, EXACT) for vendor in VENDORS if not vendor.before for literal in vendor.literals), 2, chains
     )
-    return Tables(names, keys, bytes(chains))
+    return Tables(_filter(literal for literal, _ in _names()), names, keys, bytes(chains))
+
+
+def _filter(literals: Iterable[bytes]) -> bytes:
+    """What stands behind a name of three letters may be anything."""
+    bits = bytearray(1 << FILTER_BITS - 3)
+    for literal in literals:
+        for four in [literal[:4]] if len(literal) > 3 else [literal + bytes((code,)) for code in range(256)]:
+            number = _hash(four) >> (32 - FILTER_BITS)
+            bits[number >> 3] |= 1 << (number & 7)
+    return bytes(bits)
 
 
 def _names() -> Iterable[tuple[bytes, int]]:
@@ -118,6 +128,10 @@ def _table(literals: Iterable[tuple[bytes, int]], head: int, chains: bytearray) 
 
 
 def _bucket(head: bytes) -> int:
+    return _hash(head) >> 20
+
+
+def _hash(head: bytes) -> int:
     """Bit 5 is what a small letter has and a capital has not."""
     folded = bytes(byte | 0x20 for byte in head)
-    return (int.from_bytes(folded, "little") * HASH & 0xFFFFFFFF) >> 20
+    return int.from_bytes(folded, "little") * HASH & 0xFFFFFFFF
