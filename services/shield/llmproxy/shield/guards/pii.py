@@ -69,7 +69,7 @@ def find(text: str, bits: int) -> Iterator[Finding]:
 
 OURS = Look.AT | Look.COLONS | Look.DOTS | Look.CODED | Look.NUMBER | Look.STATED | Look.WALLET
 
-RUN = re.compile(r"\d(?:[ ()./_-]{0,3}\d){5,}", re.ASCII)
+RUN = re.compile(rb"0(?:[ ()./_-]{0,3}0){5,}")  # Of a shape: what begins with one byte is found five times as fast.
 FOLLOWING = re.compile(r"[ ./_-]{1,3}(?=[\d(+])", re.ASCII)
 FOLLOWING_CHARS_MAX = 48  # Of the number behind another one.
 MOMENT = re.compile(rb"0000([-/.])00(?:\1)000?(?: 00)?|00\.0{3,9}")  # A date; seconds with their fraction.
@@ -78,11 +78,11 @@ MOMENT = re.compile(rb"0000([-/.])00(?:\1)000?(?: 00)?|00\.0{3,9}")  # A date; s
 def _numbers(page: Page) -> Iterator[Finding]:
     """Every run of six digits and more, with what may stand between the groups of a number."""
     text = page.text
-    for run in RUN.finditer(text):
+    for run in RUN.finditer(page.shape):
         start, end = run.span()
         if MOMENT.fullmatch(page.shape, start, end) is not None:
             continue
-        count = end - start if run[0].isdecimal() else sum(map(str.isdecimal, run[0]))
+        count = page.shape.count(b"0", start, end)
         first, last = max(0, start - PLACE_CHARS_BEFORE), min(len(text), end + PLACE_CHARS_AFTER)
         is_spaced = count < end - start
         before = page.lower[max(0, start - CONTEXT_CHARS) : start]
