@@ -125,7 +125,7 @@ class Hold:
         self.task: asyncio.Task[None] | None = None
         self.cancelled: Callable[[], None] | None = None
 
-    def release(self) -> None:
+    def release(self, _: object = None) -> None:
         holds = self._bus.holds
         if holds.pop((*self.key, self.role), None) is not None and not holds:
             self._bus.idle.set()
@@ -382,8 +382,8 @@ class Bus:
 
     def _run(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
         held = self.hold(envelope)
-        held.task = asyncio.create_task(self._guarded(envelope, answer, work))
-        held.task.add_done_callback(lambda _: held.release())
+        held.task = asyncio.get_running_loop().create_task(self._guarded(envelope, answer, work))
+        held.task.add_done_callback(held.release)
 
     async def _guarded(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -14,6 +14,7 @@ from nats.aio.transport import TcpTransport
 from llmproxy.common.bus import Receive
 
 WRITE_PACE_S = 0.0005  # Between two writes of one connection.
+PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JOINED_BYTES_MAX = 1 << 16  # Up to here copying costs less than what a write of several pieces does.
 
 HEADED = b"HMSG"
@@ -85,6 +86,7 @@ class DirectClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self.direct: dict[int, Receive] = {}
+        self._socket: asyncio.WriteTransport | None = None  # Of this connection, once it has been greeted.
         self._written_at = 0.0  # When `publish_now` last woke the flusher, in loop time.
         self._wake: asyncio.Handle | None = None
 
@@ -100,10 +102,11 @@ class DirectClient(Client):
         writer, reader = connection._io_writer, connection._io_reader
         assert writer is not None
         assert reader is not None
-        stream = writer.transport.get_protocol()
+        self._socket = writer.transport
+        stream = self._socket.get_protocol()
         assert isinstance(stream, asyncio.StreamReaderProtocol)
         reading = Reading(self.direct, stream)
-        writer.transport.set_protocol(reading)
+        self._socket.set_protocol(reading)
         early = bytes(reader._buffer)  # type: ignore[attr-defined] # The stream has no other way to look.
         reader._buffer.clear()  # type: ignore[attr-defined]
         if early:
@@ -140,20 +143,28 @@ class DirectClient(Client):
     def _write(self) -> None:
         """At the end of the turn, what `_flusher` would do a future and a task switch later."""
         self._wake, self._written_at = None, asyncio.get_running_loop().time()
-        if self._pending and self.is_connected and self._transport is not None:
+        socket = self._socket
+        # Of a connection that has just been made again the socket is not known yet; nats-py writes what waits then.
+        if self._pending and socket is not None and not socket.is_closing() and self.is_connected:
             pending, size = self._pending, self._pending_data_size
             self._pending, self._pending_data_size = [], 0
             if size <= JOINED_BYTES_MAX:
-                self._transport.write(b"".join(pending))
+                socket.write(b"".join(pending))
             else:
-                self._transport.writelines(pending)
+                socket.writelines(pending)
 
-    @property
-    def pending_bytes(self) -> int:
-        """What waits here and in the socket's buffer."""
-        writer = getattr(self._transport, "_io_writer", None)
-        buffered = writer.transport.get_write_buffer_size() if writer is not None else 0
-        return int(self._pending_data_size) + buffered
+    def problem(self, payload_bytes: int) -> str:
+        """Why a message of this size cannot be published now; "" nearly always."""
+        socket = self._socket
+        if (
+            socket is None
+            or (self._status != Client.CONNECTED and not self.is_draining)
+            or int(self._pending_data_size) + socket.get_write_buffer_size() > PENDING_BYTES_MAX
+        ):
+            return "the gateway's message bus is not connected; retry"
+        if payload_bytes > self._max_payload:  # The server would end the connection of everybody else with it.
+            return f"a message of {payload_bytes} bytes is above max_payload of NATS"
+        return ""
 
     async def settle(self, timeout_s: float) -> None:
         """Everything sent so far is written, and the server has read it (nats-py's own flush can overtake the buffer)."""

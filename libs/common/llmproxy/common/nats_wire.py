@@ -27,7 +27,6 @@ from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREA
 CONNECT_TIMEOUT_S = 2
 RECONNECT_WAIT_S = 0.1
 HEADER_BYTES_MAX = 512  # Of ours; NATS counts them to the payload.
-PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JETSTREAM_TIMEOUT_S = 2.0
 WITHDRAW_TIMEOUT_S = 10.0  # Of 32 MiB. What is discarded while it is read never ends by itself.
 FETCH_MESSAGES = 256
@@ -105,12 +104,10 @@ class NatsWire:
         return bool(self._client.is_connected)
 
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
-        client = self._client
-        if not client.is_connected or client.pending_bytes > PENDING_BYTES_MAX:
-            raise Unavailable("stage_unavailable", "the gateway's message bus is not connected; retry")
-        if len(payload) > client.max_payload:  # The server would end the connection of everybody else with it.
-            raise Unavailable("stage_unavailable", f"a message of {len(payload)} bytes is above max_payload of NATS")
-        client.publish_now(subject, payload, reply)
+        problem = self._client.problem(len(payload))
+        if problem:
+            raise Unavailable("stage_unavailable", problem)
+        self._client.publish_now(subject, payload, reply)
 
     async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> Subscription:
         async def never(_: Any) -> None:
@@ -122,11 +119,9 @@ class NatsWire:
         return _Subscribed(self._client, subscription)
 
     async def commit(self, subject: str, payload: bytes, message_id: str, timeout_s: float) -> int:
-        client = self._client
-        if not client.is_connected or client.pending_bytes > PENDING_BYTES_MAX:
-            raise Unavailable("audit_unavailable", "JetStream did not acknowledge (not connected)")
-        if len(payload) + HEADER_BYTES_MAX > client.max_payload:
-            raise Unavailable("audit_unavailable", "JetStream did not acknowledge (above max_payload of NATS)")
+        problem = self._client.problem(len(payload) + HEADER_BYTES_MAX)
+        if problem:
+            raise Unavailable("audit_unavailable", f"JetStream did not acknowledge: {problem}")
         if self._acks is None:
             self._acks = await _Acks.open(self)
         return await self._acks.commit(subject, payload, message_id, timeout_s)

@@ -363,7 +363,7 @@ class Edge:
         context.concluded = True
         latency_ms = int((self._monotonic() - context.started) * 1000)
         written = record(context, outcome, self._settled, instance=self._bus.instance, latency_ms=latency_ms)
-        metrics.count_request(written.route, written.verdict, written.code)
+        metrics.REQUESTS.labels(written.route, written.verdict, written.code).inc()
         if written.explained is not None and context.record is not None:
             self._ledger.weigh(context.record, context.end_user, written.explained)
         return self._journal.write(written)

@@ -1,6 +1,8 @@
 """Every metric of the edge. No label carries anything that a caller wrote."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
+
+from llmproxy.common.meters import Counter, Histogram
 
 REQUESTS = Counter("llmproxy_edge_requests", "Requests by route, verdict and error code", ["route", "verdict", "code"])
 IN_FLIGHT = Gauge("llmproxy_edge_in_flight", "Requests held now")
@@ -33,13 +35,3 @@ AUDIT_COMMIT = Histogram(
 AUDIT_FAILURES = Counter("llmproxy_edge_audit_commit_failures", "Batches that JetStream did not acknowledge")
 AUDIT_SPOOLED = Gauge("llmproxy_edge_audit_spooled_bytes", "Audit records waiting on disk for JetStream")
 AUDIT_LOST = Counter("llmproxy_edge_audit_lost", "Audit records that could not be kept anywhere")
-
-_requests: dict[tuple[str, str, str], Counter] = {}
-
-
-def count_request(route: str, verdict: str, code: str) -> None:
-    """One lookup instead of three label checks: this is on every request's path. The labels are few and ours."""
-    child = _requests.get((route, verdict, code))
-    if child is None:
-        child = _requests[route, verdict, code] = REQUESTS.labels(route, verdict, code)
-    child.inc()

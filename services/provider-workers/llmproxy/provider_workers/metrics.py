@@ -1,6 +1,6 @@
 """The provider workers' metric names."""
 
-from prometheus_client import Counter, Histogram
+from llmproxy.common.meters import Counter, Histogram
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 

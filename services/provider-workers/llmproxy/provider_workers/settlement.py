@@ -1,9 +1,6 @@
 """Outcomes of attempts, gathered for a moment and published once per provider: what routers and settlement learn from."""
 
 import asyncio
-from functools import lru_cache
-
-from prometheus_client import Counter, Histogram
 
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import OUTCOME
@@ -60,25 +57,7 @@ class Settlement:
 
 
 def _measure(outcome: Outcome) -> None:
-    _attempts(outcome.endpoint, outcome.provider, outcome.code).inc()
+    metrics.ATTEMPTS.labels(outcome.endpoint, outcome.provider, outcome.code).inc()
     if outcome.ok:
-        _first_byte(outcome.endpoint).observe(outcome.first_byte_ms / 1000)
-        _duration(outcome.endpoint).observe(outcome.total_ms / 1000)
-
-
-# Finding a child by its labels costs more than counting; all of them are names from the configuration or the catalogue.
-
-
-@lru_cache(1_024)
-def _attempts(endpoint: str, provider: str, code: str) -> Counter:
-    return metrics.ATTEMPTS.labels(endpoint, provider, code)
-
-
-@lru_cache(256)
-def _first_byte(endpoint: str) -> Histogram:
-    return metrics.FIRST_BYTE.labels(endpoint)
-
-
-@lru_cache(256)
-def _duration(endpoint: str) -> Histogram:
-    return metrics.DURATION.labels(endpoint)
+        metrics.FIRST_BYTE.labels(outcome.endpoint).observe(outcome.first_byte_ms / 1000)
+        metrics.DURATION.labels(outcome.endpoint).observe(outcome.total_ms / 1000)

@@ -1,6 +1,8 @@
 """The router's metric names."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
+
+from llmproxy.common.meters import Counter
 
 REFUSED = Counter("llmproxy_router_refused", "Requests that no endpoint could be planned for", ["code"])
 CIRCUITS_OPEN = Gauge("llmproxy_router_circuits_open", "Endpoints whose circuit is open or half-open")
