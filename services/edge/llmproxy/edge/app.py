@@ -120,7 +120,7 @@ class Edge:
             query=query,
             headers=request.headers,
             content=request.payload,
-            ip=self._settled.client_ip(request.remote or "", request.headers),
+            ip=self._settled.client_ip(request.remote, request.headers),
             continue_=lambda: reply.informational(CONTINUE),
         )
         return await self._private(context, reply)
