@@ -36,7 +36,7 @@ class Call(Protocol):
     """The script, or a fake. Raises Unavailable within its time budget."""
 
     async def __call__(
-        self, keys: Sequence[str], arguments: Sequence[str | int | float | bytes]
+        self, keys: Sequence[str], arguments: Sequence[str | int | float]
     ) -> Sequence[bytes | int | None]: ...
 
 
@@ -264,7 +264,7 @@ class Limiter:
         leases = list(self._leases.items())
         for start in range(0, len(leases), BATCH_MAX):
             keys: list[str] = []
-            arguments: list[str | int | float | bytes] = []
+            arguments: list[str | int | float] = []
             for lease, held in leases[start : start + BATCH_MAX]:
                 keys += held
                 arguments += ("N", lease, self._ttl_us, len(held))
@@ -316,7 +316,7 @@ class Limiter:
         weights: list[tuple[tuple[str, ...], tuple[str | int | float, ...]]],
     ) -> None:
         keys: list[str] = []
-        arguments: list[str | int | float | bytes] = []
+        arguments: list[str | int | float] = []
         for standing, weight in weights:
             keys += standing
             arguments += ("W", *weight)

@@ -31,7 +31,7 @@ HASH_TAG = "llmproxy:{limits}"  # As the limits': one script call touches both.
 class Call(Protocol):
     """`threats.lua`, or a fake. Raises Unavailable within its time budget."""
 
-    async def __call__(self, keys: Sequence[str], arguments: Sequence[str | int | float | bytes]) -> Sequence[Any]: ...
+    async def __call__(self, keys: Sequence[str], arguments: Sequence[str | int | float]) -> Sequence[Any]: ...
 
 
 class Caller(Struct, frozen=True):

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Run(Protocol):
     """Runs breaker.lua. Raises Unavailable."""
 
-    async def __call__(self, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> list[Value]: ...
+    async def __call__(self, keys: Sequence[str], arguments: Sequence[str | int | float]) -> list[Value]: ...
 
 
 def script() -> str:
