@@ -56,7 +56,7 @@ class Line(asyncio.Protocol):
     """A connection that redis-py has made and greeted, and that is ours from then on: commands leave as they come, replies
     arrive in their order. It ends with the first reply that is late, for nobody can tell whose the next one would be."""
 
-    def __init__(self, transport: asyncio.Transport, timeout_s: float) -> None:
+    def __init__(self, transport: asyncio.WriteTransport, timeout_s: float) -> None:
         self._transport, self._timeout_s = transport, timeout_s
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=_said, notEnoughData=NOT_YET)
@@ -211,7 +211,7 @@ class Redis:
             if self._line is None or not self._line.is_open:
                 await self._disconnect()
                 self._greeted = self._pool.make_connection()  # type: ignore[no-untyped-call]
-                await self._greeted.connect()  # type: ignore[no-untyped-call]
+                await self._greeted.connect()
                 writer = self._greeted._writer
                 assert writer is not None
                 self._line = Line(writer.transport, self._timeout_s)
@@ -219,7 +219,7 @@ class Redis:
 
     async def _disconnect(self) -> None:
         if self._greeted is not None:
-            await self._greeted.disconnect(nowait=True)  # type: ignore[no-untyped-call]
+            await self._greeted.disconnect(nowait=True)
 
     async def close(self) -> None:
         if self._line is not None:

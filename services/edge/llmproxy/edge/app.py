@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -13,7 +14,7 @@ from llmproxy.common.dialects.rendering import FRAMINGS, GEMINI_ARRAY, RENDERING
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError, status_of
 from llmproxy.common.frames import Data, Failure, Head
-from llmproxy.common.plugins.host import Block, Pipeline, Respond, Result
+from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline, Respond, Result
 from llmproxy.common.probes import Readiness
 from llmproxy.edge import forms, metrics
 from llmproxy.edge.binaries import from_base64
@@ -92,7 +93,7 @@ class Edge:
 
     # -- HTTP
 
-    async def handle(self, request: Request) -> Sent:
+    def handle(self, request: Request) -> Coroutine[Any, Any, Sent]:
         now = self._wall()
         reply = Reply(
             request.protocol,
@@ -107,7 +108,7 @@ class Edge:
         path, query = request.target
         route, model_id = match(path)
         if route.public:
-            return await self._public(route, request.method, reply)
+            return self._public(route, request.method, reply)
         if route.is_shared:
             route = spoken(route, dialect_of(request.headers))
         context = Ingress(
@@ -123,7 +124,7 @@ class Edge:
             ip=self._settled.client_ip(request.remote, request.headers),
             continue_=lambda: reply.informational(CONTINUE),
         )
-        return await self._private(context, reply)
+        return self._private(context, reply)
 
     def malformed(self, request: Request, status: int) -> Sent:
         """What is not HTTP, and our own bugs. Says nothing of what was sent."""
@@ -191,7 +192,10 @@ class Edge:
             result = self._pipeline.start(context)
             if not isinstance(result, Result):
                 result = await result
-            sent = await self._act(context, reply, result)
+            if context.route.action is Action.CALL and isinstance(result, Pass | Modify):
+                sent = await self._call(context, reply)
+            else:
+                sent = await self._act(context, reply, result)
             reply.abort_unless_read()
             return sent
         except asyncio.CancelledError:
@@ -215,8 +219,6 @@ class Edge:
         if isinstance(result, Respond):
             return await self._respond(context, reply, result.body, result.status)
         route, known = context.route, context.record
-        if route.action is Action.CALL:
-            return await self._call(context, reply)
         assert known is not None
         if route.action is Action.MODELS:
             listed = models.listing(self._settled.catalogue.models, known, route.dialect)

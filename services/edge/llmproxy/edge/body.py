@@ -6,6 +6,7 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from llmproxy.common.dialects.framing import JSON
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 
@@ -233,8 +234,10 @@ WRONG_TYPE = re.compile(r"Expected `[a-z| ]+`, got `")
 
 def check_media_type(content_type: str, content_encoding: str) -> None:
     """Raises GatewayError(unsupported_media_type) unless it is plain JSON in UTF-8."""
+    if content_type == JSON and not content_encoding:  # As nearly everybody sends it.
+        return
     kind, _, parameters = content_type.partition(";")
-    if kind.strip().lower() != "application/json":
+    if kind.strip().lower() != JSON:
         raise GatewayError("unsupported_media_type", "send the body as JSON with `Content-Type: application/json`")
     charset = parameters.strip().lower().replace('"', "")
     if charset.startswith("charset=") and charset[8:] not in ("utf-8", "utf8", "us-ascii"):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 RANDOM_BYTES = 10
+VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # Two bits of it, behind the bits 10.
 POOL_BYTES = 409 * RANDOM_BYTES  # A page: the operating system is asked once for so many ids.
 
 
@@ -22,7 +23,5 @@ def pooled(random: Callable[[int], bytes]) -> Callable[[], bytes]:
 
 def uuid7(now_ms: int, random: bytes) -> str:
     """RFC 9562, section 5.7. `random` is ten bytes."""
-    bits = int.from_bytes(random) & ((1 << 74) - 1)
-    value = now_ms << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | bits & ((1 << 62) - 1)
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    time, chance = f"{now_ms:012x}", random.hex()
+    return f"{time[:8]}-{time[8:]}-7{chance[1:4]}-{VARIANT[chance[4]]}{chance[5:8]}-{chance[8:]}"

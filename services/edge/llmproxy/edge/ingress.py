@@ -140,6 +140,7 @@ class Settled:
 
     def __init__(self) -> None:
         self.snapshot = Snapshot(revision=0, config=Config())
+        self.config = self.snapshot.config
         self.models: dict[str, str] = {}
         self.catalogue = Catalogue()  # What is listed; `models` is what the configuration names.
         self.any_model = False
@@ -147,16 +148,12 @@ class Settled:
         self.fingerprint = ""
 
     def swap(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
+        self.snapshot, self.config = snapshot, snapshot.config
         self.models = models(snapshot.config)
         self.catalogue.swap(snapshot)
         self.any_model = any("*" in endpoint.models for endpoint in snapshot.config.endpoints.values())
         self.fingerprint = snapshot.fingerprint
         self.trusted = networks(snapshot.config.gateway.trusted_proxies)
-
-    @property
-    def config(self) -> Config:
-        return self.snapshot.config
 
     def serves(self, model: str) -> bool:
         return model in self.models or self.any_model

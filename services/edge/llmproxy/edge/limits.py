@@ -300,7 +300,7 @@ class Limiter:
         self._waiting = self._waiting[BATCH_MAX:]
         releases, self._releases = self._releases[:BATCH_MAX], self._releases[BATCH_MAX:]
         weights, self._weights = self._weights[:BATCH_MAX], self._weights[BATCH_MAX:]
-        call = asyncio.create_task(self._run(waiting, releases, weights))
+        call = asyncio.get_running_loop().create_task(self._run(waiting, releases, weights))
         self._calls.add(call)
         call.add_done_callback(self._ended)
 

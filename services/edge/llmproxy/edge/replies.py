@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import quote
@@ -31,6 +32,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 VALUE_CHARACTERS_MAX = 512
 OWN = "x-llmproxy-"
 UPSTREAM_HEADERS_MAX = 32
+ANSWERERS_KEPT_MAX = 256  # Who answered, as headers: few, unless an endpoint takes every model name.
 RETRY_AFTER_MS = 1_000  # Said with every error that is worth a retry and names no time itself.
 DRAIN_S = 30.0  # A client that takes longer to read the last part of its answer is cut off.
 
@@ -111,9 +113,7 @@ def provider_headers(head: Head, publications: int, found: Mapping[str, int]) ->
     """Who answered, and what of the provider's own headers is worth knowing. `found` is what the edge itself found."""
     findings = {**head.findings, **found} if found else head.findings
     text = (
-        header("x-llmproxy-provider", head.provider)
-        + header("x-llmproxy-endpoint", head.endpoint)
-        + header("x-llmproxy-model", head.model)
+        _who(head.provider, head.endpoint, head.model)
         + f"x-llmproxy-attempts: {publications}\r\nx-llmproxy-retries: {head.retries}\r\n"
         + findings_header(findings)
         + (header("x-llmproxy-dropped-params", ",".join(head.dropped)) if head.dropped else "")
@@ -123,6 +123,15 @@ def provider_headers(head: Head, publications: int, found: Mapping[str, int]) ->
             own = name.startswith(OWN)  # The worker's, of an answer that it made itself.
             text += header(name if own else f"x-llmproxy-upstream-{name.lower()}", value)
     return text
+
+
+@lru_cache(ANSWERERS_KEPT_MAX)
+def _who(provider: str, endpoint: str, model: str) -> str:
+    return (
+        header("x-llmproxy-provider", provider)
+        + header("x-llmproxy-endpoint", endpoint)
+        + header("x-llmproxy-model", model)
+    )
 
 
 def findings_header(findings: Mapping[str, int]) -> str:

@@ -8,6 +8,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Iterable
 from enum import IntEnum
+from types import CoroutineType
 from typing import Generic, Literal, Protocol, TypeVar
 
 from msgspec import Struct
@@ -89,7 +90,11 @@ class Pipeline(Generic[D]):
 
     def start(self, context: D) -> Result | Awaitable[Result]:
         """Runs the steps at once as far as they are synchronous; a coroutine for the rest from the first that is not."""
-        for index, step in enumerate(self.steps):
+        return self._run_from(0, context)
+
+    def _run_from(self, first: int, context: D) -> Result | Awaitable[Result]:
+        for index in range(first, len(self.steps)):
+            step = self.steps[index]
             try:
                 result = step.run(context)
             except Exception as error:  # noqa: BLE001 - a step is foreign code; its words may quote the request
@@ -97,7 +102,7 @@ class Pipeline(Generic[D]):
             if result is PASS or result is MODIFIED:  # Nearly always, and far cheaper than asking for the type.
                 continue
             if not isinstance(result, Result):
-                if inspect.isawaitable(result):
+                if isinstance(result, CoroutineType) or inspect.isawaitable(result):
                     return self._finish(index, result, context)
                 result = self._checked(step, result)
             if not isinstance(result, Pass | Modify):
@@ -110,17 +115,10 @@ class Pipeline(Generic[D]):
 
     async def _finish(self, index: int, pending: Awaitable[Result], context: D) -> Result:
         result = await self._bounded(self.steps[index], pending)
-        for step in self.steps[index + 1 :]:
-            if not isinstance(result, Pass | Modify):
-                return result
-            try:
-                outcome = step.run(context)
-            except Exception as error:  # noqa: BLE001 - as above
-                outcome = self._failure(step, type(error).__name__)
-            result = (
-                await self._bounded(step, outcome) if inspect.isawaitable(outcome) else self._checked(step, outcome)
-            )
-        return result if not isinstance(result, Modify) else PASS
+        if not isinstance(result, Pass | Modify):
+            return result
+        rest = self._run_from(index + 1, context)
+        return rest if isinstance(rest, Result) else await rest
 
     async def _bounded(self, step: Step[D], pending: Awaitable[Result]) -> Result:
         try:
