@@ -28,7 +28,7 @@ async def run(context: runtime.Context[Settings]) -> None:
         bus,
         transport,
         settlement,
-        Credentials(os.environ),
+        Credentials(dict(os.environ)),  # It does not change, and to ask os.environ costs four calls.
         providers=frozenset(served(settings.worker_providers)),
         demo_chunk_ms=settings.demo_chunk_ms,
     )

@@ -172,6 +172,8 @@ def usage_of(wire: WireUsage | None) -> Usage:
     if wire is None:
         return Usage()
     prompt, output = tokens(wire.prompt_tokens), tokens(wire.completion_tokens)
+    if not (wire.prompt_tokens_details or wire.completion_tokens_details or wire.prompt_cache_hit_tokens):
+        return Usage(input=prompt, output=output)
     details = wire.prompt_tokens_details or PromptDetails()
     written = wire.completion_tokens_details or CompletionDetails()
     reasoning = tokens(written.reasoning_tokens)

@@ -5,16 +5,18 @@ elsewhere than the first (docs/adr/0014).
 """
 
 import asyncio
+import functools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 from aiohappyeyeballs import start_connection
 from aiohttp import BaseConnector, ClientTimeout
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ConnectionKey
+from aiohttp.connector import Connection
 from yarl import URL
 
 from llmproxy.common.addresses import Address, Reach, literal
@@ -23,6 +25,7 @@ from llmproxy.provider_workers.proxies import Tunnel
 
 NAMES_MAX = 1_024
 NAME_TTL_S = 30.0
+KEEPALIVE_S = 30.0  # How long a connection may be idle.
 NEXT_ADDRESS_S = 0.25  # RFC 8305: when the next address is tried beside one that does not answer.
 
 Resolve = Callable[[str], Awaitable[list[str]]]
@@ -78,6 +81,43 @@ class Names:
             task.exception()  # Whoever waited has it; when nobody does any more, it is nobody's.
 
 
+class Idle:
+    """Connections of one route between two calls. The one used last goes first: it is warm, and those beyond what is needed
+    run out."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Connection, float]] = []  # With the loop time at which it came back.
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def take(self, now: float) -> Connection | None:
+        """One that is open, or None."""
+        while self._kept:
+            connection, since = self._kept.pop()
+            protocol = connection.protocol
+            if protocol is not None and protocol.is_connected() and now - since <= KEEPALIVE_S:
+                return connection
+            connection.close()
+        return None
+
+    def keep(self, connection: Connection, now: float) -> None:
+        protocol = connection.protocol
+        if protocol is None or protocol.should_close:
+            connection.close()
+        else:
+            self._kept.append((connection, now))
+
+    def expire(self, before: float) -> None:
+        """Closes those that have not been used since."""
+        late = [connection for connection, since in self._kept if since < before]
+        self._kept = [one for one in self._kept if one[1] >= before]
+        for connection in late:
+            connection.close()
+
+
 class Route(ClientRequest):
     """Where a connection leads and how it is made: what the pool knows connections by."""
 
@@ -96,6 +136,7 @@ class Route(ClientRequest):
         super().__init__("POST", origin, loop=asyncio.get_running_loop(), ssl=context or True)
         self.reach, self.context, self.server_name = reach, context, server_name
         self.tunnel, self.is_pinned = tunnel, is_pinned
+        self.idle = Idle()
         is_tls = origin.scheme == "https"
         # The name is the endpoint's: what one endpoint's connections are good for is no other endpoint's.
         self._key = ConnectionKey(
@@ -114,8 +155,16 @@ class Route(ClientRequest):
         return self._key
 
 
+class Answers(ResponseHandler):
+    """aiohttp's protocol object of a connection."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._reading_paused:  # aiohttp asks with every read.
+            super().resume_reading(resume_parser)
+
+
 class Connector(BaseConnector):
-    """The pool. `Route`s only."""
+    """Makes connections, at most so many at a time. `Route`s only."""
 
     def __init__(
         self,
@@ -128,6 +177,7 @@ class Connector(BaseConnector):
     ) -> None:
         """`context` is for routes without one of their own; the system's authorities when left out."""
         super().__init__(limit=limit, keepalive_timeout=keepalive_timeout, force_close=force_close)
+        self._factory = cast("functools.partial[ResponseHandler]", functools.partial(Answers, loop=self._loop))
         self._names, self._context = names, context
 
     async def _create_connection(

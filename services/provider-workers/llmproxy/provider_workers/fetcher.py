@@ -125,10 +125,8 @@ class Fetcher:
         )
         route = Route(NAME, at.origin(), self._reach, tunnel=tunnel, is_pinned=True)
         connection = await self._connector.connect(route, [], self._timeout)
-        protocol = connection.protocol
-        assert protocol is not None
         try:
-            return await exchange(NAME, connection, protocol, head.encode("ascii"), b"")
+            return await exchange(NAME, connection, head.encode("ascii"), b"", connection.release)
         except BaseException:
             connection.close()
             raise
