@@ -117,15 +117,18 @@ class Answer:
 class Hold:
     """A request that this instance holds, until `release`. The edge hears of it while it lasts."""
 
-    __slots__ = ("_bus", "cancelled", "edge", "key", "role", "task")
+    __slots__ = ("_bus", "cancelled", "edge", "is_released", "key", "role", "task")
 
     def __init__(self, bus: "Bus", envelope: Envelope, role: Literal["chain", "return"]) -> None:
         self._bus, self.edge, self.role = bus, envelope.edge, role
         self.key = (envelope.id, envelope.attempt)
         self.task: asyncio.Task[None] | None = None
         self.cancelled: Callable[[], None] | None = None
+        self.is_released = False
 
     def release(self, _: object = None) -> None:
+        self.is_released = True
+        self.task = self.cancelled = None  # The announcer looks at it once more; what it led to is not kept for that.
         holds = self._bus.holds
         if holds.pop((*self.key, self.role), None) is not None and not holds:
             self._bus.idle.set()
@@ -412,7 +415,7 @@ class Bus:
                 last = now
                 self._tell(list(self.holds.values()))
             else:
-                self._tell([held for held in pending if (*held.key, held.role) in self.holds])
+                self._tell([held for held in pending if not held.is_released])
             pending, self._fresh = self._fresh, []
 
     def _tell(self, held: list[Hold]) -> None:
