@@ -143,9 +143,10 @@ class DirectClient(Client):
     def _write(self) -> None:
         """At the end of the turn, what `_flusher` would do a future and a task switch later."""
         self._wake, self._written_at = None, asyncio.get_running_loop().time()
-        socket = self._socket
-        # Of a connection that has just been made again the socket is not known yet; nats-py writes what waits then.
-        if self._pending and socket is not None and not socket.is_closing() and self.is_connected:
+        if self._pending and self.is_connected and self._transport is not None:
+            # A connection that has just been made is not taken over yet.
+            ours = self._socket
+            socket = ours if ours is not None and not ours.is_closing() else self._transport
             pending, size = self._pending, self._pending_data_size
             self._pending, self._pending_data_size = [], 0
             if size <= JOINED_BYTES_MAX:
@@ -155,12 +156,9 @@ class DirectClient(Client):
 
     def problem(self, payload_bytes: int) -> str:
         """Why a message of this size cannot be published now; "" nearly always."""
-        socket = self._socket
-        if (
-            socket is None
-            or (self._status != Client.CONNECTED and not self.is_draining)
-            or int(self._pending_data_size) + socket.get_write_buffer_size() > PENDING_BYTES_MAX
-        ):
+        buffered = self._socket.get_write_buffer_size() if self._socket is not None else 0
+        is_connected = self._status == Client.CONNECTED or self.is_draining
+        if not is_connected or self._pending_data_size + buffered > PENDING_BYTES_MAX:
             return "the gateway's message bus is not connected; retry"
         if payload_bytes > self._max_payload:  # The server would end the connection of everybody else with it.
             return f"a message of {payload_bytes} bytes is above max_payload of NATS"
