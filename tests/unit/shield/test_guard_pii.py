@@ -4,6 +4,7 @@ import pytest
 
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
+from llmproxy.shield import glance
 from llmproxy.shield.chain import Chain
 from llmproxy.shield.guards.pii import Pii, is_iban, is_luhn
 from llmproxy.shield.verdict import Allow, Mask
@@ -186,3 +187,27 @@ def test_every_social_security_number_of_a_list_is_found() -> None:
 
 def test_numbers_in_a_table_are_no_cards() -> None:
     assert not of_kind("4012 8888 1234 5678 9012 3456 7890 1234", "credit_card")
+
+
+@pytest.mark.parametrize("signs", [":", "::", "a::", "f:::"])
+def test_a_run_of_colons_is_gone_through_once(signs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address may begin 45 signs before its gap, and this has a gap at every sign."""
+    walked = 0
+    begin_of = glance.begin_of
+
+    def counted(data: bytes, at: int, least: int) -> int:
+        nonlocal walked
+        begin = begin_of(data, at, least)
+        walked += at - begin
+        return begin
+
+    monkeypatch.setattr(glance, "begin_of", counted)
+    text = f"from 2001:db8::1 {signs * 2_000} to 2001:db8::2 now"
+    found = inspect_text(text)
+    assert found == ["2001:db8::1", "2001:db8::2"]
+    assert walked < 3 * len(text)
+
+
+def inspect_text(text: str) -> list[str]:
+    verdict = Pii().inspect(Segment(role="user", path="x", text=text))
+    return [text[one.start : one.end] for one in getattr(verdict, "findings", ())]

@@ -573,6 +573,9 @@ def _ip6s(page: Page) -> Iterator[Finding]:
         begin = max(at - IP6_CHARS_MAX, done)
         match = IP6.match(page.text, glance.begin_of(page.data, at, begin))
         if match is None:
+            done = (
+                at + 2
+            )  # From where this run of signs begins no address follows: not to be looked for at its every gap.
             continue
         candidate = match[0]
         if candidate.endswith(":") and not candidate.endswith("::"):
@@ -580,6 +583,7 @@ def _ip6s(page: Page) -> Iterator[Finding]:
         groups = [group for group in candidate.split(":") if group]
         # `a::b` and `::add` are scopes in a program, `::` is the unspecified address: not what identifies anybody.
         if len(groups) < 2 or not any(character.isdigit() for character in candidate) or not _is_ip6(candidate):
+            done = max(done, match.end())  # Another gap in the same run of signs makes it no address, either.
             continue
         yield Finding("ip_address", match.start(), match.start() + len(candidate))
         done = match.end()
