@@ -30,6 +30,9 @@ LINK_PAYLOAD_CHARS_MIN, IMAGE_PAYLOAD_CHARS_MIN = 65, 40
 
 PAYLOAD = re.compile(rf"[A-Za-z0-9+_=-]{{{IMAGE_PAYLOAD_CHARS_MIN},}}")
 LABEL_PAYLOAD = re.compile(r"[a-z0-9-]{32,}", re.IGNORECASE)  # Names are looked up before anything is fetched.
+CARRIED = re.compile(r"\[[A-Z_]{1,32}_[0-9a-f]{16}")
+"""What stands for a masked value. The value comes back behind all guards, wherever its placeholder is: in an address it would leave."""
+
 HYPHENATED = re.compile(r"(?:[A-Za-z]{1,20}|\d{1,10})(?:[-_](?:[A-Za-z]{1,20}|\d{1,10}))*")
 """A title in an address (`how-to-build-a-gateway-for-language-models`) is none."""
 
@@ -131,7 +134,7 @@ def link_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
         return "" if url.lower().lstrip().startswith("data:image/") else "script"
     if not address.host:
         return ""
-    return _of_host(address, links) or _unless_known(address, links, is_known, _of_link)
+    return _of_host(address, links) or _unless_known(address, links, is_known, _carrying(url, _of_link))
 
 
 def image_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
@@ -139,7 +142,11 @@ def image_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str
     address = parsed(url)
     if address is None or not address.host:
         return "script" if address is not None and address.scheme in ("javascript", "vbscript") else ""
-    return _of_host(address, links) or _unless_known(address, links, is_known, _of_image)
+    return _of_host(address, links) or _unless_known(address, links, is_known, _carrying(url, _of_image))
+
+
+def _carrying(url: str, reason: Callable[[Address], str]) -> Callable[[Address], str]:
+    return (lambda _: "payload") if CARRIED.search(url) else reason
 
 
 def _unless_known(
