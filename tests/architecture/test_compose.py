@@ -75,7 +75,16 @@ def test_compose_gives_a_service_only_what_its_settings_name(service: Service) -
 @pytest.mark.parametrize("service", SERVICES)
 def test_compose_gives_a_service_all_that_it_cannot_do_without(service: Service) -> None:
     given = {name.removeprefix(PREFIX) for name in environment_of(service)}
-    optional = {"LISTEN_FD", "INSTANCE", "PROBES_HOST", "PROBES_PORT", "API_KEYS", "EDGES", "JUDGE_KEY"}
+    optional = {
+        "LISTEN_FD",
+        "INSTANCE",
+        "PROBES_HOST",
+        "PROBES_PORT",
+        "API_KEYS",
+        "EDGES",
+        "JUDGE_KEY",
+        "EMBEDDING_MODEL",
+    }
     assert {*COMMON, *OWN[service], *IN_A_CONTAINER[service]} - optional <= given
 
 

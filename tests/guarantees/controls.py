@@ -535,6 +535,7 @@ AREAS: dict[str, str] = {
     ),
     "injection.trajectory": "trajectory, trajectory by id",
     "injection.judge": "judge",
+    "injection.embedding": "none: without a model, which is not shipped, nothing is asked (docs/adr/0028, tests/unit/shield/test_embedding_weighs.py)",
     "answers": "a row for each of its settings",
     "pii": "presidio",
     "rails": "rules, topics, links, language",

@@ -57,6 +57,7 @@ def test_provider_keys_are_told_to_the_workers_alone(secret: str) -> None:
         ("API_KEYS", {"admin"}),
         ("MASK_SECRET", {"shield"}),
         ("JUDGE_KEY", {"shield"}),
+        ("EMBEDDING_MODEL", {"shield"}),
         ("GATEWAY_URL", {"shield"}),
         ("REDIS_URL", {"edge", "router"}),
         ("LISTEN_FD", {"edge", "admin"}),

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 
 from llmproxy.common.actions import Action, Probability
 from llmproxy.common.answers import Answers
+from llmproxy.common.embedding import Embedding
 from llmproxy.common.envelope import Api, Envelope
 from llmproxy.common.judge import Judge
 from llmproxy.common.pii import Pii
@@ -71,6 +72,7 @@ class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     system: Probability = 0.95  # System and developer messages.
     parameter: Probability = 0.45  # Whatever else a body holds: metadata, stop sequences, object keys.
     trajectory: Probability = 0.8  # Of the user's turns of one conversation together; 1: each by itself.
+    embedding: Embedding = Embedding()  # Which of those below the threshold a local model looks at, too.
     judge: Judge = Judge()  # Who is asked about what is below the threshold, and not far.
 
     def threshold(self, role: str) -> float:

@@ -16,7 +16,7 @@ PREFIX = "LLM_PROXY_"
 COMMON = ("NATS_URL", "NATS_USER", "NATS_PASSWORD", "INSTANCE", "PROBES_HOST", "PROBES_PORT")
 OWN: dict[Service, tuple[str, ...]] = {
     "edge": ("REDIS_URL", "LISTEN_FD", "SPOOL_DIR", "EDGES"),
-    "shield": ("MASK_SECRET", "GATEWAY_URL", "JUDGE_KEY"),
+    "shield": ("MASK_SECRET", "GATEWAY_URL", "JUDGE_KEY", "EMBEDDING_MODEL"),
     "router": ("REDIS_URL",),
     "provider-workers": (),  # And the provider keys: see `provider_keys`.
     "audit": ("POSTGRES_DSN", "DATA_DIR"),

@@ -333,9 +333,11 @@ class Gateway:
         source = "file" if self.options.config_file else "environment"
         keys = self.environment.get("LLM_PROXY_API_KEYS")
         judge_key = self.environment.get("LLM_PROXY_JUDGE_KEY")
+        embedding_model = self.environment.get("LLM_PROXY_EMBEDDING_MODEL")
         return (
             ({"API_KEYS": keys} if keys else {})
             | ({"JUDGE_KEY": judge_key} if judge_key else {})
+            | ({"EMBEDDING_MODEL": embedding_model} if embedding_model else {})
             | {
                 "GATEWAY_URL": url_of(self._gateway_listener),
                 "NATS_URL": self.servers.nats_address,

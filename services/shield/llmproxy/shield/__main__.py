@@ -7,8 +7,13 @@ import time
 from llmproxy.common import runtime
 from llmproxy.common.channels import REQUEST_INSPECT
 from llmproxy.common.config import Snapshot
+from llmproxy.common.embedding import EMBEDDING, Embedding
+from llmproxy.common.plugins.host import Ring
 from llmproxy.common.policy import Policy, changed
+from llmproxy.common.records import StepInfo
 from llmproxy.shield import asking, postflight, preflight
+from llmproxy.shield.embedding import stage
+from llmproxy.shield.embedding.aside import Aside
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.injection import model
 from llmproxy.shield.inspect import Inspect
@@ -18,6 +23,9 @@ from llmproxy.shield.presidio import models
 
 log = logging.getLogger(__name__)
 
+EMBEDDING_PRIORITY = 99  # After all that is decided at once.
+LOAD_MS_MAX = 20_000  # Until the embedding model must be there; the shield is not ready before that is known.
+
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
     max_in_flight: int = 2_048  # Requests held at once, most of them answers being unmasked.
@@ -25,6 +33,7 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     shield_processes: int = 1  # That examine large bodies.
     gateway_url: str = "http://127.0.0.1:8090"  # Where the judge is asked (policy.injection.judge),
     judge_key: str = ""  # with an API key of its own. Without one it cannot be asked.
+    embedding_model: str = ""  # Its folder; "": that of an installed package, if there is one; off: none.
 
 
 async def run(context: runtime.Context[Settings]) -> None:
@@ -33,6 +42,8 @@ async def run(context: runtime.Context[Settings]) -> None:
     judges, gateway = None, asking.Gateway(settings.gateway_url, settings.judge_key)
     if settings.judge_key:
         judges = Judges(gateway.ask, settings.judge_key, nonce=lambda: secrets.token_hex(16), clock=time.monotonic)
+    place = stage.folder(settings.embedding_model)
+    embedding = Aside(place, time.monotonic) if place is not None else None  # It reads while we do.
     offload = Offload(settings.shield_processes)
     offload.warm()
 
@@ -61,6 +72,12 @@ async def run(context: runtime.Context[Settings]) -> None:
     await bus.serve(REQUEST_INSPECT, inspect, max_in_flight=settings.max_in_flight)
     # What comes meanwhile waits here, which is better than nobody to come to, and its guards' time has not begun.
     matcher = model.shipped().matcher
+    problem = await embedding.problem(LOAD_MS_MAX) if embedding is not None else NO_EMBEDDING
+    if not problem:
+        inspect.embedding = embedding
+        context.steps = [*before.describe(), EMBEDDING_STEP, *after.describe()]
+    log.info("injection: embedding model: %s", problem or "in force")
+    context.readiness.note(EMBEDDING, problem or "in force")
     context.ready()
     matcher.warm_beside()
     await context.stop.wait()
@@ -73,6 +90,17 @@ NO_JUDGE = "LLM_PROXY_JUDGE_KEY is not set: policy.injection.judge cannot be ask
 def wants_judge(policy: Policy) -> bool:
     wanted = (policy, *(changed(policy, override) for override in policy.overrides))
     return any(one.injection.judge.model and one.injection.mode != "disabled" for one in wanted)
+
+
+NO_EMBEDDING = "not installed (docs/models/embedding.md)"
+
+EMBEDDING_STEP = StepInfo(
+    name=EMBEDDING,
+    ring=int(Ring.PRE_FLIGHT),
+    priority=EMBEDDING_PRIORITY,
+    timeout_ms=Embedding().timeout_ms,
+    fail="open",
+)
 
 
 def _secret(settings: Settings) -> bytes:

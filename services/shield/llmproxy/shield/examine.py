@@ -11,7 +11,7 @@ from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import NOTHING, Asked, asked
 from llmproxy.shield.continuation import Continuation, continuation
-from llmproxy.shield.preflight import Doubt, Inspection, doubts
+from llmproxy.shield.preflight import Doubt, Inspection, doubts, uncertain
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -23,6 +23,7 @@ class Order(Struct, frozen=True, kw_only=True):
     max_depth: int
     model: str = ""  # Where the path names it and the body does not.
     is_continued: bool = False  # Its API has conversations that the provider keeps.
+    is_weighed: bool = False  # Somebody here can say more about what is uncertain.
 
 
 class Examined(Struct, frozen=True, kw_only=True):
@@ -32,7 +33,8 @@ class Examined(Struct, frozen=True, kw_only=True):
     originals: dict[str, str] = {}  # Placeholder -> what comes back in its place.
     findings: dict[str, int] = {}  # Kind -> count.
     explained: Explained | None = None
-    doubts: tuple[Doubt, ...] = ()  # What a judge is to be asked about before the body goes on.
+    uncertain: tuple[Doubt, ...] = ()  # What the embedding model is to be asked about,
+    doubts: tuple[Doubt, ...] = ()  # and a judge, before the body goes on.
     continuation: Continuation | None = None  # What other requests of the same conversation are to be compared with.
     asked: Asked = NOTHING  # What the answer is compared with, where it may be inspected.
 
@@ -97,6 +99,7 @@ def examine_within(
                 originals=inspection.vault.originals,
                 findings=inspection.counts(),
                 explained=inspection.explained(),
+                uncertain=uncertain(inspection) if order.is_weighed else (),
                 doubts=doubts(inspection),
                 continuation=continuation(inspection) if order.is_continued else None,
                 asked=_asked(inspection),

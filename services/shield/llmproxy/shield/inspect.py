@@ -29,6 +29,7 @@ from llmproxy.shield.answers.asked import SPOKEN, is_inspected
 from llmproxy.shield.answers.reading import Guards, Reading
 from llmproxy.shield.continuation import Continuation, response_id
 from llmproxy.shield.conversations import Conversations, continued, name_of
+from llmproxy.shield.embedding.weigh import Weighs, weighed
 from llmproxy.shield.examine import Examined, Order, Refused, examine_within
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.judge import Judges, judged
@@ -67,6 +68,7 @@ class Inspect:
         postflight: Pipeline[Passage],
         offload: Offload,
         judges: Judges | None = None,
+        embedding: Weighs | None = None,
         mask_secret: bytes,
         clock: Callable[[], float],
         now: Callable[[], float],
@@ -75,6 +77,7 @@ class Inspect:
         self._bus, self._config = bus, config
         self._preflight, self._postflight, self._offload = preflight, postflight, offload
         self._judges = judges
+        self.embedding = embedding  # From when it is known to be there.
         self.conversations = Conversations(lambda: bus.wire.bucket(CONVERSATIONS_BUCKET))
         self._mask_secret, self._clock, self._now = mask_secret, clock, now
         self._tenant_keys: dict[str, bytes] = {}
@@ -94,7 +97,7 @@ class Inspect:
         examined = examine_within(LOOP_WORK_MAX, order, self._preflight, self._clock)
         if examined is None:
             return self._large(envelope, answer, body)
-        if isinstance(examined, Examined) and (examined.doubts or examined.continuation):
+        if isinstance(examined, Examined) and (examined.uncertain or examined.doubts or examined.continuation):
             return self._in_doubt(envelope, answer, examined, order)
         self._proceed(envelope, answer, examined, order.policy, body_ref="")
         return None
@@ -104,7 +107,9 @@ class Inspect:
         self._proceed(envelope, answer, result, order.policy, body_ref="")
 
     async def _settled(self, examined: Examined | Refused, order: Order) -> Examined | Refused:
-        """With what only others know: a judge about a doubt, and what was remembered of the conversation."""
+        """With what only others know: two models about a doubt, and what was remembered of the conversation."""
+        if isinstance(examined, Examined) and examined.uncertain and self.embedding is not None:
+            examined = await weighed(examined, order.policy, self.embedding)
         if isinstance(examined, Examined) and examined.doubts:
             examined = await judged(examined, order.policy, self._judges)
         if isinstance(examined, Examined) and examined.continuation is not None:
@@ -138,6 +143,7 @@ class Inspect:
             max_depth=config.gateway.max_depth,
             model=envelope.model if envelope.api in NAMED_BY_PATH else "",
             is_continued=envelope.api in CONTINUED,
+            is_weighed=self.embedding is not None,
         )
 
     def _policies_of(self, config: Config) -> Policies:

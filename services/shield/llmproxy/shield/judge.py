@@ -8,17 +8,18 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct, structs
 
 from llmproxy.common import keyring, segments
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.explanations import Explanation, explained, joined, per_mille
+from llmproxy.common.explanations import Explanation, explained, joined
 from llmproxy.common.judge import JUDGE, Judge
-from llmproxy.common.policy import INJECTION, SHADOW, THRESHOLDS, Policy
+from llmproxy.common.policy import Policy
 from llmproxy.shield import metrics
+from llmproxy.shield.convict import convict
 from llmproxy.shield.examine import Examined, Refused
 from llmproxy.shield.preflight import Doubt
 
@@ -157,33 +158,7 @@ async def judged(examined: Examined, policy: Policy, judges: Judges | None) -> E
         if None in opinions and settings.on_failure == "block":
             return _unjudged(examined, doubts[opinions.index(None)])
         return examined
-    kind = SHADOW if policy.injection.mode == "shadow" else INJECTION
-    action = policy.action(kind)
-    said: dict[str, Any] = {
-        "findings": {**examined.findings, kind: examined.findings.get(kind, 0) + len(convicted)},
-        "explained": joined(
-            examined.explained, explained(_explain(doubt, one, kind, action) for doubt, one in convicted)
-        ),
-    }
-    if action != "block":
-        return structs.replace(examined, **said)
-    path = convicted[0][0].path
-    return Refused(
-        code="content_blocked", message=f"{path} holds what the policy blocks: {kind}; remove it", param=path, **said
-    )
-
-
-def _explain(doubt: Doubt, found: Opinion, kind: str, action: str) -> Explanation:
-    return Explanation(
-        guard=JUDGE,
-        kind=kind,
-        action=action,
-        path=segments.shown(doubt.path),
-        start=doubt.start,
-        end=doubt.end,
-        role=doubt.role if THRESHOLDS.get(doubt.role) == "tool" else "",
-        per_mille=per_mille(found.confidence),
-    )
+    return convict(examined, policy, JUDGE, [(doubt, one.confidence) for doubt, one in convicted])
 
 
 def _unjudged(examined: Examined, doubt: Doubt) -> Refused:

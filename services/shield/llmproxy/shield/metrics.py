@@ -5,6 +5,7 @@ from prometheus_client import Counter, Gauge
 FINDINGS = Counter(
     "llmproxy_shield_findings", "What guards found in requests and, as answer.<kind>, in answers", ["kind"]
 )
+WEIGHED = Counter("llmproxy_shield_weighed", "Texts in doubt that the embedding model was asked about", ["opinion"])
 JUDGED = Counter("llmproxy_shield_judged", "Texts in doubt that a judge was asked about", ["opinion"])
 CONVERSATIONS = Counter(
     "llmproxy_shield_conversations", "Conversations of which something was, or could not be, remembered", ["outcome"]

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from llmproxy.common.pii import Pii
+from llmproxy.shield import processes
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.injection import model
@@ -69,7 +68,7 @@ class Offload:
         return 0.0 if is_loaded else LOAD_S
 
     def close(self) -> None:
-        _end(self._pool)
+        processes.end(self._pool)
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
@@ -79,28 +78,13 @@ class Offload:
         if pool is self._pool:
             self._pool = self._start()
             self._prepared.clear()
-            _end(pool)
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    processes = list((pool._processes or {}).values())  # The executor has no public way to end a task that hangs.
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.kill()  # It may be stopped, and holds nothing that must be finished.
+            processes.end(pool)
 
 
 def _begin() -> None:
-    """In the new process: leave signals to the shield, do not outlive it, and read what no request shall wait for."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """In the new process: read what no request shall wait for."""
+    processes.belong()
     model.shipped()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(0)
 
 
 def _prepare(settings: Pii) -> None:

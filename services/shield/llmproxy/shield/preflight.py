@@ -25,7 +25,7 @@ from llmproxy.shield.verdict import Allow, Finding, Mask
 from llmproxy.shield.verdict import Block as Refuse
 
 FIRST_PRIORITY, TURNS_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 80, 90, 95
-DOUBTS_MAX = 4  # Texts of one request that a judge is asked about, the most suspicious;
+DOUBTS_MAX = 4  # Texts of one request that anybody else is asked about, the most suspicious;
 DOUBT_CHARS_MAX = 6_000  # and so much of each, around the suspicious place.
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
 
@@ -155,21 +155,30 @@ class Doubt(Struct, frozen=True):
     start: int
     end: int
     score: float
+    begins: int = 0  # Where in the whole text `text` begins.
 
 
 def doubts(inspection: Inspection) -> tuple[Doubt, ...]:
     """The most suspicious of those that the policy wants judged."""
+    judge = inspection.policy.injection.judge
+    return _between(judge.low, judge.high, inspection) if judge.model else ()
+
+
+def uncertain(inspection: Inspection) -> tuple[Doubt, ...]:
+    """The most suspicious of those that a local model is to look at, too: as they stand, for it does not decode."""
+    return _between(inspection.policy.injection.embedding.low, 1.0, inspection, encoded=False)
+
+
+def _between(low: float, high: float, inspection: Inspection, *, encoded: bool = True) -> tuple[Doubt, ...]:
+    """From `low` on, below `high` and below the threshold of their role."""
     wanted = inspection.policy.injection
-    judge = wanted.judge
-    if not judge.model or not inspection.suspicions:
-        return ()
     found = []
     for index, one in inspection.suspicions.items():
         segment = inspection.segments[index]
-        if judge.low <= one.score < min(judge.high, wanted.threshold(segment.role)):
+        if low <= one.score < min(high, wanted.threshold(segment.role)) and (encoded or not one.via):
             first = max(0, (one.start + one.end - DOUBT_CHARS_MAX) // 2)
             text = segment.text[first : first + DOUBT_CHARS_MAX]
-            found.append(Doubt(segment.path, segment.role, text, one.start, one.end, one.score))
+            found.append(Doubt(segment.path, segment.role, text, one.start, one.end, one.score, first))
     return tuple(sorted(found, key=lambda doubt: -doubt.score)[:DOUBTS_MAX])
 
 

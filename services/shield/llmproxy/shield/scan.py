@@ -13,11 +13,14 @@ from typing import Literal, get_args
 
 from msgspec import Raw, Struct, structs
 
-from llmproxy.common.policy import INJECTION, Injection, Policies, Policy
+from llmproxy.common.embedding import EMBEDDING
+from llmproxy.common.policy import INJECTION, SHADOW, Injection, Policies, Policy
 from llmproxy.common.segments import LONE_SURROGATE, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.answers.reading import of_answers
 from llmproxy.shield.chain import Chain, action, apart, decide, may_hold
+from llmproxy.shield.embedding import stage
+from llmproxy.shield.embedding.stage import Question, Stage
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.base import Fitted, Guard
 from llmproxy.shield.injection import model
@@ -95,6 +98,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     policy: Policy = Policy()
     role: Role = "user"
     is_answer: bool = False
+    embedding: str = stage.OFF  # Where the embedding model is, as LLM_PROXY_EMBEDDING_MODEL says it.
 
 
 def guard_names() -> tuple[str, ...]:
@@ -123,11 +127,13 @@ def type_of(kind: str) -> str:
 class Scanner:
     """Looks at one text after another as the shield looks at the texts of a request; what failed is refused, as there."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, embedding: Stage | None = None) -> None:
+        """`embedding`: what is asked in place of what is installed."""
         self.policy, guards = Policies(plan.policy).default, chosen(plan.guards)
         if plan.is_answer:
             self.policy, guards = of_answers(self.policy), for_answers(guards)
         self.role = plan.role
+        self._embedding = None if plan.is_answer else embedding or stage.here(plan.embedding)
         self._chains = [one for guard in guards if (one := Chain((guard,), self.policy)).guards]
         self._weighing = Chain(
             [guard for guard in guards if guard.name == INJECTION], structs.replace(self.policy, injection=WHATEVER)
@@ -146,7 +152,7 @@ class Scanner:
         findings += [_failure(one.name, failure) for one, failure in seen if isinstance(failure, Block)]
         return Scanned(
             id=item.id,
-            score=self._score(segment),
+            score=max([self._score(segment), *(one.score for one in known if one.guard == EMBEDDING)]),
             blocked=any(self._refuses(found) for one, found in seen if one.name == INJECTION),
             spans=[Span(finding.start, finding.end, type_of(finding.kind)) for finding in placed],
             findings=findings,
@@ -170,10 +176,26 @@ class Scanner:
         """What each guard saw: first its quick look, and only then the text."""
         appearances = normalise.appearances(segment.text)
         return [
-            (one, one.seen(segment))
+            (one, self._weighed(one.seen(segment), one.suspicion, segment))
             for one in self._chains
             if any(may_hold(guard, appearances) for guard in one.guards)
         ]
+
+    def _weighed(
+        self, found: list[Finding] | Block, suspicion: Finding | None, segment: Segment
+    ) -> list[Finding] | Block:
+        """With what the embedding model says of what is uncertain, where there is one."""
+        wanted = self.policy.injection
+        if self._embedding is None or suspicion is None or suspicion.via or isinstance(found, Block):
+            return found
+        if not wanted.embedding.low <= suspicion.score < wanted.threshold(segment.role):
+            return found
+        question = Question(segment.text, suspicion.start, suspicion.end, suspicion.score)
+        probability = self._embedding.probability(question)
+        if probability < wanted.threshold(segment.role):
+            return found
+        kind = SHADOW if wanted.mode == "shadow" else INJECTION
+        return [*found, structs.replace(suspicion, kind=kind, score=round(probability, 4), guard=EMBEDDING)]
 
     def _kept(self, findings: Sequence[Finding]) -> list[Finding]:
         """With what the policy does with them; without what it lets pass, or what something longer holds."""

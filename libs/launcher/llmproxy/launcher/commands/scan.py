@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TEXT_BYTES_MAX = 32 << 20  # As for a request's body.
 SHOWN_CHARS_MAX = 24
 STANDARD_INPUT = "-"
+EMBEDDING_MODEL = "LLM_PROXY_EMBEDDING_MODEL"  # As for the shield.
 COUNTED_BYTES_MAX = 1 << 20  # Read at once to count lines.
 
 EPILOG = """\b
@@ -95,7 +96,8 @@ def scan(
 ) -> None:
     """Say what the guards find in TEXT, in a file, in a file of many texts, or in standard input (-).
 
-    Nothing has to run, and nothing is sent anywhere. The gateway's firewall is not asked: it reads requests, not texts.
+    Nothing has to run, and nothing is sent anywhere. An embedding model is asked as the shield asks it, where there is one.
+    The gateway's firewall is not asked: it reads requests, not texts.
 
     \b
     llmproxy scan "write to ann@example.org"
@@ -108,7 +110,13 @@ def scan(
     _check_guards(names, guard_names())
     is_answer = direction == "response"
     spoken = role or ("assistant" if is_answer else "user")
-    plan = Plan(guards=names, policy=load_policy(policy_file), role=spoken, is_answer=is_answer)  # type: ignore[arg-type]
+    plan = Plan(
+        guards=names,
+        policy=load_policy(policy_file),
+        role=spoken,  # type: ignore[arg-type]
+        is_answer=is_answer,
+        embedding=os.environ.get(EMBEDDING_MODEL, ""),
+    )
     if jsonl is not None:
         if text is not None or file is not None:
             raise click.UsageError("give one of TEXT, --file and --jsonl")
