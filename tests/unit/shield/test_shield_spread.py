@@ -85,6 +85,14 @@ def test_cut_in_the_middle_of_words_it_is_the_same_order(place: str, size: int) 
     assert isinstance(asked(PLACES[place]([ATTACK[at : at + size] for at in range(0, len(ATTACK), size)])), Refused)
 
 
+@pytest.mark.parametrize("role", ["user", "tool"])
+def test_wherever_it_is_cut_between_two_long_parts_it_is_the_same_order(role: str) -> None:
+    around = "The weather in Paris will be pleasant tomorrow, with some clouds in the afternoon and light wind. " * 4
+    for at in range(1, len(ATTACK)):
+        halves = [text(around + ATTACK[:at]), text(f"{ATTACK[at:]} {around}")]
+        assert isinstance(asked(chat(role, halves)), Refused), ATTACK[:at]
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_ordinary_words_in_parts_go_on(place: str) -> None:
     examined = asked(
@@ -151,8 +159,8 @@ def test_what_short_parts_say_is_joined_in_order_and_nothing_is_too_long(parts: 
     for first, second in pairwise(parts):
         if len(first) <= SHORT_CHARS and len(second) <= SHORT_CHARS and sum(map(len, parts)) < JOINED_CHARS_MAX:
             assert any(first + second in one.text for one in found)
-    if all(len(part) > SHORT_CHARS for part in parts):
-        assert not found
+    for first, second in pairwise(parts):
+        assert any(first[-EDGE_CHARS:] + second[:EDGE_CHARS] in one.text for one in found)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["text", "content", "parts", "role", "functionResponse", "x"]), inner, max_size=4)))  # fmt: skip

@@ -1,7 +1,7 @@
 """Texts that come apart and are read together: a model is told the parts of one message as one text, so a guard must be, too.
 
-An order in twelve parts of a word each is in none of them. Only short parts are joined, with the edges of long ones beside
-them: what is cut into long pieces still says enough in one of them, and most messages have one part.
+An order in twelve parts of a word each is in none of them, and one that is cut in its middle is in neither half. Short parts
+are joined as they are, of long ones their edges are enough, because each is looked at by itself; and most messages have one part.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from msgspec import Struct
 from llmproxy.common import segments
 
 SHORT_CHARS = 256
-EDGE_CHARS = 128  # Of a long part beside short ones.
+EDGE_CHARS = 128  # Of a long part.
 JOINED_CHARS_MAX = 8_192  # Of one run; a longer one is looked at in several.
 TURNS = ("messages", "input", "contents")
 PARTS = ("content", "parts", "output")
@@ -78,18 +78,16 @@ def _together(name: str, turns: list[Any]) -> Iterator[tuple[Place, list[str]]]:
 
 
 def _search(holder: dict[str, Any], path: Place, found: list[tuple[Place, list[str]]]) -> None:
-    """Every list of parts of which some are short, and their texts."""
+    """Every list of parts, and their texts."""
     for key in PARTS:
         parts = holder.get(key)
         if type(parts) is not list:
             continue
         texts: list[str] = []
-        is_short = False
         for place, part in enumerate(parts):
             text = part.get("text") if type(part) is dict else part
             if type(text) is str:
                 texts.append(text)
-                is_short = is_short or len(text) <= SHORT_CHARS
             if type(part) is dict and (len(part) > 2 or type(text) is not str):
                 # A tool's result, or a document, has parts of its own.
                 _search(part, (*path, key, place), found)
@@ -97,7 +95,7 @@ def _search(holder: dict[str, Any], path: Place, found: list[tuple[Place, list[s
                     _search(source, (*path, key, place, "source"), found)
                 if not RESULTS.isdisjoint(part):
                     found += _results(part, (*path, key, place))
-        if is_short and len(texts) > 1:
+        if len(texts) > 1:
             found.append(((*path, key), texts))
 
 
@@ -119,20 +117,19 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _runs(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Short texts that follow each other, between the edges of what is long."""
+    """Short texts that follow each other, and the edges of the long ones around them."""
     run: list[str] = []
-    size = shorts = 0
+    size = 0
     for text in texts:
         is_short = len(text) <= SHORT_CHARS
         run.append(text if is_short else text[:EDGE_CHARS])
-        size, shorts = size + len(run[-1]), shorts + is_short
+        size += len(run[-1])
         if is_short and size < JOINED_CHARS_MAX:
             continue
-        if shorts and len(run) > 1:
+        if len(run) > 1:
             yield run
-        run = [text[-EDGE_CHARS:]]
-        size = shorts = 0
-    if shorts and len(run) > 1:
+        run, size = [text[-EDGE_CHARS:]], 0
+    if len(run) > 1:
         yield run
 
 
