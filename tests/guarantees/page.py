@@ -18,19 +18,20 @@ from guarantees.controls import (
 )
 from guarantees.regressions import MATRIX, REGRESSIONS
 
-TEST = f"{MATRIX}::test_cell"
+TEST = f"{MATRIX}::test_row"
+TEST_MISSING = f"{MATRIX}::test_missing_cell"
 PROVEN, NOT_APPLICABLE, MISSING = "proven", "not applicable", "missing"
 
 INTRODUCTION = f"""# Guarantees
 
-Each control, on every route that reaches a provider, for whole and streamed answers, wherever the text stands, and when the control itself raises or is late. A cell is **proven** by the test that is called like it, says **not applicable** and why, or is **missing**: then its test is
-there and expected to fail until the product is better. [ADR 0025](adr/0025-what-a-guarantee-is.md) says what `proven` means. The page and the tests are made from the same table, `tests/guarantees/controls.py`; a route, a step, a guard or a setting of answers that has no cells fails the build.
+Each control, on every route that reaches a provider, for whole and streamed answers, wherever the text stands, and when the control itself raises or is late. A cell is **proven** by the test of its control and route, which names every cell that is not as promised; says **not applicable** and why;
+or is **missing**: then it has a test of its own that is expected to fail until the product is better. [ADR 0025](adr/0025-what-a-guarantee-is.md) says what `proven` means. The page and the tests are made from the same table, `tests/guarantees/controls.py`; a route, a step, a guard or a setting of answers that has no cells fails the build.
 
-The test of a cell is `{TEST}[<control>|<route>|<mode>|<content>|<outcome>]`, so this runs a row, and this one cell:
+The test of a cell is `{TEST}[<control>|<route>]`, of one that is missing `{TEST_MISSING}[<control>|<route>|<mode>|<content>|<outcome>]`. So this runs a route, and this one control on it:
 
 ```
-pytest tests/guarantees -k "pii and v1/messages and stream"
-pytest "{TEST}[pii|/v1/messages|stream|tool result|works]"
+pytest tests/guarantees -k "v1/messages"
+pytest "{TEST}[pii|/v1/messages]"
 ```
 
 | content | where the text is |
@@ -153,7 +154,7 @@ def _of_control(control: Control, found: dict[Cell, tuple[str, Because | None]])
                 rows.append((f"`{route}`", mode, *(column or "·" for column in columns)))
     yield from _rows(("route", "mode", *CONTENTS), rows)
     yield ""
-    yield f"{' / '.join(OUTCOMES)}; `{TEST}[{control.name}|…]`"
+    yield f"{' / '.join(OUTCOMES)}; `{TEST}[{control.name}|<route>]`"
     yield ""
     for number, because in enumerate(notes, 1):
         yield f"{number}. {_sentence(because.reason)}"
