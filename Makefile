@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+unexport PYTHONDONTWRITEBYTECODE # Some images set it; then each of the many processes compiles all that it imports, every time.
+
 .PHONY: help
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -45,13 +47,20 @@ unit: install ## Unit, architecture and conformance tests and the guarantees, no
 .PHONY: check
 check: lint types imports unit ## What every commit passes
 
+# They wait more than they work, so there are more workers than cores; tests that share servers stay together (tests/conftest.py).
+ON_SERVERS := $(BIN)/pytest -q -n 3 --dist loadgroup
+
 .PHONY: integration
 integration: install ## Tests against real nats-server, redis-server and PostgreSQL
-	$(BIN)/pytest -q -n 2 --dist loadfile tests/integration
+	$(ON_SERVERS) tests/integration
 
 .PHONY: e2e
 e2e: install ## The running gateway with real client packages
-	$(BIN)/pytest -q -n 2 --dist loadfile tests/e2e
+	$(ON_SERVERS) tests/e2e
+
+.PHONY: servers
+servers: install ## integration and e2e at once
+	$(ON_SERVERS) tests/integration tests/e2e
 
 .PHONY: chaos
 chaos: install ## Process kills and rolling restarts under load (several minutes)
@@ -67,7 +76,7 @@ eval: install ## How often the detectors are right, with intervals; writes docs/
 	PYTHONPATH=tests $(BIN)/python -m evaluation $(if $(HELD_OUT),--held-out $(HELD_OUT))
 
 .PHONY: test
-test: check integration e2e ## Everything but chaos and bench
+test: check servers ## Everything but chaos and bench
 
 .PHONY: docs
 docs: install ## Write docs/channels.md and docs/metrics.md from the code

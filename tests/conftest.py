@@ -3,12 +3,19 @@
 import gc
 
 import pytest
+from hypothesis import settings
 
 SHARED = ("families", "demo")
 """Gateways of a whole session, which take seconds to start: all tests of one go to the same worker."""
 
 
-@pytest.hookimpl
+def pytest_configure() -> None:
+    """No test is a timing, and a first example may load a model: an example has no deadline."""
+    settings.register_profile("patient", settings(), deadline=None)
+    settings.load_profile("patient")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `--dist loadgroup`: tests that share servers stay together, one `apart` goes wherever there is room."""
     for item in items:

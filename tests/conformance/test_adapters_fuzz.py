@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,14 @@ ODD = st.recursive(
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@cache
 def samples(provider: str, name: str) -> list[Any]:
     return [json.loads(path.read_bytes()) for path in sorted((WIRE / provider).glob(f"*/{name}"))]
+
+
+@cache
+def streams(provider: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((WIRE / provider).glob("*/vendor_stream.txt"))]
 
 
 def passes(provider: str) -> bool:
@@ -131,8 +138,7 @@ def framed(provider: str, event: bytes) -> bytes:
 @quick
 @given(data=st.data())
 def test_any_stream_is_canonical_as_far_as_it_goes(provider: str, data: st.DataObject) -> None:
-    raw = [path.read_bytes() for path in sorted((WIRE / provider).glob("*/vendor_stream.txt"))]
-    sound = data.draw(st.sampled_from(raw)).splitlines(keepends=True)
+    sound = data.draw(st.sampled_from(streams(provider))).splitlines(keepends=True)
     lines = list(sound)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(lines) - 1))

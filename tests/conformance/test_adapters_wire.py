@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -178,8 +179,8 @@ def test_a_vendors_stream_becomes_canonical_chunks(case: Path) -> None:
 
 @named(STREAMS)
 def test_a_stream_says_the_same_however_the_network_cuts_it(case: Path) -> None:
-    adapter, data = adapter_of(case), stream_of(case)
-    whole = adapter.events(origin(case))
+    adapter, data, asked = adapter_of(case), stream_of(case), origin(case)
+    whole = adapter.events(asked)
     expected = run(whole, [data])
     cuts: list[list[bytes]] = [[data[:at], data[at:]] for at in range(1, len(data))]
     cuts.append([data[at : at + 1] for at in range(len(data))])
@@ -188,24 +189,27 @@ def test_a_stream_says_the_same_however_the_network_cuts_it(case: Path) -> None:
         places = sorted(chance.sample(range(1, len(data)), chance.randint(2, min(40, len(data) - 1))))
         cuts.append([data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True)])
     for pieces in cuts:
-        translator = adapter.events(origin(case))
+        translator = adapter.events(asked)
         assert run(translator, pieces) == expected
         assert translator.complete
         assert (translator.usage, translator.finish_reason) == (whole.usage, whole.finish_reason)
         assert translator.text_chars == whole.text_chars
 
 
+@cache
+def ends(chunk: bytes) -> int:
+    """Of how many choices it is the last."""
+    return sum(choice["finish_reason"] is not None for choice in json.loads(chunk)["choices"] or [])
+
+
 @named(STREAMS)
 def test_a_stream_cut_short_is_never_taken_for_a_whole_answer(case: Path) -> None:
     """Whatever is missing: if it is complete, then all choices had finished."""
-    adapter, data = adapter_of(case), stream_of(case)
-    full = [json.loads(line) for line in (case / "canonical_chunks.jsonl").read_bytes().splitlines()]
-    finished = sum(choice["finish_reason"] is not None for chunk in full for choice in chunk["choices"] or [])
+    adapter, data, asked = adapter_of(case), stream_of(case), origin(case)
+    finished = sum(map(ends, (case / "canonical_chunks.jsonl").read_bytes().splitlines()))
     for at in range(len(data)):
-        translator = adapter.events(origin(case))
-        chunks = [json.loads(chunk) for chunk in run(translator, [data[:at]])]
-        ends = sum(choice["finish_reason"] is not None for chunk in chunks for choice in chunk["choices"] or [])
-        if ends < finished:
+        translator = adapter.events(asked)
+        if sum(map(ends, run(translator, [data[:at]]))) < finished:
             assert not translator.complete
             assert translator.failure is not None
             assert translator.failure.code == "provider_stream_broken"

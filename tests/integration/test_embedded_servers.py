@@ -20,6 +20,8 @@ from llmproxy.launcher import processes
 from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataFolderError, is_free
 from llmproxy.launcher.embedded import EmbeddedServers
 
+pytestmark = pytest.mark.apart
+
 ABANDONED = """
 import sys, time
 from pathlib import Path
