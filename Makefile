@@ -48,7 +48,7 @@ unit: install ## Unit, architecture and conformance tests and the guarantees, no
 check: lint types imports unit ## What every commit passes
 
 # They wait more than they work, so there are more workers than cores; tests that share servers stay together (tests/conftest.py).
-ON_SERVERS := $(BIN)/pytest -q -n 3 --dist loadgroup
+ON_SERVERS := $(BIN)/pytest -q -n 3 --dist loadscope
 
 .PHONY: integration
 integration: install ## Tests against real nats-server, redis-server and PostgreSQL

@@ -1,12 +1,34 @@
-"""What holds for every test: where it may run, and that collecting twenty thousand of them is not looked at again and again."""
+"""What holds for every test: which of them share a worker, how long an example may take, and what the collector need not visit."""
 
 import gc
+from pathlib import PurePath
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
-SHARED = ("families", "demo")
-"""Gateways of a whole session, which take seconds to start: all tests of one go to the same worker."""
+GATEWAY_OF = {
+    **dict.fromkeys(("test_openai_package", "test_plugin_list", "test_sdk_errors"), "demo"),
+    **dict.fromkeys(("test_agents", "test_masking_round_trip"), "families, talked to"),
+    **dict.fromkeys(("test_compatibility", "test_families", "test_other_apis"), "families"),
+}
+"""Files of tests that use one gateway, which takes seconds to start. Any other file has servers of its own."""
+
+APART = frozenset({"test_embedded_servers", "test_launcher_up"})
+"""Files in which every test starts its own."""
+
+
+class ByServers(LoadScopeScheduling):
+    """Tests that share servers go to one worker; the largest lots first, so that single tests fill what is left."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = PurePath(nodeid.partition("::")[0]).stem
+        return nodeid if file in APART else GATEWAY_OF.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers | None:
+    return ByServers(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_configure() -> None:
@@ -15,18 +37,8 @@ def pytest_configure() -> None:
     settings.load_profile("patient")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook.
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`: tests that share servers stay together, one `apart` goes wherever there is room."""
-    for item in items:
-        if item.get_closest_marker("apart") is None:
-            used = getattr(item, "fixturenames", ())
-            group = next((name for name in SHARED if name in used), item.path.stem)
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """What is there now stays to the end: the collector need not visit it each time."""
+    """What has been collected, thousands of tests, stays to the end."""
     gc.collect()
     gc.freeze()

@@ -20,8 +20,6 @@ from llmproxy.launcher import processes
 from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataFolderError, is_free
 from llmproxy.launcher.embedded import EmbeddedServers
 
-pytestmark = pytest.mark.apart
-
 ABANDONED = """
 import sys, time
 from pathlib import Path

@@ -14,9 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
-
-pytestmark = pytest.mark.apart
 
 # Runs the launcher with stand-ins for the six services.
 LAUNCHER = """
