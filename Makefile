@@ -47,7 +47,7 @@ unit: install ## Unit, architecture and conformance tests and the guarantees, no
 .PHONY: check
 check: lint types imports unit ## What every commit passes
 
-# They wait more than they work, so there are more workers than cores; tests that share servers stay together (tests/conftest.py).
+# They wait more than they work, so there are more workers than cores; tests that share servers stay together (tests/workers.py).
 ON_SERVERS := $(BIN)/pytest -q -n 3 --dist loadscope
 
 .PHONY: integration
