@@ -148,7 +148,8 @@ class Writer:
         """Returns when the session is over. Looks, too: asyncpg does not always say so when a server is killed."""
         while not self.lost.is_set() and not self._connection.is_closed():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.lost.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):  # Before 3.12 `wait_for` could lose its task's end.
+                    await self.lost.wait()
 
     def close(self) -> None:
         """At once: the server ends the session and frees the lock."""

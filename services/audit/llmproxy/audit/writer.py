@@ -137,7 +137,8 @@ class LedgerWriter:
         """After each batch, at most every CHECKPOINT_EVERY_S; and now and then, so that who came late knows the head too."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._advanced.wait(), REPEAT_EVERY_S)
+                async with asyncio.timeout(REPEAT_EVERY_S):  # Before 3.12 `wait_for` could lose its task's end.
+                    await self._advanced.wait()
             self._advanced.clear()
             writer = self._writer
             if writer is not None:

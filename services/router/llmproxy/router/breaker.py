@@ -86,7 +86,8 @@ class Breaker:
             due = self._monotonic_ms() + REFRESH_MS
             while (left_ms := due - self._monotonic_ms()) > 0:
                 try:
-                    change = await asyncio.wait_for(self._changes.get(), left_ms / 1000)
+                    async with asyncio.timeout(left_ms / 1000):  # Before 3.12 `wait_for` could lose its task's end.
+                        change = await self._changes.get()
                 except TimeoutError:
                     break
                 await self._settle(change)

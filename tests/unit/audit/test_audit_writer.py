@@ -1,0 +1,39 @@
+"""What of the ledger's writer can be seen without Postgres."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from llmproxy.audit import checkpoint
+from llmproxy.audit.store import Writer
+from llmproxy.audit.writer import LedgerWriter
+from llmproxy.common.probes import Readiness
+from llmproxy.common.testing import FakeBroker, fake_bus
+
+
+async def no_postgres() -> Writer:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_writer_that_is_ended_ends_although_its_head_has_advanced_just_now(turns: int, tmp_path: Path) -> None:
+    """`turns` of the loop before: `asyncio.wait_for` of Python 3.11 forgets to end in one of them."""
+
+    async def scenario() -> None:
+        bus = await fake_bus(FakeBroker(), "audit")
+        ledger = LedgerWriter(bus, Readiness(), checkpoint.open_signer(tmp_path), tmp_path, no_postgres)
+        running = asyncio.create_task(ledger.run())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        ledger._advanced.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        done, _ = await asyncio.wait({running}, timeout=2)
+        running.cancel()
+        assert done
+        await bus.drain(0)
+
+    asyncio.run(scenario())
