@@ -26,6 +26,7 @@ from llmproxy.common.errors import Unavailable
 from llmproxy.common.plugins.host import Pipeline
 from llmproxy.common.policy import Override, Policy
 from llmproxy.common.records import AuditRecord
+from llmproxy.common.segments import Segment
 from llmproxy.common.testing import FakeBroker, FakeClock, fake_bus
 from llmproxy.edge.routes.table import Route
 from llmproxy.fakes.conversation import KEY, Behaviour, Saying
@@ -38,6 +39,8 @@ from llmproxy.provider_workers.work import Work
 from llmproxy.router.circuits import Circuits
 from llmproxy.router.route import Router
 from llmproxy.router.tables import Tables
+from llmproxy.shield.chain import Chain
+from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.inspect import Inspect
 from llmproxy.shield.judge import Judges
 
@@ -265,8 +268,15 @@ def configuration(urls: dict[str, str]) -> Config:
     return Config(endpoints=endpoints, policy=policy(), gateway=Bounds(max_body_bytes=BODY_BYTES_MAX))
 
 
+def load() -> None:
+    """Reads what takes seconds to read: meanwhile the loop stands, and the edge would take the shield for dead."""
+    presidio = msgspec.convert(POLICIES["presidio"], Policy)
+    Chain(GUARDS, presidio).inspect(Segment(role="user", path="messages[0].content", text="E-00000"))
+
+
 @asynccontextmanager
 async def standing() -> AsyncIterator[Standing]:
+    load()
     async with AsyncExitStack() as stack:
         upstreams = {
             f"{name}{spare}": Upstream(vendor(VENDOR_OF.get(name, name)), remember=64)
