@@ -37,11 +37,11 @@ typedef struct {
 
 typedef struct {
     const uint8_t *longs, *shorts;             /* Bits, by the hash of the first four bytes of a place, and of the first three. */
-    const uint32_t *long_heads, *short_heads;  /* [LONG_HEADS + 1] and [SHORT_HEADS + 1]: where in `words` those of one hash begin. */
+    const uint16_t *long_heads, *short_heads;  /* [LONG_HEADS + 1] and [SHORT_HEADS + 1]: where in `words` those of one hash begin. */
     const Word *words;
     const uint16_t *groups, *keys;
     const Thing *things;
-    uint32_t group_count, thing_count;
+    uint32_t first_count, thing_count; /* Groups that are the first of a thing have the first numbers. */
 } Words;
 
 typedef struct {
@@ -108,12 +108,16 @@ static int is_beside_letters(const uint8_t *text, size_t begin, size_t end, size
     return (end < length && is_word(text[end])) || (begin && is_word(text[begin - 1]));
 }
 
-/* Those of some words that begin at a place: `begin` is where in the text `here` stands, which is in lower case and has zeros behind the end. */
-static inline void words_of(const Words *words, const uint32_t *head, const uint8_t *here, const uint8_t *text, size_t begin, size_t length,
-                            Hits *into) {
+/* Words of one hash, and a place where some of them may begin. */
+typedef struct {
+    uint32_t from, to, at;
+} Range;
+
+/* `here` is in lower case and has zeros behind the end; it stands at `begin` in the text. */
+static inline void words_of(const Words *words, Range range, const uint8_t *here, const uint8_t *text, size_t begin, size_t length, Hits *into) {
     uint32_t matching[TOGETHER];
-    for (uint32_t from = head[0], to = head[1]; from < to; from += TOGETHER) {
-        uint32_t count = 0, stop = to - from < TOGETHER ? to : from + TOGETHER;
+    for (uint32_t from = range.from; from < range.to; from += TOGETHER) {
+        uint32_t count = 0, stop = range.to - from < TOGETHER ? range.to : from + TOGETHER;
         for (uint32_t one = from; one < stop; one++) { /* Without a branch, which nobody could foretell. */
             matching[count] = one;
             count += (uint32_t)begins_with(here, words->words + one);
@@ -122,15 +126,29 @@ static inline void words_of(const Words *words, const uint32_t *head, const uint
             const Word *word = words->words + matching[one];
             size_t end = begin + word->length;
             if (end > length || (word->is_alone && is_beside_letters(text, begin, end, length))) continue;
+            __builtin_prefetch(words->groups + word->groups);
             put(into, (Hit){(uint32_t)(end - 1), matching[one]});
         }
     }
 }
 
-static void words_at(const Words *words, const uint8_t *here, const uint8_t *text, size_t begin, size_t length, Hits *into) {
-    uint32_t bytes = four(here);
-    words_of(words, words->short_heads + (of_two(bytes) >> (32 - SHORT_HEAD_BITS)), here, text, begin, length, into);
-    words_of(words, words->long_heads + (of_four(bytes) >> (32 - LONG_HEAD_BITS)), here, text, begin, length, into);
+static inline uint32_t add_range(const Words *words, const uint16_t *head, uint32_t at, Range *into) {
+    *into = (Range){head[0], head[1], at};
+    __builtin_prefetch(words->words + head[0]);
+    return head[0] < head[1];
+}
+
+/* The words that begin in a block: first where they are, so that the memory of all is on its way before any is compared. */
+static void words_in(const Words *words, uint64_t places, const uint8_t *here, const uint8_t *text, size_t begin, size_t length, Hits *into) {
+    Range ranges[2 * BLOCK + 1];
+    uint32_t count = 0;
+    for (; places; places &= places - 1) {
+        uint32_t at = (uint32_t)__builtin_ctzll(places), bytes = four(here + at);
+        count += add_range(words, words->short_heads + (of_two(bytes) >> (32 - SHORT_HEAD_BITS)), at, ranges + count);
+        count += add_range(words, words->long_heads + (of_four(bytes) >> (32 - LONG_HEAD_BITS)), at, ranges + count);
+    }
+    for (uint32_t one = 0; one < count; one++)
+        words_of(words, ranges[one], here + ranges[one].at, text, begin + ranges[one].at, length, into);
 }
 
 /* Of each place of a block whether a word may begin there. */
@@ -155,10 +173,7 @@ static void find_words(const Words *words, const uint8_t *text, size_t length, H
             if (into->is_more && (!into->max || into->hits[into->max - 1].at < begin + block)) return; /* What begins here ends later. */
             uint64_t found = may_begin(words, page + block);
             if (places - block < BLOCK) found &= (1ull << (places - block)) - 1;
-            for (; found; found &= found - 1) {
-                size_t at = block + (size_t)__builtin_ctzll(found);
-                words_at(words, page + at, text, begin + at, length, into);
-            }
+            words_in(words, found, page + block, text, begin + block, length, into);
         }
     }
 }
@@ -199,12 +214,12 @@ static uint32_t minus(uint32_t one, uint32_t other) { return one > other ? one -
 EXPORT uint32_t llmproxy_words_near(const Words *words, const uint8_t *text, size_t length, uint32_t reach, uint32_t words_max,
                                     uint32_t max, Found *out) {
     Hit found[HITS_MAX];
-    uint32_t latest[GROUPS_MAX];
+    uint32_t latest[GROUPS_MAX]; /* Of first groups. */
     uint16_t last[THINGS_MAX]; /* One more than the place of a thing's last candidate. */
     Candidate *candidates = out->candidates;
     uint32_t made = 0;
     out->spent = out->exhausted = 0;
-    if (length > INT32_MAX || reach > INT16_MAX || words->group_count > GROUPS_MAX || words->thing_count > THINGS_MAX || max >= UINT16_MAX) {
+    if (length > INT32_MAX || reach > INT16_MAX || words->first_count > GROUPS_MAX || words->thing_count > THINGS_MAX || max >= UINT16_MAX) {
         out->exhausted = 1;
         return 0;
     }
@@ -213,7 +228,7 @@ EXPORT uint32_t llmproxy_words_near(const Words *words, const uint8_t *text, siz
     out->exhausted = hits.is_more != 0;
     out->spent = (uint32_t)hits.count;
     if (!hits.count) return 0;
-    memset(latest, 0, sizeof *latest * words->group_count);
+    memset(latest, 0, sizeof *latest * words->first_count);
     memset(last, 0, sizeof *last * words->thing_count);
     for (size_t at = 0, from = 0, to = 0; at < hits.count; at++) {
         uint32_t end = found[at].at;

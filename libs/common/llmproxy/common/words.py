@@ -6,7 +6,7 @@ A thing has up to three groups of words; a text that holds it holds at least one
 import ctypes
 import struct
 from array import array
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -75,7 +75,7 @@ class _Words(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in _TABLES),
-        ("group_count", ctypes.c_uint32),
+        ("first_count", ctypes.c_uint32),
         ("thing_count", ctypes.c_uint32),
     )
 
@@ -103,8 +103,12 @@ class Near:
         Nothing is looked at beyond `reach` of a key, whatever a thing says. ValueError above a limit."""
         groups: dict[Group, int] = {}
         keyed: dict[bytes, list[int]] = {}
+        for thing in things:
+            for other in thing.others[:1]:
+                groups.setdefault(other.group, len(groups))
+        firsts = len(groups)
         for index, thing in enumerate(things):
-            for other in thing.others[:OTHERS_MAX]:
+            for other in thing.others[1:OTHERS_MAX]:
                 groups.setdefault(other.group, len(groups))
             for word in _begun(thing.key):
                 keyed.setdefault(word, []).append(index)
@@ -112,7 +116,6 @@ class Near:
         for group, number in groups.items():
             for word in _begun(group):
                 grouped.setdefault(word, []).append(number)
-        firsts = {groups[thing.others[0].group] for thing in things if thing.others}
         if len(groups) > GROUPS_MAX or len(things) > THINGS_MAX:
             raise ValueError(
                 f"{len(things)} things with {len(groups)} groups of words; at most {THINGS_MAX} and {GROUPS_MAX}"
@@ -120,7 +123,7 @@ class Near:
         tables = _tables(keyed, grouped, firsts, frozenset(alone))
         packed = (_Thing * len(things))(*(_packed(thing, groups, reach) for thing in things))
         self._kept = (*tables, packed)  # As long as their addresses are.
-        self._words = _Words(*map(ctypes.addressof, self._kept), len(groups), len(things))
+        self._words = _Words(*map(ctypes.addressof, self._kept), firsts, len(things))
         self._pointer = ctypes.pointer(self._words)
         self._reach = reach
 
@@ -153,7 +156,7 @@ def _begun(group: Group) -> Iterable[bytes]:
 
 
 def _tables(
-    keyed: Mapping[bytes, list[int]], grouped: Mapping[bytes, list[int]], firsts: Set[int], alone: frozenset[bytes]
+    keyed: Mapping[bytes, list[int]], grouped: Mapping[bytes, list[int]], firsts: int, alone: frozenset[bytes]
 ) -> "tuple[ctypes.Array[Any], ...]":
     """The filters, the words in order of their hashes, and what each of them says."""
     words = sorted(keyed.keys() | grouped.keys(), key=lambda word: (len(word), word))
@@ -176,7 +179,7 @@ def _tables(
     groups, keys, packed = array("H"), array("H"), bytearray()
     for word in in_order:
         own, things = grouped.get(word, []), keyed.get(word, [])
-        first = [number for number in own if number in firsts]
+        first = [number for number in own if number < firsts]
         first += first[-1:] * (-len(first) % GROUPS_TOGETHER)
         mask = 0
         for number in own:
@@ -205,13 +208,13 @@ def _set(bits: "ctypes.Array[ctypes.c_uint8]", number: int) -> None:
     bits[number >> 3] |= 1 << (number & 7)
 
 
-def _heads(by_hash: Iterable[list[bytes]], first: int) -> "tuple[ctypes.Array[ctypes.c_uint32], list[bytes]]":
+def _heads(by_hash: Iterable[list[bytes]], first: int) -> "tuple[ctypes.Array[ctypes.c_uint16], list[bytes]]":
     """The words one hash after the other, and where those of each begin."""
     starts, words = [first], list[bytes]()
     for ones in by_hash:
         words += ones
         starts.append(first + len(words))
-    return (ctypes.c_uint32 * len(starts))(*starts), words
+    return (ctypes.c_uint16 * len(starts))(*starts), words
 
 
 def _numbers(numbers: "array[int]") -> "ctypes.Array[ctypes.c_uint16]":
