@@ -296,6 +296,7 @@ _scanners: list[Scanner] = []  # Of a process of the pool: the one it was starte
 def _begin(plan: Plan) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Where it could not be inherited.
     _scanners[:] = [Scanner(plan)]
+    model.shipped().matcher.warm(lambda: None)  # There are many texts, and none is to pay for what is compiled once.
     gc.collect()
     gc.freeze()  # As the shield does: what was loaded is no text's to pay for.
 
