@@ -30,6 +30,9 @@ LINK_PAYLOAD_CHARS_MIN, IMAGE_PAYLOAD_CHARS_MIN = 65, 40
 
 PAYLOAD = re.compile(rf"[A-Za-z0-9+_=-]{{{IMAGE_PAYLOAD_CHARS_MIN},}}")
 LABEL_PAYLOAD = re.compile(r"[a-z0-9-]{32,}", re.IGNORECASE)  # Names are looked up before anything is fetched.
+ESCAPED_SIGN = re.compile(r"\\([!-/:-@\[-`{-~])")
+"""Markdown leaves the backslash out; whoever does not, reads the other spelling."""
+
 CARRIED = re.compile(r"\[[A-Z_]{1,32}_[0-9a-f]{16}")
 """What stands for a masked value. The value comes back behind all guards, wherever its placeholder is: in an address it would leave."""
 
@@ -127,6 +130,14 @@ def _part(written: str) -> int:
 
 def link_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
     """Why a link is suspicious; "" when it is not. `is_known`: whether the request itself names a host."""
+    return next((found for one in _spellings(url) if (found := _link_reason(one, links, is_known))), "")
+
+
+def _spellings(url: str) -> tuple[str, ...]:
+    return (url, ESCAPED_SIGN.sub(r"\1", url)) if "\\" in url else (url,)
+
+
+def _link_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
     address = parsed(url)
     if address is None:
         return ""
@@ -139,6 +150,10 @@ def link_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
 
 def image_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
     """Why an image, which is fetched unasked, is suspicious: anything beside a plain path may carry something away."""
+    return next((found for one in _spellings(url) if (found := _image_reason(one, links, is_known))), "")
+
+
+def _image_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
     address = parsed(url)
     if address is None or not address.host:
         return "script" if address is not None and address.scheme in ("javascript", "vbscript") else ""

@@ -10,16 +10,12 @@ from llmproxy.common.answers import Answers
 from llmproxy.shield.answers import noise
 from llmproxy.shield.answers.noise import BLOCK_CHARS
 from llmproxy.shield.answers.stage import Look, Report, seen
+from llmproxy.shield.answers.targets import may_lead, targets
 from llmproxy.shield.answers.words import CONTEXT_CHARS, SCHEME
 from llmproxy.shield.links import URL_CHARS_MAX, link_reason
 
 SCHEME_CHARS_MAX = 10
 ADDRESS = re.compile(rf"[a-zA-Z]{{2,{SCHEME_CHARS_MAX}}}://[^\s\"'<>`)\]]{{1,{URL_CHARS_MAX}}}")
-TARGET = re.compile(
-    r"(?:\]\(\s{0,8}<?|href\s{0,8}=\s{0,8}[\"']?)"
-    rf"((?:javascript:|vbscript:|data:|file:|[/\\]{{2}})[^\s\"'<>)]{{0,{URL_CHARS_MAX}}})",
-    re.IGNORECASE,
-)
 FENCED = re.compile(r"^ {0,3}(?:```|~~~).*?(?:^ {0,3}(?:```|~~~)|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -79,7 +75,7 @@ class Watch:
 
 def is_clear(text: str, settings: Answers, may_hold: Callable[[str], bool]) -> bool:
     """`may_hold`: a quick look for what `look` would see."""
-    if settings.links.others != "disabled" and (SCHEME in text or _opens(text)):
+    if settings.links.others != "disabled" and (SCHEME in text or may_lead(text)):
         return False
     if settings.entropy != "disabled" and noise.may_be_random(text):
         return False
@@ -111,11 +107,5 @@ def links(text: str) -> Iterator[str]:
         if found is not None:
             yield found[0].rstrip(".,;:!?*_")
         at = text.find(SCHEME, found.end() if found is not None else at + len(SCHEME))
-    if _opens(text):
-        for target in TARGET.finditer(text):
-            yield target[1]
-
-
-def _opens(text: str) -> bool:
-    """Whether anything of it may be a link."""
-    return "](" in text or "href" in text or "HREF" in text
+    if may_lead(text):
+        yield from targets(text)
