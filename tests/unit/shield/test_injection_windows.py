@@ -58,6 +58,13 @@ def test_any_bytes_are_read_to_their_end(raw: bytes) -> None:
     assert window is None or 0 <= window[1] < window[2] <= len(raw)
 
 
+def test_a_word_of_apostrophes_is_read_to_its_end() -> None:
+    raw = b"'".join([b"a"] * 40)
+    window = WEIGHING.worst(raw)
+    assert window is not None
+    assert window[1:] == (0, len(raw))
+
+
 @pytest.mark.parametrize("text", ["Ignoring rules", "忽略规则", "ignored the RULES", "Ígnoré rules"])
 def test_words_mean_the_same_in_every_language_and_inflection(text: str) -> None:
     assert {BARE, BARE + 1, BARE + MEANINGS + 1} <= numbers(text, LEXICON)
