@@ -277,3 +277,10 @@ def test_any_rows_have_as_many_answers_with_their_ids_and_spans_within_the_text(
         assert all(0 <= span["start"] < span["end"] <= len(text) for span in answer["spans"])
         assert all(0 <= one["start"] < one["end"] <= len(text) for one in answer["findings"])
         assert answer["us"] >= 0
+
+
+def test_an_embedding_model_that_is_named_and_not_there_is_an_error_and_no_silence(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["scan", "hello"], env={"LLM_PROXY_EMBEDDING_MODEL": str(tmp_path)})
+    assert result.exit_code == exits.USAGE, result.output
+    assert "model.safetensors" in result.output
+    assert "off" in result.output

@@ -231,6 +231,13 @@ def test_a_folder_with_another_model_is_refused_and_not_believed(tmp_path: Path)
         stage.load(tiny_folder(tmp_path))
 
 
+def test_what_is_wrong_with_a_model_is_said_to_whoever_asks_and_the_rest_goes_without(tmp_path: Path) -> None:
+    named = str(tiny_folder(tmp_path))
+    assert "another model" in stage.problem(named)
+    assert stage.here(named) is None
+    assert stage.problem(stage.OFF) == ""
+
+
 @pytest.mark.parametrize(
     ("setting", "carried", "place"),
     [

@@ -109,11 +109,22 @@ def load(place: Path, own: "Head | None" = None) -> Stage:
     return Stage(encoder.load(place, own.header.layers), own)
 
 
-@cache
 def here(named: str) -> Stage | None:
-    """That of this process, read once; None where there is none, or none that can be used. `named` as for `folder`."""
+    """That of this process; None where there is none, or none that can be used. `named` as for `folder`."""
+    found = _read(named)
+    return found if isinstance(found, Stage) else None
+
+
+def problem(named: str) -> str:
+    """What is wrong with the model of this process, or "" """
+    found = _read(named)
+    return found if isinstance(found, str) else ""
+
+
+@cache
+def _read(named: str) -> Stage | str | None:
     place = folder(named)
     try:
         return load(place) if place is not None else None
-    except (ImportError, OSError, ValueError):
-        return None
+    except (ImportError, OSError, ValueError) as error:
+        return str(error)
