@@ -92,10 +92,11 @@ class Wire(Protocol):
 class Answer:
     """The numbered packets that one stage sends for one attempt."""
 
-    __slots__ = ("_bus", "_envelope", "_seq")
+    __slots__ = ("_bus", "_envelope", "_seq", "_subject")
 
     def __init__(self, bus: "Bus", envelope: Envelope) -> None:
         self._bus, self._envelope, self._seq = bus, envelope, 0
+        self._subject = ""  # Worked out with the first packet.
 
     @property
     def begun(self) -> bool:
@@ -105,7 +106,9 @@ class Answer:
         envelope = self._envelope
         packet = Packet(id=envelope.id, attempt=envelope.attempt, seq=self._seq, frames=list(sent))
         self._seq += 1
-        self._bus.wire.publish(REPLY.subject(address=envelope.reply_to), frames.ENCODER.encode(packet))
+        if not self._subject:
+            self._subject = REPLY.subject(address=envelope.reply_to)
+        self._bus.wire.publish(self._subject, frames.ENCODER.encode(packet))
 
     def fail(self, error: GatewayError, *, again: bool = False) -> None:
         failure = error.failure(self._bus.service, again=again)

@@ -6,6 +6,7 @@ Everything here is a callback on the loop: no task per request. One ticker looks
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -172,7 +173,7 @@ class Exchanges:
         exchange.chain_holder = exchange.return_holder = ""
         exchange.head, exchange.fetching = None, None
         exchange.data.clear()
-        self._bus.expect(exchange.envelope, lambda frames: self._receive(exchange, frames))
+        self._bus.expect(exchange.envelope, partial(self._receive, exchange))
         try:
             self._bus.forward(REQUEST_INSPECT, exchange.envelope)
         except GatewayError as error:
@@ -227,7 +228,7 @@ class Exchanges:
         self._send(exchange, ready)
 
     def _send(self, exchange: Exchange, data: list[Data]) -> None:
-        if not data or exchange.abandoned or exchange.failure is not None:
+        if not data or exchange.on_settled is not None or exchange.failure is not None:
             return
         if not exchange.first_data_at:
             exchange.first_data_at = self._monotonic()

@@ -200,11 +200,13 @@ def response(body: bytes, vendor: str, usage: Callable[[WireUsage | None], Usage
         return failed(error_inside(reply.error, vendor))
     if not reply.choices:
         return failed(GatewayError("provider_bad_answer", f"{vendor} sent an answer without choices"))
+    is_strange = False
     for choice in reply.choices:
         if choice.error is not None or choice.finish_reason in BROKEN_OFF:
             return failed(broken_off(choice.finish_reason, choice.error, vendor))
+        is_strange = is_strange or _is_strange(choice.finish_reason, choice.message)
     used = usage(reply.usage)
-    if any(_is_strange(choice.finish_reason, choice.message) for choice in reply.choices) or _hides(reply.usage, used):
+    if is_strange or _hides(reply.usage, used):
         body = msgspec.json.encode(_normal(FIELDS.decode(body), "message", used))
     finish = finish_of(FINISH_REASONS, _plain(reply.choices[0].finish_reason))
     return Answer(json=body, usage=used, finish=finish)
