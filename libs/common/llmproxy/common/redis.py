@@ -109,13 +109,15 @@ class Line(asyncio.Protocol):
 
     def _look(self) -> None:
         self._timer = None
-        if not self._waiting:
-            return
-        _, due = self._waiting[0]
-        if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._look)
-        else:
-            self.end(TimeoutError())
+        now = self._loop.time()
+        if self._waiting and self._waiting[0][1] > now:
+            self._timer = self._loop.call_at(self._waiting[0][1], self._look)
+        elif self._waiting:
+            while self._waiting and self._waiting[0][1] <= now:
+                replied, _ = self._waiting.popleft()
+                if not replied.done():
+                    replied.set_exception(TimeoutError())
+            self.end(ConnectionError("a reply of Redis was late"))  # The others may ask again, within their own time.
 
 
 class Redis:
