@@ -299,7 +299,7 @@ def channels_page() -> str:
             ),
             *(
                 f"| bucket `{one.name}` | {PURPOSE_OF_BUCKET[one.name]} | "
-                f"{f'last {one.history} of each key' if not one.ttl_s else f'{hours(one.ttl_s)}, in memory'} | {size(one.max_bytes)} |"
+                f"{f'last {one.history} of each key' if not one.ttl_s else hours(one.ttl_s)} | {size(one.max_bytes)} |"
                 for one in BUCKETS
             ),
             f"| bucket `{OBJECT_BUCKET.name}` | {PURPOSE_OF_BUCKET[OBJECT_BUCKET.name]} | {OBJECT_TTL_S // 60} min | "

@@ -11,6 +11,7 @@ from llmproxy.common.channels import CONVERSATIONS_BUCKET
 from llmproxy.common.nats_wire import NatsWire
 from llmproxy.common.policy import Injection
 from llmproxy.launcher.embedded import EmbeddedServers
+from llmproxy.shield.conversations import Conversations
 
 BLOCK = Injection(mode="block", user=0.6, trajectory=0.8)
 
@@ -50,10 +51,29 @@ def test_turns_that_come_through_different_shields_are_one_conversation(servers:
             assert codes[1].startswith("resp_")
         bucket = await admin.wire._jetstream.stream_info(f"KV_{CONVERSATIONS_BUCKET}")  # type: ignore[attr-defined]
         assert bucket.state.messages == 4
-        assert bucket.config.storage == "memory"
+        assert bucket.config.storage == "file"
         assert bucket.config.max_age == 86_400
         assert bucket.config.discard == "old"
         for one in (admin, edge, vendor):
             await one.drain(1.0)
+
+    asyncio.run(main())
+
+
+def test_a_restart_of_nats_alone_forgets_no_conversation(servers: EmbeddedServers) -> None:
+    async def main() -> None:
+        admin = await bus(servers, "admin")
+        await admin.wire.provision()
+        await admin.drain(1.0)
+        shield = await bus(servers, "shield", "before")
+        memory = Conversations(lambda: shield.wire.bucket(CONVERSATIONS_BUCKET))
+        await memory.remember(["a" * 32], (0.55,))
+        await asyncio.to_thread(servers.restart, "nats")
+        await shield.drain(0.1)
+        other = await bus(servers, "shield", "after")
+        again = Conversations(lambda: other.wire.bucket(CONVERSATIONS_BUCKET))
+        assert await again.recall("a" * 32) == (0.55,)
+        assert await again.recall("b" * 32) == ()
+        await other.drain(1.0)
 
     asyncio.run(main())

@@ -416,7 +416,7 @@ def _forgetful(bucket: BucketSpec) -> api.StreamConfig:
         max_age=bucket.ttl_s,
         max_bytes=bucket.max_bytes,
         max_msgs_per_subject=bucket.history,
-        storage=api.StorageType.MEMORY,
+        storage=api.StorageType.FILE,  # A bucket in memory would be gone after a restart of nats-server alone.
     )
 
 

@@ -26,7 +26,7 @@ class BucketSpec(Struct, frozen=True, kw_only=True):
     name: str
     history: int = 1
     max_bytes: int
-    ttl_s: int = 0  # 0: for ever. Otherwise it lies in memory, and when it is full the oldest entry goes.
+    ttl_s: int = 0  # 0: for ever. Otherwise the oldest entry goes when it is full.
 
 
 STREAMS = (
