@@ -60,6 +60,7 @@ class NatsWire:
         self._watches: list[_Watch] = []
         self._acks: _Acks | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._provisions = False  # It is this one that makes the streams and buckets.
 
     @classmethod
     async def connect(cls, url: str, *, user: str = "", password: str = "", service: str = "") -> "NatsWire":
@@ -70,6 +71,7 @@ class NatsWire:
         async def reconnected() -> None:
             log.warning("connected to NATS again")
             for wire in wires:
+                wire._provision_again()
                 wire._watch_again()
 
         async def failed(error: Exception) -> None:
@@ -178,10 +180,25 @@ class NatsWire:
             await store.delete(name)
 
     async def provision(self) -> None:
+        self._provisions = True
         try:
             await self._provision()
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable("stage_unavailable", f"JetStream cannot be set up ({type(error).__name__})") from error
+
+    def _provision_again(self) -> None:
+        """What lies in memory is gone when nats-server has started anew."""
+        if self._provisions:
+            self._in_background(self._provision_patiently())
+
+    async def _provision_patiently(self) -> None:
+        while True:
+            try:
+                await self.provision()
+                return
+            except Unavailable as error:
+                log.warning("%s; trying again", error.message)
+                await asyncio.sleep(RETRY_S)
 
     async def _provision(self) -> None:
         for stream in STREAMS:
