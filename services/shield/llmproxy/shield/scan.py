@@ -100,6 +100,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     is_answer: bool = False
     embedding: str = stage.OFF  # Where the embedding model is, as LLM_PROXY_EMBEDDING_MODEL says it.
 
+    @property
+    def embedding_problem(self) -> str:
+        """Why the model that is named cannot be used; "" when it can."""
+        return stage.problem(self.embedding)
+
 
 def guard_names() -> tuple[str, ...]:
     return tuple(guard.name for guard in GUARDS)

@@ -104,23 +104,21 @@ def scan(
     llmproxy scan --file page.html --role tool
     llmproxy scan --jsonl prompts.jsonl > verdicts.jsonl
     """
-    from llmproxy.shield.embedding import stage
     from llmproxy.shield.scan import Plan, Scanner, Text, guard_names
 
     names = tuple(name for given in guards for name in given.split(",") if name)
     _check_guards(names, guard_names())
     is_answer = direction == "response"
     spoken = role or ("assistant" if is_answer else "user")
-    embedding = os.environ.get(EMBEDDING_MODEL, "")
-    if wrong := stage.problem(embedding):
-        raise click.UsageError(f"{EMBEDDING_MODEL}: {wrong}; set it to off to scan without the embedding model")
     plan = Plan(
         guards=names,
         policy=load_policy(policy_file),
         role=spoken,  # type: ignore[arg-type]
         is_answer=is_answer,
-        embedding=embedding,
+        embedding=os.environ.get(EMBEDDING_MODEL, ""),
     )
+    if wrong := plan.embedding_problem:
+        raise click.UsageError(f"{EMBEDDING_MODEL}: {wrong}; set it to off to scan without the embedding model")
     if jsonl is not None:
         if text is not None or file is not None:
             raise click.UsageError("give one of TEXT, --file and --jsonl")
