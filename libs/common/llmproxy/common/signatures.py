@@ -40,6 +40,10 @@ WORDS_NEEDED_MAX = 1 + OTHERS_MAX
 REACH_BYTES = (
     192  # From the rarest word of a signature to its others, and to the ends of what its expression is tried on.
 )
+PIECE_BYTES, PIECES_SHARE_BYTES = 8_192, 512
+"""Of a long text in one native pass, which sees 2,048 words at most: four bytes for each, and no text is as dense. What stands on the border
+of two pieces, with all that is looked at around it, is whole in one of them."""
+
 SEPARATOR = r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{0,4}"
 SENTENCE_GAP = r"[^.!?]{0,%s}"
 EXPRESSION_BYTES_MAX = 4 << 20  # Of memory for one compiled expression's states.
@@ -274,6 +278,10 @@ class Budget:
         self.exhausted = False
         self.first_trials = 0  # Of expressions that were new; each takes as long as a hundred others.
 
+    @property
+    def is_spent(self) -> bool:
+        return self.trials <= 0 or self.bytes <= 0
+
 
 WARMING_PAUSE_S = (
     0.0005  # Between two expressions, of which each takes half as long: the loop has the interpreter in between.
@@ -306,15 +314,40 @@ class Matcher:
     def trials(self, plain: bytes, budget: Budget) -> Iterable[Hit | None]:
         """The same, one expression after the other, for who wants to pause between them: None where one does not match.
         One native pass, and Python sees only what may be there."""
-        candidates, spent, exhausted = self._near.find(plain, budget.words)
+        if len(plain) <= PIECE_BYTES:
+            candidates, spent, exhausted = self._near.find(plain, budget.words)
+            if not exhausted:
+                budget.words -= spent
+                return self._tried(plain, candidates, budget) if candidates else NO_TRIALS
+        return self._in_pieces(plain, budget)
+
+    def _in_pieces(self, plain: bytes, budget: Budget) -> Iterator[Hit | None]:
+        before: frozenset[Candidate] = frozenset()
+        starts = range(0, max(1, len(plain) - PIECES_SHARE_BYTES), PIECE_BYTES - PIECES_SHARE_BYTES)
+        for start in starts:
+            for here in self._passes(plain, start, min(start + PIECE_BYTES, len(plain)), budget):
+                yield from self._tried(plain, [one for one in here if one not in before], budget)
+                if budget.is_spent:
+                    budget.exhausted = True
+                    return
+                before = frozenset(here)
+
+    def _passes(self, plain: bytes, begin: int, end: int, budget: Budget) -> Iterator[list[Candidate]]:
+        """What may be in a piece, by the native passes that it takes: one, and more where one cannot tell of all."""
+        candidates, spent, exhausted = self._near.find(plain[begin:end], budget.words)
         budget.words -= spent
+        if exhausted and budget.words > 0 and end - begin > 2 * PIECES_SHARE_BYTES:
+            middle = (begin + end) // 2
+            yield from self._passes(plain, begin, middle + PIECES_SHARE_BYTES // 2, budget)
+            yield from self._passes(plain, middle - PIECES_SHARE_BYTES // 2, end, budget)
+            return
         budget.exhausted = budget.exhausted or exhausted
-        return self._tried(plain, candidates, budget) if candidates else NO_TRIALS
+        yield [Candidate(one.thing, one.start + begin, one.end + begin) for one in candidates]
 
     def _tried(self, plain: bytes, candidates: Iterable[Candidate], budget: Budget) -> Iterator[Hit | None]:
         """Each where its words are."""
         for one in candidates:
-            if budget.trials <= 0 or budget.bytes <= 0:
+            if budget.is_spent:
                 budget.exhausted = True
                 break
             budget.trials -= 1

@@ -21,10 +21,10 @@ from llmproxy.edge.routes.table import Action
 
 SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
-WORDS_MAX = 4_000  # Of one body: words that signatures are made of,
-TRIALS_MAX = 200  # exact expressions tried near them,
+WORDS_MAX = 24_000  # Of one body: words that signatures are made of, as 150 KB of prose has them,
+TRIALS_MAX = 480  # exact expressions tried near them,
 TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
-SLICE_TRIALS_MAX = 64  # Of one slice: prose has 55, and what has more would hold up the loop.
+SLICE_TRIALS_MAX = 96  # Of one slice: prose has 55, and what has many more would hold up the loop.
 TURN_FIRST_TRIALS_MAX = 4  # Expressions that are tried for the first time in one turn: 0.3 ms each, once in a process.
 DECODED_CHARS_MAX = 20_480  # Of one body, for the decoders.
 DECODED_BYTES_MAX = 6_144  # At once, from the first mark of an encoding on.

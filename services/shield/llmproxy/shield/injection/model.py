@@ -22,7 +22,11 @@ LOGIT_MAX = 30.0  # Beyond it a probability is 0 or 1 anyway.
 SCORE_MAX = 20.0  # Of a window: one word repeated says no more than that.
 
 DECODED_CHARS_MAX = 16_384  # Of one text, in all its views.
-WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX = 4_000, 400, 262_144  # Of one text, for the signatures.
+WORDS_MIN, TRIALS_MIN, TRIED_BYTES_MIN = 16_000, 400, 262_144
+"""What the signatures may spend on one text, which no short one needs; a long one has more, so that its end is looked at like its beginning."""
+
+BYTES_PER_WORD, BYTES_PER_TRIAL, BYTES_TRIED_PER_BYTE = 1, 16, 16
+"""Prose has a word in 6 bytes and a trial in 60 to 400."""
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -96,7 +100,7 @@ class Model:
         if worst is None:
             return NO_EVIDENCE
         lowered = raw if text.isascii() else text.lower().encode("utf-8", "replace")
-        hits = self.matcher.scan(lowered, budget or Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX))
+        hits = self.matcher.scan(lowered, budget or ample(len(lowered)))
         if not hits:
             return Evidence(*worst)
         ranked = sorted(hits, key=lambda hit: SEVERITIES.index(hit.severity))
@@ -111,6 +115,15 @@ class Model:
 
     def _probability(self, seen: Evidence) -> float:
         return 1 / (1 + exp(-max(-LOGIT_MAX, min(LOGIT_MAX, self.logit(seen)))))
+
+
+def ample(size: int) -> Budget:
+    """What the signatures may spend on a text of so many bytes."""
+    return Budget(
+        max(WORDS_MIN, size // BYTES_PER_WORD),
+        max(TRIALS_MIN, size // BYTES_PER_TRIAL),
+        max(TRIED_BYTES_MIN, size * BYTES_TRIED_PER_BYTE),
+    )
 
 
 def _views(text: str) -> list[View]:
