@@ -2,7 +2,7 @@
 
 import random
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from re import _parser as regex_parser  # type: ignore[attr-defined]
 from typing import Any
@@ -362,7 +362,12 @@ def test_words_are_where_a_signature_looks_for_them(one: Signature) -> None:
 
 def made(source: str, chance: random.Random) -> str:
     """A text that an expression matches, a character for each byte."""
-    return "".join(_made(node, chance) for node in regex_parser.parse(source.encode().decode("latin-1")))
+    return "".join(_made(node, chance) for node in parsed(source))
+
+
+@lru_cache(maxsize=1)  # Each is asked for some times in a row.
+def parsed(source: str) -> list[Any]:
+    return list(regex_parser.parse(source.encode().decode("latin-1")))
 
 
 def _made(node: Any, chance: random.Random) -> str:
