@@ -170,6 +170,8 @@ def test_up_prints_url_key_and_curl_and_leaves_no_process(tmp_path: Path) -> Non
         assert '"model":"gpt-4o-mini"' in said
         children = psutil.Process(running.process.pid).children(recursive=True)
         assert len(running.services()) == 6
+        for service in running.services():
+            assert running.told(service)  # From then on it says when it leaves.
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(30) == 0
     assert psutil.wait_procs(children, timeout=5)[1] == []
