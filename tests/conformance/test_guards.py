@@ -100,10 +100,10 @@ PATTERNS = [
 
 def work(guard: Guard, text: str) -> float:
     """CPU seconds."""
-    start = time.process_time()
+    start = time.thread_time()
     guard.may_hold(text)
     guard.inspect(segment(text))
-    return time.process_time() - start
+    return time.thread_time() - start
 
 
 class Replayed:
@@ -115,9 +115,9 @@ class Replayed:
         self.cost: dict[str, float] = {}
 
     def work(self, text: str) -> float:
-        start = time.process_time()
+        start = time.thread_time()
         self._said[text] = self._guard.may_hold(text), self._guard.inspect(segment(text))
-        seconds = time.process_time() - start
+        seconds = time.thread_time() - start
         self.cost[text] = max(seconds, self.cost.get(text, 0.0))
         return seconds
 

@@ -1,13 +1,12 @@
 """The embedding model's process: it may be slow, hang, die or have nothing to read, and nobody waits for it longer than was said."""
 
 import asyncio
-import os
-import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
+from embedding_stand_ins import echo, hang
 
 from llmproxy.common.testing import FakeClock
 from llmproxy.shield.embedding.aside import RESTART_S, WAITING_MAX, Aside
@@ -15,23 +14,6 @@ from llmproxy.shield.embedding.stage import Question, load
 
 ASKED = Question("an order", 0, 8, 0.25)
 PATIENT_MS = 30_000
-
-
-class Echo:
-    """As sure as before; of a text that says so it dies, fails or never has enough."""
-
-    def probability(self, question: Question) -> float:
-        if question.text == "die":
-            os._exit(1)
-        if question.text == "hang":
-            threading.Event().wait()
-        if question.text == "fail":
-            raise RuntimeError
-        return question.probability
-
-
-def echo(_: Path) -> Any:
-    return Echo()
 
 
 def with_aside(
@@ -118,10 +100,6 @@ def test_a_folder_that_is_not_there_is_said_and_nobody_has_an_answer() -> None:
         assert await aside.probabilities([ASKED], PATIENT_MS) is None
 
     with_aside(scenario, load)
-
-
-def hang(_: Path) -> Any:
-    threading.Event().wait()
 
 
 @pytest.mark.parametrize("read", [hang])
