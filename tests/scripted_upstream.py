@@ -98,6 +98,6 @@ async def upstream(script: Script) -> AsyncIterator[Upstream]:
 
 async def _end_of(reader: asyncio.StreamReader, served: Upstream) -> None:
     """Sees a client leave while the script is still busy."""
-    while not reader.at_eof():
+    while not (reader.at_eof() or reader.exception()):  # A connection that is reset has no end.
         await asyncio.sleep(0.002)
     served.left.set()
