@@ -495,6 +495,41 @@ def test_questions_are_answered_by_who_leaves_and_after_one_that_failed(wires: O
     run(scenario, wires)
 
 
+class Told:
+    """A wire that says when something was published."""
+
+    def __init__(self, wire: Any) -> None:
+        self._wire = wire
+        self.published = asyncio.Event()
+
+    def publish(self, *message: Any) -> None:
+        self._wire.publish(*message)
+        self.published.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wire, name)
+
+
+def test_a_question_is_asked_until_somebody_is_there_to_answer(wires: Opened) -> None:
+    """A service whose only instance is being replaced is away for a moment."""
+
+    async def scenario(w: Any) -> None:
+        admin, audit = await started(w, "admin"), await started(w, "audit")
+        admin.wire = told = Told(admin.wire)
+        question = LedgerQuery(id=uuid.uuid4().hex, address=admin.address)
+
+        async def answer(asked: LedgerQuery) -> None:
+            audit.publish(LEDGER_ANSWER, LedgerPage(problem="found"), address=asked.address, id=asked.id)
+
+        asking = asyncio.create_task(admin.ask(LEDGER_QUERY, question, LEDGER_ANSWER, question.id, WAIT_S))
+        await asyncio.wait_for(told.published.wait(), WAIT_S)
+        await admin.wire.flush()
+        await audit.answer_questions(LEDGER_QUERY, answer)
+        assert await asking == LedgerPage(problem="found")
+
+    run(scenario, wires)
+
+
 def test_the_configuration_bucket_can_be_read_by_every_service(wires: Opened) -> None:
     async def scenario(w: Any) -> None:
         admin = await w.connect("admin")

@@ -31,6 +31,7 @@ EVENTS_GATHER_S = 0.02  # Events of one subject that come within this time share
 EVENTS_PER_MESSAGE = 500  # Under the server's limit for a message.
 EVENTS_MAX = 10_000  # Gathered at once; what is more is not told.
 DRAIN_S = 60.0
+ASK_AGAIN_S = 0.1  # A question that nobody is there to answer.
 QUESTIONS_S = 10.0  # For the answers to questions that had arrived when a service leaves.
 
 log = logging.getLogger(__name__)
@@ -334,17 +335,20 @@ class Bus:
         self._expected.pop(envelope_id, None)
 
     async def ask(self, channel: Channel[A], question: A, answers: Channel[T], id: str, timeout_s: float) -> T:
-        """One question to whoever serves it, one answer. Raises Unavailable when nobody answers in time."""
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        """One question to whoever serves it, one answer. Raises Unavailable when nobody answers in time.
 
-        def receive(_: bytes, payload: bytes) -> None:
-            if not future.done():
-                future.set_result(payload)
-
-        subscription = await self.wire.subscribe(answers.filter(address=self.address, id=id), receive)
+        While nobody serves it (NATS says so at once, with an empty message), it is asked again: an instance may be about to come.
+        """
+        arrived: asyncio.Queue[bytes] = asyncio.Queue()
+        place = answers.subject(address=self.address, id=id)
+        subscription = await self.wire.subscribe(place, lambda _, payload: arrived.put_nowait(payload))
         try:
-            self.wire.publish(channel.subject(), msgspec.json.encode(question))
-            return answers.decode(await asyncio.wait_for(future, timeout_s))
+            async with asyncio.timeout(timeout_s):
+                self.wire.publish(channel.subject(), msgspec.json.encode(question), place)
+                while not (payload := await arrived.get()):
+                    await asyncio.sleep(ASK_AGAIN_S)
+                    self.wire.publish(channel.subject(), msgspec.json.encode(question), place)
+                return answers.decode(payload)
         except TimeoutError:
             raise Unavailable("stage_unavailable", f"nobody answered {channel.pattern} in {timeout_s:g} s") from None
         finally:
