@@ -508,7 +508,8 @@ class Bus:
         self.idle.clear()
         if self.holds:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.idle.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self.idle.wait()
         tasks = [held.task for held in self.holds.values() if held.task is not None]
         for task in (*tasks, *self._workers):
             task.cancel()

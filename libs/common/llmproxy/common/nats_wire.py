@@ -363,7 +363,9 @@ class _Consuming:
                 asked_at = time.monotonic()
                 if await self._batch(inbox, subscription) < FETCH_MESSAGES:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._stop.wait(), asked_at + FETCH_WAIT_S - time.monotonic())
+                        # Before 3.12 `wait_for` could lose its task's end, and who drains waits for it.
+                        async with asyncio.timeout(asked_at + FETCH_WAIT_S - time.monotonic()):
+                            await self._stop.wait()
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
