@@ -1,38 +1,23 @@
 """Several turns of one conversation that are an attack together; and everything that is not one."""
 
 import json
-import re
 import time
 from typing import Any
 
 import pytest
+from conversing import Saying
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxy.common.explanations import Explanation
 from llmproxy.common.policy import Injection, Policy
-from llmproxy.common.segments import Segment
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.trajectory import TURNS_MAX, TURNS_MIN, together
-from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
 
 THRESHOLD = 0.66
 TURNS = st.lists(st.floats(0, 1), max_size=12)
 BLOCK = Policy(injection=Injection(mode="block", user=THRESHOLD))
-
-
-class Saying:
-    """As suspicious as a text says that it is: `p=0.5`."""
-
-    name = "injection"
-
-    def may_hold(self, text: str) -> bool:
-        return "p=" in text
-
-    def inspect(self, segment: Segment) -> Verdict:
-        found = re.search(r"p=(0\.\d+)", segment.text)
-        return Flag((Finding("injection", 0, 5, "flag", float(found[1])),)) if found else ALLOW
 
 
 def body(*turns: str, role: str = "user") -> dict[str, Any]:
