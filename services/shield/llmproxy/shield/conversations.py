@@ -19,6 +19,7 @@ from llmproxy.common.explanations import PER_MILLE, Explanation, explained, join
 from llmproxy.common.policy import TRAJECTORY, Policy
 from llmproxy.shield import metrics
 from llmproxy.shield.continuation import Continuation
+from llmproxy.shield.convict import unchecked
 from llmproxy.shield.examine import Examined, Refused
 from llmproxy.shield.trajectory import SUSPICIOUS, TURNS_MAX, remembered, together
 
@@ -81,7 +82,7 @@ async def continued(examined: Examined, policy: Policy, key: bytes, conversation
     threshold = wanted.threshold("user")
     earlier = await conversations.recall(name_of(key, own.after)) if own.after else ()
     if earlier is None and _may_be_refused(own, policy):
-        return _unrecalled(examined, own)
+        return unchecked(examined, TRAJECTORY, own.path, called=f"{TRAJECTORY} guard")
     turns = (*(earlier or ()), *own.turns)
     found = together(turns, threshold) if own.turns and earlier else None
     # What cannot be recalled is not written over.
@@ -116,14 +117,3 @@ def _may_be_refused(own: Continuation, policy: Policy) -> bool:
     """Whether there are earlier turns for which this request would be refused: only one that is suspicious itself can be."""
     last = own.turns[-1] if own.turns else 0.0
     return last >= SUSPICIOUS * policy.injection.threshold("user") and policy.action(TRAJECTORY) == "block"
-
-
-def _unrecalled(examined: Examined, own: Continuation) -> Refused:
-    why = Explanation(guard=TRAJECTORY, kind="guard_unavailable", action="block", path=segments.shown(own.path))
-    return Refused(
-        code="guard_unavailable",
-        message=f"the {TRAJECTORY} guard could not check the request; retry",
-        retry_after_ms=1_000,
-        findings=examined.findings,
-        explained=joined(examined.explained, explained([why])),
-    )

@@ -1,4 +1,4 @@
-"""What follows when somebody else is sure of what the injection guard was not: the same for whoever it was."""
+"""What follows when somebody else is sure of what the injection guard was not, or cannot be asked: the same for whoever it was."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,4 +44,16 @@ def _explain(doubt: Doubt, probability: float, guard: str, kind: str, action: st
         end=doubt.end,
         role=doubt.role if THRESHOLDS.get(doubt.role) == "tool" else "",
         per_mille=per_mille(probability),
+    )
+
+
+def unchecked(examined: Examined, guard: str, path: str, *, called: str) -> Refused:
+    """What was examined is refused, because `guard` could not be asked about the text at this path and must be."""
+    why = Explanation(guard=guard, kind="guard_unavailable", action="block", path=segments.shown(path))
+    return Refused(
+        code="guard_unavailable",
+        message=f"the {called} could not check the request; retry",
+        retry_after_ms=1_000,
+        findings=examined.findings,
+        explained=joined(examined.explained, explained([why])),
     )

@@ -13,13 +13,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from llmproxy.common import keyring, segments
+from llmproxy.common import keyring
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.explanations import Explanation, explained, joined
 from llmproxy.common.judge import JUDGE, Judge
 from llmproxy.common.policy import Policy
 from llmproxy.shield import metrics
-from llmproxy.shield.convict import convict
+from llmproxy.shield.convict import convict, unchecked
 from llmproxy.shield.examine import Examined, Refused
 from llmproxy.shield.preflight import Doubt
 
@@ -156,17 +155,6 @@ async def judged(examined: Examined, policy: Policy, judges: Judges | None) -> E
         ).inc()
     if not convicted:
         if None in opinions and settings.on_failure == "block":
-            return _unjudged(examined, doubts[opinions.index(None)])
+            return unchecked(examined, JUDGE, doubts[opinions.index(None)].path, called=JUDGE)
         return examined
     return convict(examined, policy, JUDGE, [(doubt, one.confidence) for doubt, one in convicted])
-
-
-def _unjudged(examined: Examined, doubt: Doubt) -> Refused:
-    why = Explanation(guard=JUDGE, kind="guard_unavailable", action="block", path=segments.shown(doubt.path))
-    return Refused(
-        code="guard_unavailable",
-        message=f"the {JUDGE} could not check the request; retry",
-        retry_after_ms=1_000,
-        findings=examined.findings,
-        explained=joined(examined.explained, explained([why])),
-    )
