@@ -207,3 +207,50 @@ def test_over_the_api_nobody_leads_the_gateway_inwards(start_admin: Any, text: s
             assert says in checked["problem"]
 
     asyncio.run(scenario())
+
+
+FROM_A_FILE = """
+endpoints:
+  main: {provider: openai, url: "https://collector.example", key: "file:/etc/passwd", models: [m]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({}, "or use env:NAME"),
+        ({"secret_dirs": "/run/secrets"}, "or move it below /run/secrets"),
+    ],
+)
+def test_over_the_api_no_file_is_named_but_below_the_named_directories(
+    start_admin: Any, settings: dict[str, str], says: str
+) -> None:
+    async def scenario() -> None:
+        async with start_admin(config_source="api", **settings) as admin:
+            status, body = await admin.call("PUT", "/api/v1/config", data=FROM_A_FILE)
+            assert (status, body["error"]["code"]) == (400, "invalid_config")
+            assert body["error"]["message"].startswith("endpoints.main.key: ")
+            assert "LLM_PROXY_SECRET_DIRS" in body["error"]["message"]
+            assert says in body["error"]["message"]
+            checked = (await admin.call("POST", "/api/v1/config/check", data=FROM_A_FILE))[1]
+            assert (checked["ok"], checked["problem"]) == (False, body["error"]["message"])
+            assert admin.changes() == []
+            if settings:
+                inside = FROM_A_FILE.replace("/etc/passwd", "/run/secrets/openai")
+                assert (await admin.call("PUT", "/api/v1/config", data=inside))[0] == 200
+
+    asyncio.run(scenario())
+
+
+def test_a_file_of_the_operators_own_is_held_to_the_directories_that_he_named(start_admin: Any, tmp_path: Path) -> None:
+    path = tmp_path / "llmproxy.yaml"
+    path.write_text(FROM_A_FILE)
+
+    async def scenario() -> None:
+        async with start_admin(config=str(path)) as admin:
+            assert admin.context.readiness.ready
+        async with start_admin(config=str(path), secret_dirs="/run/secrets", ready=False) as admin:
+            await admin.eventually(lambda: "configuration" in admin.context.readiness.blockers, "it is refused")
+            assert "LLM_PROXY_SECRET_DIRS" in admin.context.readiness.blockers["configuration"]
+
+    asyncio.run(scenario())

@@ -108,12 +108,15 @@ def test_what_a_cloud_needs_is_enough(endpoint: str) -> None:
     parse(f"endpoints: {{x: {{{endpoint}, models: [m]}}}}", {})
 
 
-def test_variables_are_those_that_its_references_name() -> None:
-    assert auth.required(auth.SigV4()) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+def test_references_are_named_by_their_field_and_lent_keys_have_none() -> None:
+    assert auth.references(auth.SigV4()) == {
+        "access_key_id": "env:AWS_ACCESS_KEY_ID",
+        "secret_access_key": "env:AWS_SECRET_ACCESS_KEY",
+    }
     assert auth.optional(auth.SigV4()) == {"AWS_SESSION_TOKEN"}
-    assert auth.required(auth.SigV4(source="container")) == set()
+    assert auth.references(auth.SigV4(source="container")) == {}
     assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" in auth.optional(auth.SigV4(source="container"))
-    assert auth.required(auth.Basic(user="env:U", password="file:/p")) == {"U"}
+    assert auth.references(auth.Basic(user="env:U", password="file:/p")) == {"user": "env:U", "password": "file:/p"}
     assert auth.optional(auth.Google()) == {"GOOGLE_APPLICATION_CREDENTIALS"}
 
 

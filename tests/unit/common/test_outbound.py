@@ -3,7 +3,7 @@
 import pytest
 
 from llmproxy.common.config import Config, ConfigError, Endpoint, check_reach, parse
-from llmproxy.common.outbound import HeaderRules, Proxy, references
+from llmproxy.common.outbound import HeaderRules, Proxy
 
 WHOLE = """
 endpoints:
@@ -33,7 +33,13 @@ def test_the_whole_way_parses() -> None:
     assert main.headers == HeaderRules(
         insert={"X-Team": "blue"}, replace={"x-tenant": "file:/run/tenant"}, remove=("accept",)
     )
-    assert references(main.proxy, main.headers) == ["file:/run/tenant", "env:PROXY_PASSWORD"]
+    assert main.references == {"headers.x-tenant": "file:/run/tenant", "proxy.password": "env:PROXY_PASSWORD"}
+    assert main.files == {
+        "headers.x-tenant": "/run/tenant",
+        "tls.ca_file": "/etc/ca.pem",
+        "tls.certificate_file": "/etc/us.pem",
+        "tls.key_file": "/etc/us.key",
+    }
 
 
 @pytest.mark.parametrize(

@@ -111,17 +111,12 @@ IMPLIED_BY_CONTAINER = (
 GOOGLE_ACCOUNT = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
-def references(auth: Auth) -> list[str]:
-    """Every reference in it, defaults included; AWS keys that come from elsewhere are none."""
+def references(auth: Auth) -> dict[str, str]:
+    """Field -> the reference in it, defaults included; AWS keys that come from elsewhere are none."""
     if isinstance(auth, SigV4) and auth.source != "keys":
-        return []
-    found = (getattr(auth, field, "") for field in (*SECRETS, "user"))
-    return [text for text in found if text.startswith(REFERENCES)]
-
-
-def required(auth: Auth) -> set[str]:
-    """Environment variables without which it cannot be resolved."""
-    return {reference.removeprefix("env:") for reference in references(auth) if reference.startswith("env:")}
+        return {}
+    found = {field: getattr(auth, field, "") for field in (*SECRETS, "user")}
+    return {field: text for field, text in found.items() if text.startswith(REFERENCES)}
 
 
 def optional(auth: Auth) -> set[str]:

@@ -14,7 +14,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from llmproxy.common import addresses, money, outbound
+from llmproxy.common import addresses, money, outbound, references
 from llmproxy.common import auth as authentication
 from llmproxy.common.envelope import BODY_BYTES_MAX
 from llmproxy.common.policy import Policy, problems
@@ -76,6 +76,16 @@ class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     tls: outbound.Tls | None = None
     headers: outbound.HeaderRules = outbound.HeaderRules()
     user_agent: str = ""  # "" is llmproxy.
+
+    @property
+    def references(self) -> dict[str, str]:
+        """Field -> the reference in it."""
+        return references.written(self.key, self.auth, self.proxy, self.headers)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Field -> the path that it makes a provider worker read."""
+        return references.files(self.references, self.tls)
 
 
 class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -271,6 +281,7 @@ def check(config: Config) -> None:
         if endpoint.key and not endpoint.key.startswith(("env:", "file:")):
             raise ConfigError(f"{at}.key: write a reference, env:NAME or file:PATH, not the key itself")
         _check_credential(at, endpoint)
+        _check_variables(at, endpoint)
         _check_way(at, endpoint)
         _check_place(at, endpoint)
         if not endpoint.models:
@@ -419,6 +430,13 @@ def _check_credential(at: str, endpoint: Endpoint) -> None:
         raise ConfigError(f"{at}.region: a signature names its region; write one such as eu-central-1")
 
 
+def _check_variables(at: str, endpoint: Endpoint) -> None:
+    for field, reference in endpoint.references.items():
+        scheme, _, name = reference.partition(":")
+        if scheme == "env" and references.OWN.fullmatch(name):
+            raise ConfigError(f"{at}.{field}: {name} is the gateway's own; put the key into a variable of another name")
+
+
 def _check_url(at: str, url: str) -> None:
     wrong = addresses.problem(url) if url else ""
     if wrong:
@@ -503,6 +521,14 @@ def check_reach(config: Config, before: Config) -> None:
                 raise ConfigError(
                     f"endpoints.{name}.{field}: is a private address, and none of those in gateway.private_networks"
                 )
+
+
+def check_files(config: Config, allowed: references.Directories) -> None:
+    """Whether endpoints name only files that may be read. Raises ConfigError."""
+    for name, endpoint in config.endpoints.items():
+        for field, path in endpoint.files.items():
+            if not references.is_below(path, allowed):
+                raise ConfigError(f"endpoints.{name}.{field}: {references.refusal(allowed)}")
 
 
 def _check_wider(at: str, wanted: tuple[str, ...], before: tuple[str, ...]) -> None:

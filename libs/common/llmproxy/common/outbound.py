@@ -33,6 +33,12 @@ class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     server_name: str = ""  # That the certificate must be for, when it is not the URL's host.
     minimum: Literal["1.2", "1.3"] = "1.2"
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Field -> path, of those that are given."""
+        given = {"ca_file": self.ca_file, "certificate_file": self.certificate_file, "key_file": self.key_file}
+        return {field: path for field, path in given.items() if path}
+
 
 class HeaderRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What of a request's headers is changed. Values may be references."""
@@ -44,11 +50,6 @@ class HeaderRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     @property
     def values(self) -> dict[str, str]:
         return {**self.insert, **self.replace}
-
-
-def references(proxy: Proxy | None, headers: HeaderRules) -> list[str]:
-    values = [*headers.values.values(), proxy.password if proxy is not None else ""]
-    return [value for value in values if value.startswith(REFERENCES)]
 
 
 def proxy_problem(proxy: Proxy) -> tuple[str, str] | None:

@@ -71,6 +71,13 @@ def up(**options: Any) -> None:
       LLM_PROXY_ADMIN_TOKEN  what the admin API asks for; default: made once, in <data>/admin.token
       LLM_PROXY_DRAIN_S      how long requests may take to finish when stopping; default 60
       LLM_PROXY_LOG_LEVEL    default INFO
+      LLM_PROXY_FIREWALL_ENABLED  0 or 1; comes before the file's firewall.enabled
+      LLM_PROXY_CONFIG_SOURCE     api: the admin API may change the configuration; default: it may not
+      LLM_PROXY_SECRET_DIRS       directories, comma-separated, below which file: references may lead; default: anywhere from
+                                  your own file, nowhere from the admin API
+      LLM_PROXY_MASK_SECRET       what placeholders are made from; the same for all machines that share tenants
+      LLM_PROXY_EMBEDDING_MODEL   the folder of a sentence-embedding model (docs/models/embedding.md)
+      LLM_PROXY_JUDGE_KEY         the API key with which a judge model is asked (docs/policy.md)
     """
     run_gateway(gateway.Options(**options), os.environ)
 

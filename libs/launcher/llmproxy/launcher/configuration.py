@@ -7,6 +7,7 @@ import msgspec
 import yaml
 
 from llmproxy.common import config as configuration
+from llmproxy.common import references
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import detect
 from llmproxy.launcher.environment import required
@@ -16,7 +17,13 @@ EFFECTIVE_FILE = "config.effective.yaml"  # In the data folder: `${NAME}` replac
 
 def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
     """The file's, or what the environment and the neighbourhood say. Raises ConfigError, which names the file."""
-    return detect.with_switches(_load(file, environment), environment)
+    found = detect.with_switches(_load(file, environment), environment)
+    try:
+        allowed = references.directories(environment.get(references.VARIABLE, ""))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    configuration.check_files(found, allowed)
+    return found
 
 
 def _load(file: Path | None, environment: Mapping[str, str]) -> Config:

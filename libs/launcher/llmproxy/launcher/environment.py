@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from llmproxy.common import auth, outbound
+from llmproxy.common import auth
 from llmproxy.common.config import Config, Endpoint
 from llmproxy.launcher.detect import ENDPOINT_VARIABLE, KEY_VARIABLES
 
@@ -28,9 +28,9 @@ TUNABLE: dict[Service, tuple[str, ...]] = {
     "edge": ("LINGER_S",),
     "shield": ("MAX_IN_FLIGHT", "SHIELD_PROCESSES"),
     "router": (),
-    "provider-workers": ("WORKER_PROVIDERS", "DEMO_CHUNK_MS"),
+    "provider-workers": ("WORKER_PROVIDERS", "DEMO_CHUNK_MS", "SECRET_DIRS"),
     "audit": (),
-    "admin": ("METRICS_PUBLIC",),
+    "admin": ("METRICS_PUBLIC", "SECRET_DIRS"),
 }
 # Where there is no launcher to hand over a listening socket.
 IN_A_CONTAINER: dict[Service, tuple[str, ...]] = {
@@ -76,14 +76,8 @@ def referenced(config: Config) -> set[str]:
 
 def required(config: Config) -> set[str]:
     """The variables without which an endpoint cannot be called."""
-    written = (
-        reference
-        for endpoint in config.endpoints.values()
-        for reference in (endpoint.key, *outbound.references(endpoint.proxy, endpoint.headers))
-    )
-    matches = map(REFERENCE.fullmatch, written)
-    credentials = (endpoint.auth for endpoint in config.endpoints.values() if endpoint.auth is not None)
-    return {match[1] for match in matches if match} | {name for one in credentials for name in auth.required(one)}
+    written = (text for endpoint in config.endpoints.values() for text in endpoint.references.values())
+    return {match[1] for match in map(REFERENCE.fullmatch, written) if match}
 
 
 def _implied(endpoint: Endpoint) -> set[str]:

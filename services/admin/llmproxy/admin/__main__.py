@@ -21,7 +21,7 @@ from llmproxy.admin.resources.probes import OpenApiResource, ProbesResource
 from llmproxy.admin.resources.status import StatusResource
 from llmproxy.admin.resources.threats import ThreatsResource
 from llmproxy.admin.routes import Route
-from llmproxy.common import runtime
+from llmproxy.common import references, runtime
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import (
     EVENT_CIRCUIT_CLOSED,
@@ -44,6 +44,7 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     api_keys: str = ""  # Comma-separated; imported at start.
     config: str = ""  # Path of the configuration file.
     config_source: Source = "file"
+    secret_dirs: str = ""  # Comma-separated: where `file:` references may lead (docs/adr/0030).
     metrics_public: bool = False  # /metrics without the token.
 
 
@@ -60,6 +61,7 @@ async def run(context: Context[Settings]) -> None:
         source=settings.config_source,
         path=settings.config,
         environment=os.environ,
+        directories=references.directories(settings.secret_dirs),
     )
     await listen_to_the_bus(bus, fleet)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:

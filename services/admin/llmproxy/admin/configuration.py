@@ -19,6 +19,7 @@ from llmproxy.admin.changes import Changes
 from llmproxy.admin.problems import Problem
 from llmproxy.admin.routes import Actor
 from llmproxy.common import config as configuration
+from llmproxy.common import references
 from llmproxy.common.bus import Bucket, Bus
 from llmproxy.common.channels import CONFIG_BUCKET
 from llmproxy.common.config import REFERENCE, Config, ConfigError, Snapshot
@@ -51,8 +52,11 @@ class Configuration:
         source: Source,
         path: str,
         environment: Mapping[str, str],
+        directories: references.Directories = None,
     ) -> None:
+        """`directories`: where `file:` references may lead."""
         self.source: Source = source
+        self.directories = references.within(directories, named=source != "api")
         self._bus, self._changes, self._readiness = bus, changes, readiness
         self._path = Path(path) if path else None
         self._environment = environment
@@ -111,6 +115,7 @@ class Configuration:
             return
         try:
             config = _parse(self._read(), self._environment)
+            configuration.check_files(config, self.directories)
         except ConfigError as error:
             await self._refuse(str(error))
             return

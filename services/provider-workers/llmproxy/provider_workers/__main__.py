@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from llmproxy.common import runtime
+from llmproxy.common import references, runtime
 from llmproxy.common.channels import REQUEST_CALL
 from llmproxy.common.config import PROVIDERS
 from llmproxy.provider_workers.credentials import Credentials
@@ -19,6 +19,7 @@ CANCELLED_WITHIN_S = 1.0
 class Settings(runtime.Settings, frozen=True, kw_only=True):
     worker_providers: str = ""  # Comma-separated families that this worker serves and holds keys for; "": all.
     demo_chunk_ms: int = 5  # The pace of the demo provider's streams.
+    secret_dirs: str = ""  # Comma-separated: where `file:` references may lead (docs/adr/0030).
 
 
 async def run(context: runtime.Context[Settings]) -> None:
@@ -28,7 +29,8 @@ async def run(context: runtime.Context[Settings]) -> None:
         bus,
         transport,
         settlement,
-        Credentials(dict(os.environ)),  # It does not change, and to ask os.environ costs four calls.
+        # A copy, for it does not change, and to ask os.environ costs four calls.
+        Credentials(dict(os.environ), directories=references.directories(settings.secret_dirs)),
         providers=frozenset(served(settings.worker_providers)),
         demo_chunk_ms=settings.demo_chunk_ms,
     )

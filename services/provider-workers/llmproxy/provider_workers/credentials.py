@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from llmproxy.common import auth
+from llmproxy.common import auth, references
 from llmproxy.common.config import Endpoint
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.outbound import TEXT
@@ -100,10 +100,39 @@ class Signer:
 class Credentials:
     """`env:NAME` is read from the environment; `file:PATH` again whenever the file has changed (mounted secrets rotate)."""
 
-    def __init__(self, environment: Mapping[str, str], now: Callable[[], float] = time.time) -> None:
-        self._environment, self._now = environment, now
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        now: Callable[[], float] = time.time,
+        directories: references.Directories = None,
+    ) -> None:
+        """`directories`: where files may be read, whoever names them; None leaves it to `confine`."""
+        # What no reference may name is not here to be read, whatever a configuration gets past who checked it.
+        self._environment = {name: text for name, text in environment.items() if not references.OWN.fullmatch(name)}
+        self._now, self._directories, self._allowed = now, directories, directories
         self._files: dict[str, tuple[int, str]] = {}  # Path -> modification time (ns), key.
         self._sources: dict[tuple[str, auth.Auth], Renewed[Any]] = {}  # They outlive a change of the configuration.
+
+    def confine(self, *, named: bool) -> None:
+        """For the configuration that is in force from now on. `named`: the operator wrote it himself."""
+        allowed = references.within(self._directories, named=named)
+        if allowed != self._allowed:
+            self._allowed = allowed
+            self._files.clear()  # What was read under the other rule is not lent under this one.
+            self._sources.clear()
+
+    def permit(self, endpoint: str, path: str) -> str:
+        """The file that a configuration means, links resolved. Raises GatewayError provider_unauthorized."""
+        if self._allowed is None:
+            return path
+        real = os.path.realpath(path)
+        if references.is_below(path, self._allowed) and references.is_below(
+            real, tuple(map(os.path.realpath, self._allowed))
+        ):
+            return real
+        raise GatewayError(
+            "provider_unauthorized", f"endpoint '{endpoint}': {path} {references.refusal(self._allowed)}"
+        )
 
     def of(self, name: str, endpoint: Endpoint, usual: Credential) -> Presented:
         """How this endpoint is shown its credential; `usual` is its vendor's way, when the configuration has none."""
@@ -202,9 +231,14 @@ class Credentials:
             case auth.Entra():
                 request = oauth.entra(kind, self._resolve(name, kind.client_secret))
             case auth.Google():
-                account = kind.account or f"file:{self._environment.get(auth.GOOGLE_ACCOUNT, '')}"
-                request = oauth.google(kind, self._resolve(name, account), name, self._now())
+                request = oauth.google(kind, self._account(name, kind.account), name, self._now())
         return oauth.token(name, request.url, *await ask(request))
+
+    def _account(self, name: str, reference: str) -> str:
+        """A file that the environment names is the operator's choice, whoever wrote the endpoint."""
+        if reference:
+            return self._resolve(name, reference)
+        return self._read(name, f"env:{auth.GOOGLE_ACCOUNT}", self._environment.get(auth.GOOGLE_ACCOUNT, ""))
 
     def _renewed(self, name: str, kind: auth.Auth, fetch: Callable[[Ask], Awaitable[Fetched[Any]]]) -> Renewed[Any]:
         known = self._sources.get((name, kind))
@@ -218,9 +252,11 @@ class Credentials:
 
     def _resolve(self, endpoint: str, reference: str) -> str:
         scheme, _, name = reference.partition(":")
-        key = self._environment.get(name, "") if scheme == "env" else self._read(endpoint, reference, name)
+        if scheme == "env":
+            key, fix = self._environment.get(name, ""), f"export {name}"
+        else:
+            key, fix = self._read(endpoint, reference, self.permit(endpoint, name)), f"write the key to {name}"
         if not key:
-            fix = f"export {name}" if scheme == "env" else f"write the key to {name}"
             raise GatewayError(
                 "provider_unauthorized", f"the key of endpoint '{endpoint}' ({reference}) is not there; {fix}"
             )
@@ -235,7 +271,7 @@ class Credentials:
                 return known[1]
             with open(path, encoding="ascii") as file:
                 key = file.read(FILE_BYTES_MAX).strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # Not ASCII; a NUL in the path.
             raise GatewayError(
                 "provider_unauthorized",
                 f"the key of endpoint '{endpoint}' ({reference}) cannot be read: {type(error).__name__}",

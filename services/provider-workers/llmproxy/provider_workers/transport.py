@@ -27,7 +27,7 @@ from llmproxy.common.addresses import KEY_SERVICES, LOOPBACK, Network, Reach, re
 from llmproxy.common.auth import REFERENCES, NoAuth, SigV4
 from llmproxy.common.config import Endpoint
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.outbound import HeaderRules
+from llmproxy.common.outbound import HeaderRules, Tls
 from llmproxy.provider_workers import metrics
 from llmproxy.provider_workers.adapters.base import Adapter, HttpRequest
 from llmproxy.provider_workers.compression import CODINGS, Inflate, Unpackable
@@ -121,7 +121,7 @@ class Destination:
         tls, route = self.endpoint.tls, self._route
         if route is not None and tls is None:
             return route
-        context = trust.of(self.name, tls) if tls is not None and self.is_tls else None
+        context = trust.of(self.name, self._permitted(tls)) if tls is not None and self.is_tls else None
         if route is None or route.context is not context:
             assert self.origin is not None, "a head was made first"
             server_name = tls.server_name if tls is not None else ""
@@ -134,6 +134,9 @@ class Destination:
                 tunnel=self.tunnel(names),
             )
         return route
+
+    def _permitted(self, tls: Tls) -> Tls:
+        return replace(tls, **{field: self.credentials.permit(self.name, path) for field, path in tls.files.items()})
 
     @property
     def is_tls(self) -> bool:

@@ -26,7 +26,7 @@ class Trust:
         if known is not None and now < known[0]:
             return known[2]
         try:
-            times = tuple(os.stat(path).st_mtime_ns for path in _files(tls))
+            times = tuple(os.stat(path).st_mtime_ns for path in tls.files.values())
             made = known[2] if known is not None and known[1] == times else context(tls)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError.
             raise GatewayError(
@@ -51,7 +51,3 @@ def context(tls: Tls | None = None) -> ssl.SSLContext:
         # A key that is itself encrypted would make OpenSSL ask at the terminal.
         made.load_cert_chain(tls.certificate_file, tls.key_file or None, password="")
     return made
-
-
-def _files(tls: Tls) -> list[str]:
-    return [path for path in (tls.ca_file, tls.certificate_file, tls.key_file) if path]

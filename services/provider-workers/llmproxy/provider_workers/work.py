@@ -159,7 +159,8 @@ class Work:
         self.is_lenient = False  # Parameters that a provider cannot express are left out.
 
     def configure(self, config: Config, *, named: bool = False) -> None:
-        """`named`: the operator's own file or environment says it, see `addresses.reach`."""
+        """`named`: the operator's own file or environment says it, see `addresses.reach` and `references.within`."""
+        self._credentials.confine(named=named)
         networks = addresses.networks(*config.gateway.private_networks)
         self.fetcher = (
             Fetcher(config.fetch, self.transport.once, body_bytes_max=config.gateway.max_body_bytes)

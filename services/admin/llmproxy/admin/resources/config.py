@@ -79,6 +79,7 @@ class ConfigResource:
         try:
             config = await parse_sent(call.body)
             configuration.check_reach(config, (await self._in_force()).config)
+            configuration.check_files(config, self._store.directories)
         except ConfigError as error:
             raise Problem(400, "invalid_config", str(error)) from None
         return _published(await self._store.apply(config, call.actor, expected))
@@ -89,6 +90,7 @@ class ConfigResource:
             config = await parse_sent(call.body)
             if self._store.source == "api":
                 configuration.check_reach(config, now.config)
+            configuration.check_files(config, self._store.directories)
         except ConfigError as error:
             return Checked(ok=False, problem=str(error), revision=now.revision)
         return Checked(
