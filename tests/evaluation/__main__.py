@@ -7,7 +7,6 @@ from `tools/train_injection.py --held-out FILE`; without them the shipped model'
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -66,9 +65,6 @@ def measure(folder: Path, held_out: Path, processes: int, texts: int) -> tuple[R
     in_personal, in_secrets = scan(personal, both, processes), scan(secrets, both, processes)
     texts = counted(personal, in_personal, is_typed=True)
     of_secrets = by_type(counted(secrets, in_secrets, is_typed=False))
-    alarms = Counter[str]()
-    for row, text in zip(personal, texts, strict=True):
-        alarms[row["source"]] += sum(text.values(), Counts()).false
     results = Results(
         is_held_out=is_held_out,
         threshold=threshold,
@@ -77,7 +73,7 @@ def measure(folder: Path, held_out: Path, processes: int, texts: int) -> tuple[R
         detection=injection.detection(found, threshold) if found else None,
         disguises=injection.disguises(encoded, are_caught(scanned, threshold), plain) if encoded else [],
         pii=by_type(texts),
-        pii_alarms=[(source, count) for source, count in alarms.most_common() if count],
+        pii_sources=by_source(personal, texts),
         secrets=of_secrets[-1] if of_secrets else None,
         secret_alarms=figures.caught(
             bool(one.spans) for row, one in zip(secrets, in_secrets, strict=True) if not row["spans"]
@@ -138,6 +134,16 @@ def by_type(texts: Sequence[dict[str, Counts]]) -> list[Spans]:
     types = sorted({kind for text in texts for kind in text} - {spans.ANY})
     made = [_figures(kind, [text[kind] for text in texts if kind in text]) for kind in types]
     return [*made, _figures("all", [sum(text.values(), Counts()) for text in texts])] if texts else []
+
+
+def by_source(rows: Sequence[Row], texts: Sequence[dict[str, Counts]]) -> list[Spans]:
+    """Of each source that has any span, found or not, all types together."""
+    sources: dict[str, list[Counts]] = {}
+    for row, text in zip(rows, texts, strict=True):
+        sources.setdefault(row["source"], []).append(sum(text.values(), Counts()))
+    return [
+        _figures(name, counts) for name, counts in sorted(sources.items()) if any(one != Counts() for one in counts)
+    ]
 
 
 def _figures(name: str, texts: Sequence[Counts]) -> Spans:

@@ -14,7 +14,7 @@ KNOWN_LIMITS = """\
 - Intervals take rows as independent, which rows of one source are not; the line *over sources* draws whole sources, and is the honest one for data from elsewhere.
 - The rows are public data of 2023 to 2025: mostly English, single texts, hardly any real conversations. What your traffic holds is another mixture: `llmproxy scan --jsonl` and `policy.injection.mode: shadow` measure it.
 - Encoded rows are 60 attacks and 60 harmless texts in each encoding: one encoding's interval is wide. Wrapped in a request to decode them where the data are.
-- False alarms of personal data include what the annotators left out: `pii-anon:test_technology` has logs whose phone numbers, MAC addresses and session keys are real ones and not annotated. Precision is a lower bound.
+- False alarms of personal data include what the annotators left out: `pii-anon:test_technology` has logs whose phone numbers (`Phone: +1 (...) ...`) and MAC addresses (`(MAC: ...)`) are not annotated, which was checked row by row; whoever wants them let pass says so in `policy.kinds`. Precision is a lower bound.
 - Secrets are judged by place alone, not by vendor. Names and postal addresses are left out of personal data: they need a language model (docs/adr/0020).
 - CPU is of the guards alone, in one process, on texts that are all different; `make bench` has the gateway's."""
 
@@ -55,7 +55,7 @@ class Results:
     detection: Detection | None
     disguises: Sequence[Disguise]
     pii: Sequence[Spans]  # The last one is all of them.
-    pii_alarms: Sequence[tuple[str, int]]  # By source of the text.
+    pii_sources: Sequence[Spans]  # Those of each source of texts.
     secrets: Spans | None
     secret_alarms: Figure
     cost: Mapping[str, Mapping[str, float]]
@@ -224,11 +224,11 @@ def _encodings(found: Sequence[Disguise]) -> list[str]:
 def _spans(results: Results) -> list[str]:
     parts: list[str] = []
     if results.pii:
-        alarms = ", ".join(f"{source} {count}" for source, count in results.pii_alarms) or "none"
         parts += [
             "## Personal data",
             _table(SPAN_COLUMNS, map(_spans_line, results.pii)),
-            f"False alarms by source of the text: {alarms}.",
+            "By source of the text:",
+            _table(SPAN_COLUMNS, map(_spans_line, results.pii_sources)),
         ]
     if results.secrets:
         parts += [

@@ -137,6 +137,47 @@ def test_what_only_looks_like_it_is_left_alone(text: str) -> None:
     assert seen(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Invoice 2024/000123, INV-0012345678", "phone"),
+        ("animal no. 002-1188-3345, breed: Hanwoo", "phone"),
+        ("The author was born in Rome. Last updated 2021-05-06", "date_of_birth"),
+        ("Birth of a nation, released 1915-02-08", "date_of_birth"),
+        ("Emma's 30th birthday party\n\nDate: July 15th, 2024", "date_of_birth"),
+        ("kernel 5.15.0.91 with openssl 1.1.1.2", "ip_address"),
+        ('[assembly: AssemblyVersion("1.0.0.0")]', "ip_address"),
+        ("see table 10.1.1.1 and figure 2.3.4.5", "ip_address"),
+        ("OSPF speaks to 224.0.0.5", "ip_address"),
+        ("WWN 50:06:01:60:3b:a0:11:22", "ip_address"),
+        ("group 01:00:5e:00:00:fb, 33:33:00:00:00:01 and 01:80:c2:00:00:00", "mac_address"),
+        ("git clone git@github.com:owner/repository.git", "email"),
+        ("a member since 2001, id 900123456", "ca_sin"),
+        ("AWS account 123456789012", "bank_account"),
+    ],
+)
+def test_what_is_something_else_by_what_stands_around_it_is_left_alone(text: str, kind: str) -> None:
+    assert of_kind(text, kind) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("dial 0044 20 7946 0958 today", "phone", "0044 20 7946 0958"),
+        ("dial 00 49 30 1234567 today", "phone", "00 49 30 1234567"),
+        ("born in Rome on 1985-05-12, updated 2021-05-06", "date_of_birth", "1985-05-12"),
+        ("server table at 10.1.1.1", "ip_address", "10.1.1.1"),
+        ("2001:db8:11:22:33:44:55:66", "ip_address", "2001:db8:11:22:33:44:55:66"),
+        ("MAC 00:1b:44:11:3a:b7", "mac_address", "00:1b:44:11:3a:b7"),
+        ("mail git@example.org please", "email", "git@example.org"),
+        ("my SIN: 046 454 286", "ca_sin", "046 454 286"),
+        ("savings account 123456789012", "bank_account", "123456789012"),
+    ],
+)
+def test_the_same_without_it_is_found(text: str, kind: str, value: str) -> None:
+    assert of_kind(text, kind) == [value]
+
+
 def test_the_quick_look_never_says_no_to_what_is_found() -> None:
     for text in ("a@b.co", "219-09-9998", "1.1.1.1", "fe80::1", "GB82 WEST 1234 5698 7654 32", "+49 30 1234567"):
         assert seen(text)

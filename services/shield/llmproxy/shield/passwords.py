@@ -24,7 +24,7 @@ NAMES_BEYOND = (
 ASSIGNED_WITH = r"\s{0,3}(?:=>|:=|==?|[:：])\s{0,3}"
 CHOSEN = r"(?P<quote>[\"'`])(?P<quoted>[^\"'`\n]{4,128})(?P=quote)"
 PASSWORD = re.compile(
-    r"(?:pass(?:word|wort|ord|wd|phrase|code|w|e)?|contrase.a|"
+    r"(?<!no)(?:pass(?:word|wort|ord|wd|phrase|code|w|e)?|contrase.a|"
     + "|".join(name.decode() for name in NAMES[1:])
     + r")(?![a-z]{2})"
     r"[\w-]{0,16}+[\"'\])]{0,3}+"
@@ -50,7 +50,10 @@ TOLD = re.compile(  # Many of these languages need no verb: `мой пароль
     re.IGNORECASE,
 )
 
-COMMANDS: tuple[tuple[bytes, tuple[bytes, ...], re.Pattern[str]], ...] = tuple(
+Place = tuple[bytes, tuple[bytes, ...], re.Pattern[str]]
+"""Something to look for, what stands before it on its line, and the expression that holds from it on."""
+
+COMMANDS: tuple[Place, ...] = tuple(
     (flag, tuple(commands.encode().split()), re.compile(expression, re.IGNORECASE))
     for flag, commands, expression in (
         (b" -p", "sshpass mysql mysqldump mysqladmin", rf" -p(?P<sign>) ?(?:{CHOSEN}|(?P<bare>[^\s\"'`,;<>]{{6,128}}))"),
@@ -61,9 +64,34 @@ COMMANDS: tuple[tuple[bytes, tuple[bytes, ...], re.Pattern[str]], ...] = tuple(
         (b" / ", "login: user: username: credential: credentials: logins: zugang:", rf" / (?P<sign>)(?:{CHOSEN}|(?P<bare>[^\s\"'`,;<>]{{6,128}}))"),
     )
 )  # fmt: skip
-"""The part that the password stands behind, and the commands that have it: one of them stands on the same line before it."""
+"""The part that the password stands behind, and the commands that have it."""
 
 COMMAND_CHARS = 120
+
+ANY = r"(?:(?P<quote>[\"'])(?P<quoted>[^\"'\n]{4,128})(?P=quote)|(?P<bare>[^\s\"'`,;<>&|]{4,128}))"
+OF_A_USER = "uid= user= userid= username= id="
+SLOTS: tuple[Place, ...] = tuple(
+    (flag, tuple(before.encode().split()), re.compile(expression))
+    for flag, before, expression in (
+        (b"pwd=", OF_A_USER, rf"(?i:pwd)={ANY}"),  # Connection strings.
+        (b"password=", OF_A_USER, rf"(?i:password)={ANY}"),
+        (b"_password=", "", rf"(?<=[A-Z0-9])_PASSWORD={ANY}"),  # The environment.
+        (b"pgpassword=", "", rf"PGPASSWORD={ANY}"),
+        (b"$password", "", rf"\$password\s?=\s?(?=[\"']){ANY}"),
+        (b" login ", "machine", rf" login \S{{1,64}} password {ANY}"),  # .netrc
+        (b"securestring", "convertto-", rf"(?i:securestring(?:\s-string)?)\s(?=[\"']){ANY}"),
+        (b" -p ", "sshpass psexec", rf" -p {ANY}"),
+        (b" -pw ", "plink pscp", rf" -pw {ANY}"),
+        (b" -a ", "redis-cli", rf" -a {ANY}"),
+        (b" -u ", "smbclient rpcclient", rf" -U [^\s%]{{1,64}}%{ANY}"),
+    )
+)  # fmt: skip
+"""Where a password stands and nothing else can: it may be any word there."""
+
+SELF_SAID = frozenset(
+    ("password", "passwd", "pass", "secret", "postgres", "changeme", "example", "string", "text", "test", "required")
+)
+"""Words that say that there is one, or are every example's."""
 
 PHRASE = re.compile(
     r"(?:seed|recovery|mnemonic|backup)(?: recovery)?(?: (?:phrase|words?|seed))?\s?(?:is|are|:|=)?\s{0,2}[\"'`]?"
@@ -74,13 +102,17 @@ PHRASE_NAMES = (b"seed", b"mnemonic", b"recovery phrase", b"recovery words", b"b
 PHRASE_WORDS = frozenset((12, 15, 18, 21, 24))  # https://github.com/bitcoin/bips/blob/master/bip-0039.mediawiki
 
 
-LITERALS = (*NAMES, *(flag for flag, _, _ in COMMANDS), *PHRASE_NAMES)
+LITERALS = (*dict.fromkeys((*NAMES, *(flag for flag, _, _ in (*COMMANDS, *SLOTS)), *PHRASE_NAMES)),)
 """Without one of them a text of ASCII holds none of all these."""
 
 
 def find(text: str, lower: bytes) -> Iterator[tuple[int, int]]:
     """Spans of passwords. `lower` is the text in lower case, a byte for each character."""
     yield from _chosen(_matches(text, lower), lower)
+    for match in _at_places(SLOTS, text, lower):
+        group = "quoted" if match["quoted"] else "bare"
+        if not is_stand_in(match[group]) and match[group].lower() not in SELF_SAID and match[group][0] not in "/-":
+            yield match.span(group)
     for name in PHRASE_NAMES:
         for at in glance.places(lower, name):
             phrase = PHRASE.match(text, at)
@@ -116,11 +148,17 @@ def _matches(text: str, lower: bytes) -> Iterator[re.Match[str]]:
                 if match is not None:
                     done = match.end()
                     yield match
-    for flag, commands, expression in COMMANDS:
-        for at in glance.places(lower, flag):
+    yield from _at_places(COMMANDS, text, lower)
+
+
+def _at_places(places: tuple[Place, ...], text: str, lower: bytes) -> Iterator[re.Match[str]]:
+    for flag, wanted, expression in places:
+        for at in glance.places(lower, flag) if flag in lower else ():
             before = lower[max(0, at - COMMAND_CHARS) : at].rpartition(b"\n")[2]
-            if any(command in before for command in commands) and (match := expression.match(text, at)) is not None:
-                yield match
+            if not wanted or any(one in before for one in wanted):
+                match = expression.match(text, at)
+                if match is not None:
+                    yield match
 
 
 def is_password(value: str, *, is_quoted: bool, sign: str) -> bool:

@@ -32,6 +32,11 @@ VENDOR_NAMES = frozenset(
         b"pusher rapidapi rollbar salesforce scaleway segment sendbird sentry shodan shutterstock snyk sonarqube "
         b"sparkpost splunk square sumologic telegram travis travisci trello twitch twitter typeform vercel "
         b"virustotal vonage wakatime webflow zendesk zoho "
+        b"abuseipdb alchemy alphavantage anthropic assemblyai binance bybit calendly chartmogul cohere covalent deepseek "
+        b"digitalocean eventbrite fixer giphy graphhopper groq hetzner ipapi ipdata ipgeolocation ipinfo ipstack kucoin linode "
+        b"loggly mapquest mistral newsapi openai openweather openweathermap packagist polygon quicknode replicate rebrandly "
+        b"screenshotapi sendgrid serpapi shopify snowflake sonar spoonacular stripe supabase tmdb tomtom twilio urlscan vultr "
+        b"weatherapi wistia zerobounce "
     ).split()
 )
 """Directly before a token, a name for it."""

@@ -125,7 +125,9 @@ def _each(
 
 
 def _ids(page: Page, before: bytes, heads: list[bytes], start: int, end: int, count: int) -> Iterator[Finding]:
-    said = [word for head in heads for word in WORDS_BY_HEAD.get(head, ()) if word in before]
+    said = [
+        word for head in heads for word in WORDS_BY_HEAD.get(head, ()) if word in before and _is_whole(word, before)
+    ]
     shape = page.shape
     is_lettered = b"a" in shape[max(0, start - 3) : start] or b"a" in shape[start : end + 2]
     if not said and not is_lettered and count < EVIDENT_DIGITS_MIN:
@@ -137,6 +139,8 @@ def _ids(page: Page, before: bytes, heads: list[bytes], start: int, end: int, co
         if number.words:
             ends = [before.rfind(word) + len(word) for word in said if word in number.words]
             if not ends or (number.kind in ONE_LINE and OTHER_FIELD.search(before, max(ends)) is not None):
+                continue
+            if number.kind == "bank_account" and OTHER_ACCOUNT.search(before) is not None:
                 continue
         spans = _each(number.pattern, page.text, first, end, last, number.is_in)
         found = (Finding(number.kind, *span) for span in spans if span[1] > start)
@@ -152,6 +156,22 @@ HEAD = re.compile(rb"(?<![a-z])(?=([a-z?][a-z?/][a-z?/#: ]))")
 """The first three characters of each word: a set of them is compared faster than sixty words are looked for."""
 
 WORDS_BY_HEAD = {head: tuple(word for word in WORDS if word[:3] == head) for head in {word[:3] for word in WORDS}}
+WHOLE = {
+    word: re.compile(rb"(?<![a-z])" + word + rb"s?(?![a-z])") for word in WORDS if len(word) <= 4 and word.isalpha()
+}
+"""Abbreviations: a `sin` is in `since`. The longer words are parts of compounds in half of the languages."""
+
+
+def _is_whole(word: bytes, before: bytes) -> bool:
+    return word not in WHOLE or word in COMPOUNDED or WHOLE[word].search(before) is not None
+
+
+COMPOUNDED = frozenset((b"bank", b"acct"))
+OTHER_ACCOUNT = re.compile(
+    rb"(?<![a-z])(?:aws|amazon|azure|gcp|google|cloud|iam|github|gitlab|twitter|facebook|instagram|e?-?mail|user|service|storage|root|game|player|member)[\s_-]{1,2}account"
+)
+"""An account at none of whose kind there is money."""
+
 ONE_LINE = frozenset({"bank_account", "passport", "driver_license", "medical_record", "license_plate"})
 """Kinds of which only the words before them tell: those must be on the same line, and of the same field of JSON."""
 
@@ -198,6 +218,16 @@ BIRTH_DATE = re.compile(
     re.IGNORECASE,
 )
 DATE_CHARS = 24
+CELEBRATION = re.compile(
+    rb"birthday (?:part|gift|card|cake|present|bash|brunch|lunch|dinner|celebrat|trip|event|invit|surprise|week)"
+)
+"""The date of a party is nobody's day of birth."""
+
+OTHER_DAY = re.compile(
+    rb"(?<![a-z])(?:updated?|released?|publish|found(?:ed|ing)|created?|modified|issued?|died|death|deceased|since|until|effective|signed|recorded|filed|expir|due|hired|joined|married"
+    rb"|graduated|debut|premi|started|admitted|visit)"
+)
+"""What the date is of, when this stands between it and the word for a birth."""
 
 
 def _births(page: Page) -> Iterator[Finding]:
@@ -208,10 +238,10 @@ def _births(page: Page) -> Iterator[Finding]:
             continue
         first = max(0, at - BIRTH_CHARS)
         window = page.lower[first:at]
-        if BIRTH_HEADS.isdisjoint(HEAD.findall(window)):
+        if BIRTH_HEADS.isdisjoint(HEAD.findall(window)) or CELEBRATION.search(window) is not None:
             continue
         ends = [place + len(word) for word in words.BIRTH if (place := window.rfind(word)) >= 0]
-        if ends:
+        if ends and OTHER_DAY.search(window, max(ends)) is None:
             match = BIRTH_DATE.search(page.text, max(first + max(ends), done), at + 10)
             if match is not None and match.start() <= at < match.end():
                 yield Finding("date_of_birth", *match.span())
@@ -274,6 +304,8 @@ FULL_IP6 = re.compile(
     re.ASCII,
 )
 IP6_CHARS_MAX = 45
+GROUPS = re.compile(r"01[:-]00[:-]5e|33[:-]33|01[:-]80[:-]c2", re.IGNORECASE)
+"""What all of a network listens to: multicast of IPv4 (RFC 1112) and IPv6 (RFC 2464), and bridges (IEEE 802.1Q)."""
 
 
 def _colons(page: Page) -> Iterator[Finding]:
@@ -283,7 +315,9 @@ def _colons(page: Page) -> Iterator[Finding]:
     gaps = glance.gaps(page.data)
     if b":::::" in gaps:
         for match in MAC.finditer(text):
-            if len(set(match[0].lower()) - {":", "-"}) > 1:  # Not all zeroes, not broadcast.
+            if (
+                len(set(match[0].lower()) - {":", "-"}) > 1 and GROUPS.match(match[0]) is None
+            ):  # Nor all zeroes, nor broadcast.
                 yield Finding("mac_address", *match.span())
         for match in FULL_IP6.finditer(text):
             if _is_ip6(match[0]):
@@ -348,8 +382,8 @@ def _emails(text: str) -> Iterator[Finding]:
             continue
         local = LOCAL.search(text[max(0, domain.start() - LOCAL_CHARS_MAX) : domain.start()])
         name = _local(local[0]) if local is not None else ""
-        if not name:
-            continue
+        if not name or (name == "git" and text[domain.start() + 1 + len(host) :][:1] in (":", "/")):
+            continue  # `git@host:owner/repository` is where a repository is.
         yield Finding("email", domain.start() - len(name), domain.start() + 1 + len(host))
 
 
@@ -526,11 +560,12 @@ def _ssns(text: str, first: int, last: int, start: int, end: int) -> Iterator[Fi
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 IP4 = re.compile(rf"(?<![\w.])(?<!\d-){OCTET}(?:\.{OCTET}){{3}}(?![\w]|\.\d)", re.ASCII)
 VERSION_BEFORE = re.compile(
-    r"(?:\bv|\bver\.?|versions?|release|revision|build|firmware|driver|chapter|section|clause|§)(?: (?:is|to|from|of|number|no\.?))?"
-    r"[\"']?[ :=]{0,3}[\"'^~<>]?\Z|[A-Za-z]-\Z|\w[=~]=\Z|\b(?-i:[A-Z])[A-Za-z]{2,}/\Z",
+    r"(?:\bv|\bver\.?|versions?|release|revision|build|firmware|driver|\bchapter|\bsection|\bclause|\barticle|\bparagraph|\bappendix|\btable|\bfigure|\bfig\.|§"
+    r"|\b(?:kernel|linux|openssl|glibc|gcc|cuda|chrom(?:e|ium)|firefox|electron|android|ios|macos|php|python|java|jdk|sdk|framework))(?: (?:is|to|from|of|number|no\.?))?"
+    r"[\"']?\(?[ :=]{0,3}[\"'^~<>]?\Z|[A-Za-z]-\Z|\w[=~]=\Z|\b(?-i:[A-Z])[A-Za-z]{2,}/\Z",
     re.IGNORECASE,
 )
-"""What makes four numbers a version or a clause: a word for it, or a product's name to which they are tied."""
+"""What makes four numbers a version or a clause: a word for it, software that no host is named after, or a name to which they are tied."""
 
 HOST_BEFORE = re.compile(r"(?:ip|ipv4|addr|address|host|node|server)-\Z", re.IGNORECASE)
 VERSION_CHARS = 20
@@ -556,10 +591,10 @@ def _ip4s(page: Page) -> Iterator[Finding]:
 
 
 def _is_nobodys(address: str, network: re.Match[str] | None) -> bool:
-    """The unspecified address and loopback, masks and broadcast (RFC 1122, 3.2.1.3), and what names a network (RFC 4632)."""
+    """The unspecified address and loopback, masks and broadcast (RFC 1122, 3.2.1.3), what routers talk among themselves on (RFC 5771), and what names a network (RFC 4632)."""
     value = int(IPv4Address(address))
     inverse = value ^ 0xFFFFFFFF
-    if value >> 24 in (0, 127) or (value >> 24 == 0xFF and inverse & (inverse + 1) == 0):
+    if value >> 24 in (0, 127) or value >> 8 == 0xE00000 or (value >> 24 == 0xFF and inverse & (inverse + 1) == 0):
         return True
     return network is not None and int(network[0][1:]) < 32 and value & (0xFFFFFFFF >> int(network[0][1:])) == 0
 
@@ -589,7 +624,13 @@ def _ip6s(page: Page) -> Iterator[Finding]:
         done = match.end()
 
 
+PAIRS = re.compile(r"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")
+"""Eight pairs are a device's EUI-64, a port's WWN or a part of a fingerprint: no address that is in use begins with them."""
+
+
 def _is_ip6(candidate: str) -> bool:
+    if PAIRS.fullmatch(candidate) is not None:
+        return False
     try:
         IPv6Address(candidate)
     except AddressValueError:
@@ -602,7 +643,7 @@ def _is_ip6(candidate: str) -> bool:
 EXTENSION = r"(?:\s?(?:x|ext\.?|#)\s?\d{1,6})?"
 END_OF_PHONE = r"(?!\w|[.-]\d)"
 INTERNATIONAL = re.compile(
-    rf"(?<![\w+])(?:\+ ?\(?|00|\(\+(?=\d{{1,3}}\)))[1-9](?:[ ()./-]{{0,3}}\d){{6,14}}{EXTENSION}{END_OF_PHONE}",
+    rf"(?<![\w+])(?:\+ ?\(?|(?<!-)00|\(\+(?=\d{{1,3}}\)))[1-9](?:[ ()./-]{{0,3}}\d){{6,14}}{EXTENSION}{END_OF_PHONE}",
     re.ASCII,
 )
 NORTH_AMERICAN = re.compile(  # And Russian: the same groups after an 8.
@@ -667,7 +708,7 @@ def _phones(
             patterns.append(AREA)
     if patterns and NO_PHONE.search(text, max(0, first - NO_PHONE_CHARS), start) is None:
         for pattern in patterns:
-            holds = _is_a_phone if pattern in (INTERNATIONAL, NORTH_AMERICAN) else _is_a_national_phone
+            holds = HOLDS.get(pattern, _is_a_national_phone)
             for span in _each(pattern, text, first, end, last, holds):
                 yield Finding("phone", *span)
     if b"phone" in before or not PHONE_HEADS.isdisjoint(heads):
@@ -686,6 +727,20 @@ def _is_said_a_phone(text: str, start: int) -> bool:
     return PHONE_SAID.search(text[max(0, start - PHONE_CONTEXT_CHARS) : start]) is not None
 
 
+DIALLED = re.compile(r"00[ ()./-]{0,3}(\d{1,3})(?!\d)")
+COUNTRY = re.compile(
+    r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
+    r"|21[1-368]|2[2-69]\d|3[578]\d|42[013]|5[09]\d|6[789]\d|80[08]|8[578]\d|9[679]\d"
+)
+"""ITU-T E.164 (Annex to the Operational Bulletin no. 1114); where a block of ten is partly assigned, all of it."""
+
+
+def _is_an_international_phone(match: re.Match[str]) -> bool:
+    """What begins with `00` is as often an id that is filled up with zeros: its first group is a country's, if it is a number."""
+    dialled = DIALLED.match(match[0])
+    return _is_a_phone(match) and (dialled is None or COUNTRY.fullmatch(dialled[1]) is not None)
+
+
 def _is_a_national_phone(match: re.Match[str]) -> bool:
     return _is_a_phone(match) and len(_only_digits(match[0])) >= NATIONAL_DIGITS_MIN
 
@@ -693,6 +748,9 @@ def _is_a_national_phone(match: re.Match[str]) -> bool:
 def _is_a_phone(match: re.Match[str]) -> bool:
     digits = _only_digits(match[0])
     return PHONE_DIGITS_MIN <= len(digits) <= 21 and len(set(digits)) > 2 and DATE.match(match[0]) is None
+
+
+HOLDS = {INTERNATIONAL: _is_an_international_phone, NORTH_AMERICAN: _is_a_phone}
 
 
 def _only_digits(text: str) -> str:

@@ -51,7 +51,7 @@ def find(text: str, bits: int) -> Iterator[Finding]:
                 words.append((start, end))
             elif not word.islower():  # One key in twenty of sixteen letters and digits has no digit.
                 cased.append((start, end))
-        if bits & Look.VENDOR and (words or cased):
+        if bits & Look.VENDOR:
             yield from _vendor_keys(text, data, words + cased)
         if bits & Look.ASSIGNED:
             yield from _assigned(text, lower, words)
@@ -165,12 +165,14 @@ BY_HEAD = _by_head()
 VENDOR_NAMED_CHARS_MIN = 24
 NAME_CHARS = 48  # How far before a value its name may begin.
 ASSIGNED = re.compile(
-    r"(?:secret|token|passw(?:or)?d|passwd|pwd|api|key|private|access|credentials?|auth(?:orization)?|bearer|session|sessid|cookie"
+    r"(?:secret|token|passw(?:or)?d|passwd|pwd|api|key|private|access|credentials?|auth(?:orization)?|bearer|session(?!\s{0,3}:(?!=)|\s)|sessid|cookie"
     r"|(?<![a-z\"])sid|(?<=[_-])pat)(?![a-z]{3})[\w-]{0,12}?[\"'\])}]{0,3}"
-    r"(?:\s{0,3}(?:=>|:=|==?|:)\s{0,3}|,\s?|\s(?:is|was|ist|es|est)\s:?\s?|[\s-]|(?<!api)\.)[\"'`]?(?:(?:bearer|basic|token)\s)?"
+    r"(?:\s{0,3}(?:=>|:=|==?|:)\s{0,3}|,\s?|\s(?:is|was|ist|es|est)\s:?\s?|[\s-]|(?<!api)\.)[\"'`]?(?:(?:bearer|basic|token|ssws|api-?key|bot|splunk|geniekey)\s)?"
     r"[\"'`]?(?=([^\s\"'`,;<>(){}\[\]|\\]{16,512}))",
     re.IGNORECASE,
 )
+"""`Session: ...` in a log or a sentence says which session; `session=`, `session_id`, `"session"` is how a program holds the credential."""
+
 WORDS = re.compile(rb"[a-z][a-z0-9]{3,15}")
 VENDOR_NAMED = re.compile(
     r"(?<![A-Za-z])([A-Za-z][A-Za-z0-9]{3,15})[\s\"'=:_.-]{1,4}(?:[A-Za-z_]{0,12}[\s\"'=:-]{1,4})?"
@@ -179,8 +181,8 @@ VENDOR_NAMED = re.compile(
 """A vendor's name directly before a token is a name for it."""
 
 NOT_NAMED = re.compile(
-    r"(?:hash|sha\d*|md5|digest|checksum|commit|etag|integrity|public[\s_-]?key|pub[\s_-]?key|tokens?[\s_-]?(?:count|type|limit)|cache[\s_-]?key"
-    r"|primary[\s_-]?key|foreign[\s_-]?key|sort[\s_-]?key|partition[\s_-]?key|key[\s_-]?(?:id|name)|idempotency[\s_-]?key|request[\s_-]?id"
+    r"(?:hash|sha\d*|md5|digest|checksum|commit|etag|integrity|public[\s_-]?key(?:[\s_-]?token)?|pub[\s_-]?key|tokens?[\s_-]?(?:count|type|limit)"
+    r"|(?<![a-z])(?:cache|primary|foreign|sort|partition|object|s3|redis|correlation|dedup\w{0,12}|routing|lookup|index|row|shard|blob|bucket)[\s_-]?key(?: session)?|key[\s_-]?(?:id|name)|idempotency[\s_-]?key|request[\s_-]?id"
     r"|fingerprint|author|trace)[\"'\])]{0,2}[\s:=-]{1,8}[\"'`]?\Z",
     re.IGNORECASE,
 )
@@ -247,6 +249,8 @@ URL = re.compile(
     re.ASCII,
 )
 SCHEME_CHARS = 32
+URL_TOKEN = re.compile(r"https?://([A-Za-z0-9_-]{20,128})@[A-Za-z0-9][^\s@\"'<>`?#,;)\]}]{1,252}", re.ASCII)
+"""A token as the user, without a password: how git is told one."""
 
 
 def _urls(text: str, data: bytes) -> Iterator[Finding]:
@@ -261,6 +265,9 @@ def _urls(text: str, data: bytes) -> Iterator[Finding]:
             end = match.end() - (match[0][-1] in ".:!")
             yield Finding("secret.url_password", start, end)
             done = end
+        elif at >= done and (token := URL_TOKEN.match(text, start)) is not None and is_drawn(token[1]):
+            yield Finding("secret.url_password", *token.span())
+            done = token.end()
 
 
 def _is_url_stand_in(password: str) -> bool:
