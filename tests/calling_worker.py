@@ -49,6 +49,7 @@ class Gateway:
         return b"|".join(bytes(frame.json) for frame in self.frames if isinstance(frame, Data))
 
     def ask(self, asked: Envelope) -> None:
+        self.ended.clear()  # Of an answer before; Python 3.12 waits for a set event without letting others run.
         self.edge.expect(asked, self.receive)
         self.edge.forward(REQUEST_CALL, asked, provider=asked.plan[0].provider if asked.plan else "openai")
 
