@@ -40,7 +40,7 @@ class Saying:
 
 
 class HereOffload:
-    async def examine(self, order: Order) -> Examined | Refused:
+    async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
         return examine(order, preflight.pipeline((Saying(),)), time.monotonic)
 
 

@@ -32,7 +32,7 @@ class HereOffload:
     def __init__(self, ring: Pipeline[Inspection], clock: Callable[[], float]) -> None:
         self._ring, self._clock = ring, clock
 
-    async def examine(self, order: Order) -> Examined | Refused:
+    async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
         return examine(order, self._ring, self._clock)
 
 

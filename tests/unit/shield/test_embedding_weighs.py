@@ -54,7 +54,7 @@ class Weighing:
 
 
 class HereOffload:
-    async def examine(self, order: Order) -> Examined | Refused:
+    async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
         return examine(order, preflight.pipeline((Saying(),)), time.monotonic)
 
 

@@ -44,7 +44,7 @@ MAIL = "ada@example.com"
 class HereOffload:
     """Examines large bodies in the loop."""
 
-    async def examine(self, order: Order) -> Examined | Refused:
+    async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
         return examine(order, preflight.pipeline(GUARDS), time.monotonic)
 
 

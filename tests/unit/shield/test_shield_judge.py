@@ -80,7 +80,7 @@ def judges_of(model: Model, clock: Callable[[], float] = time.monotonic) -> Judg
 
 
 class HereOffload:
-    async def examine(self, order: Order) -> Examined | Refused:
+    async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
         return examine(order, preflight.pipeline((Saying(),)), time.monotonic)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from llmproxy.common.policy import Policy
 from llmproxy.shield.examine import Examined, Order, Refused
-from llmproxy.shield.offload import UNAVAILABLE, Offload
+from llmproxy.shield.offload import BUSY, SHORT_BYTES_MAX, UNAVAILABLE, Offload
+from llmproxy.shield.turns import WAITING_EACH_MAX, WAITING_MAX, Turns
 
 
 def order(content: str, **policy: Any) -> Order:
@@ -17,9 +18,9 @@ def order(content: str, **policy: Any) -> Order:
     return Order(body=body, policy=Policy(**policy), key=b"k" * 32, max_depth=64)
 
 
-def with_offload(scenario: Callable[[Offload], Coroutine[Any, Any, None]]) -> None:
+def with_offload(scenario: Callable[[Offload], Coroutine[Any, Any, None]], workers: int = 1) -> None:
     async def main() -> None:
-        offload = Offload(1)
+        offload = Offload(workers)
         try:
             async with asyncio.timeout(30):
                 await scenario(offload)
@@ -45,7 +46,7 @@ def test_a_process_that_dies_refuses_its_request_and_the_next_is_served_by_anoth
     async def scenario(offload: Offload) -> None:
         patient = {"guard_timeout_ms": 20_000}
         assert isinstance(await offload.examine(order("hello", **patient)), Examined)
-        (process,) = offload._pool._processes.values()
+        (process,) = offload._lanes[0]._pool._processes.values()
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
@@ -58,7 +59,7 @@ def test_a_process_that_dies_refuses_its_request_and_the_next_is_served_by_anoth
 def test_a_process_that_hangs_is_replaced_and_its_request_refused() -> None:
     async def scenario(offload: Offload) -> None:
         assert isinstance(await offload.examine(order("hello", guard_timeout_ms=20_000)), Examined)
-        (process,) = offload._pool._processes.values()
+        (process,) = offload._lanes[0]._pool._processes.values()
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)
         assert await offload.examine(order("hello", guard_timeout_ms=1)) == UNAVAILABLE
@@ -67,3 +68,134 @@ def test_a_process_that_hangs_is_replaced_and_its_request_refused() -> None:
         assert not process.is_alive()
 
     with_offload(scenario)
+
+
+PATIENT = {"guard_timeout_ms": 20_000}
+LONG = "a " * SHORT_BYTES_MAX
+
+
+async def stopped(offload: Offload, lane: int) -> None:
+    """This process holds what it is given."""
+    (process,) = offload._lanes[lane]._pool._processes.values()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+
+
+async def taken(offload: Offload) -> None:
+    """All that was asked has a process or a place among those who wait."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_a_body_that_hangs_takes_nobody_with_it_who_only_waited() -> None:
+    async def scenario(offload: Offload) -> None:
+        await offload.examine(order("hello", **PATIENT))
+        await stopped(offload, 0)
+        hanging = asyncio.create_task(offload.examine(order("hello", guard_timeout_ms=1), "one"))
+        await taken(offload)
+        waiting = [asyncio.create_task(offload.examine(order("hello", **PATIENT), "other")) for _ in range(3)]
+        assert await hanging == UNAVAILABLE
+        assert all(isinstance(one, Examined) for one in await asyncio.gather(*waiting))
+
+    with_offload(scenario)
+
+
+def test_short_bodies_do_not_wait_for_long_ones() -> None:
+    async def scenario(offload: Offload) -> None:
+        for _ in range(2):
+            await asyncio.gather(*(offload.examine(order(text, **PATIENT)) for text in ("hello", LONG)))
+        await stopped(offload, 1)
+        long = [asyncio.create_task(offload.examine(order(LONG, **PATIENT), "one")) for _ in range(3)]
+        await taken(offload)
+        for _ in range(3):
+            assert isinstance(await offload.examine(order("hello", **PATIENT), "other"), Examined)
+        assert not any(one.done() for one in long)
+        (process,) = offload._lanes[1]._pool._processes.values()
+        os.kill(process.pid or 0, signal.SIGCONT)
+        assert all(isinstance(one, Examined) for one in await asyncio.gather(*long))
+
+    with_offload(scenario, workers=2)
+
+
+def test_who_asks_a_hundred_times_is_refused_before_anybody_else_is() -> None:
+    async def scenario(offload: Offload) -> None:
+        await offload.examine(order("hello", **PATIENT))
+        await stopped(offload, 0)
+        many = [asyncio.create_task(offload.examine(order("hello", **PATIENT), "one")) for _ in range(100)]
+        await taken(offload)
+        refused = [one for one in many if one.done()]
+        assert len(refused) == 100 - 1 - WAITING_EACH_MAX
+        assert all(one.result() == BUSY for one in refused)
+        other = asyncio.create_task(offload.examine(order("hello", **PATIENT), "other"))
+        await taken(offload)
+        (process,) = offload._lanes[0]._pool._processes.values()
+        os.kill(process.pid or 0, signal.SIGCONT)
+        assert isinstance(await other, Examined)
+        assert sum(one.done() for one in many if one not in refused) <= 3  # Its turn came after one of theirs.
+        await asyncio.gather(*many)
+
+    with_offload(scenario)
+
+
+def test_a_caller_that_leaves_gives_its_place_and_its_process_back() -> None:
+    async def scenario(offload: Offload) -> None:
+        await offload.examine(order("hello", **PATIENT))
+        await stopped(offload, 0)
+        held = asyncio.create_task(offload.examine(order("hello", **PATIENT), "one"))
+        await taken(offload)
+        waiting = asyncio.create_task(offload.examine(order("hello", **PATIENT), "one"))
+        await taken(offload)
+        for one in (held, waiting):
+            one.cancel()
+        await asyncio.wait([held, waiting])
+        assert len(offload._short) == 0
+        assert offload._free == []  # The process still has the body.
+        (process,) = offload._lanes[0]._pool._processes.values()
+        os.kill(process.pid or 0, signal.SIGCONT)
+        assert isinstance(await offload.examine(order("hello", **PATIENT), "other"), Examined)
+        assert offload._free == offload._lanes
+
+    with_offload(scenario)
+
+
+def test_a_turn_that_comes_as_its_caller_leaves_is_the_next_ones() -> None:
+    async def scenario(offload: Offload) -> None:
+        (lane,) = offload._free
+        offload._free.clear()
+        waiting = asyncio.create_task(offload.examine(order("hello", **PATIENT), "one"))
+        await taken(offload)
+        offload._release(lane)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert offload._free == [lane]
+
+    with_offload(scenario)
+
+
+def test_turns_go_round_the_callers_and_within_one_in_order() -> None:
+    async def scenario() -> None:
+        turns: Turns[int] = Turns()
+        waiting = {name: turns.wait(name[0]) for name in ("a1", "a2", "a3", "b1", "c1", "b2")}
+        given = []
+        for number in range(6):
+            assert turns.give(number)
+            given.append(next(name for name, turn in waiting.items() if turn and turn.done() and name not in given))
+        assert given == ["a1", "b1", "c1", "a2", "b2", "a3"]
+        assert not turns.give(7)
+        assert len(turns) == 0
+
+    asyncio.run(scenario())
+
+
+def test_no_more_wait_than_there_is_room_for() -> None:
+    async def scenario() -> None:
+        turns: Turns[int] = Turns()
+        found = [turns.wait(f"caller {number}") for number in range(WAITING_MAX + 1)]
+        assert found[-1] is None
+        assert None not in found[:-1]
+        turns.leave("caller 0", found[0])  # type: ignore[arg-type]
+        turns.leave("caller 0", found[0])  # type: ignore[arg-type]
+        assert len(turns) == WAITING_MAX - 1
+        assert turns.wait("another") is not None
+
+    asyncio.run(scenario())

@@ -122,7 +122,7 @@ class Inspect:
             body = await self._bus.withdraw(envelope.body_ref)
         metrics.OFFLOADED.inc()
         order = self._order(envelope, body, config)
-        examined = await self._settled(await self._offload.examine(order), order)
+        examined = await self._settled(await self._offload.examine(order, envelope.key or envelope.tenant), order)
         body_ref = envelope.body_ref
         if isinstance(examined, Examined) and examined.masked is not None:
             body_ref = ""

@@ -15,70 +15,148 @@ from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.injection import model
 from llmproxy.shield.preflight import pipeline
+from llmproxy.shield.turns import Turns
 
 INLINE_BYTES_MAX = 32 << 10  # What a loop may examine itself: the quick look costs under 1 ms.
 INLINE_WORK_MAX = 150  # Segments, findings and lines that a loop may deal with itself: about 30 us each, so under 5 ms.
+SHORT_BYTES_MAX = (
+    256 << 10
+)  # One of several processes is kept for these: they take milliseconds, megabytes take seconds.
 GRACE_S = 1.0  # Beyond the guards' own time, for the way there and back.
 LOAD_S = 30.0  # Presidio's import, and a language model's: once in each process, before the guards' own time begins.
-LOADED_AFTER = 4  # Requests for each process, after which every one of them has had its turn.
-QUEUED_MAX = 64  # Bodies waiting for a process; more are refused.
+START_S = 10.0  # A process that was just started, on a machine that is busy: not the guards' time either.
+WAIT_S = 10.0  # For a process; then the request is refused.
 
 UNAVAILABLE = Refused(
-    code="guard_unavailable", message="the request could not be checked in time; retry", retry_after_ms=1000
+    code="guard_unavailable",
+    message="the request could not be checked within policy.guard_timeout_ms; send less text at once, or retry",
+    retry_after_ms=1000,
+)
+BUSY = Refused(
+    code="guard_unavailable",
+    message="too many large requests wait to be checked; retry, or send less text at once",
+    retry_after_ms=2000,
 )
 
 
 class Offload:
-    """A few processes that examine. One that hangs is replaced, and its request is refused."""
+    """A few processes that examine, one body at a time each. One that hangs is replaced, and its request alone is refused."""
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._pool = self._start()
-        self._waiting = 0
-        self._prepared: dict[Pii, int] = {}  # Settings -> how many requests under them this pool has answered.
+        self._lanes = [Lane() for _ in range(workers)]
+        self._free = list(self._lanes)
+        self._short: Turns[Lane] = Turns()
+        self._long: Turns[Lane] = Turns()
+        self._running: set[asyncio.Task[Examined | Refused]] = set()
 
     def warm(self, settings: Iterable[Pii] = ()) -> None:
         """Starts the processes before the first request needs one, and loads what these settings need."""
-        for _ in range(self._workers):
-            self._pool.submit(os.getpid)
-        for one in settings:
-            if one.engine != "patterns" and one not in self._prepared:
-                for _ in range(self._workers):
-                    self._pool.submit(_prepare, one)
+        wanted = [one for one in settings if one.engine != "patterns"]
+        for lane in self._lanes:
+            lane.warm(wanted)
 
-    async def examine(self, order: Order) -> Examined | Refused:
-        if self._waiting >= QUEUED_MAX:
-            return UNAVAILABLE
-        pool = self._pool
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(order.policy.guard_timeout_ms / 1000 + GRACE_S + self._load_s(order.policy.pii)):
-                examined = await asyncio.get_running_loop().run_in_executor(pool, _examine, order)
-            self._prepared[order.policy.pii] = self._prepared.get(order.policy.pii, 0) + 1
-            return examined
-        except (TimeoutError, BrokenProcessPool):
-            self._replace(pool)
-            return UNAVAILABLE
-        finally:
-            self._waiting -= 1
-
-    def _load_s(self, settings: Pii) -> float:
-        """How much longer a request may take because a process may have to load something first."""
-        is_loaded = settings.engine == "patterns" or self._prepared.get(settings, 0) >= self._workers * LOADED_AFTER
-        return 0.0 if is_loaded else LOAD_S
+    async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
+        """`caller`: of those who wait, each has its turn after the others."""
+        is_short = len(order.body) <= SHORT_BYTES_MAX or len(self._lanes) == 1
+        lane = self._lane(is_short) or await self._turn(self._short if is_short else self._long, caller)
+        if lane is None:
+            return BUSY
+        # It holds its process until it has ended or is ended, also when nobody waits for it any more.
+        running = asyncio.create_task(self._examine(lane, order))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return await asyncio.shield(running)
 
     def close(self) -> None:
+        for lane in self._lanes:
+            lane.end()
+
+    async def _examine(self, lane: "Lane", order: Order) -> Examined | Refused:
+        try:
+            async with asyncio.timeout(order.policy.guard_timeout_ms / 1000 + GRACE_S + lane.load_s(order.policy.pii)):
+                return await lane.examine(order)
+        except (TimeoutError, BrokenProcessPool):
+            lane.replace()
+            return UNAVAILABLE
+        finally:
+            self._release(lane)
+
+    # -- whose turn it is
+
+    def _lane(self, is_short: bool) -> "Lane | None":
+        if self._short if is_short else self._long:
+            return None  # Others have waited longer.
+        for lane in self._free:
+            if is_short or not self._is_kept(lane):
+                self._free.remove(lane)
+                return lane
+        return None
+
+    async def _turn(self, turns: "Turns[Lane]", caller: str) -> "Lane | None":
+        turn = turns.wait(caller)
+        if turn is None:
+            return None
+        lane = None
+        try:
+            async with asyncio.timeout(WAIT_S):
+                lane = await turn
+        except TimeoutError:
+            pass
+        finally:
+            turns.leave(caller, turn)
+            if lane is None and turn.done() and not turn.cancelled():
+                self._release(turn.result())  # It came in the moment in which nobody waited for it any more.
+        return lane
+
+    def _release(self, lane: "Lane") -> None:
+        given = not self._is_kept(lane) and self._long.give(lane)  # Those for whom the other one is not.
+        if not (given or self._short.give(lane)):
+            self._free.append(lane)
+            self._free.sort(key=self._lanes.index)  # The one that is kept for the short is theirs first.
+
+    def _is_kept(self, lane: "Lane") -> bool:
+        return len(self._lanes) > 1 and lane is self._lanes[0]
+
+
+class Lane:
+    """One process, which examines one body at a time."""
+
+    def __init__(self) -> None:
+        self._pool = _start()
+        self._prepared: set[Pii] = set()  # What this process has answered under.
+
+    def warm(self, settings: Iterable[Pii]) -> None:
+        self._pool.submit(os.getpid)
+        for one in settings:
+            if one not in self._prepared:
+                self._pool.submit(_prepare, one)
+
+    async def examine(self, order: Order) -> Examined | Refused:
+        """Raises BrokenProcessPool."""
+        examined = await asyncio.get_running_loop().run_in_executor(self._pool, _examine, order)
+        self._prepared.add(order.policy.pii)
+        return examined
+
+    def load_s(self, settings: Pii) -> float:
+        """How much longer a request may take because the process may have to start, or to load something first."""
+        if settings in self._prepared:
+            return 0.0
+        if settings.engine == "patterns":
+            return 0.0 if self._prepared else START_S
+        return START_S + LOAD_S
+
+    def replace(self) -> None:
+        self.end()
+        self._pool = _start()
+        self._prepared.clear()
+        self._pool.submit(os.getpid)
+
+    def end(self) -> None:
         processes.end(self._pool)
 
-    def _start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
 
-    def _replace(self, pool: ProcessPoolExecutor) -> None:
-        if pool is self._pool:
-            self._pool = self._start()
-            self._prepared.clear()
-            processes.end(pool)
+def _start() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
 
 
 def _begin() -> None:
