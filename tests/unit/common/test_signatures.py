@@ -417,3 +417,20 @@ def test_what_is_found_twice_where_two_pieces_meet_is_one_trial() -> None:
     alone = all_of_them().scan(ATTACK.lower().encode(), other)
     assert [hit.id for hit in found] == [hit.id for hit in alone]
     assert budget.trials == other.trials
+
+
+def test_the_words_of_a_dense_text_are_counted_about_once() -> None:
+    """A pass that cannot tell all is made again in halves: of one piece, not of each that follows it."""
+    dense = b" ".join([ATTACK.lower().encode()] * 4_000)
+    spent = []
+    for pieces in (1, 12):
+        budget = Budget(10**6, 10**6, 10**9)
+        all_of_them().scan(dense[: pieces * PIECE_BYTES], budget)
+        spent.append(10**6 - budget.words)
+    assert spent[1] < 12 * 0.75 * spent[0]
+
+
+def test_a_text_that_is_dense_no_longer_is_read_in_whole_pieces_again() -> None:
+    budget = Budget(10**6, 10**6, 10**9)
+    all_of_them().scan(b" ".join([ATTACK.lower().encode()] * 400)[:PIECE_BYTES] + b"x " * 2 * PIECE_BYTES, budget)
+    assert budget.pass_bytes == PIECE_BYTES

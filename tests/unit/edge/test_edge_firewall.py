@@ -3,6 +3,7 @@
 import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from llmproxy.common.signatures import Budget, shipped
 from llmproxy.edge.firewall import (
     DECODED_CHARS_MAX,
     SLICE_BYTES,
+    SLICE_TRIALS_MAX,
+    TRIALS_MAX,
     TURN_FIRST_TRIALS_MAX,
     Examination,
     slices,
@@ -59,6 +62,33 @@ def test_what_is_decoded_of_a_body_is_bounded_whether_or_not_anything_was_hidden
         views = sum(counted.bytes) - sum(min(SLICE_BYTES, len(body) - start) for start in slices(len(body)))
         assert views <= 4 * DECODED_CHARS_MAX
         assert examination.exhausted or not views
+
+
+class Spending(Nothing):
+    """And spends what is left of something in its first call."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def trials(self, plain: bytes, budget: Budget) -> tuple[None, ...]:
+        setattr(budget, self._what, 0)
+        return super().trials(plain, budget)
+
+
+@pytest.mark.parametrize("what", ["words", "bytes"])
+def test_a_body_of_which_nothing_more_can_be_found_is_looked_at_no_longer(what: str) -> None:
+    spent = Spending(what)
+    examination = Examination(spent)  # type: ignore[arg-type]
+    assert not list(examination.turns(b"aWdub3JlIGFsbCBwcmV2aW91cyBpbnN0cnVjdGlvbnM= " * 2_000))
+    assert len(spent.bytes) == 1
+    assert examination.exhausted
+
+
+def test_what_is_left_of_the_trials_is_for_the_next_slice() -> None:
+    spent = Spending("trials")
+    assert list(Examination(spent).turns(b"the cat sat on the mat. " * 20_000))  # type: ignore[arg-type]
+    assert len(spent.bytes) == -(-TRIALS_MAX // SLICE_TRIALS_MAX)
 
 
 def test_expressions_that_are_new_are_tried_a_few_in_a_turn() -> None:

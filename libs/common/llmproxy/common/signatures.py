@@ -44,6 +44,9 @@ PIECE_BYTES, PIECES_SHARE_BYTES = 8_192, 512
 """Of a long text in one native pass, which sees 2,048 words at most: four bytes for each, and no text is as dense. What stands on the border
 of two pieces, with all that is looked at around it, is whole in one of them."""
 
+SPARSE_WORDS_MAX = 256
+"""Of one pass: a text with no more is dense no longer."""
+
 SEPARATOR = r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{0,4}"
 SENTENCE_GAP = r"[^.!?]{0,%s}"
 EXPRESSION_BYTES_MAX = 4 << 20  # Of memory for one compiled expression's states.
@@ -269,7 +272,7 @@ class Compiled:
 class Budget:
     """What may still be spent on one body, over all its views. When it is used up, what is left is not looked at."""
 
-    __slots__ = ("bytes", "exhausted", "first_trials", "trials", "words")
+    __slots__ = ("bytes", "exhausted", "first_trials", "pass_bytes", "trials", "words")
 
     def __init__(self, words: int, trials: int, bytes: int) -> None:
         self.words = words  # Literals seen,
@@ -277,6 +280,7 @@ class Budget:
         self.bytes = bytes  # and bytes that they were tried on.
         self.exhausted = False
         self.first_trials = 0  # Of expressions that were new; each takes as long as a hundred others.
+        self.pass_bytes = PIECE_BYTES  # Of which one native pass can tell all: less while a text is dense.
 
     @property
     def is_spent(self) -> bool:
@@ -334,9 +338,16 @@ class Matcher:
 
     def _passes(self, plain: bytes, begin: int, end: int, budget: Budget) -> Iterator[list[Candidate]]:
         """What may be in a piece, by the native passes that it takes: one, and more where one cannot tell of all."""
-        candidates, spent, exhausted = self._near.find(plain[begin:end], budget.words)
-        budget.words -= spent
-        if exhausted and budget.words > 0 and end - begin > 2 * PIECES_SHARE_BYTES:
+        is_dense, candidates, exhausted = end - begin > budget.pass_bytes, NO_CANDIDATES, True
+        if not is_dense:
+            candidates, spent, exhausted = self._near.find(plain[begin:end], budget.words)
+            budget.words -= spent
+            is_dense = exhausted and end - begin > 2 * PIECES_SHARE_BYTES
+            if is_dense:
+                budget.pass_bytes = (end - begin + PIECES_SHARE_BYTES) // 2 + 1
+            elif spent < SPARSE_WORDS_MAX:
+                budget.pass_bytes = PIECE_BYTES
+        if is_dense and budget.words > 0:
             middle = (begin + end) // 2
             yield from self._passes(plain, begin, middle + PIECES_SHARE_BYTES // 2, budget)
             yield from self._passes(plain, middle - PIECES_SHARE_BYTES // 2, end, budget)
@@ -377,6 +388,7 @@ def _said(span: tuple[int, int], around: bytes) -> tuple[int, int]:
 
 
 NO_TRIALS: tuple[None, ...] = ()
+NO_CANDIDATES: list[Candidate] = []
 
 TALK_BYTES_MAX = 96
 TALK = re.compile(

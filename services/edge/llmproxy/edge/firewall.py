@@ -76,12 +76,13 @@ def slices(length: int) -> list[int]:
 class Examination:
     """What was found in one body so far, and what may still be spent on it."""
 
-    __slots__ = ("_budget", "_chars_left", "_matcher", "blocking", "exhausted", "hits")
+    __slots__ = ("_budget", "_chars_left", "_matcher", "_trials_behind", "blocking", "exhausted", "hits")
 
     def __init__(self, matching: Matcher) -> None:
         self._matcher = matching
         self._budget = Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX)
         self._chars_left = DECODED_CHARS_MAX
+        self._trials_behind = 0  # Of the budget: what the slices behind this one may try.
         self.hits: dict[str, tuple[Hit, tuple[str, ...]]] = {}  # By id: what, and in which view.
         self.blocking: Hit | None = None
         self.exhausted = False
@@ -91,24 +92,34 @@ class Examination:
         starts = slices(len(body))
         for start in starts:
             yield from self._slice(body[start : start + SLICE_BYTES])
-            if self.blocking is not None:
+            if self.blocking is not None or start == starts[-1]:
                 return
-            if start != starts[-1]:
-                yield
+            if self._is_spent:
+                self.exhausted = True
+                return
+            yield
+
+    @property
+    def _is_spent(self) -> bool:
+        """Whether nothing more can be found in this body, wherever it stands."""
+        budget = self._budget
+        return budget.words <= 0 or budget.bytes <= 0 or budget.trials + self._trials_behind <= 0
 
     def _slice(self, body: bytes) -> Iterator[None]:
-        budget, left = self._budget, self._budget.trials
-        budget.trials = min(left, SLICE_TRIALS_MAX)
+        budget = self._budget
+        self._trials_behind = max(0, budget.trials - SLICE_TRIALS_MAX)
+        budget.trials -= self._trials_behind
         plain = body if body.isascii() and b"\\" not in body else unescaped(body)
         yield from self._scan(plain, ())
         yield from self._look_inside(plain)
         self.exhausted = self.exhausted or budget.exhausted
-        budget.trials += max(0, left - SLICE_TRIALS_MAX)
+        budget.trials += self._trials_behind
+        self._trials_behind = 0
 
     def _look_inside(self, plain: bytes) -> Iterator[None]:
         """What is hidden from the first mark of an encoding on, and from the first one behind that, as far as the budget goes."""
         while plain and self.blocking is None:
-            if self._chars_left <= 0:
+            if self._chars_left <= 0 or self._is_spent:
                 self.exhausted = True
                 return
             hints, first = marks(plain)
