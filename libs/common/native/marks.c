@@ -25,7 +25,7 @@ enum {
 };
 
 /* Words by the sum of their letters' weights, which is the same in any order of the letters. */
-typedef struct {
+struct Lexicon {
     const uint32_t *weights; /* Of a byte as what it is read as; i and l weigh the same, because a 1 is either. */
     const uint8_t *read;     /* The letter that a byte is read as: a 4 as an a; 0 for what is in no word. */
     const uint32_t *keys;    /* [mask + 1], by open addressing; 0 where there is none. At least one is 0. */
@@ -34,7 +34,7 @@ typedef struct {
     const uint32_t *anchors; /* Places of words that are also found with one letter wrong, missing or too many, */
     const uint32_t *begins;  /* [27]: and where those begin that begin with a letter. */
     uint32_t mask;
-} Lexicon;
+};
 
 static int is_code_sign(uint8_t one) { return one == '+' || one == '/' || one == '_' || one == '-'; }
 static int is_joint(uint8_t one) { return one == '.' || one == '_' || one == '*' || one == '~' || one == '`' || one == '|' || one == '-'; }

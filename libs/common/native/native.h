@@ -12,4 +12,33 @@ static inline int is_digit(uint8_t one) { return one >= '0' && one <= '9'; }
 static inline int is_letter(uint8_t one) { return (uint8_t)((one | 0x20) - 'a') < 26; }
 static inline int is_hex(uint8_t one) { return is_digit(one) || (uint8_t)((one | 0x20) - 'a') < 6; }
 
+static inline void lowered(uint8_t *into, const uint8_t *text, size_t length) {
+    for (size_t at = 0; at < length; at++) into[at] = (uint8_t)(text[at] + ((uint8_t)(text[at] - 'A') < 26) * 0x20);
+}
+
+/* -- what more than one file knows */
+
+typedef struct Lexicon Lexicon; /* marks.c */
+typedef struct Model Model;     /* windows.c */
+typedef struct Words Words;     /* words.c */
+
+typedef struct {
+    float score; /* The sum of its weights over the root of their number, or of a least number. */
+    uint32_t start, end;
+} Window;
+
+typedef struct {
+    uint32_t thing, start, end;
+} Candidate;
+
+typedef struct {
+    uint32_t spent;     /* Words seen. */
+    uint32_t exhausted; /* Whether there was more than was looked at. */
+} Search;
+
+uint32_t llmproxy_marks(const Lexicon *lexicon, const uint8_t *text, size_t length, size_t *first);
+int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst);
+uint32_t find_near(const Words *words, const uint8_t *text, size_t length, uint32_t reach, uint32_t words_max, uint32_t max, Search *search,
+                   Candidate *candidates);
+
 #endif

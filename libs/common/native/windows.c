@@ -35,18 +35,13 @@ typedef struct {
     uint32_t family; /* Of words that are used alike; 0: none. */
 } Entry;
 
-typedef struct {
+struct Model {
     const Entry *entries; /* [mask + 1], by open addressing; at least one is empty. */
     const uint8_t *filter; /* [8192]: a bit for the low bits of each key. */
     const int16_t *weights; /* [FEATURES] */
     const uint8_t *tags; /* [mask + 1][2]: the first byte of each key, which is 0 where there is none, and its last. */
     uint32_t mask;
-} Model;
-
-typedef struct {
-    float score; /* The sum of its weights over the root of their number, or of COUNT_MIN. */
-    uint32_t start, end;
-} Window;
+};
 
 typedef struct {
     uint32_t number, part, meanings, family;

@@ -35,22 +35,17 @@ typedef struct {
     uint8_t length, is_alone; /* Alone: it counts only where no letter stands beside it. */
 } Word;
 
-typedef struct {
+struct Words {
     const uint8_t *longs, *shorts;             /* Bits, by the hash of the first four bytes of a place, and of the first three. */
     const uint16_t *long_heads, *short_heads;  /* [LONG_HEADS + 1] and [SHORT_HEADS + 1]: where in `words` those of one hash begin. */
     const Word *words;
     const uint16_t *groups, *keys;
     const Thing *things;
     uint32_t first_count, thing_count; /* Groups that are the first of a thing have the first numbers. */
-} Words;
+};
 
 typedef struct {
-    uint32_t thing, start, end;
-} Candidate;
-
-typedef struct {
-    uint32_t spent;     /* Words seen. */
-    uint32_t exhausted; /* Whether there was more than was looked at. */
+    Search search;
     Candidate candidates[];
 } Found;
 
@@ -78,10 +73,6 @@ static inline uint32_t bit_of(const uint8_t *bits, uint32_t hash, int width) { r
 /* -- the words of a text */
 
 static inline int is_word(uint8_t one) { return is_letter(one) || is_digit(one) || one == '_'; }
-
-static void lowered(uint8_t *into, const uint8_t *text, size_t length) {
-    for (size_t at = 0; at < length; at++) into[at] = (uint8_t)(text[at] + ((uint8_t)(text[at] - 'A') < 26) * 0x20);
-}
 
 static inline int begins_with(const uint8_t *text, const Word *word) {
     static const uint8_t MASK[2 * WORD_BYTES_MAX] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
@@ -210,23 +201,22 @@ static int all_there(const Words *words, const Hit *found, size_t from, size_t t
 static uint32_t minus(uint32_t one, uint32_t other) { return one > other ? one - other : 0; }
 
 /* The things whose words are where they must be, with the part of the text to look at; parts of one thing that touch are one.
- * Returns how many, at most `max`, for which `out` has room. No word of a thing is further than `reach` from its key. */
-EXPORT uint32_t llmproxy_words_near(const Words *words, const uint8_t *text, size_t length, uint32_t reach, uint32_t words_max,
-                                    uint32_t max, Found *out) {
+ * Returns how many, at most `max`, for which `candidates` has room. No word of a thing is further than `reach` from its key. */
+uint32_t find_near(const Words *words, const uint8_t *text, size_t length, uint32_t reach, uint32_t words_max, uint32_t max, Search *search,
+                   Candidate *candidates) {
     Hit found[HITS_MAX];
     uint32_t latest[GROUPS_MAX]; /* Of first groups. */
     uint16_t last[THINGS_MAX]; /* One more than the place of a thing's last candidate. */
-    Candidate *candidates = out->candidates;
     uint32_t made = 0;
-    out->spent = out->exhausted = 0;
+    search->spent = search->exhausted = 0;
     if (length > INT32_MAX || reach > INT16_MAX || words->first_count > GROUPS_MAX || words->thing_count > THINGS_MAX || max >= UINT16_MAX) {
-        out->exhausted = 1;
+        search->exhausted = 1;
         return 0;
     }
     Hits hits = {.hits = found, .max = words_max < HITS_MAX ? words_max : HITS_MAX};
     find_words(words, text, length, &hits);
-    out->exhausted = hits.is_more != 0;
-    out->spent = (uint32_t)hits.count;
+    search->exhausted = hits.is_more != 0;
+    search->spent = (uint32_t)hits.count;
     if (!hits.count) return 0;
     memset(latest, 0, sizeof *latest * words->first_count);
     memset(last, 0, sizeof *last * words->thing_count);
@@ -252,7 +242,7 @@ EXPORT uint32_t llmproxy_words_near(const Words *words, const uint8_t *text, siz
                 continue;
             }
             if (made == max) {
-                out->exhausted = 1;
+                search->exhausted = 1;
                 return made;
             }
             candidates[made] = (Candidate){index, start, stop};
@@ -260,4 +250,9 @@ EXPORT uint32_t llmproxy_words_near(const Words *words, const uint8_t *text, siz
         }
     }
     return made;
+}
+
+EXPORT uint32_t llmproxy_words_near(const Words *words, const uint8_t *text, size_t length, uint32_t reach, uint32_t words_max,
+                                    uint32_t max, Found *out) {
+    return find_near(words, text, length, reach, words_max, max, &out->search, out->candidates);
 }

@@ -144,7 +144,7 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX, *, shortest: int =
                     kind = type(value)
                     if kind is str:
                         if len(value) >= shortest:
-                            if key in BLOB_KEYS and len(value) >= BLOB_CHARS_MIN:
+                            if len(value) >= BLOB_CHARS_MIN and key in BLOB_KEYS:
                                 if key in URL_HOLDERS and is_base64_url(value):
                                     continue
                                 if places is None:
@@ -156,6 +156,8 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX, *, shortest: int =
                         below.append(value)
                     elif (kind is int or kind is float) and abs(value) > NUMBER_MIN:
                         found.append(_digits(value))
+            elif set(map(type, node)) == ALL_OBJECTS:  # As the turns of a conversation are.
+                below += node
             else:
                 for value in node:
                     kind = type(value)
@@ -169,6 +171,18 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX, *, shortest: int =
     if not _each_key_once(body, keys):
         _Scan(lambda _: "unknown", max_depth).run(body.decode())
     return found
+
+
+ALL_OBJECTS = {dict}
+PLAIN_TURN = ["role", "content"]
+
+
+def plain_turn(turn: dict[str, Any]) -> tuple[str, str] | None:
+    """Role and text of a turn that has nothing else, as most have: what is dear to ask of any turn is known of such a one."""
+    if list(turn) != PLAIN_TURN:
+        return None
+    role, content = turn.values()
+    return (role, content) if type(role) is str and type(content) is str else None
 
 
 def token_ids(tree: Any) -> str:

@@ -299,7 +299,7 @@ class Matcher:
         """Raises ValueError naming the signature that cannot be compiled; prepared ones can."""
         known = [one if isinstance(one, Prepared) else prepared(*one) for one in signatures]
         self.signatures = tuple(Compiled(one.hit, one.source) for one in known)
-        self._near = Near([one.thing for one in known], alone=SHORT_WORDS, reach=REACH_BYTES)
+        self.near = Near([one.thing for one in known], alone=SHORT_WORDS, reach=REACH_BYTES)
 
     def warm(self, pause: Callable[[], None]) -> None:
         """Compiles every expression, so that no request has to."""
@@ -319,10 +319,10 @@ class Matcher:
         """The same, one expression after the other, for who wants to pause between them: None where one does not match.
         One native pass, and Python sees only what may be there."""
         if len(plain) <= PIECE_BYTES:
-            candidates, spent, exhausted = self._near.find(plain, budget.words)
+            candidates, spent, exhausted = self.near.find(plain, budget.words)
             if not exhausted:
                 budget.words -= spent
-                return self._tried(plain, candidates, budget) if candidates else NO_TRIALS
+                return self.tried(plain, candidates, budget) if candidates else NO_TRIALS
         return self._in_pieces(plain, budget)
 
     def _in_pieces(self, plain: bytes, budget: Budget) -> Iterator[Hit | None]:
@@ -330,7 +330,7 @@ class Matcher:
         starts = range(0, max(1, len(plain) - PIECES_SHARE_BYTES), PIECE_BYTES - PIECES_SHARE_BYTES)
         for start in starts:
             for here in self._passes(plain, start, min(start + PIECE_BYTES, len(plain)), budget):
-                yield from self._tried(plain, [one for one in here if one not in before], budget)
+                yield from self.tried(plain, [one for one in here if one not in before], budget)
                 if budget.is_spent:
                     budget.exhausted = True
                     return
@@ -340,7 +340,7 @@ class Matcher:
         """What may be in a piece, by the native passes that it takes: one, and more where one cannot tell of all."""
         is_dense, candidates, exhausted = end - begin > budget.pass_bytes, NO_CANDIDATES, True
         if not is_dense:
-            candidates, spent, exhausted = self._near.find(plain[begin:end], budget.words)
+            candidates, spent, exhausted = self.near.find(plain[begin:end], budget.words)
             budget.words -= spent
             is_dense = exhausted and end - begin > 2 * PIECES_SHARE_BYTES
             if is_dense:
@@ -355,30 +355,33 @@ class Matcher:
         budget.exhausted = budget.exhausted or exhausted
         yield [Candidate(one.thing, one.start + begin, one.end + begin) for one in candidates]
 
-    def _tried(self, plain: bytes, candidates: Iterable[Candidate], budget: Budget) -> Iterator[Hit | None]:
-        """Each where its words are."""
+    def tried(self, plain: bytes, candidates: Iterable[Candidate], budget: Budget) -> Iterator[Hit | None]:
+        """What may be in a text, each where its words are."""
         for one in candidates:
-            if budget.is_spent:
+            if budget.trials <= 0 or budget.bytes <= 0:
                 budget.exhausted = True
                 break
             budget.trials -= 1
             budget.bytes -= one.end - one.start
             compiled = self.signatures[one.thing]
-            budget.first_trials += compiled.is_new
-            compiled.is_new = False
+            if compiled.is_new:
+                budget.first_trials += 1
+                compiled.is_new = False
             around = plain[one.start : one.end].lower()
-            expression = compiled.expression
-            if expression.search(around) is None:  # As nearly always.
-                yield None
-                continue
-            places = [_said(match.span(), around) for match in expression.finditer(around)]
-            hit = compiled.hit
-            if hit.severity == "high" and not hit.always:
-                before = plain[max(0, one.start - TALK_BYTES_MAX) : one.start].lower()
-                behind = plain[one.end : one.end + QUOTED_BYTES_MAX].lower()
-                if all(is_talk(before + around[:start], around[end:] + behind) for start, end in places):
-                    hit = replace(hit, severity="medium")
-            yield hit
+            # As nearly always the first.
+            yield None if compiled.expression.search(around) is None else _hit(compiled, plain, one, around)
+
+
+def _hit(compiled: Compiled, plain: bytes, place: Candidate, around: bytes) -> Hit:
+    """Of a signature that matches: less severe where its words are only talked about."""
+    hit = compiled.hit
+    if hit.severity != "high" or hit.always:
+        return hit
+    before = plain[max(0, place.start - TALK_BYTES_MAX) : place.start].lower()
+    behind = plain[place.end : place.end + QUOTED_BYTES_MAX].lower()
+    places = [_said(match.span(), around) for match in compiled.expression.finditer(around)]
+    is_told = all(is_talk(before + around[:start], around[end:] + behind) for start, end in places)
+    return replace(hit, severity="medium") if is_told else hit
 
 
 def _said(span: tuple[int, int], around: bytes) -> tuple[int, int]:

@@ -124,13 +124,13 @@ class Near:
         packed = (_Thing * len(things))(*(_packed(thing, groups, reach) for thing in things))
         self._kept = (*tables, packed)  # As long as their addresses are.
         self._words = _Words(*map(ctypes.addressof, self._kept), firsts, len(things))
-        self._pointer = ctypes.pointer(self._words)
-        self._reach = reach
+        self.pointer = ctypes.pointer(self._words)
+        self.reach = reach
 
     def find(self, text: bytes, words_max: int) -> tuple[list[Candidate], int, bool]:
         """The things that may be in a text and where, how many words were seen, and whether there was more than was looked at."""
         found = _Found()
-        count = _near(self._pointer, text, len(text), self._reach, max(0, words_max), CANDIDATES_MAX, found)
+        count = _near(self.pointer, text, len(text), self.reach, max(0, words_max), CANDIDATES_MAX, found)
         if not count:
             return NOTHING, found[0], bool(found[1])
         numbers = found[2 : 2 + 3 * count]

@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct, structs
 
@@ -10,7 +10,7 @@ from llmproxy.common.actions import PASSING, REMOVING, Action
 from llmproxy.common.policy import INJECTION, SHADOW, Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import normalise
-from llmproxy.shield.guards.base import Fitted, Guard
+from llmproxy.shield.guards.base import Fitted, Guard, Spent
 from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict
 
 UNAVAILABLE = Block(code="guard_unavailable")
@@ -98,10 +98,22 @@ class Chain:
 def may_hold(guard: Guard, appearances: Sequence[str]) -> bool:
     """A guard's quick look at one text, as `normalise.appearances` gives it."""
     try:
-        return any(guard.may_hold(text) for text in appearances)
+        for text in appearances:  # noqa: SIM110 - a generator for nearly always one text costs as much as many a look
+            if guard.may_hold(text):
+                return True
+        return False
     except Exception as error:  # noqa: BLE001 - `inspect` will fail closed; the error's words may quote the text
         log.error("guard %s: %s", guard.name, type(error).__name__)
         return True
+
+
+def clear(guard: Spent, texts: Collection[str]) -> set[str]:
+    """A guard's quick look at many texts that have one appearance each: those in which it sees nothing."""
+    try:
+        return guard.clear(texts)
+    except Exception as error:  # noqa: BLE001 - as above
+        log.error("guard %s: %s", guard.name, type(error).__name__)
+        return set()
 
 
 def applies(guard: Guard, policy: Policy) -> bool:

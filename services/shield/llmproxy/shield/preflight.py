@@ -15,9 +15,9 @@ from llmproxy.common.policy import THRESHOLDS, TRAJECTORY, Policy
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.answers.canary import planted
-from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, may_hold, under
+from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, clear, may_hold, under
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
-from llmproxy.shield.guards.base import Apart, Fitted, Guard
+from llmproxy.shield.guards.base import Apart, Fitted, Guard, Spent
 from llmproxy.shield.spread import Joined, joined
 from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
@@ -69,6 +69,7 @@ class Inspection:
         if model:
             self.texts.append(model)
         self.said = "\n".join(self.texts)
+        self.appearances = self._appearances(self.said)  # What is said, in every way a guard will see it.
         # In segments, findings and lines of text; None: no bound.
         self.work, self.work_max = len(self.texts) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
@@ -92,11 +93,6 @@ class Inspection:
     def text(self) -> str:
         return self.body.decode()
 
-    @cached_property
-    def appearances(self) -> tuple[str, ...]:
-        """What is said, in every way a guard will see it."""
-        return self._appearances(self.said)
-
     def _appearances(self, text: str) -> tuple[str, ...]:
         """A document in a string also without its escapes."""
         appearances = normalise.appearances(text)
@@ -104,14 +100,13 @@ class Inspection:
             appearances += (ESCAPED_SIGN.sub(_sign, appearances[-1]),)
         return appearances
 
-    @cached_property
-    def joined(self) -> list[Joined]:
-        """What a model reads as one text, though it comes apart."""
-        return joined(self.tree)
-
-    def cleared(self, guard: Guard) -> set[str]:
+    def cleared(self, guard: Guard, sparing: Spent | None) -> set[str]:
         """The texts in which the guard sees nothing, each by itself: for those no place has to be known."""
-        return {text for text in self.texts if not may_hold(guard, self._appearances(text))}
+        if (
+            sparing is not None and len(self.appearances) == 1
+        ):  # What has one appearance is made of texts that have one.
+            return clear(sparing, self.texts)
+        return {text for text in self.texts if not may_hold(sparing or guard, self._appearances(text))}
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -217,15 +212,15 @@ class Look:
         self._last: tuple[Policy | None, Guard | None] = (None, None)
 
     def _fitted(self, policy: Policy) -> Guard | None:
-        """The guard as this policy wants it, if at all. Nearly every request has the policy of the one before."""
-        known, guard = self._last
-        if known is not policy:
-            guard = under(self.guard, policy) if applies(self.guard, policy) else None
-            self._last = (policy, guard)
+        guard = under(self.guard, policy) if applies(self.guard, policy) else None
+        self._last = (policy, guard)
         return guard
 
     def run(self, inspection: Inspection) -> Result:
-        guard = self._fitted(inspection.policy)
+        # The guard as this policy wants it, if at all. Nearly every request has the policy of the one before.
+        known, guard = self._last
+        if known is not inspection.policy:
+            guard = self._fitted(inspection.policy)
         if guard is None:
             return PASS
         is_apart = isinstance(self.guard, Apart)
@@ -237,8 +232,10 @@ class Look:
             inspection.is_looked_at = True
             return PASS
         sparing = guard.sparing() if isinstance(guard, Apart) and inspection.work_max is not None else None
-        cleared = inspection.cleared(sparing or guard)
-        together = [one for one in inspection.joined if may_hold(sparing or guard, (one.text,))] if is_apart else []
+        cleared = inspection.cleared(guard, sparing)
+        together: list[Joined] = []
+        if is_apart:
+            together += (one for one in joined(inspection.tree) if may_hold(sparing or guard, (one.text,)))
         if sparing is not None and sparing.is_spent:
             inspection.needs_elsewhere()
             inspection.is_looked_at = True

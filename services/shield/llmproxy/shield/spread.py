@@ -37,11 +37,11 @@ def joined(tree: dict[str, Any]) -> list[Joined]:
         turns = tree.get(name)
         if type(turns) is not list:
             continue
-        if _follow(turns):
+        follow, nested = _look(turns)
+        if follow:
             found += _together(name, turns)
-        for place, turn in enumerate(turns):
-            if type(turn) is dict and type(turn.get("content")) is not str:
-                _search(turn, (name, place), found)
+        for place in nested:
+            _search(turns[place], (name, place), found)
     if not found:
         return []
     role = segments.roles(tree)
@@ -53,15 +53,20 @@ def joined(tree: dict[str, Any]) -> list[Joined]:
     ]
 
 
-def _follow(turns: list[Any]) -> bool:
-    """Whether two turns of the user's follow each other."""
-    before = False
-    for turn in turns:
-        is_user = type(turn) is dict and turn.get("role") == USER
-        if is_user and before:
-            return True
+def _look(turns: list[Any]) -> tuple[bool, list[int]]:
+    """Whether two turns of the user's follow each other, and the places of those that may have parts."""
+    follow = before = False
+    nested: list[int] = []
+    for place, turn in enumerate(turns):
+        if type(turn) is not dict:
+            before = False
+            continue
+        is_user = turn.get("role") == USER
+        follow = follow or (is_user and before)
         before = is_user
-    return False
+        if type(turn.get("content")) is not str:
+            nested.append(place)
+    return follow, nested
 
 
 def _together(name: str, turns: list[Any]) -> Iterator[tuple[Place, list[str]]]:

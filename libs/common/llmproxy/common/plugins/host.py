@@ -93,8 +93,7 @@ class Pipeline(Generic[D]):
         return self._run_from(0, context)
 
     def _run_from(self, first: int, context: D) -> Result | Awaitable[Result]:
-        for index in range(first, len(self.steps)):
-            step = self.steps[index]
+        for index, step in enumerate(self.steps[first:] if first else self.steps, first):
             try:
                 result = step.run(context)
             except Exception as error:  # noqa: BLE001 - a step is foreign code; its words may quote the request

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
-from llmproxy.common.segments import roles
+from llmproxy.common.segments import Role, plain_turn, roles
 
 SPOKEN: frozenset[Api] = frozenset(
     {"chat", "completions", "responses", "messages", "gemini", "transcriptions", "images"}
@@ -27,6 +27,8 @@ TOOLS = ("tools", "functions")
 DEFINITIONS = (*TOOLS, "response_format", "text", "generationConfig", "generation_config", "output_config")
 """What an answer is to look like, and what may be called in it."""
 
+APART = frozenset((*SYSTEM_FIELDS, *DEFINITIONS))
+
 SAYING = ("content", "parts", "text")
 RESULT_KEYS = ("functionResponse", "function_response")
 
@@ -45,25 +47,18 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
 NOTHING = Asked()
 
 
-def asked(tree: Any, said: str) -> Asked:
+def asked(tree: dict[str, Any], said: str) -> Asked:
     """Of the tree of a body, and all its texts."""
-    system = [text for name in SYSTEM_FIELDS if (value := tree.get(name)) is not None for text in _texts(value)]
+    system: list[str] = []
     users: list[str] = []
-    is_exposed = any(map(tree.get, TOOLS))
-    role_of = roles(tree)
+    is_exposed = False
+    if not APART.isdisjoint(tree):  # Most bodies are turns and nothing else.
+        system += [text for name in SYSTEM_FIELDS if (value := tree.get(name)) is not None for text in _texts(value)]
+        is_exposed = any(map(tree.get, TOOLS))
     for name in TURNS:
         turns = tree.get(name)
-        if type(turns) is not list:
-            continue
-        for place, turn in enumerate(turns):
-            # A message states its role; to know that of an item or a content takes more.
-            stated = turn.get("role") if name == "messages" and type(turn) is dict else None
-            role = stated if type(stated) is str else role_of((name, place))
-            if role == "user":
-                users += _texts(turn)
-            elif role in TRUSTED_ROLES:
-                system += _texts(turn)
-            is_exposed = is_exposed or role in TOOL_ROLES or _is_result(turn) or any(map(_is_result, _parts(turn)))
+        if type(turns) is list:
+            is_exposed = _read(name, turns, roles(tree), system, users) or is_exposed
     for name in PROMPTS:
         prompt = tree.get(name)
         if type(prompt) is str:
@@ -75,9 +70,36 @@ def asked(tree: Any, said: str) -> Asked:
         system=system_text,
         users="\n".join(users),
         said=said[:SAID_CHARS_MAX],
-        definitions=_definitions(tree),
+        definitions="" if APART.isdisjoint(tree) else _definitions(tree),
         is_exposed=is_exposed or bool(system_text),
     )
+
+
+def _read(name: str, turns: list[Any], role_of: Role, system: list[str], users: list[str]) -> bool:
+    """Sorts the texts of turns; says whether one of them has what a tool gave."""
+    is_exposed = False
+    for place, turn in enumerate(turns):
+        # A message states its role; to know that of an item or a content takes more.
+        if name == "messages" and type(turn) is dict:
+            if (plain := plain_turn(turn)) is not None:
+                role, text = plain
+                if role == "user":
+                    users.append(text)
+                elif role in TRUSTED_ROLES:
+                    system.append(text)
+                elif role in TOOL_ROLES:
+                    is_exposed = True
+                continue
+            stated = turn.get("role")
+        else:
+            stated = None
+        role = stated if type(stated) is str else role_of((name, place))
+        if role == "user":
+            users += _texts(turn)
+        elif role in TRUSTED_ROLES:
+            system += _texts(turn)
+        is_exposed = is_exposed or role in TOOL_ROLES or _is_result(turn) or any(map(_is_result, _parts(turn)))
+    return is_exposed
 
 
 def is_inspected(answers: Answers, request: Asked, *, is_masked: bool) -> bool:

@@ -1,5 +1,6 @@
 """What every guard is."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from llmproxy.common.policy import Policy
@@ -50,3 +51,7 @@ class Spent(Guard, Protocol):
 
     @property
     def is_spent(self) -> bool: ...
+
+    def clear(self, texts: Collection[str]) -> set[str]:
+        """The quick look at many texts: those in which `inspect` would see nothing."""
+        ...

@@ -3,15 +3,16 @@
 It says how likely that is and where; from which probability on something follows, and what, is the policy's.
 """
 
+from collections.abc import Collection, Sequence
+
 from llmproxy.common.policy import INJECTION
 from llmproxy.common.segments import Segment
 from llmproxy.common.signatures import Budget
 from llmproxy.shield.guards.base import Apart
 from llmproxy.shield.injection import model
-from llmproxy.shield.injection.model import Weighed
+from llmproxy.shield.injection.model import PROBABILITY_MIN, Weighed
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
-PROBABILITY_MIN = 0.2  # Below it nobody can want to know: the share of attacks in the training data is as high.
 CHARS_MIN, ASCII_CHARS_MIN = 4, 12  # Less is no order, in Chinese and in English.
 LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX = 16_000, 96, 32_768
 """Of one request, for the signatures: a millisecond or two. Thirty kilobytes of ordinary prose need half of it."""
@@ -28,7 +29,18 @@ class Injection(Apart):
         self._last: tuple[str, Weighed] | None = None  # What was worth a look is looked at next.
 
     def may_hold(self, text: str) -> bool:
-        return is_enough(text) and self.weighed(text).probability >= PROBABILITY_MIN
+        return is_enough(text) and bool(self.suspects((text,)))
+
+    def suspects(self, texts: Sequence[str], budget: Budget | None = None) -> list[str]:
+        """Those that may hold something. When the budget is exhausted, nothing is known of the rest."""
+        found: list[str] = []
+        for text, weighed in zip(texts, model.shipped().suspects(texts, budget), strict=False):
+            if budget is not None and budget.exhausted:
+                break
+            if weighed is not None:
+                self._last = (text, weighed)
+                found.append(text)
+        return found
 
     def inspect(self, segment: Segment) -> Verdict:
         if not is_enough(segment.text):
@@ -45,14 +57,9 @@ class Injection(Apart):
     def sparing(self) -> "Sparing":
         return Sparing(self)
 
-    def weighed(self, text: str, budget: Budget | None = None) -> Weighed:
+    def weighed(self, text: str) -> Weighed:
         last = self._last
-        if last is not None and last[0] == text:
-            return last[1]
-        weighed = model.shipped().weigh(text, budget)
-        if weighed.probability >= PROBABILITY_MIN and not (budget is not None and budget.exhausted):
-            self._last = (text, weighed)
-        return weighed
+        return last[1] if last is not None and last[0] == text else model.shipped().weigh(text)
 
 
 class Sparing:
@@ -69,9 +76,12 @@ class Sparing:
         return self._budget.exhausted
 
     def may_hold(self, text: str) -> bool:
-        if self.is_spent:
-            return True
-        return is_enough(text) and self._guard.weighed(text, self._budget).probability >= PROBABILITY_MIN
+        return self.is_spent or text not in self.clear((text,))
+
+    def clear(self, texts: Collection[str]) -> set[str]:
+        worth = [text for text in texts if len(text) >= ASCII_CHARS_MIN or is_enough(text)]
+        suspects = self._guard.suspects(worth, self._budget)
+        return set(texts).difference(suspects)
 
     def inspect(self, segment: Segment) -> Verdict:
         return self._guard.inspect(segment)

@@ -5,21 +5,25 @@ mean and how they stand together, and the firewall's signatures that match. Read
 """
 
 import zlib
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
-from math import exp
+from math import exp, log
 
 import msgspec
 from msgspec import Struct
 
 from llmproxy.common import signatures
-from llmproxy.common.signatures import Budget, Matcher
+from llmproxy.common.signatures import Budget, Hit, Matcher
 from llmproxy.common.views import View, hints, views
+from llmproxy.common.words import Candidate
+from llmproxy.shield.injection.sweep import TEXTS_MAX, Sweep, lowered
 from llmproxy.shield.injection.windows import FILTER_BYTES, Reader, fold
 
 WEIGHTS = "weights.bin"
 LOGIT_MAX = 30.0  # Beyond it a probability is 0 or 1 anyway.
 SCORE_MAX = 20.0  # Of a window: one word repeated says no more than that.
+PROBABILITY_MIN = 0.2  # Below it nobody can want to know: the share of attacks in the training data is as high.
 
 DECODED_CHARS_MAX = 16_384  # Of one text, in all its views.
 WORDS_MIN, TRIALS_MIN, TRIED_BYTES_MIN = 16_000, 400, 262_144
@@ -79,6 +83,8 @@ class Model:
 
     def __init__(self, header: Header, reader: Reader, matcher: Matcher) -> None:
         self.header, self._reader, self.matcher = header, reader, matcher
+        self._sweep = Sweep(reader, matcher.near)
+        self._quiet = quiet_steps(header)
 
     def probability(self, text: str) -> float:
         return self.weigh(text).probability
@@ -93,19 +99,38 @@ class Model:
         worst, view = max(found, key=lambda one: self.logit(one[0])) if len(found) > 1 else found[0]
         return Weighed(self._probability(worst), worst, view)
 
+    def suspects(self, texts: Sequence[str], budget: Budget | None = None) -> Iterator[Weighed | None]:
+        """Each text as `weigh` does, in order; None for one that is less likely than PROBABILITY_MIN, which nearly all are."""
+        for first in range(0, len(texts), TEXTS_MAX):
+            some = texts[first : first + TEXTS_MAX]
+            seen, words = self._sweep.over(some, WORDS_MIN if budget is None else budget.words)
+            if budget is not None:
+                budget.words -= words
+            for text, one in zip(some, seen, strict=True):
+                weighed = self._suspect(text, *one, budget) if one is not None else self.weigh(text, budget)
+                yield weighed if weighed is not None and weighed.probability >= PROBABILITY_MIN else None
+
+    def _suspect(
+        self, text: str, score: float, start: int, end: int, candidates: Sequence[Candidate], budget: Budget | None
+    ) -> Weighed | None:
+        """Of a text that hides nothing; None where it is certain at a glance."""
+        hits: list[Hit] = []
+        if candidates:
+            plain = text.encode() if text.isascii() else lowered(text)
+            hits = [hit for hit in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if hit]
+        if score < self._quiet and not hits:
+            return None
+        evidence = _evidence((score, start, end), hits)
+        return Weighed(self._probability(evidence), evidence, View(text))
+
     def evidence(self, text: str, budget: Budget | None = None) -> Evidence:
         """Of a text as it stands, without what it hides."""
         raw = fold(text).encode("utf-8", "replace")
         worst = self._reader.worst(raw)
         if worst is None:
             return NO_EVIDENCE
-        lowered = raw if text.isascii() else text.lower().encode("utf-8", "replace")
-        hits = self.matcher.scan(lowered, budget or ample(len(lowered)))
-        if not hits:
-            return Evidence(*worst)
-        ranked = sorted(hits, key=lambda hit: SEVERITIES.index(hit.severity))
-        rules = frozenset(f"{hit.category}.{hit.severity}" for hit in ranked)
-        return Evidence(*worst, rules, tuple(hit.id for hit in ranked))
+        plain = raw if text.isascii() else lowered(text)
+        return _evidence(worst, self.matcher.scan(plain, budget or ample(len(plain))))
 
     def logit(self, seen: Evidence) -> float:
         header = self.header
@@ -115,6 +140,27 @@ class Model:
 
     def _probability(self, seen: Evidence) -> float:
         return 1 / (1 + exp(-max(-LOGIT_MAX, min(LOGIT_MAX, self.logit(seen)))))
+
+
+def _evidence(worst: tuple[float, int, int], hits: Sequence[Hit]) -> Evidence:
+    if not hits:
+        return Evidence(*worst)
+    ranked = sorted(hits, key=lambda hit: SEVERITIES.index(hit.severity))
+    rules = frozenset(f"{hit.category}.{hit.severity}" for hit in ranked)
+    return Evidence(*worst, rules, tuple(hit.id for hit in ranked))
+
+
+QUIET_MARGIN = 1e-6  # More than rounding can make of a score.
+
+
+def quiet_steps(header: Header) -> float:
+    """Below it the score of a window without signatures means less than PROBABILITY_MIN, for certain: what is close is computed."""
+    if header.slope <= 0 or header.scale <= 0:
+        return float("-inf")
+    score = (log(PROBABILITY_MIN / (1 - PROBABILITY_MIN)) - header.intercept) / header.slope
+    if not -SCORE_MAX < score < SCORE_MAX:
+        return float("-inf")
+    return (score - QUIET_MARGIN - header.bias) / header.scale
 
 
 def ample(size: int) -> Budget:

@@ -66,12 +66,12 @@ class Reader:
         tags = bytearray(2 * slots)  # The first byte of each key and its last: little enough to stay in a cache.
         tags[::2], tags[1::2] = entries[::ENTRY_BYTES], entries[KEY_BYTES - 1 :: ENTRY_BYTES]
         self._kept = (entries, known, weights, bytes(tags))  # As long as their addresses are.
-        self._model = ctypes.pointer(_Model(*self._kept, slots - 1))
+        self.pointer = ctypes.pointer(_Model(*self._kept, slots - 1))
 
     def worst(self, folded: bytes) -> tuple[float, int, int] | None:
         """The score of the most suspicious window in steps of a weight, and where it stands, in bytes; None without a word."""
         window = _Window()
-        if not _worst(self._model, folded, len(folded), window):
+        if not _worst(self.pointer, folded, len(folded), window):
             return None
         return window.score, window.start, window.end
 
@@ -80,6 +80,6 @@ class Reader:
         # A token is a byte at least, and has no more than these.
         most, blocks = NUMBERS_PER_BYTE_MAX * len(folded) + 1, len(folded) + 1
         numbers, ends = (ctypes.c_uint32 * most)(), (ctypes.c_uint32 * blocks)()
-        count = _blocks(self._model, folded, len(folded), numbers, most, ends, blocks)
+        count = _blocks(self.pointer, folded, len(folded), numbers, most, ends, blocks)
         begins = [0, *ends[:count]]
         return [array("I", numbers[begin:end]) for begin, end in pairwise(begins)]

@@ -1,0 +1,101 @@
+"""Every text of a request in one native call (native/sweep.c): whether something is hidden in it, how suspicious it is, and which
+signatures may be in it."""
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from itertools import starmap
+
+from llmproxy.common import lexicon, native
+from llmproxy.common.words import NOTHING, Candidate, Near
+from llmproxy.shield.injection.windows import Reader, fold
+
+BORDER = b"\xff"  # As in native/sweep.c: no text in UTF-8 has it.
+TEXTS_MAX, CANDIDATES_MAX = 32, 64  # In one call.
+_SEEN = struct.Struct("=If3I")
+"""`Seen` of native/sweep.c."""
+
+_CANDIDATE = struct.Struct("=3I")
+_Out = ctypes.c_char * (TEXTS_MAX * _SEEN.size + CANDIDATES_MAX * _CANDIDATE.size)
+
+
+class _Sweeping(ctypes.Structure):
+    """`Sweeping` of native/sweep.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("lexicon", "model", "words")),
+        ("reach", ctypes.c_uint32),
+    )
+
+
+_Texts = (ctypes.c_char_p, ctypes.c_size_t) * 3
+_sweep = native.function(
+    "llmproxy_sweep",
+    ctypes.c_uint32,
+    ctypes.POINTER(_Sweeping),
+    ctypes.c_uint32,
+    *_Texts,
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    _Out,
+)
+
+
+Seen = tuple[float, int, int, Sequence[Candidate]]
+"""Of one text: its most suspicious window, as `Reader.worst` says it (minus infinity without a word), and what may be in it."""
+
+
+class Sweep:
+    """Immutable, and any number of threads may use one."""
+
+    def __init__(self, reader: Reader, near: Near) -> None:
+        known = lexicon.shipped()
+        self._kept = (reader, near, known)  # As long as their addresses are.
+        pointers = (ctypes.addressof(one.pointer.contents) for one in (known, reader, near))
+        self._pointer = ctypes.pointer(_Sweeping(*pointers, near.reach))
+
+    def over(self, texts: Sequence[str], words_max: int) -> tuple[list[Seen | None], int]:
+        """What is seen of each text, of TEXTS_MAX at most, and how many words of signatures they have, `words_max` at most.
+        None for a text that is to be looked at by itself."""
+        raw = BORDER.join([text.encode("utf-8", "surrogatepass") for text in texts])
+        folded = lower = None  # As it makes them itself of what is ASCII.
+        if not all(map(str.isascii, texts)):
+            folded = BORDER.join([fold(text).encode("utf-8", "replace") for text in texts])
+            lower = BORDER.join([lowered(text) for text in texts])
+        out, count, sizes = _Out(), len(texts), (len(raw), len(folded or b""), len(lower or b""))
+        words = _sweep(
+            self._pointer,
+            count,
+            raw,
+            sizes[0],
+            folded,
+            sizes[1],
+            lower,
+            sizes[2],
+            max(0, words_max),
+            CANDIDATES_MAX,
+            out,
+        )
+        return _read(out, count), words
+
+
+def lowered(text: str) -> bytes:
+    """As signatures are looked for in it."""
+    return text.lower().encode("utf-8", "replace")
+
+
+def _read(out: "ctypes.Array[ctypes.c_char]", count: int) -> list[Seen | None]:
+    found: list[Seen | None] = []
+    at = count * _SEEN.size
+    for is_apart, score, start, end, candidates in _SEEN.iter_unpack(memoryview(out)[:at]):
+        if is_apart:
+            found.append(None)
+        elif not candidates:
+            found.append((score, start, end, NOTHING))
+        else:
+            behind = at + candidates * _CANDIDATE.size
+            found.append(
+                (score, start, end, list(starmap(Candidate, _CANDIDATE.iter_unpack(memoryview(out)[at:behind]))))
+            )
+            at = behind
+    return found
