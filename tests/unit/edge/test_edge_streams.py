@@ -111,3 +111,15 @@ def test_what_the_edge_itself_found_is_told_with_the_answer_too() -> None:
             assert edge.records[0].explained == Explained((MASKED, hit))
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("code", "kept"), [("provider_stream_broken", True), ("slow_consumer", False)])
+def test_a_connection_whose_head_promised_to_stay_stays_after_a_broken_stream(code: str, kept: bool) -> None:
+    connection = Connection()
+    reply = Reply(connection, "", "id", http10=False, head_only=False, close=False, ending=lambda: False)
+    sink = stream_sink(reply, FRAMINGS["chat"], lambda head, publications: "")
+    sink.begin(Head(), 1)
+    assert b"connection: keep-alive\r\n" in connection.transport.written
+    assert sink.fail(Failure(code=code, message="it broke")).keep_alive is kept
+    assert connection.transport.written.endswith(b"\r\n0\r\n\r\n")
+    assert b"[DONE]" not in connection.transport.written

@@ -209,9 +209,9 @@ class Reply:
     def stream(self, events: bytes) -> None:
         self._write(self._chunk(events))
 
-    def end_stream(self, events: bytes, *, broken: bool = False) -> Sent:
-        """The last events and the end of the body in one write. A broken stream's connection closes."""
-        self.close = self.close or broken
+    def end_stream(self, events: bytes, *, close: bool = False) -> Sent:
+        """The last events and the end of the body in one write."""
+        self.close = self.close or close
         self._write(self._chunk(events) + (LAST_CHUNK if self._chunked else b""))
         return self._sent()
 
@@ -294,9 +294,10 @@ class StreamSink:
         return self._reply.end_stream(self._framing.done(self._sent))
 
     def fail(self, failure: Failure) -> Sent:
-        """The last word, which says that it is not."""
+        """The last word, which says that it is not. The body is whole HTTP all the same, and its head has promised to keep
+        the connection: who has pooled it would lose the next request. Only who did not read this one is left."""
         event = self._framing.error_event(failure, self._reply.request_id, self._sent)
-        return self._reply.end_stream(event, broken=True)
+        return self._reply.end_stream(event, close=failure.code == "slow_consumer")
 
     @property
     def unsent_bytes(self) -> int:
