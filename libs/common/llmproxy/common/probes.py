@@ -4,6 +4,8 @@ from aiohttp import web
 from msgspec import json
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
+from llmproxy.common import quiet_http
+
 
 class Readiness:
     """Why this instance is, or is not, ready. A note is shown whatever the state; a blocker makes it unready."""
@@ -51,7 +53,7 @@ async def serve_probes(readiness: Readiness, host: str, port: int) -> tuple[web.
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app, access_log=None)
+    runner = quiet_http.Runner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, host, port)
     await site.start()

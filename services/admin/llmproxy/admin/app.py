@@ -15,12 +15,13 @@ from msgspec import Struct
 from llmproxy.admin import metrics, problems
 from llmproxy.admin.problems import Problem
 from llmproxy.admin.routes import BODY_BYTES_MAX, Actor, Call, Reply, Route
+from llmproxy.common import quiet_http
 from llmproxy.common.errors import GatewayError, place
 
 BODY_TIMEOUT_S = 10.0
 SHUTDOWN_S = 5.0
 PRINCIPAL = "admin token"  # There is one token, so there is one principal.
-HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": quiet_http.SERVER}
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def build(routes: Sequence[Route], token: Token) -> web.Application:
 
 async def listen(app: web.Application, *, fd: int, host: str, port: int) -> web.AppRunner:
     """On the inherited socket, or on host and port. `runner.addresses` says where."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    runner = quiet_http.Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     site: web.BaseSite = web.SockSite(runner, socket.socket(fileno=fd)) if fd >= 0 else web.TCPSite(runner, host, port)
     await site.start()

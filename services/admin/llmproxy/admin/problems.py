@@ -8,6 +8,8 @@ from msgspec import Struct
 from llmproxy.common.errors import GatewayError
 
 VALIDATION_PLACE = re.compile(r" - at `\$\.?(.*)`$")
+MATCHING = re.compile(r"Expected `str` matching regex")
+NOT_ONE_LINE = "it must be one line, without control characters"  # The only expression that admin's types have.
 UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`")
 
 
@@ -60,6 +62,5 @@ def from_validation(error: msgspec.DecodeError) -> Problem:
     if unknown:
         field = f"{field}.{unknown[1]}" if field else unknown[1]
         return Problem(400, "unknown_parameter", f"there is no {field!r}; see /openapi.json", field)
-    return Problem(
-        400, "invalid_parameter", VALIDATION_PLACE.sub("", text) + (f" ({field})" if field else ""), field or None
-    )
+    said = NOT_ONE_LINE if MATCHING.match(text) else VALIDATION_PLACE.sub("", text)
+    return Problem(400, "invalid_parameter", said + (f" ({field})" if field else ""), field or None)

@@ -1,0 +1,67 @@
+"""aiohttp's server without its own words: of what is not HTTP it answers with, and logs, the very line, which may hold a token."""
+
+import logging
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from msgspec import json
+
+from llmproxy.common.errors import place
+
+SERVER = "llmproxy"
+NOT_HTTP = "the request is not valid HTTP, or its line or headers are above 8 KB"
+FAILED = "the server failed on this request; see its log"
+
+log = logging.getLogger(__name__)
+
+
+class _Protocol(RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status >= 500:
+            log.error("a request handler failed: %s at %s", type(exc).__name__, place(exc))
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun; nothing else can be said")
+        error = (
+            {"code": "invalid_value", "message": NOT_HTTP}
+            if status < 500
+            else {"code": "server_error", "message": FAILED}
+        )
+        body = json.encode({"error": {**error, "param": None}})
+        response = web.Response(status=status, body=body, content_type="application/json", headers={"Server": SERVER})
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        exc = kwargs.get("exc_info")
+        if isinstance(exc, BaseException):
+            log.error("the HTTP server failed: %s at %s", type(exc).__name__, place(exc))
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Runs an application as AppRunner does."""
+
+    __slots__ = ()
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=made.handler_cancellation,
+            loop=made._loop,
+            **made._kwargs,
+        )
