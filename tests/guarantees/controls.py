@@ -472,6 +472,14 @@ CONTROLS: tuple[Control, ...] = (
         absent=(*UNSPOKEN, UNWAITING, IN_ARGUMENTS),
     ),
     Control(
+        name="answers: markup",
+        step="answer",
+        setting="links.images",
+        promise="a tag that runs a script, or a style that loads from a stranger's host, is taken out; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*UNSPOKEN, UNWAITING, IN_ARGUMENTS),
+    ),
+    Control(
         name="answers: links",
         step="answer",
         setting="links.others",

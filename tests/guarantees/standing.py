@@ -66,6 +66,7 @@ ENDINGS: dict[str, dict[str, Any]] = {
     "answers: injection": {"injection": "block"},
     "answers: invisible text": {"invisible": "block"},
     "answers: images": {"links": {"images": "block"}},
+    "answers: markup": {"links": {"images": "block"}},
     "answers: links": {"links": {"others": "block"}},
     "answers: leak": {"leak": "block"},
     "answers: repetition": {"repetition": "block"},

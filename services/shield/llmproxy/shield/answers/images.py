@@ -8,7 +8,9 @@ from collections.abc import Callable
 from html import unescape
 
 from llmproxy.common.answers import Links
+from llmproxy.shield.answers import markup
 from llmproxy.shield.answers.fences import Fences
+from llmproxy.shield.answers.markup import Judge
 from llmproxy.shield.answers.stage import Report, seen
 from llmproxy.shield.links import URL_CHARS_MAX, image_reason
 from llmproxy.shield.vault import redacted
@@ -59,12 +61,13 @@ DEFINITION_BEGUN = re.compile(
 )
 
 TAGS = "img|image|iframe|frame|video|audio|source|track|embed|object|link|script|input|svg|use|body|table|td|meta|picture|div|span|p"
-TAG = re.compile(rf"<(?:{TAGS})(?=[\s/\"'>])(?:[^>\"']|\"[^\"]*+\"|'[^']*+'){{0,{TAG_CHARS_MAX}}}+>", re.IGNORECASE)
+LISTED = re.compile(rf"<(?:{TAGS})(?=[\s/\"'>])", re.IGNORECASE)
+"""Tags that are read to a greater length than others, and in which a quotation mark may begin a value anywhere."""
+
+TAG = re.compile(rf"{LISTED.pattern}(?:[^>\"']|\"[^\"]*+\"|'[^']*+'){{0,{TAG_CHARS_MAX}}}+>", re.IGNORECASE)
 TAG_BEGUN = re.compile(
-    rf"<(?:[a-z]{{0,7}}+|(?:{TAGS})(?=[\s/\"'>])(?:[^>\"']|\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)){{0,{TAG_CHARS_MAX}}}+)\Z",
-    re.IGNORECASE,
+    rf"{LISTED.pattern}(?:[^>\"']|\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)){{0,{TAG_CHARS_MAX}}}+\Z", re.IGNORECASE
 )
-IN_TAG = re.compile(r"(?:\w{1,12}:)?[/\\]{2}[^\s\"'<>),]+")
 
 START = re.compile(r"!(?=\[|\Z)|<(?=[a-zA-Z]|\Z)|\[")
 
@@ -74,8 +77,9 @@ class Images:
 
     __slots__ = (
         "_fences",
-        "_is_known",
+        "_is_in_style",
         "_is_swallowing",
+        "_judge",
         "_links",
         "_pending",
         "_report",
@@ -83,11 +87,15 @@ class Images:
         "_used",
     )
 
-    def __init__(self, links: Links, is_known: Callable[[str], bool], report: Report) -> None:
-        self._links, self._is_known, self._report = links, is_known, report
+    def __init__(
+        self, links: Links, is_known: Callable[[str], bool], report: Report, wants_markup: Callable[[], bool]
+    ) -> None:
+        self._links, self._report = links, report
+        self._judge = Judge(links, is_known, wants_markup)
         self._fences = Fences()
         self._pending = ""
         self._is_swallowing = False  # The rest of an address that is too long to be held.
+        self._is_in_style = False  # Behind `<style>`.
         self._used: set[str] = set()  # Labels of images whose addresses have not come yet.
         self._suspicious: dict[str, str] = {}  # Labels whose addresses have: why.
 
@@ -104,31 +112,27 @@ class Images:
     def _through(self, text: str, *, is_over: bool) -> str:
         self._pending = ""
         out: list[str] = []
-        at = 0
-        if self._is_swallowing:
-            at = self._swallowed(text)
-        search = at
-        while (start := START.search(text, search)) is not None:
-            place = start.start()
+        at = self._swallowed(text) if self._is_swallowing else 0
+        while (place := self._next(text, at)) >= 0:
             self._fences.read(text[at:place])
             out.append(text[at:place])
-            at = place
-            if self._fences.is_open:
-                end: int | None = place + 1
-                said = text[place:end]
-            else:
-                end, said = self._at(text, place, is_over=is_over)
+            end, said = self._at(text, place, is_over=is_over)
             if end is None:
                 self._pending = text[place:]
                 return "".join(out)
             self._fences.read(text[place:end])
             out.append(said)
-            at = search = end
-            if self._is_swallowing:
-                at = search = end + self._swallowed(text[end:])
+            at = end + self._swallowed(text[end:]) if self._is_swallowing else end
         self._fences.read(text[at:])
         out.append(text[at:])
         return "".join(out)
+
+    def _next(self, text: str, at: int) -> int:
+        """Where something begins that is looked at; -1 when nothing does."""
+        if self._is_in_style:
+            return at if at < len(text) else -1
+        start = START.search(text, at)
+        return start.start() if start is not None else -1
 
     def _swallowed(self, text: str) -> int:
         rest = REST.match(text)
@@ -138,6 +142,12 @@ class Images:
 
     def _at(self, text: str, place: int, *, is_over: bool) -> tuple[int | None, str]:
         """Where what begins here ends, and what is said in its place; None when it may go on."""
+        if self._is_in_style:
+            return self._rule(text, place, is_over=is_over)
+        if self._fences.is_open:
+            return place + 1, text[place]
+        if text[place] == "<":
+            return self._tag(text, place, is_over=is_over)
         said = f"{text}\n" if is_over else text  # What a pattern wants to see behind it.
         limit = place + HELD_CHARS_MAX
         match text[place]:
@@ -147,8 +157,6 @@ class Images:
                         return self._overlong(text, place, place + 1)
                     return (place + 1, "!") if is_over else (None, "")
                 pattern, begun, needed = IMAGE, BEGUN, "]"
-            case "<":
-                pattern, begun, needed = TAG, TAG_BEGUN, ">"
             case _:
                 if self._fences.line.strip(" ") or len(self._fences.line) > 3:
                     return place + 1, "["
@@ -160,13 +168,53 @@ class Images:
             return None, ""
         return self._unfinished(said, place, min(limit, len(text)), begun)
 
+    def _tag(self, text: str, place: int, *, is_over: bool) -> tuple[int | None, str]:
+        is_listed = LISTED.match(text, place) is not None
+        whole, begun, chars_max = (
+            (TAG, TAG_BEGUN, HELD_CHARS_MAX) if is_listed else (markup.TAG, markup.TAG_BEGUN, markup.TAG_CHARS_MAX)
+        )
+        limit = place + chars_max
+        found = whole.match(text, place, limit)
+        if found is not None:
+            return found.end(), self._shown(found[0])
+        if begun.match(text, place, limit) is None:
+            return place + 1, "<"
+        if len(text) < limit:  # What stands behind the answer may close it.
+            return (len(text), self._shown(text[place:])) if is_over else (None, "")
+        if is_listed:
+            return self._overlong(text, place, limit)
+        return place + 1, markup.DEFUSED if self._report(seen(f"{KIND}.overlong", self._links.images)) else "<"
+
+    def _shown(self, tag: str) -> str:
+        """A tag, or what is said in its place."""
+        reason = self._judge.of_tag(tag)
+        if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
+            return redacted(KIND)
+        self._is_in_style = markup.STYLE_OPENS.match(tag) is not None
+        return tag
+
+    def _rule(self, text: str, place: int, *, is_over: bool) -> tuple[int | None, str]:
+        """A style sheet, one block after the other."""
+        limit = place + HELD_CHARS_MAX
+        ends = markup.RULE_ENDS.search(text, place, limit)
+        if ends is None and len(text) < limit and not is_over:
+            return None, ""
+        end = min(len(text), limit)
+        if ends is not None:
+            self._is_in_style = ends[0] == "}"
+            end = ends.end() if self._is_in_style else ends.start()
+        reason = self._judge.of_addresses(text[place:end]) or ("overlong" if end == limit else "")
+        if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
+            return end, redacted(KIND)
+        return end, text[place:end]
+
     def _unfinished(self, text: str, place: int, limit: int, begun: re.Pattern[str]) -> tuple[int, str]:
         """What is no image as it should be, or too long to be held."""
         if text[place] == "!" and text.find("](", place, limit) >= 0:
             overlong = OVERLONG.match(text, place, limit)
             odd = overlong or UNUSUAL.match(text, place, limit + 1)
             if odd is not None:
-                reason = image_reason(odd["url"], self._links, self._is_known)
+                reason = image_reason(odd["url"], self._links, self._judge.is_known)
                 if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
                     self._is_swallowing = overlong is not None
                     return odd.end(), redacted(KIND)
@@ -182,28 +230,19 @@ class Images:
         return end, text[place:end]
 
     def _said(self, found: re.Match[str]) -> str:
-        if found[0][0] == "<":
-            reason = self._tag_reason(found[0])
-        elif found[0][0] == "[":
+        if found[0][0] == "[":
             reason = self._defined(found["label"], found["url"])
         elif (url := found["url"] or found["angled"]) is not None:
-            reason = image_reason(unescape(url), self._links, self._is_known)
+            reason = image_reason(unescape(url), self._links, self._judge.is_known)
         else:
             reason = self._referred(found["label"] or found["alt"])
         if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
             return redacted(KIND)
         return found[0]
 
-    def _tag_reason(self, tag: str) -> str:
-        for url in IN_TAG.findall(unescape(tag)):
-            reason = image_reason(url, self._links, self._is_known)
-            if reason:
-                return reason
-        return ""
-
     def _defined(self, label: str, url: str) -> str:
         """A definition alone shows nothing: it counts where an image uses it, before or after."""
-        reason = image_reason(unescape(url), self._links, self._is_known)
+        reason = image_reason(unescape(url), self._links, self._judge.is_known)
         folded = _folded(label)
         if reason and folded not in self._used and max(len(self._used), len(self._suspicious)) < LABELS_MAX:
             self._suspicious[folded] = reason

@@ -26,6 +26,7 @@ from llmproxy.shield.answers.invisible import Invisible
 from llmproxy.shield.answers.keys import PrivateKeys
 from llmproxy.shield.answers.leak import Leak, words_of
 from llmproxy.shield.answers.lines import DIGITS_IN, DOTS_IN, NAMES_BEFORE, Lines
+from llmproxy.shield.answers.markup import wants_markup
 from llmproxy.shield.answers.rails import Rails, Taking
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
 from llmproxy.shield.answers.wanted import wants_random
@@ -309,7 +310,7 @@ class Reading:
         if self.request.canary:
             stages.append(Canary(self.request.canary, report))
         if answers.links.images != "disabled" and not in_json:
-            stages.append(Images(answers.links, self.is_known_host, report))
+            stages.append(Images(answers.links, self.is_known_host, report, self.wants_markup))
         if guards.private_key != "allow":
             stages.append(PrivateKeys(guards.private_key, report))
         if guards.looks_for_secrets:
@@ -404,6 +405,9 @@ class Reading:
 
     def asked_for(self) -> bool:
         return wants_random(self.request)
+
+    def wants_markup(self) -> bool:
+        return wants_markup(self.request)
 
     def report(self, finding: Finding) -> bool:
         kind, action = ANSWER + finding.kind, finding.action
