@@ -137,7 +137,7 @@ def test_it_is_judged_by_whose_text_it_is() -> None:
             return Flag((Finding("injection", 0, 2, "flag", 0.4),)) if segment.text == "ab" else ALLOW
 
     look = preflight.Look(Half(), 1)  # type: ignore[arg-type]
-    look.guard = type("Weighing", (Half, preflight.Apart), {"sparing": lambda self: None})()  # type: ignore[assignment]
+    look.guard = type("Weighing", (Half, preflight.Apart), {"sparing": lambda self, tenant: None})()  # type: ignore[assignment]
     ring = preflight.pipeline(GUARDS)
     ring.steps = (look,)
     assert isinstance(asked(PLACES["chat tool"](["a", "b"]), ring), Refused)

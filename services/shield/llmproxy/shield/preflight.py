@@ -231,7 +231,9 @@ class Look:
         if inspection.is_too_much and not is_apart:
             inspection.is_looked_at = True
             return PASS
-        sparing = guard.sparing() if isinstance(guard, Apart) and inspection.work_max is not None else None
+        sparing = None
+        if isinstance(guard, Apart) and inspection.work_max is not None:
+            sparing = guard.sparing(inspection.key)
         cleared = inspection.cleared(guard, sparing)
         together: list[Joined] = []
         if is_apart:

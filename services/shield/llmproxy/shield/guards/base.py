@@ -41,8 +41,9 @@ class Fitted:
 class Apart:
     """A guard that weighs a text as a whole: its quick look is at each text by itself, never at all of them joined."""
 
-    def sparing(self) -> "Spent | None":
-        """For the texts of one request in the event loop: the same guard with a bound on its quick looks; None where they need none."""
+    def sparing(self, tenant: bytes) -> "Spent | None":
+        """For the texts of one request of a tenant in the event loop: the same guard with a bound on its quick looks; None where they
+        need none."""
         return None
 
 

@@ -4,6 +4,7 @@ It says how likely that is and where; from which probability on something follow
 """
 
 from collections.abc import Collection, Sequence
+from secrets import token_bytes
 
 from llmproxy.common.policy import INJECTION
 from llmproxy.common.segments import Segment
@@ -11,6 +12,7 @@ from llmproxy.common.signatures import Budget
 from llmproxy.shield.guards.base import Apart
 from llmproxy.shield.injection import model
 from llmproxy.shield.injection.model import PROBABILITY_MIN, Weighed
+from llmproxy.shield.injection.recent import SECRET_BYTES, Recent
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
 CHARS_MIN, ASCII_CHARS_MIN = 4, 12  # Less is no order, in Chinese and in English.
@@ -27,6 +29,7 @@ class Injection(Apart):
 
     def __init__(self) -> None:
         self._last: tuple[str, Weighed] | None = None  # What was worth a look is looked at next.
+        self._recent: Recent | None = None
 
     def may_hold(self, text: str) -> bool:
         return is_enough(text) and bool(self.suspects((text,)))
@@ -54,8 +57,10 @@ class Injection(Apart):
         )
         return Flag((seen_in(seen.view, segment.text, finding),))
 
-    def sparing(self) -> "Sparing":
-        return Sparing(self)
+    def sparing(self, tenant: bytes) -> "Sparing":
+        if self._recent is None:
+            self._recent = Recent(token_bytes(SECRET_BYTES))
+        return Sparing(self, self._recent, tenant)
 
     def weighed(self, text: str) -> Weighed:
         last = self._last
@@ -67,8 +72,8 @@ class Sparing:
 
     name = INJECTION
 
-    def __init__(self, guard: Injection) -> None:
-        self._guard = guard
+    def __init__(self, guard: Injection, recent: Recent, tenant: bytes) -> None:
+        self._guard, self._recent, self._tenant = guard, recent, tenant
         self._budget = Budget(LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX)
 
     @property
@@ -80,7 +85,10 @@ class Sparing:
 
     def clear(self, texts: Collection[str]) -> set[str]:
         worth = [text for text in texts if len(text) >= ASCII_CHARS_MIN or is_enough(text)]
-        suspects = self._guard.suspects(worth, self._budget)
+        others = self._recent.others(self._tenant, worth)
+        suspects = self._guard.suspects([*others], self._budget)
+        if not self.is_spent:
+            self._recent.remember([digest for text, digest in others.items() if text not in suspects])
         return set(texts).difference(suspects)
 
     def inspect(self, segment: Segment) -> Verdict:
