@@ -206,6 +206,19 @@ def test_a_child_is_given_its_environment_and_nothing_else(tmp_path: Path) -> No
     assert program.log.read_text().split() == ["ONLY=this"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has it")
+def test_a_program_may_be_woken_late_where_it_says_so(tmp_path: Path) -> None:
+    program = Program(
+        name="sleepy",
+        argv=("/bin/cat", "/proc/self/timerslack_ns"),
+        environment={},
+        log=tmp_path / "sleepy.log",
+        timer_slack_us=5_000,
+    )
+    processes.start(program).wait()
+    assert program.log.read_text().split() == ["5000000"]
+
+
 def test_a_log_that_grows_too_large_keeps_one_older_file(tmp_path: Path) -> None:
     path = tmp_path / "edge-1.log"
     with path.open("ab") as writer:

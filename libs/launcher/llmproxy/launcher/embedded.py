@@ -186,6 +186,7 @@ class EmbeddedServers:
             environment={"GOMAXPROCS": str(nats.threads())},
             log=self._log("nats"),
             orphan_signal=signal.SIGTERM,
+            timer_slack_us=nats.TIMER_SLACK_US,
         )
         return Server(program, lambda _: nats.is_ready(port))
 

@@ -15,6 +15,7 @@ import psutil
 
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
+PR_SET_TIMERSLACK = 29
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
@@ -47,6 +48,7 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGKILL  # Sent by the kernel when the launcher dies.
     keep_fds: tuple[int, ...] = ()
+    timer_slack_us: int = 0  # How much later than asked for the kernel may end its sleeps; 0: as the kernel likes (50).
 
 
 Process = subprocess.Popen[bytes]
@@ -176,11 +178,14 @@ def _before_exec(program: Program) -> Callable[[], None]:
     linux = sys.platform == "linux"
     libc = ctypes.CDLL(None, use_errno=True) if linux else None
     orphan_signal = int(program.orphan_signal)
+    timer_slack_ns = program.timer_slack_us * 1_000
 
     def prepare() -> None:
         if account is not None:
             _become(account, libc)
         if libc is not None:
+            if timer_slack_ns:
+                libc.prctl(PR_SET_TIMERSLACK, timer_slack_ns, 0, 0, 0)
             # After the change of account, which would clear it.
             libc.prctl(PR_SET_PDEATHSIG, orphan_signal, 0, 0, 0)
             if os.getppid() != launcher:
