@@ -172,6 +172,7 @@ class Bus:
         self._now = now
         self._announce_new_s, self._alive_s = announce_new_s, alive_s
         self._fresh: list[Hold] = []
+        self._is_holding = asyncio.Event()  # The announcer sleeps until then.
         self._expected: dict[str, _Expected] = {}
         self._serving: list[Subscription] = []
         self._subscriptions: list[Subscription] = []
@@ -387,6 +388,8 @@ class Bus:
     def hold(self, envelope: Envelope, role: Literal["chain", "return"] = "chain") -> Hold:
         held = Hold(self, envelope, role)
         self.holds[(*held.key, role)] = held
+        if not self._fresh:
+            self._is_holding.set()
         self._fresh.append(held)
         return held
 
@@ -416,6 +419,10 @@ class Bus:
         pending: list[Hold] = []
         last = time.monotonic()
         while True:
+            if not (pending or self._fresh or self.holds):
+                self._is_holding.clear()
+                await self._is_holding.wait()
+                last = time.monotonic()
             await asyncio.sleep(self._announce_new_s)
             now = time.monotonic()
             if now - last >= self._alive_s:

@@ -128,6 +128,7 @@ class Exchanges:
         self._grace_ms, self._timings = grace_ms, timings
         self._open: dict[str, Exchange] = {}
         self._fetches: set[asyncio.Task[None]] = set()
+        self._is_open = asyncio.Event()  # The ticker sleeps until then.
         self._ticker: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -148,6 +149,8 @@ class Exchanges:
     def open(self, envelope: Envelope, sink: Sink | None = None) -> Exchange:
         """Publishes the request. Await `done`, then read `failure`, or `head`, `data` and `end`."""
         exchange = Exchange(envelope, sink, asyncio.get_running_loop().create_future(), self._monotonic())
+        if not self._open:
+            self._is_open.set()
         self._open[envelope.id] = exchange
         self._publish(exchange)
         return exchange
@@ -342,6 +345,10 @@ class Exchanges:
     async def _tick(self) -> None:
         last = self._monotonic()
         while True:
+            if not self._open:
+                self._is_open.clear()
+                await self._is_open.wait()
+                last = self._monotonic()
             await asyncio.sleep(self._timings.tick_s)
             now, wall_ms = self._monotonic(), self._wall() * 1000
             # When this process itself was held up, the signs of life are still in its sockets: read them first.
