@@ -94,11 +94,12 @@ class Idle:
         return len(self._kept)
 
     def take(self, now: float) -> Connection | None:
-        """One that is open, or None."""
+        """One that is open, or None. What was said on it since was said to nobody, and must not answer the next call."""
         while self._kept:
             connection, since = self._kept.pop()
             protocol = connection.protocol
-            if protocol is not None and protocol.is_connected() and now - since <= KEEPALIVE_S:
+            is_open = protocol is not None and protocol.is_connected() and not protocol.should_close
+            if is_open and now - since <= KEEPALIVE_S:
                 return connection
             connection.close()
         return None
