@@ -11,7 +11,7 @@ from llmproxy.common.testing import FakeBroker, envelope, fake_bus
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not condition():
             await asyncio.sleep(0.001)
 
 

@@ -1,6 +1,8 @@
 """Keys stay at their origin; waits end when they should, and cancellations mean what they meant."""
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 from scripted_upstream import Script, Upstream, always, answer, upstream
@@ -104,12 +106,15 @@ def test_what_is_kept_of_heads_is_bounded() -> None:
     assert len(kept._heads) <= HEADS_KEPT_MAX
 
 
-def test_a_rotated_key_is_in_the_next_head() -> None:
-    environment = {"KEY": "sk-1"}
-    endpoint = Endpoint(provider="openai", url="https://api.example.com", key="env:KEY", models=("*",))
-    kept = Destination("up", endpoint, ADAPTERS["openai"], Credentials(environment))
+def test_a_rotated_key_is_in_the_next_head(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-1")
+    os.utime(key, ns=(1, 1))
+    endpoint = Endpoint(provider="openai", url="https://api.example.com", key=f"file:{key}", models=("*",))
+    kept = Destination("up", endpoint, ADAPTERS["openai"], Credentials({}))
     assert b"Bearer sk-1" in head(kept)
-    environment["KEY"] = "sk-2"
+    key.write_text("sk-2")
+    os.utime(key, ns=(2, 2))
     assert b"Bearer sk-2" in head(kept)
     assert b"sk-1" not in head(kept)
 
@@ -118,7 +123,7 @@ async def silence(seconds: float, *, extended_s: float | None = None, deadline_s
     """Waits under a watch for something that never comes; how long, and the watch."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    watch = Watch(seconds, started + deadline_s)
+    watch = Watch(seconds, deadline_s)
     try:
         with watch:
             if extended_s is not None:
@@ -156,7 +161,7 @@ def test_no_extension_outlives_the_deadline() -> None:
 def test_a_cancellation_from_outside_stays_one() -> None:
     async def scenario() -> None:
         async def waits() -> None:
-            with Watch(60, asyncio.get_running_loop().time() + 60):
+            with Watch(60, 60):
                 await asyncio.Event().wait()
 
         task = asyncio.create_task(waits())
@@ -198,6 +203,35 @@ def test_connections_are_used_again() -> None:
 
     assert called(script, times=5)[0] == [b"ok"] * 5
     assert len(ports) == 1
+
+
+def test_an_answer_that_nobody_asked_for_is_not_the_next_callers() -> None:
+    async def scenario() -> None:
+        was_read = asyncio.Event()
+
+        async def script(number: int, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer(200, b"of %d" % number))
+            if number == 0:
+                await was_read.wait()
+                writer.write(answer(200, b"of nobody"))
+
+        async with upstream(script) as served:
+            transport, kept = Transport(), destination(served.url)
+            request = HttpRequest(method="POST", url=f"{served.url}/chat/completions", headers=HEADERS, body=b"{}")
+            first = await transport.call(kept, request)
+            assert await first.read_all() == b"of 0"
+            first.close()
+            protocol = first._connection.protocol
+            assert protocol is not None
+            was_read.set()
+            while not protocol.should_close:
+                await asyncio.sleep(0.001)
+            second = await transport.call(kept, request)
+            assert await second.read_all() == b"of 1"
+            second.close()
+            await transport.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
 def test_a_provider_that_hangs_up_on_a_fresh_connection_is_not_asked_twice() -> None:

@@ -34,6 +34,8 @@ DRAIN_S = 60.0
 ASK_AGAIN_S = 0.1  # A question that nobody is there to answer.
 QUESTIONS_S = 10.0  # For the answers to questions that had arrived when a service leaves.
 
+LINES = msgspec.json.Encoder()
+
 log = logging.getLogger(__name__)
 
 Receive = Callable[[bytes, bytes], None]
@@ -161,6 +163,7 @@ class Bus:
         alive_s: float = ALIVE_S,
     ) -> None:
         self.wire = wire
+        self._loop = asyncio.get_running_loop()  # To ask for it again costs a system call, before Python 3.12.
         self.service = service
         self.instance = instance
         self.address = channels.address(service, instance)
@@ -176,7 +179,7 @@ class Bus:
         self._expected: dict[str, _Expected] = {}
         self._serving: list[Subscription] = []
         self._subscriptions: list[Subscription] = []
-        self._events: dict[str, list[bytes]] = {}
+        self._events: dict[str, list[Event]] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._questions: list[asyncio.Queue[Any]] = []
         self._ticker: asyncio.Task[None] | None = None
@@ -208,21 +211,21 @@ class Bus:
             tenant=tenant,
             facts=facts,
         )
-        lines = self._events.get(channel.pattern)
-        if lines is None:
+        gathered = self._events.get(channel.pattern)
+        if gathered is None:
             if not self._events:
-                asyncio.get_running_loop().call_later(EVENTS_GATHER_S, self._publish_events)
-            lines = self._events[channel.pattern] = []
-        if len(lines) < EVENTS_MAX:
-            lines.append(msgspec.json.encode(event))
+                self._loop.call_later(EVENTS_GATHER_S, self._publish_events)
+            gathered = self._events[channel.pattern] = []
+        if len(gathered) < EVENTS_MAX:
+            gathered.append(event)
 
     def _publish_events(self) -> None:
         events, self._events = self._events, {}
-        for pattern, lines in events.items():
-            for start in range(0, len(lines), EVENTS_PER_MESSAGE):
-                payload = b"\n".join(lines[start : start + EVENTS_PER_MESSAGE])
+        for pattern, gathered in events.items():
+            for start in range(0, len(gathered), EVENTS_PER_MESSAGE):
+                lines = LINES.encode_lines(gathered[start : start + EVENTS_PER_MESSAGE])
                 try:
-                    self.wire.publish(f"{channels.ROOT}.{pattern}", payload)
+                    self.wire.publish(f"{channels.ROOT}.{pattern}", lines[:-1])  # Without the end of the last one.
                 except Unavailable:
                     return
 
@@ -395,7 +398,7 @@ class Bus:
 
     def _run(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
         held = self.hold(envelope)
-        held.task = asyncio.get_running_loop().create_task(self._guarded(envelope, answer, work))
+        held.task = self._loop.create_task(self._guarded(envelope, answer, work))
         held.task.add_done_callback(held.release)
 
     async def _guarded(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:

@@ -73,10 +73,12 @@ class Channel(Generic[T]):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_decoder", msgspec.json.Decoder(self.type))
+        object.__setattr__(self, "_only", "" if "{" in self.pattern else f"{ROOT}.{self.pattern}")
 
     def subject(self, **tokens: str) -> str:
         """The subject to publish on. Every place must be given; what is not a plain token is encoded."""
-        return _subject(self.pattern, *tokens.items())
+        only: str = self._only  # type: ignore[attr-defined]
+        return only or _subject(self.pattern, *tokens.items())
 
     def filter(self, **tokens: str) -> str:
         """The subject to subscribe to: places not given match anything."""

@@ -13,7 +13,6 @@ from nats.aio.transport import TcpTransport
 
 from llmproxy.common.bus import Receive
 
-WRITE_PACE_S = 0.0005  # Between two writes of one connection.
 PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JOINED_BYTES_MAX = 1 << 16  # Up to here copying costs less than what a write of several pieces does.
 
@@ -87,7 +86,7 @@ class DirectClient(Client):
         super().__init__()
         self.direct: dict[int, Receive] = {}
         self._socket: asyncio.WriteTransport | None = None  # Of this connection, once it has been greeted.
-        self._written_at = 0.0  # When `publish_now` last woke the flusher, in loop time.
+        self._loop = asyncio.get_running_loop()  # To ask for it again costs a system call, before Python 3.12.
         self._wake: asyncio.Handle | None = None
 
     async def _read_loop(self) -> None:
@@ -122,10 +121,10 @@ class DirectClient(Client):
             await self._process_op_err(nats.errors.Error("the server ended the connection"))
 
     def publish_now(self, subject: str, payload: bytes, reply: str, headers: bytes = b"") -> None:
-        """Appends to what the flusher writes next; the subjects come from `channels`, which has checked them.
+        """Appends to what is written at the end of the loop's turn; the subjects come from `channels`, which has checked them.
 
-        The first message leaves at once; more within WRITE_PACE_S of it wait for one write together. A write costs more
-        than everything else in a hop, for us, for the server and for whoever reads it.
+        What one turn publishes leaves together: a write costs more than everything else in a hop, for us, for the server
+        and for whoever reads it.
         """
         if headers:
             size = f"{len(headers)} {len(headers) + len(payload)}"
@@ -134,15 +133,12 @@ class DirectClient(Client):
             command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
         self._pending.append(command)
         self._pending_data_size += len(command)
-        if self._wake is not None:
-            return
-        loop = asyncio.get_running_loop()
-        wait = self._written_at + WRITE_PACE_S - loop.time()
-        self._wake = loop.call_later(wait, self._write) if wait > 0 else loop.call_soon(self._write)
+        if self._wake is None:
+            self._wake = self._loop.call_soon(self._write)
 
     def _write(self) -> None:
         """At the end of the turn, what `_flusher` would do a future and a task switch later."""
-        self._wake, self._written_at = None, asyncio.get_running_loop().time()
+        self._wake = None
         if self._pending and self.is_connected and self._transport is not None:
             # A connection that has just been made is not taken over yet.
             ours = self._socket

@@ -14,7 +14,7 @@ from llmproxy.common.dialects.rendering import FRAMINGS, GEMINI_ARRAY, RENDERING
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError, status_of
 from llmproxy.common.frames import Data, Failure, Head
-from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline, Respond, Result
+from llmproxy.common.plugins.host import GOES_ON, Block, Pipeline, Respond, Result
 from llmproxy.common.probes import Readiness
 from llmproxy.edge import forms, metrics
 from llmproxy.edge.binaries import from_base64
@@ -192,7 +192,7 @@ class Edge:
             result = self._pipeline.start(context)
             if not isinstance(result, Result):
                 result = await result
-            if context.route.action is Action.CALL and isinstance(result, Pass | Modify):
+            if context.route.action is Action.CALL and isinstance(result, GOES_ON):
                 sent = await self._call(context, reply)
             else:
                 sent = await self._act(context, reply, result)

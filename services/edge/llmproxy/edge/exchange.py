@@ -126,6 +126,7 @@ class Exchanges:
     ) -> None:
         self._bus, self._random, self._wall, self._monotonic = bus, random, wall, monotonic
         self._grace_ms, self._timings = grace_ms, timings
+        self._loop = asyncio.get_running_loop()
         self._open: dict[str, Exchange] = {}
         self._fetches: set[asyncio.Task[None]] = set()
         self._is_open = asyncio.Event()  # The ticker sleeps until then.
@@ -148,7 +149,7 @@ class Exchanges:
 
     def open(self, envelope: Envelope, sink: Sink | None = None) -> Exchange:
         """Publishes the request. Await `done`, then read `failure`, or `head`, `data` and `end`."""
-        exchange = Exchange(envelope, sink, asyncio.get_running_loop().create_future(), self._monotonic())
+        exchange = Exchange(envelope, sink, self._loop.create_future(), self._monotonic())
         if not self._open:
             self._is_open.set()
         self._open[envelope.id] = exchange
@@ -201,8 +202,7 @@ class Exchanges:
             return
         metrics.REPUBLISHED.labels(failure.code).inc()
         self._bus.forget(exchange.envelope.id)
-        loop = asyncio.get_running_loop()
-        exchange.republishing = loop.call_later(delay_ms / 1000, self._publish_next, exchange)
+        exchange.republishing = self._loop.call_later(delay_ms / 1000, self._publish_next, exchange)
 
     # -- frames
 

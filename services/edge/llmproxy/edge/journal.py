@@ -52,6 +52,7 @@ class Journal:
         self._bus, self._spool, self._mode = bus, spool, mode
         self._prefix = f"{bus.instance}-{boot}"
         self._replay_s = replay_s
+        self._loop = asyncio.get_running_loop()
         self._counter = 0
         self._lanes: dict[str, _Lane] = {}
         self._pending = 0
@@ -72,7 +73,7 @@ class Journal:
         self._tell(record)
         if self._pending >= PENDING_MAX:
             metrics.AUDIT_LOST.inc()
-            acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            acknowledged: asyncio.Future[None] = self._loop.create_future()
             acknowledged.set_exception(Unavailable("audit_unavailable", UNAVAILABLE, retry_after_ms=1000))
             acknowledged.exception()
             return acknowledged if self._mode() == "strict" else None
@@ -80,7 +81,7 @@ class Journal:
         lane = self._lanes.get(lane_name)
         if lane is None:
             lane = self._lanes[lane_name] = _Lane()
-        acknowledged = asyncio.get_running_loop().create_future()
+        acknowledged = self._loop.create_future()
         lane.pending.append((record, acknowledged))
         self._pending += 1
         if not lane.committing:

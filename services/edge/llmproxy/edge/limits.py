@@ -193,6 +193,7 @@ class Limiter:
         lease_ttl_s: float = LEASE_TTL_S,
     ) -> None:
         self._call = call
+        self._loop = asyncio.get_running_loop()
         self._degraded = degraded  # Told why, and told "" when Redis is back.
         self._local = LocalLimits(monotonic, edges)
         self._ttl_us = int(lease_ttl_s * 1_000_000)
@@ -223,7 +224,7 @@ class Limiter:
         terms = self._terms_of(wanted)
         if suspects is not None:
             terms = structs.replace(terms, suspects=suspects)
-        decided: asyncio.Future[Quota] = asyncio.get_running_loop().create_future()
+        decided: asyncio.Future[Quota] = self._loop.create_future()
         self._waiting.append(_Waiting(lease, terms, decided))
         self._schedule()
         try:
@@ -250,14 +251,14 @@ class Limiter:
         self._releases.append((lease, keys))
         del self._releases[:-RELEASES_MAX]
         if len(self._releases) == 1:
-            asyncio.get_running_loop().call_later(RELEASE_GATHER_S, self._start)
+            self._loop.call_later(RELEASE_GATHER_S, self._start)
 
     def weigh(self, keys: tuple[str, ...], arguments: tuple[str | int | float, ...]) -> None:
         """As a release: sent with the next call, and nobody waits for it. When Redis is away it is lost."""
         self._weights.append((keys, arguments))
         del self._weights[:-WEIGHTS_MAX]
         if len(self._weights) == 1:
-            asyncio.get_running_loop().call_later(RELEASE_GATHER_S, self._start)
+            self._loop.call_later(RELEASE_GATHER_S, self._start)
 
     async def renew(self) -> None:
         """Keeps the leases of what is still held; call it every RENEW_S. Raises nothing: an expired lease admits one more."""
@@ -283,7 +284,7 @@ class Limiter:
         if self._scheduled:
             return
         self._scheduled = True
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         wait_s = self._called_at + CALL_PACE_S - loop.time()
         if wait_s > 0:
             loop.call_later(wait_s, self._start)
@@ -295,12 +296,12 @@ class Limiter:
         self._scheduled = False
         if len(self._calls) >= CALLS_MAX or not (self._waiting or self._releases or self._weights):
             return
-        self._called_at = asyncio.get_running_loop().time()
+        self._called_at = self._loop.time()
         waiting = [one for one in self._waiting[:BATCH_MAX] if not one.decided.done()]  # The others have left.
         self._waiting = self._waiting[BATCH_MAX:]
         releases, self._releases = self._releases[:BATCH_MAX], self._releases[BATCH_MAX:]
         weights, self._weights = self._weights[:BATCH_MAX], self._weights[BATCH_MAX:]
-        call = asyncio.get_running_loop().create_task(self._run(waiting, releases, weights))
+        call = self._loop.create_task(self._run(waiting, releases, weights))
         self._calls.add(call)
         call.add_done_callback(self._ended)
 
@@ -343,10 +344,10 @@ class Limiter:
                     one.decided.set_exception(Unavailable(error.code, error.message, retry_after_ms=1000))
             return
         self._note("")
+        fields = [int(field or 0) for field in reply]
         for index, one in enumerate(chain.from_iterable(groups)):
-            fields = reply[index * ACQUIRE_FIELDS : (index + 1) * ACQUIRE_FIELDS]
-            decision = quota(one.terms.wanted, [int(field or 0) for field in fields])
-            self._settle(one, decision)
+            answer = fields[index * ACQUIRE_FIELDS : (index + 1) * ACQUIRE_FIELDS]
+            self._settle(one, quota(one.terms.wanted, answer))
 
     def _settle(self, one: _Waiting, decision: Quota) -> None:
         held = one.terms.lease_keys if decision.allowed else ()

@@ -33,19 +33,13 @@ log = logging.getLogger(__name__)
 class Request:
     """A request whose target is read as it was sent: routing decides on those very bytes."""
 
-    __slots__ = ("_message", "payload", "protocol", "reply")
+    __slots__ = ("_message", "headers", "method", "payload", "protocol", "reply")
 
     def __init__(self, message: RawRequestMessage, payload: StreamReader, protocol: RequestHandler) -> None:
         self._message, self.payload, self.protocol = message, payload, protocol
+        self.method: str = message.method
+        self.headers: CIMultiDictProxy[str] = message.headers
         self.reply: Reply | None = None  # Set once we have begun to answer.
-
-    @property
-    def method(self) -> str:
-        return self._message.method
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        return self._message.headers
 
     @property
     def remote(self) -> str:

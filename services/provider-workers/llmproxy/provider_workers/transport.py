@@ -250,15 +250,16 @@ class Watch:
 
     __slots__ = ("_deadline", "_due", "_handle", "_loop", "_task", "has_expired")
 
-    def __init__(self, seconds: float, deadline: float) -> None:
-        """`deadline` is loop time, and ends the request whatever `extend` says."""
-        self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+    def __init__(self, seconds: float, left_s: float) -> None:
+        """After `left_s` the request ends, whatever `extend` says."""
+        loop = self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._task = task
-        self._deadline = deadline
-        self._due = min(self._loop.time() + seconds, deadline)
-        self._handle = self._loop.call_at(self._due, self._look)
+        now = loop.time()
+        self._deadline = now + left_s
+        self._due = now + min(seconds, left_s)
+        self._handle = loop.call_at(self._due, self._look)
         self.has_expired = False
 
     def extend(self, seconds: float) -> None:
@@ -375,6 +376,7 @@ class Transport:
 
     def __init__(self, names: Names | None = None) -> None:
         self.names, self.trust = names or Names(), Trust()
+        self._loop = asyncio.get_running_loop()
         self._connector = Connector(self.names, limit=CONNECTIONS_MAX, force_close=True)
         self.once = Connector(self.names, limit=FETCHES_MAX, force_close=True)
         self._idle: set[Idle] = set()  # Where there are connections to run out.
@@ -389,7 +391,7 @@ class Transport:
         route = destination.route(self.names, self.trust)
         try:
             while True:
-                kept = route.idle.take(asyncio.get_running_loop().time())
+                kept = route.idle.take(self._loop.time())
                 is_fresh = kept is None
                 connection = kept or await self._connector.connect(route, [], destination.timeout)
                 (destination.opened if is_fresh else destination.reused).inc()
@@ -451,18 +453,16 @@ class Transport:
             ) from error
 
     def _keep(self, idle: Idle, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        idle.keep(connection, loop.time())
+        idle.keep(connection, self._loop.time())
         self._idle.add(idle)
         if self._sweep is None:
-            self._sweep = loop.call_later(KEEPALIVE_S, self._expire)
+            self._sweep = self._loop.call_later(KEEPALIVE_S, self._expire)
 
     def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
         for idle in self._idle:
-            idle.expire(loop.time() - KEEPALIVE_S)
+            idle.expire(self._loop.time() - KEEPALIVE_S)
         self._idle = {idle for idle in self._idle if len(idle)}
-        self._sweep = loop.call_later(KEEPALIVE_S, self._expire) if self._idle else None
+        self._sweep = self._loop.call_later(KEEPALIVE_S, self._expire) if self._idle else None
 
     async def close(self) -> None:
         if self._sweep is not None:

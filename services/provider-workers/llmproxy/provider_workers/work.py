@@ -8,6 +8,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import lru_cache
 from random import random
 from typing import Any
 
@@ -42,6 +43,7 @@ PACKET_BYTES_MAX = INLINE_BYTES_MAX
 RETRY_AFTER_MS_MAX = 1_000  # What a provider asks for is waited for up to this long; a caller should not wait longer.
 TRAILER_S = 0.1  # After the last event: how long the connection may take to become reusable.
 HEADERS_MAX = 24
+HEADER_NAMES_KEPT_MAX = 512  # Providers send two dozen each, and they are the same in every answer.
 HEADER_CHARS_MAX = 256
 REEXPOSED = frozenset({"x-request-id", "request-id", "x-amzn-requestid", "openai-processing-ms", "retry-after"})
 REEXPOSED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
@@ -100,12 +102,19 @@ def reexposed(headers: Mapping[str, str]) -> dict[str, str]:
     """What of the provider's headers a caller may see."""
     shown: dict[str, str] = {}
     for name, value in headers.items():
-        lower = name.lower()
-        if (lower in REEXPOSED or lower.startswith(REEXPOSED_PREFIXES)) and len(value) <= HEADER_CHARS_MAX:
-            shown[lower] = value
+        shown_as = _shown_as(name)
+        if shown_as and len(value) <= HEADER_CHARS_MAX:
+            shown[shown_as] = value
             if len(shown) == HEADERS_MAX:
                 break
     return shown
+
+
+@lru_cache(HEADER_NAMES_KEPT_MAX)
+def _shown_as(name: str) -> str:
+    """A header's name in lower case; "" of one that a caller is not shown."""
+    lower = name.lower()
+    return lower if lower in REEXPOSED or lower.startswith(REEXPOSED_PREFIXES) else ""
 
 
 def wire(adapter: Adapter, api: Api, *, lenient: bool = False) -> Wire | None:
@@ -259,7 +268,7 @@ class Call:
         """None when the answer has ended, well or not; an error while nothing has left for the caller."""
         envelope, attempt = self._envelope, self.attempt
         left_s = envelope.deadline_ms / 1000 - self._work.now()
-        watch = Watch(attempt.first_byte_ms / 1000, asyncio.get_running_loop().time() + left_s)
+        watch = Watch(attempt.first_byte_ms / 1000, left_s)
         try:
             with watch:
                 await (self._demo() if attempt.provider == DEMO.name else self._call(watch))

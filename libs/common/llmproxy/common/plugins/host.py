@@ -55,6 +55,7 @@ class Respond(Struct, frozen=True):
 
 Result = Pass | Modify | Block | Respond
 PASS, MODIFIED = Pass(), Modify()
+GOES_ON = (Pass, Modify)  # A union of types would be made anew for each question.
 
 
 class Step(Protocol[C]):
@@ -104,7 +105,7 @@ class Pipeline(Generic[D]):
                 if isinstance(result, CoroutineType) or inspect.isawaitable(result):
                     return self._finish(index, result, context)
                 result = self._checked(step, result)
-            if not isinstance(result, Pass | Modify):
+            if not isinstance(result, GOES_ON):
                 return result
         return PASS
 
@@ -114,7 +115,7 @@ class Pipeline(Generic[D]):
 
     async def _finish(self, index: int, pending: Awaitable[Result], context: D) -> Result:
         result = await self._bounded(self.steps[index], pending)
-        if not isinstance(result, Pass | Modify):
+        if not isinstance(result, GOES_ON):
             return result
         rest = self._run_from(index + 1, context)
         return rest if isinstance(rest, Result) else await rest
@@ -132,7 +133,7 @@ class Pipeline(Generic[D]):
 
     def _checked(self, step: Step[D], outcome: object) -> Result:
         """A step that says nothing understandable has not said that the request may pass."""
-        if isinstance(outcome, Result):
+        if outcome is PASS or outcome is MODIFIED or isinstance(outcome, Result):
             return outcome
         return self._failure(step, f"it returned {type(outcome).__name__}")
 
