@@ -29,11 +29,12 @@ END_BEGUN = re.compile(r"(?:\\|-{1,5}|-----E(?:N(?:D(?: [A-Z0-9 ]{0,45}-{0,4})?)
 
 
 class PrivateKeys:
-    __slots__ = ("_action", "_pending", "_report", "_swallows")
+    __slots__ = ("_action", "_begun", "_pending", "_report", "_swallows")
 
     def __init__(self, action: AnswerAction, report: Report) -> None:
         self._action, self._report = action, report
         self._pending = ""
+        self._begun = ""  # Of a head: what was said at the end of the text before this one.
         self._swallows = False
 
     @property
@@ -41,12 +42,33 @@ class PrivateKeys:
         return len(self._pending)
 
     def push(self, piece: str) -> str:
+        if self._begun:
+            return self._headed(piece)
         if not self._pending and not self._swallows and "-" not in piece:
             return piece
         return self._through(self._pending + piece, is_over=False)
 
     def flush(self) -> str:
-        return self._through(self._pending, is_over=True)
+        """What comes behind it may go on with a head, if it is what readers put behind it."""
+        pending = self._pending
+        said = pending if self._begun else self._through(pending, is_over=True)
+        self._begun, self._pending = (self._begun + pending if said == pending else ""), ""
+        return said
+
+    def _headed(self, piece: str) -> str:
+        """Behind the beginning of a head."""
+        text, behind = self._begun + self._pending + piece, len(self._begun)
+        found = BEGIN.match(text)
+        if found is None and len(text) <= HELD_CHARS_MAX and BEGUN.match(text) is not None:
+            self._pending = text[behind:]
+            return ""
+        self._begun = self._pending = ""
+        if found is None or found.end() <= behind:
+            return self._through(text[behind:], is_over=False)
+        if not self._report(Finding(KIND, 0, 0, self._action, guard="secrets")):
+            return text[behind : found.end()] + self._through(text[found.end() :], is_over=False)
+        self._swallows = True
+        return redacted(KIND) + self._through(text[found.end() :], is_over=False)
 
     def _through(self, text: str, *, is_over: bool) -> str:
         self._pending = ""

@@ -134,8 +134,13 @@ class Lines:
         return "".join(out)
 
     def flush(self) -> str:
+        """What comes behind it goes on with it, if it is what readers put behind it."""
         pending, self._pending = self._pending, ""
-        return self._closed(pending) if self._is_triggered else self._passed(pending)
+        if not self._is_triggered:
+            return self._passed(pending)
+        said = self._closed(pending)
+        self._is_triggered = self._is_triggered or (said == pending and _end(pending) == 0)
+        return said
 
     def _passed(self, text: str) -> str:
         self._context = (self._context + text)[-CONTEXT_CHARS:]

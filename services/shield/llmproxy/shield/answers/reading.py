@@ -4,7 +4,7 @@ The provider's words are inspected before the originals are put back: what the c
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from json import dumps
 from typing import Any, get_args
@@ -29,6 +29,7 @@ from llmproxy.shield.answers.lines import DIGITS_IN, DOTS_IN, NAMES_BEFORE, Line
 from llmproxy.shield.answers.markup import wants_markup
 from llmproxy.shield.answers.rails import Rails, Taking
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
+from llmproxy.shield.answers.together import together
 from llmproxy.shield.answers.wanted import wants_random
 from llmproxy.shield.answers.watch import Watch
 from llmproxy.shield.answers.words import Words
@@ -45,6 +46,10 @@ from llmproxy.shield.window import Originals, Window
 REPEATED_MAX, REPEATED_CHARS_MAX = 64, 256 << 10
 """Texts of an answer that comes in pieces and is then repeated whole; beyond them what is repeated is found again."""
 
+TEXTS = re.compile(r'"text"\s*:\s*"')
+"""How a text stands that is one of several: the parts of a message, the blocks of an answer."""
+
+Carried = tuple[Stage, ...]
 OF_ANSWERS = frozenset(get_args(AnswerAction))
 EXPLANATIONS_MAX = 64  # Of one answer; the record keeps the most severe.
 PASSWORD = "secret.password"  # noqa: S105 - the name of a kind
@@ -149,7 +154,7 @@ class Reading:
     """One answer. `counts`: what was found, by kind as it is recorded. Raises `Stopped` and `Unavailable`."""
 
     __slots__ = (
-        "_budget", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_users", "answers", "counts",
+        "_apart", "_budget", "_carried", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_users", "answers", "counts",
         "explanations", "is_repeated", "originals", "request",
     )  # fmt: skip
 
@@ -173,6 +178,9 @@ class Reading:
         self._users: str | None = None
         self._repeated: dict[str, str] = {}
         self._repeated_chars = 0
+        self._carried: dict[Hashable, Carried] = {}  # Of the last text of those that readers put together.
+        # Texts of one event that readers put together: by path, each with what becomes of it.
+        self._apart: dict[str, tuple[str, str]] = {}
 
     @property
     def is_slow(self) -> bool:
@@ -184,8 +192,8 @@ class Reading:
 
     # -- texts
 
-    def open(self, *, in_json: bool = False, is_signed: bool = False) -> Text:
-        return Observed(self) if is_signed else Read(self, self.report, in_json=in_json)
+    def open(self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None) -> Text:
+        return Observed(self) if is_signed else Read(self, self.report, in_json=in_json, follows=follows)
 
     def text(self, text: str) -> str:
         return self._through(text, in_json=False)
@@ -212,13 +220,38 @@ class Reading:
         if is_masked:
             check_growth(text, self.originals.in_text)
         tree = decoded(event)
-        if not self._changes(tree, "") and not is_masked:
-            return event
-        self._is_counting = False
+        if len(TEXTS.findall(text)) > 1:
+            self._read_together(tree)
         try:
+            is_changed = any(text != becomes for text, becomes in self._apart.values())
+            if not (self._changes(tree, "") or is_changed or is_masked):
+                return event
+            self._is_counting = False
             return rewritten(event, text, tree, self._becomes, shortest=1)
         finally:
             self._is_counting = True
+            self._apart = {}
+
+    def _read_together(self, tree: Any) -> None:
+        """Texts that readers put one behind the other may hold in several what none of them holds: they are read as they follow."""
+        for texts in together(tree):
+            said = texts.values()
+            if self.is_repeated and all(text in self._repeated for text in said):
+                continue
+            if self.is_clear("".join(said), in_json=False) and all(self.is_clear(one, in_json=False) for one in said):
+                self._apart |= {path: (text, text) for path, text in texts.items()}
+                continue
+            for path, text in texts.items():
+                read = Read(self, self.report, in_json=False, follows=self)
+                self._apart[path] = (text, read.push(text) + read.flush())
+            self._carried.pop(self, None)
+
+    def carried(self, follows: Hashable) -> "Carried | None":
+        """From the text before; nobody else goes on with it."""
+        return self._carried.pop(follows, None)
+
+    def carry(self, follows: Hashable, stages: "Carried") -> None:
+        self._carried[follows] = stages
 
     def _changes(self, value: Any, key: str) -> bool:
         """Whether reading any text of a value changes it. Everything is read."""
@@ -242,6 +275,8 @@ class Reading:
     def _changes_text(self, text: str, key: str) -> bool:
         if not text or _is_no_text(key, text):
             return False
+        if self._apart and key == "text" and any(text == one for one, _ in self._apart.values()):
+            return False  # It was read with those around it.
         if key == "thinking":
             observed = Observed(self)
             observed.push(text)
@@ -252,6 +287,8 @@ class Reading:
     def _becomes(self, segment: Segment) -> str:
         if THOUGHTS.fullmatch(segment.path):
             return segment.text
+        if (known := self._apart.get(segment.path)) is not None:
+            return known[1]
         names = segment.path.replace("[", ".").split(".")
         holder = next((name for name in names[:-1] if name in CALLED or name in ECHOED_WHOLE), "")
         if holder in CALLED and segment.form != "number":
@@ -300,7 +337,19 @@ class Reading:
 
     # -- what stages ask
 
-    def stages(self, report: Report, *, in_json: bool) -> list[Stage]:
+    def carrying(self, report: Report) -> Carried:
+        """What may be in several texts that readers put together: these stages go on from one to the next."""
+        guards, stages = self._guards, list[Stage]()
+        if guards.private_key != "allow":
+            stages.append(PrivateKeys(guards.private_key, report))
+        if guards.looks_for_secrets:
+            stages.append(Words(self.look_for_keys, report))
+            stages.append(Lines(NAMES_BEFORE, self.look_for_passwords, report))
+        if guards.takes_out_others:
+            stages.append(Lines(DIGITS_IN, self.look_at_others, report))
+        return tuple(stages)
+
+    def stages(self, report: Report, carried: Carried, *, in_json: bool) -> list[Stage]:
         answers, guards = self.answers, self._guards
         stages: list[Stage] = []
         if answers.invisible != "disabled":
@@ -311,13 +360,7 @@ class Reading:
             stages.append(Canary(self.request.canary, report))
         if answers.links.images != "disabled" and not in_json:
             stages.append(Images(answers.links, self.is_known_host, report, self.wants_markup))
-        if guards.private_key != "allow":
-            stages.append(PrivateKeys(guards.private_key, report))
-        if guards.looks_for_secrets:
-            stages.append(Words(self.look_for_keys, report))
-            stages.append(Lines(NAMES_BEFORE, self.look_for_passwords, report))
-        if guards.takes_out_others:
-            stages.append(Lines(DIGITS_IN, self.look_at_others, report))
+        stages += carried
         if guards.takes_out_links:
             stages.append(Lines(DOTS_IN, self.look_for_links_in_json if in_json else self.look_for_links, report))
         stages += (Rails(taking, report, in_json=in_json) for taking in guards.takings)
@@ -459,11 +502,13 @@ def _name(names: list[str]) -> str:
 class Read:
     """One text."""
 
-    __slots__ = ("_becomes", "_leak", "_reading", "_said", "_stages", "_watch", "_window")
+    __slots__ = ("_becomes", "_carried", "_follows", "_leak", "_reading", "_said", "_stages", "_watch", "_window")
 
-    def __init__(self, reading: Reading, report: Report, *, in_json: bool) -> None:
-        self._reading = reading
-        self._stages = reading.stages(report, in_json=in_json)
+    def __init__(self, reading: Reading, report: Report, *, in_json: bool, follows: Hashable = None) -> None:
+        self._reading, self._follows = reading, follows
+        before = reading.carried(follows) if follows is not None else None
+        self._carried = reading.carrying(report) if before is None else before
+        self._stages = reading.stages(report, self._carried, in_json=in_json)
         self._watch, self._leak = reading.watch(report), reading.leak(report)
         self._window = Window(reading.originals, in_json=in_json) if reading.originals.in_text else None
         self._said: list[str] = []
@@ -498,6 +543,8 @@ class Read:
             said += self._window.flush()
         if self._reading.is_repeated:
             self._reading.keep("".join(self._said), "".join(self._becomes) + said)
+        if self._follows is not None:
+            self._reading.carry(self._follows, self._carried)
         return said
 
     def _read(self, said: str) -> str:

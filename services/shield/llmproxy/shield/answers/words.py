@@ -58,9 +58,14 @@ class Words:
         return said + text[begins:loose]
 
     def flush(self) -> str:
-        text = self._context + self._begun + self._pending
-        said = self._settled(text, glance.plain(text), len(self._context), len(text))
-        self._context, self._begun, self._pending = text[-CONTEXT_CHARS:], "", ""
+        """What comes behind it may go on with the last word, if it is what readers put behind it."""
+        text, offset = self._context + self._begun + self._pending, len(self._context)
+        data = glance.plain(text)
+        said = self._settled(text, data, offset, len(text))
+        last = _last_word(data, text, offset)
+        if not said.endswith(text[max(last, offset + len(self._begun)) :]):
+            last = len(text)  # It was taken out.
+        self._context, self._begun, self._pending = text[max(0, last - CONTEXT_CHARS) : last], text[last:], ""
         return said
 
     def _settled(self, text: str, data: bytes, offset: int, end: int) -> str:

@@ -1,5 +1,6 @@
 """The stream of OpenAI's chat completions: deltas of choices. A placeholder may be split over any number of them."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ OF_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 REPEATED = "message"
 """Some vendors say all of the answer so far beside each delta: half of what is taken out of the deltas would stand in it."""
 
+SAID = "content"  # As a structure: parts that readers put together.
 SIGNED = "thinking_blocks"  # As a provider signed them: docs/adr/0013.
 
 NESTED = frozenset({"audio", "content", "reasoning", "reasoning_content", "reasoning_details"})
@@ -52,7 +54,7 @@ class Stream:
         """Changes the choice in place; says whether anything changed."""
         index = choice.get("index", 0)
         delta = choice.get("delta")
-        changed = self._delta(index, delta) if type(delta) is dict else False
+        changed = self._delta(index, delta, before) if type(delta) is dict else False
         if not OF_CHOICE.issuperset(choice):
             changed |= self._beside(choice)
         if changed and choice.get("logprobs") is not None:
@@ -70,12 +72,13 @@ class Stream:
             choice[name] = value
         return changed
 
-    def _delta(self, index: int, delta: dict[str, Any]) -> bool:
+    def _delta(self, index: int, delta: dict[str, Any], before: list[bytes]) -> bool:
         changed = False
         for name, value in delta.items():
             if name in DELTA_TEXTS and type(value) is str:
                 new: Any = self._held.push((index, name, 0), value)
             elif name in NESTED and type(value) in (dict, list):
+                before += self._parts_before(index, name, value)
                 delta[name], was_changed = self._nested(index, name, value)
                 changed |= was_changed
                 continue
@@ -121,11 +124,23 @@ class Stream:
         called["name"] = self._held.texts.value("name", name)
         return bool(called["name"] != name)
 
+    def _parts_before(self, index: int, name: str, value: Any) -> list[bytes]:
+        """What the parts of a message still hold when the next one begins."""
+        channels = [(index, name, one.place) for one in pieces(value)]
+        begin = {_together(one) for one in channels if not self._held.is_open(one)} - {None}
+        if not begin:
+            return []
+        held = self._held.flush(lambda place: place not in channels and _together(place) in begin)
+        return [self._event(index, self._delta_of(channel, said)) for channel, said in held]
+
     def _nested(self, index: int, name: str, value: Any) -> tuple[Any, bool]:
         """A structure in which texts come in pieces, and all the rest whole; and whether anything changed."""
         found = list(pieces(value))
         came = [one.holder[one.name] for one in found]
-        said = [self._held.push((index, name, one.place), text) for one, text in zip(found, came, strict=True)]
+        said = [
+            self._held.push((index, name, one.place), text, follows=_together((index, name, one.place)))
+            for one, text in zip(found, came, strict=True)
+        ]
         for one in found:
             one.holder[one.name] = ""
         new = self._held.texts.value(name, value)
@@ -178,3 +193,11 @@ class Stream:
                 return {name: around(*self._around[channel], text)}
             case (_, name, _):
                 return {name: text}
+
+
+def _together(channel: Channel) -> Hashable:
+    """What the parts of a message have in common: which choice's, and the names around them. None of what is no part."""
+    index, name, place = channel
+    if name != SAID or not isinstance(place, tuple):
+        return None
+    return index, tuple(step for step in place if isinstance(step, str))

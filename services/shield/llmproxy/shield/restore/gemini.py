@@ -71,7 +71,9 @@ class Stream:
             if type(part) is dict and type(part.get("text")) is str:
                 is_thought = part.get("thought") is True
                 found += self._flush(index, kept=is_thought)
-                found.append({**part, "text": self._held.push((index, is_thought), part["text"])})
+                found.append(
+                    {**part, "text": self._held.push((index, is_thought), part["text"], follows=(index, is_thought))}
+                )
             elif type(part) is dict and SEAL.issuperset(part):  # The text goes on behind it.
                 found.append(part)
             elif type(part) is dict and (said := self._arguments.part(index, part)) is not None:

@@ -25,8 +25,9 @@ class Text(Protocol):
 class Texts(Protocol):
     """What happens to the texts of one answer, wherever they stand. A text is the same in pieces and whole."""
 
-    def open(self, *, in_json: bool = False, is_signed: bool = False) -> Text:
-        """A text that comes in pieces. `in_json`: it is a JSON document, and stays one; `is_signed`: it stays as it is."""
+    def open(self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None) -> Text:
+        """A text that comes in pieces. `in_json`: it is a JSON document, and stays one; `is_signed`: it stays as it is; `follows`: what
+        all texts have in common that readers put together, one behind the other."""
         ...
 
     def text(self, text: str) -> str:
@@ -55,14 +56,19 @@ class Held(Generic[Place]):
         self.texts = texts
         self._open: dict[Place, Text] = {}
 
-    def push(self, place: Place, piece: str, *, in_json: bool = False, is_signed: bool = False) -> str:
+    def push(
+        self, place: Place, piece: str, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None
+    ) -> str:
         """What can be said now."""
         text = self._open.get(place)
         if text is None:
             if len(self._open) >= PLACES_MAX:
                 raise GatewayError("provider_bad_answer", f"the answer has more than {PLACES_MAX} texts at once")
-            text = self._open[place] = self.texts.open(in_json=in_json, is_signed=is_signed)
+            text = self._open[place] = self.texts.open(in_json=in_json, is_signed=is_signed, follows=follows)
         return text.push(piece)
+
+    def is_open(self, place: Place) -> bool:
+        return place in self._open
 
     def flush(self, is_over: Callable[[Place], bool]) -> list[tuple[Place, str]]:
         """Ends the texts at these places; those where something was held back, with it, in the order in which they began."""

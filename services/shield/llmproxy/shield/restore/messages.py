@@ -13,6 +13,9 @@ from llmproxy.shield.restore.held import Held, Texts
 TYPE = "type"
 """Of a delta; whatever other string stands in one, of whatever kind, is a piece of a text."""
 
+SAID = ("text_delta", "text")
+"""What readers put together: the texts of all blocks."""
+
 ARGUMENTS = "input_json_delta"
 THINKING, SIGNATURE = "thinking_delta", "signature_delta"
 THOUGHT = "thinking"
@@ -37,7 +40,7 @@ class Stream:
                 return [self._delta(tree["delta"], tree, event)]
             case "content_block_start" if _begun(tree):
                 block = tree["content_block"]
-                block["text"] = self._held.push((tree.get("index", 0), "text_delta", "text"), block["text"])
+                block["text"] = self._held.push((tree.get("index", 0), *SAID), block["text"], follows=SAID)
                 return [msgspec.json.encode(tree)]
             case "content_block_stop":
                 index = tree.get("index", 0)
@@ -64,7 +67,8 @@ class Stream:
     def _said(self, tree: dict[str, Any], kind: str, name: str, value: Any) -> Any:
         if type(value) is not str:
             return self._held.texts.value(name, value)
-        return self._held.push((tree.get("index", 0), kind, name), value, in_json=kind == ARGUMENTS)
+        follows = SAID if (kind, name) == SAID else None
+        return self._held.push((tree.get("index", 0), kind, name), value, in_json=kind == ARGUMENTS, follows=follows)
 
     def _flush(self, is_over: Callable[[Place], bool]) -> list[bytes]:
         return [

@@ -13,6 +13,7 @@ from llmproxy.shield.restore.held import Held, Texts
 from llmproxy.shield.restore.whole import drop_logprobs
 
 DELTA, DONE = ".delta", ".done"
+SAID = "_text"  # What readers put together, of all items and their parts: what is said, and what is thought.
 SOUND = ".audio"  # What such deltas hold is base64.
 ITEM_DONE = "response.output_item.done"
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
@@ -56,7 +57,9 @@ class Stream:
         place, piece = _place(name, tree), tree["delta"]
         self._last[place] = tree
         if not name.endswith(SOUND):
-            tree["delta"] = self._held.push(place, piece, in_json=name.endswith("arguments"))
+            tree["delta"] = self._held.push(
+                place, piece, in_json=name.endswith("arguments"), follows=name if name.endswith(SAID) else None
+            )
         if tree["delta"] == piece and not self._added:
             return event
         if tree["delta"] != piece:

@@ -5,7 +5,7 @@ What describes the tokens (`logprobs`) is dropped wherever the text that it belo
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -83,7 +83,7 @@ class Unmasking:
     def __init__(self, originals: Mapping[str, str]) -> None:
         self._originals = Originals(originals)
 
-    def open(self, *, in_json: bool = False, is_signed: bool = False) -> Text:
+    def open(self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None) -> Text:
         return SIGNED if is_signed else Window(self._originals, in_json=in_json)
 
     def text(self, text: str) -> str:

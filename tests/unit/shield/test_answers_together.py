@@ -1,0 +1,162 @@
+"""Texts that readers put one behind the other hold together what none of them holds: it does not come through, streamed or whole."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from llmproxy.common.answers import Answers
+from llmproxy.common.envelope import Api
+from llmproxy.common.policy import Policy
+from llmproxy.shield.answers.asked import Asked
+from llmproxy.shield.answers.reading import Guards, Reading
+from llmproxy.shield.answers.stage import Stopped
+from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.restore import restorer
+from llmproxy.shield.window import Originals
+
+KEY = "ghp_" + "Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0PaQr2T"
+PEM = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 9 + "-----END RSA PRIVATE KEY-----"
+PASSWORD = "hunter2X!"
+SAID = [f"use {KEY} now", f"key: {PEM} and done", f"your password is {PASSWORD} ok", "card 4111 1111 1111 1111 ok"]
+SECRETS = [KEY, PEM.split("\n")[1], PASSWORD, "4111 1111 1111 1111"]
+
+OUT, ENDS = (
+    Answers(kinds={"credit_card": "redact"}),
+    Answers(kinds={"secret": "block", "credit_card": "block"}),
+)
+GUARDS_OF = [Guards(GUARDS, structs.replace(Policy(), answers=answers)) for answers in (OUT, ENDS)]
+
+
+def reading(which: int = 0, *, is_repeated: bool = False) -> Reading:
+    return Reading(GUARDS_OF[which], Asked(), Originals({}), clock=lambda: 0.0, is_repeated=is_repeated)
+
+
+Event = dict[str, Any]
+
+
+def whole(api: Api, parts: list[str]) -> Event:
+    texts = [{"type": "output_text" if api == "responses" else "text", "text": part} for part in parts]
+    match api:
+        case "messages":
+            return {"type": "message", "content": texts}
+        case "gemini":
+            return {"candidates": [{"index": 0, "content": {"role": "model", "parts": texts}}]}
+        case "responses":
+            return {"output": [{"type": "message", "content": [one]} for one in texts]}
+        case _:
+            return {"choices": [{"index": 0, "message": {"role": "assistant", "content": texts}}]}
+
+
+def streamed(api: Api, parts: list[str], size: int) -> list[Event]:
+    events: list[Event] = []
+    for at, part in enumerate(parts):
+        pieces = [part[start : start + size] for start in range(0, len(part), size)]
+        match api:
+            case "messages":
+                events += [{"type": "content_block_start", "index": at, "content_block": {"type": "text", "text": ""}}]
+                events += [
+                    {"type": "content_block_delta", "index": at, "delta": {"type": "text_delta", "text": one}}
+                    for one in pieces
+                ]
+                events += [{"type": "content_block_stop", "index": at}]
+            case "gemini":
+                events += [{"candidates": [{"index": 0, "content": {"parts": [{"text": one}]}}]} for one in pieces]
+                call = {"functionCall": {"name": "noted", "args": {}}}
+                events += [{"candidates": [{"index": 0, "content": {"parts": [call]}}]}]
+            case "responses":
+                place = {"output_index": at, "content_index": 0, "item_id": f"msg_{at}"}
+                events += [{"type": "response.output_text.delta", **place, "delta": one} for one in pieces]
+                events += [{"type": "response.output_text.done", **place, "text": part}]
+            case _:
+                events += [
+                    {"choices": [{"index": 0, "delta": {"content": [{"type": "text", "index": at, "text": one}]}}]}
+                    for one in pieces
+                ]
+    return events
+
+
+def texts(value: Any, name: str = "") -> list[str]:
+    """Of an event, in their order; what a `done` repeats is left out."""
+    if isinstance(value, dict):
+        if value.get("type") == "response.output_text.done":
+            return []
+        return [text for key, item in value.items() for text in texts(item, key)]
+    if isinstance(value, list):
+        return [text for item in value for text in texts(item, name)]
+    return [value] if isinstance(value, str) and name in ("text", "delta") else []
+
+
+def play(api: Api, parts: list[str], size: int, which: int = 0) -> tuple[str, dict[str, int]]:
+    """What a reader gets who puts the texts together; `size` 0: the answer comes whole."""
+    read = reading(which, is_repeated=api == "responses" and size > 0)
+    way_back = restorer(api, read, stream=bool(size))
+    events = streamed(api, parts, size) if size else [whole(api, parts)]
+    came = [out for event in events for out in way_back.chunk(json.dumps(event).encode())] + way_back.end()
+    return "".join(text for event in came for text in texts(json.loads(event))), read.counts
+
+
+APIS: tuple[Api, ...] = ("chat", "messages", "responses", "gemini")
+cuts = st.lists(st.integers(0, 400), min_size=1, max_size=5)
+
+
+def cut(text: str, places: list[int]) -> list[str]:
+    edges = [0, *sorted({place % (len(text) - 1) + 1 for place in places}), len(text)]
+    return [text[start:end] for start, end in pairwise(edges)]
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(("text", "secret"), list(zip(SAID, SECRETS, strict=True)))
+@settings(max_examples=25, deadline=None)
+@given(places=cuts, size=st.integers(1, 60))
+def test_what_is_in_several_parts_does_not_come_through_and_is_recorded_streamed_or_whole(
+    api: Api, text: str, secret: str, places: list[int], size: int
+) -> None:
+    parts = cut(text, places)
+    said, counts = play(api, parts, 0)
+    assert secret not in said
+    assert sum(counts.values()) >= 1
+    assert play(api, parts, size) == (said, counts)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("text", SAID)
+@pytest.mark.parametrize("size", [0, 7])
+def test_what_is_in_several_parts_ends_the_answer_where_the_policy_says_so(api: Api, text: str, size: int) -> None:
+    middle = len(text) // 2
+    with pytest.raises(Stopped):
+        play(api, [text[:middle], text[middle:]], size, 1)
+
+
+@pytest.mark.parametrize("api", APIS)
+@settings(max_examples=25, deadline=None)
+@given(
+    parts=st.lists(st.sampled_from(["Hello", " there", "It is ", "a key", "4111 is a year.", "- one\n", "pass", "word", "---"]), min_size=2, max_size=8),
+    size=st.integers(0, 9),
+)  # fmt: skip
+def test_parts_that_hold_nothing_together_stay_as_they_are(api: Api, parts: list[str], size: int) -> None:
+    assert play(api, parts, size) == ("".join(parts), {})
+
+
+def test_choices_are_alternatives_and_thoughts_are_apart() -> None:
+    half = len(KEY) // 2
+    choices = [
+        {"index": at, "message": {"content": [{"type": "text", "text": piece}]}}
+        for at, piece in enumerate((KEY[:half], KEY[half:]))
+    ]
+    event = json.dumps({"choices": choices}).encode()
+    assert restorer("chat", reading(), stream=False).chunk(event) == [event]
+    parts = [{"text": KEY[:half], "thought": True}, {"text": KEY[half:]}]
+    event = json.dumps({"candidates": [{"content": {"parts": parts}}]}).encode()
+    assert restorer("gemini", reading(), stream=False).chunk(event) == [event]
+
+
+def test_a_fence_that_one_part_opens_hides_nothing_in_the_next() -> None:
+    image = "![x](https://collect.example.net/p.png?d=1)"
+    for size in (0, 5):
+        said, _ = play("messages", ["```\n", f"{image} {KEY[:9]}", KEY[9:]], size)
+        assert "[IMAGE_REDACTED]" in said
