@@ -1,6 +1,7 @@
 """Trains the injection model and writes its weights and its model card. Same seed and data, same bytes.
 
     uv run --group train python tools/train_injection.py [--corpora ../shared/corpora/dev]
+    uv run --group train python tools/train_injection.py --splits 5   # figures alone, over five ways of parting the sources
 
 Figures come from cross-validation with whole sources held out: every judged text is scored by the gateway's own code with weights
 that saw nothing of its source. Nothing of the corpora is written anywhere but hashed into weights; own/ and phrases.txt are our own.
@@ -46,7 +47,8 @@ FILES = ("injection.jsonl.gz", "injection_extra.jsonl.gz", "injection_extra_weak
 
 SEED = 7
 FOLDS = 5
-REGULARISATION = 10.0
+SPREAD, PLACES_SPREAD = 0.7, 0.03  # How far the order of sources and their folds differ from one split to another.
+REGULARISATION, RULES_REGULARISATION = 10.0, 3.0
 ROUNDS = 2  # Of choosing, for a long attack, the window that holds it.
 CHARS_MAX = 8_000
 BENIGN_WINDOWS_MAX = 6  # Of one text, in training.
@@ -57,6 +59,7 @@ ORDINARY_MAX, HARD_MAX = 0.007, 0.035  # Of harmless texts that the shipped thre
 MEANINGS_MAX = 32
 TABLE_LOAD_MAX = 0.5
 LEAST_WEIGHT = 1e-6  # Of what is judged and not trained on.
+SOURCE_JUDGED_MIN = 8
 STEPS_MAX = 32_000  # Of a weight, in 16 bits.
 
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "BSD-3-Clause", "public record")
@@ -279,12 +282,18 @@ def quantised(weights: np.ndarray) -> tuple[float, bytes]:
     return scale, np.round(weights / scale).astype("<i2").tobytes()
 
 
-def folds(data: Data) -> np.ndarray:
-    """Whole sources to folds, each with about as many attacks and as many harmless texts; generated rows to none."""
+def folds(data: Data, split: int = 0) -> np.ndarray:
+    """Whole sources to folds, each with about as many attacks and as many harmless texts; generated rows to none. Splits
+    other than the first are as good ones, by chance."""
+    chance = np.random.default_rng(split)
     load = np.zeros((FOLDS, 2))
     placed: dict[str, int] = {}
     judged = data.judged
-    for source, _ in sorted(Counter(data.source[judged]).items(), key=lambda item: (-item[1], item[0])):
+    sources = sorted(Counter(data.source[judged]).items(), key=lambda item: (-item[1], item[0]))
+    if split:
+        large = {source: count * chance.lognormal(0, SPREAD) for source, count in sources}
+        sources.sort(key=lambda item: -large[item[0]])
+    for source, _ in sources:
         own = judged & (data.source == source)
         share = np.array(
             [
@@ -292,7 +301,8 @@ def folds(data: Data) -> np.ndarray:
                 (own & ~data.attack).sum() / (judged & ~data.attack).sum(),
             ]
         )
-        placed[source] = int(np.argmin((load + share).max(1)))
+        noise = chance.uniform(0, PLACES_SPREAD, FOLDS) if split else np.zeros(FOLDS)
+        placed[source] = int(np.argmin((load + share).max(1) + noise))
         load[placed[source]] += share
     return np.array([placed.get(source, -1) for source in data.source])
 
@@ -334,7 +344,7 @@ def weigh(seen: Seen, data: Data, fold: np.ndarray, used: np.ndarray) -> tuple[f
     owner = np.array(seen.owner)
     worst = _worst_views(owner, seen.table[:, 0] + 3 * seen.table[:, 1:].any(1))
     chosen = worst[used[owner[worst]] & (data.core | ~data.attack)[owner[worst]]]
-    model = LogisticRegression(C=1.0, max_iter=1000)
+    model = LogisticRegression(C=RULES_REGULARISATION, max_iter=1000)
     weight = np.maximum(data.weight[owner[chosen]], LEAST_WEIGHT)
     model.fit(seen.table[chosen], data.attack[owner[chosen]], sample_weight=weight)
     coefficients = model.coef_[0]
@@ -379,12 +389,41 @@ def interval(hits: np.ndarray) -> str:
     return f"{100 * p:.1f} % [{100 * max(0, centre - half):.1f}, {100 * min(1, centre + half):.1f}]"
 
 
+def compare(data: Data, words: tuple[bytes, bytes], matcher: signatures.Matcher, splits: int) -> None:
+    """Prints the figures of each split, and their mean and spread: what is better is so in all of them."""
+    lines = []
+    for split in range(splits):
+        fold = folds(data, split)
+        lines.append(headline(data, held_out(Seen(data, fold, words, matcher), data, fold)))
+        print(split, *(f"{name} {figure:.1f}" for name, figure in lines[-1].items()), flush=True)
+    for name in lines[0]:
+        every = [line[name] for line in lines]
+        print(f"{name}: {np.mean(every):.1f} (from {min(every):.1f} to {max(every):.1f})")
+
+
+def headline(data: Data, logit: np.ndarray) -> dict[str, float]:
+    """Core attacks found, in percent: at 1 % and 5 % false alarms, as means over sources, and by category at 1 %."""
+    benign, core = data.judged & ~data.attack, data.judged & data.core
+    one, five = at_rate(logit[benign], 0.01), at_rate(logit[benign], 0.05)
+    found = {"at 1 %": np.mean(logit[core] > one), "at 5 %": np.mean(logit[core] > five), "area": area(logit[core], logit[benign])}  # fmt: skip
+    large = sources_of(data, core)
+    found |= {f"sources at {rate}": np.mean([np.mean(logit[core & own] > limit) for own in large]) for rate, limit in (("1 %", one), ("5 %", five))}  # fmt: skip
+    found |= {name: np.mean(logit[core & (data.category == name)] > one) for name in sorted(set(data.category[core]))}
+    return {name: 100 * float(figure) for name, figure in found.items()}
+
+
+def sources_of(data: Data, rows: np.ndarray) -> list[np.ndarray]:
+    """The rows of each source that has enough of them."""
+    every = [data.source == source for source in sorted(set(data.source[rows]))]
+    return [own for own in every if (rows & own).sum() >= SOURCE_JUDGED_MIN]
+
+
 def card(data: Data, probability: np.ndarray, threshold: float, digest: str) -> str:
     judged, benign = data.judged, data.judged & ~data.attack
     core = judged & data.core
     category, language = data.category, data.language
     one, five = at_rate(probability[benign], 0.01), at_rate(probability[benign], 0.05)
-    by_source = [data.source == s for s in sorted(set(data.source[core])) if (core & (data.source == s)).sum() >= 8]
+    by_source = sources_of(data, core)
     macro = [100 * np.mean([(probability[core & own] > t).mean() for own in by_source]) for t in (one, five)]
 
     def line(name: str, rows: np.ndarray) -> str:
@@ -425,6 +464,13 @@ def gathered(corpora: Path) -> tuple[Data, tuple[bytes, bytes], signatures.Match
     return data, words, signatures.matcher(signatures.shipped())
 
 
+def held_out(seen: Seen, data: Data, fold: np.ndarray) -> np.ndarray:
+    """Of each text its worst view's logit; of those that are not judged the least there is."""
+    found = np.full(len(data.rows), -np.inf)
+    np.maximum.at(found, np.array(seen.owner), held_out_logits(seen, data, fold))
+    return found
+
+
 def held_out_logits(seen: Seen, data: Data, fold: np.ndarray) -> np.ndarray:
     """Of each view, by what was learned without its fold."""
     owner = np.array(seen.owner)
@@ -439,16 +485,18 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--corpora", type=Path, default=ROOT.parent / "shared/corpora/dev")
     arguments.add_argument("--held-out", type=Path, help="also write the held-out scores (JSONL: id, score) here")
+    arguments.add_argument("--splits", type=int, default=0, help="print the figures of so many splits; write nothing")
     given = arguments.parse_args()
     if not given.corpora.is_dir():
         print(f"skipped: no corpora in {given.corpora}")
         return
     data, words, matcher = gathered(given.corpora)
+    if given.splits:
+        compare(data, words, matcher, given.splits)
+        return
     fold = folds(data)
     seen = Seen(data, fold, words, matcher)
-    owner, held_out = np.array(seen.owner), np.full(len(data.rows), -np.inf)
-    np.maximum.at(held_out, owner, held_out_logits(seen, data, fold))
-    probability = 1 / (1 + np.exp(-np.clip(held_out, -30, 30)))
+    probability = 1 / (1 + np.exp(-np.clip(held_out(seen, data, fold), -30, 30)))
     ordinary = data.judged & (data.category == "benign")
     hard = data.judged & (data.category == "hard-benign")
     threshold = max(at_rate(probability[ordinary], ORDINARY_MAX), at_rate(probability[hard], HARD_MAX))

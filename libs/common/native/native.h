@@ -25,6 +25,8 @@ typedef struct Words Words;     /* words.c */
 typedef struct {
     float score; /* The sum of its weights over the root of their number, or of a least number. */
     uint32_t start, end;
+    float others;     /* The mean score of all other windows of the text; 0 when there are none. */
+    uint32_t windows; /* How many it has. */
 } Window;
 
 typedef struct {

@@ -45,7 +45,7 @@ static Part next_text(Part *rest) {
 
 static Seen see(const Sweeping *by, Part text, Part folded, Part lower, Room *room) {
     static const Seen APART = {.is_apart = 1};
-    Seen seen = {.worst = {-__builtin_inff(), 0, 0}};
+    Seen seen = {.worst = {.score = -__builtin_inff()}};
     Search search;
     size_t first;
     if (llmproxy_marks(by->lexicon, text.at, length_of(text), &first)) return APART;

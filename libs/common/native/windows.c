@@ -402,16 +402,21 @@ EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t
     Reading reading = {.model = model, .text = text, .length = length};
     int32_t sum_before = 0;
     uint32_t count_before = 0, blocks = 0;
+    double scores = 0; /* Of all windows but the first block alone. */
     for (; next_block(&reading, &set, &start, &end); blocks++) {
         int32_t sum = 0;
         for (uint32_t i = 0; i < set.count; i++) sum += model->weights[numbers[i]];
         uint32_t count = count_before + set.count;
         float score = (float)(sum_before + sum) / root((float)(count < COUNT_MIN ? COUNT_MIN : count));
         /* A window is two blocks; the first block alone is one only where it is all there is. */
-        if (blocks < 2 || score > worst->score) *worst = (Window){score, blocks ? start_before : start, end};
+        if (blocks < 2 || score > worst->score) *worst = (Window){.score = score, .start = blocks ? start_before : start, .end = end};
+        if (blocks) scores += score;
         sum_before = sum, count_before = set.count, start_before = start;
     }
-    return blocks > 0;
+    if (!blocks) return 0;
+    worst->windows = blocks > 1 ? blocks - 1 : 1;
+    worst->others = worst->windows > 1 ? (float)((scores - worst->score) / (worst->windows - 1)) : 0;
+    return 1;
 }
 
 /* For training: the numbers of each block, one block after the other, and where each ends. Returns how many blocks. */

@@ -7,12 +7,14 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmproxy.common.policy import Injection, Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield.chain import Chain
 from llmproxy.shield.guards.injection import Injection as Guard
-from llmproxy.shield.injection.model import pack, read, shipped
+from llmproxy.shield.injection.model import RAISED_MAX, WINDOWS_MAX, pack, read, shipped, standing_out
 from llmproxy.shield.injection.windows import FEATURES, FILTER_BYTES
 from llmproxy.shield.verdict import Allow, Block, Flag, Verdict
 
@@ -97,6 +99,24 @@ def test_an_order_in_a_tool_result_is_found_inside_a_long_document() -> None:
     assert finding.start < text.index(order) + len(order)
     assert finding.end > text.index(order)
     assert finding.end - finding.start < len(text) / 3
+
+
+@given(st.floats(-20, 20), st.floats(-20, 20), st.integers(1, 10**6))
+def test_no_padding_takes_more_than_a_bounded_part_from_a_window(worst: float, others: float, windows: int) -> None:
+    assert worst - 2 <= standing_out(worst, others, windows) <= worst + RAISED_MAX + 1e-9
+
+
+@given(st.floats(-20, 20), st.integers(3, 100), st.floats(-20, 20), st.floats(-20, 20))
+def test_a_window_says_less_where_the_rest_reads_alike(worst: float, windows: int, one: float, other: float) -> None:
+    calm, agitated = sorted((one, other))
+    assert standing_out(worst, agitated, windows) <= standing_out(worst, calm, windows)
+
+
+def test_the_worst_of_many_windows_is_worse_by_chance() -> None:
+    every = [standing_out(3.0, -2.0, windows) for windows in (1, 2, 4, 16, WINDOWS_MAX)]
+    assert every[0] == 3.0
+    assert every == sorted(every, reverse=True)
+    assert standing_out(3.0, -2.0, 10 * WINDOWS_MAX) == every[-1]
 
 
 def test_modes() -> None:

@@ -67,10 +67,11 @@ def test_a_long_text_is_read_to_its_end(size: int, letter: str) -> None:
 
 def test_what_is_quiet_is_less_likely_than_anybody_wants_to_know() -> None:
     one = model.shipped()
-    below = one.logit(Evidence(quiet_steps(one.header), 0, 0))
-    least = one.logit(Evidence(quiet_steps(one.header) + 0.1 / one.header.scale, 0, 0))
+    quiet, calm = quiet_steps(one.header), -SCORE_MAX / one.header.scale
+    below, *others = (one.logit(Evidence(quiet, 0, 0, calm, windows)) for windows in (3, 1, 2, 4, 100))
+    least = one.logit(Evidence(quiet + 0.1 / one.header.scale, 0, 0, calm, 3))
     assert -1.4 < below < -1.386294361, "the odds of PROBABILITY_MIN, and no further from them than it must"
-    assert least > below
+    assert least > below > max(others), "nothing stands out more than from two calm windows"
 
 
 @pytest.mark.parametrize("odd", [{"slope": 0.0}, {"slope": -1.0}, {"scale": 0.0}, {"intercept": 10 * SCORE_MAX}])

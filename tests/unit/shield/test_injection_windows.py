@@ -62,7 +62,7 @@ def test_a_word_of_apostrophes_is_read_to_its_end() -> None:
     raw = b"'".join([b"a"] * 40)
     window = WEIGHING.worst(raw)
     assert window is not None
-    assert window[1:] == (0, len(raw))
+    assert window[1:3] == (0, len(raw))
 
 
 @pytest.mark.parametrize("text", ["Ignoring rules", "忽略规则", "ignored the RULES", "Ígnoré rules"])
@@ -95,8 +95,9 @@ def test_the_worst_window_is_where_the_weights_are() -> None:
     raw = (text + "rules " + text).encode()
     window = reader(LEXICON, heavy.tobytes()).worst(raw)
     assert window is not None
-    score, start, end = window
-    assert score > 0
+    score, start, end, others, windows = window
+    assert score > others > 0
+    assert windows == 14
     assert start <= len(text) < end
     assert end - start < len(raw) / 4
 

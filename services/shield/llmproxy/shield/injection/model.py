@@ -18,12 +18,18 @@ from llmproxy.common.signatures import Budget, Hit, Matcher
 from llmproxy.common.views import View, hints, views
 from llmproxy.common.words import Candidate
 from llmproxy.shield.injection.sweep import TEXTS_MAX, Sweep, lowered
-from llmproxy.shield.injection.windows import FILTER_BYTES, Reader, fold
+from llmproxy.shield.injection.windows import FILTER_BYTES, Reader, Worst, fold
 
 WEIGHTS = "weights.bin"
 LOGIT_MAX = 30.0  # Beyond it a probability is 0 or 1 anyway.
 SCORE_MAX = 20.0  # Of a window: one word repeated says no more than that.
 PROBABILITY_MIN = 0.2  # Below it nobody can want to know: the share of attacks in the training data is as high.
+
+OTHERS_WEIGHT, OTHERS_MIN, OTHERS_MAX, OTHERS_USUAL = 0.4, -3.0, 0.0, -2.0
+"""An injection is a foreign body in its document; what its topic or its language makes suspicious is so throughout."""
+OTHERS_WINDOWS_MIN = 3  # With fewer windows the others share their words with the worst.
+WINDOWS_WEIGHT, WINDOWS_MAX = 0.3, 32
+"""The worst of many windows is worse by chance alone. Both are bounded, so that no padding hides an attack."""
 
 DECODED_CHARS_MAX = 16_384  # Of one text, in all its views.
 WORDS_MIN, TRIALS_MIN, TRIED_BYTES_MIN = 16_000, 400, 262_144
@@ -39,7 +45,7 @@ class Header(Struct, frozen=True, kw_only=True):
     version: int
     scale: float  # Of one step of a weight.
     bias: float
-    slope: float  # logit = slope * (scale * steps + bias) + intercept + those of `rules` that match.
+    slope: float  # logit = slope * standing_out(scale * steps + bias, …) + intercept + those of `rules` that match.
     intercept: float
     rules: dict[str, float]  # Of "<category>.<severity>" of signatures.
     entries: int  # Bytes of the table of words.
@@ -52,6 +58,8 @@ class Evidence(Struct, frozen=True):
     steps: float
     start: int
     end: int
+    others: float = 0.0  # The mean of all other windows, in steps too.
+    windows: int = 1
     rules: frozenset[str] = frozenset()  # As Header.rules names them.
     hits: tuple[str, ...] = ()  # Ids, the most severe first.
 
@@ -74,7 +82,7 @@ class Suspicion(Struct, frozen=True):
     rule: str = ""
 
 
-NO_EVIDENCE = Evidence(float("-inf"), 0, 0)
+NO_EVIDENCE = Evidence(float("-inf"), 0, 0, windows=0)
 SEVERITIES = ("high", "medium", "low")
 
 
@@ -111,16 +119,16 @@ class Model:
                 yield weighed if weighed is not None and weighed.probability >= PROBABILITY_MIN else None
 
     def _suspect(
-        self, text: str, score: float, start: int, end: int, candidates: Sequence[Candidate], budget: Budget | None
+        self, text: str, worst: Worst, candidates: Sequence[Candidate], budget: Budget | None
     ) -> Weighed | None:
         """Of a text that hides nothing; None where it is certain at a glance."""
         hits: list[Hit] = []
         if candidates:
             plain = text.encode() if text.isascii() else lowered(text)
             hits = [hit for hit in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if hit]
-        if score < self._quiet and not hits:
+        if worst[0] < self._quiet and not hits:
             return None
-        evidence = _evidence((score, start, end), hits)
+        evidence = _evidence(worst, hits)
         return Weighed(self._probability(evidence), evidence, View(text))
 
     def evidence(self, text: str, budget: Budget | None = None) -> Evidence:
@@ -135,6 +143,8 @@ class Model:
     def logit(self, seen: Evidence) -> float:
         header = self.header
         score = max(-SCORE_MAX, min(SCORE_MAX, header.scale * seen.steps + header.bias))
+        if seen.windows > 1:
+            score = standing_out(score, header.scale * seen.others + header.bias, seen.windows)
         logit = header.slope * score + header.intercept
         return logit + sum(header.rules.get(rule, 0.0) for rule in seen.rules) if seen.rules else logit
 
@@ -142,7 +152,15 @@ class Model:
         return 1 / (1 + exp(-max(-LOGIT_MAX, min(LOGIT_MAX, self.logit(seen)))))
 
 
-def _evidence(worst: tuple[float, int, int], hits: Sequence[Hit]) -> Evidence:
+def standing_out(worst: float, others: float, windows: int) -> float:
+    """How suspicious a text of several windows is: the worst one's score by how the rest of the text reads."""
+    score = worst - WINDOWS_WEIGHT * log(min(windows, WINDOWS_MAX))
+    if windows < OTHERS_WINDOWS_MIN:
+        return score
+    return score - OTHERS_WEIGHT * (max(OTHERS_MIN, min(OTHERS_MAX, others)) - OTHERS_USUAL)
+
+
+def _evidence(worst: Worst, hits: Sequence[Hit]) -> Evidence:
     if not hits:
         return Evidence(*worst)
     ranked = sorted(hits, key=lambda hit: SEVERITIES.index(hit.severity))
@@ -150,6 +168,9 @@ def _evidence(worst: tuple[float, int, int], hits: Sequence[Hit]) -> Evidence:
     return Evidence(*worst, rules, tuple(hit.id for hit in ranked))
 
 
+RAISED_MAX = OTHERS_WEIGHT * (OTHERS_USUAL - OTHERS_MIN) - WINDOWS_WEIGHT * log(
+    OTHERS_WINDOWS_MIN
+)  # By `standing_out`.
 QUIET_MARGIN = 1e-6  # More than rounding can make of a score.
 
 
@@ -160,7 +181,7 @@ def quiet_steps(header: Header) -> float:
     score = (log(PROBABILITY_MIN / (1 - PROBABILITY_MIN)) - header.intercept) / header.slope
     if not -SCORE_MAX < score < SCORE_MAX:
         return float("-inf")
-    return (score - QUIET_MARGIN - header.bias) / header.scale
+    return (score - RAISED_MAX - QUIET_MARGIN - header.bias) / header.scale
 
 
 def ample(size: int) -> Budget:

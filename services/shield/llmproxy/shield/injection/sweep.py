@@ -8,11 +8,11 @@ from itertools import starmap
 
 from llmproxy.common import lexicon, native
 from llmproxy.common.words import NOTHING, Candidate, Near
-from llmproxy.shield.injection.windows import Reader, fold
+from llmproxy.shield.injection.windows import Reader, Worst, fold
 
 BORDER = b"\xff"  # As in native/sweep.c: no text in UTF-8 has it.
 TEXTS_MAX, CANDIDATES_MAX = 32, 64  # In one call.
-_SEEN = struct.Struct("=If3I")
+_SEEN = struct.Struct("=If2If2I")
 """`Seen` of native/sweep.c."""
 
 _CANDIDATE = struct.Struct("=3I")
@@ -41,8 +41,8 @@ _sweep = native.function(
 )
 
 
-Seen = tuple[float, int, int, Sequence[Candidate]]
-"""Of one text: its most suspicious window, as `Reader.worst` says it (minus infinity without a word), and what may be in it."""
+Seen = tuple[Worst, Sequence[Candidate]]
+"""Of one text: its most suspicious window (with a score of minus infinity where it has no word), and what may be in it."""
 
 
 class Sweep:
@@ -87,15 +87,14 @@ def lowered(text: str) -> bytes:
 def _read(out: "ctypes.Array[ctypes.c_char]", count: int) -> list[Seen | None]:
     found: list[Seen | None] = []
     at = count * _SEEN.size
-    for is_apart, score, start, end, candidates in _SEEN.iter_unpack(memoryview(out)[:at]):
+    for is_apart, score, start, end, others, windows, candidates in _SEEN.iter_unpack(memoryview(out)[:at]):
+        worst = (score, start, end, others, windows)
         if is_apart:
             found.append(None)
         elif not candidates:
-            found.append((score, start, end, NOTHING))
+            found.append((worst, NOTHING))
         else:
             behind = at + candidates * _CANDIDATE.size
-            found.append(
-                (score, start, end, list(starmap(Candidate, _CANDIDATE.iter_unpack(memoryview(out)[at:behind]))))
-            )
+            found.append((worst, list(starmap(Candidate, _CANDIDATE.iter_unpack(memoryview(out)[at:behind])))))
             at = behind
     return found

@@ -31,7 +31,13 @@ class _Model(ctypes.Structure):
 class _Window(ctypes.Structure):
     """`Window` of native/windows.c."""
 
-    _fields_ = (("score", ctypes.c_float), ("start", ctypes.c_uint32), ("end", ctypes.c_uint32))
+    _fields_ = (
+        ("score", ctypes.c_float),
+        ("start", ctypes.c_uint32),
+        ("end", ctypes.c_uint32),
+        ("others", ctypes.c_float),
+        ("windows", ctypes.c_uint32),
+    )
 
 
 _Text = (ctypes.POINTER(_Model), ctypes.c_char_p, ctypes.c_size_t)
@@ -54,6 +60,11 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", ACCENTS.sub("", decomposed))
 
 
+Worst = tuple[float, int, int, float, int]
+"""The score of the most suspicious window in steps of a weight, where it stands, in bytes, the mean score of all others, and how
+many windows there are."""
+
+
 class Reader:
     """Immutable, and any number of threads may use one."""
 
@@ -68,12 +79,12 @@ class Reader:
         self._kept = (entries, known, weights, bytes(tags))  # As long as their addresses are.
         self.pointer = ctypes.pointer(_Model(*self._kept, slots - 1))
 
-    def worst(self, folded: bytes) -> tuple[float, int, int] | None:
-        """The score of the most suspicious window in steps of a weight, and where it stands, in bytes; None without a word."""
+    def worst(self, folded: bytes) -> Worst | None:
+        """None without a word."""
         window = _Window()
         if not _worst(self.pointer, folded, len(folded), window):
             return None
-        return window.score, window.start, window.end
+        return window.score, window.start, window.end, window.others, window.windows
 
     def blocks(self, folded: bytes) -> "list[array[int]]":
         """For training: the feature numbers of each block."""
