@@ -3,6 +3,7 @@
 import base64
 import codecs
 import ctypes
+import json
 import re
 import string
 import unicodedata
@@ -15,7 +16,7 @@ from architecture.source_tree import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxy.common import native
+from llmproxy.common import native, segments
 from llmproxy.common.lexicon import LEET, Lexicon
 from llmproxy.common.views import CONFUSABLES, INVISIBLE, Hint, fold
 
@@ -256,6 +257,47 @@ def test_an_anchor_is_found_with_one_letter_wrong_missing_or_too_many(word: str,
 @pytest.mark.parametrize("text", ["reveals", "revealed", "eveal", "prompts", "promp", "othr", "re", "revxxal", "revel"])
 def test_inflections_and_other_words_are_no_anchors(text: str) -> None:
     assert ANCHORED.respelt(text.encode()) == text.encode()
+
+
+NAMES = st.sampled_from(["a", "b", '"', "\\", '\\"', '":', ": ", "é", "\n"]) | st.text(max_size=4)
+TREES = st.recursive(
+    st.none() | st.integers() | NAMES,
+    lambda inner: st.lists(inner, max_size=4) | st.lists(st.tuples(NAMES, inner), max_size=4).map(tuple),
+    max_leaves=20,
+)
+"""Objects are tuples of names and values, so that a name may be there twice."""
+SPACES = st.sampled_from(["", "", " ", "\n", "\t \r"])
+
+
+@given(TREES, SPACES, SPACES, st.booleans())
+def test_keys_are_counted_however_a_document_is_written(tree: object, before: str, behind: str, is_ascii: bool) -> None:
+    def written(node: object) -> str:
+        match node:
+            case tuple():
+                members = (
+                    json.dumps(name, ensure_ascii=is_ascii) + before + ":" + behind + written(one) for name, one in node
+                )
+                return "{" + ",".join(members) + "}"
+            case list():
+                return "[" + f"{before},{behind}".join(map(written, node)) + "]"
+            case _:
+                return json.dumps(node, ensure_ascii=is_ascii)
+
+    def counted(node: object) -> int:
+        match node:
+            case tuple():
+                return sum(1 + counted(one) for _, one in node)
+            case list():
+                return sum(map(counted, node))
+            case _:
+                return 0
+
+    assert segments.keys(written(tree).encode("utf-8", "surrogatepass")) == counted(tree)
+
+
+@given(st.binary() | st.lists(st.sampled_from([b'"', b"\\", b":", b" ", b"a"]), max_size=40).map(b"".join))
+def test_of_any_bytes_there_are_no_more_keys_than_colons(data: bytes) -> None:
+    assert segments.keys(data) <= data.count(b":")
 
 
 def test_a_length_is_the_end_whatever_stands_behind_it() -> None:
