@@ -89,16 +89,26 @@ static void add(Word *word, uint8_t one, uint8_t before) {
     if (word->alternating >= 4) word->is_drawn = 1;
 }
 
+/* The next four letters in lower case, or three where there are no more. */
 static inline uint32_t heads_at(const uint8_t *text, size_t length, size_t at) {
-    uint32_t letters = text[at] | (uint32_t)text[at + 1] << 8 | (uint32_t)text[at + 2] << 16;
-    return (letters | (uint32_t)(at + 3 < length ? text[at + 3] : 0) << 24) | 0x20202020;
+    const uint8_t *here = text + at;
+    uint32_t three = here[0] | (uint32_t)here[1] << 8 | (uint32_t)here[2] << 16;
+    if (at + 3 >= length) return three | 0x20202020;
+    return (here[0] | (uint32_t)here[1] << 8 | (uint32_t)here[2] << 16 | (uint32_t)here[3] << 24) | 0x20202020; /* One load. */
 }
 
-/* The bits of what the text can hold. `names` and `keys` say for the hash of three and of two lower-case letters where in `chains` the literals
- * that may begin so are; 0 is none. `filter` has a bit for the hash of the first four letters of each name, so that most chains are not walked in
- * vain. A name counts wherever it stands, a key where a word begins. */
-EXPORT uint32_t llmproxy_candidates(const uint8_t *text, size_t length, const uint8_t *filter, const uint16_t *names, const uint16_t *keys,
-                                    const uint8_t *chains) {
+/* `names` and `keys` say for the hash of three and of two lower-case letters where in `chains` the literals that may begin so are; 0 is none. `filter`
+ * has a bit for the hash of the first four letters of each name, so that most chains are not walked in vain. */
+typedef struct {
+    const uint8_t *filter;
+    const uint16_t *names, *keys;
+    const uint8_t *chains;
+} Literals;
+
+/* The bits of what the text can hold. A name counts wherever it stands, a key where a word begins. */
+EXPORT uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *text, size_t length) {
+    const uint8_t *filter = literals->filter, *chains = literals->chains;
+    const uint16_t *names = literals->names, *keys = literals->keys;
     uint32_t found = 0;
     size_t digits = 0, first_digit = 0, last_digit = 0; /* Of the number under way. */
     size_t decimals = 0, letters = 0, letters_before = 0; /* Runs that end here; the letters directly before the digits. */

@@ -7,7 +7,6 @@ for are theirs; here they become one table.
 import ctypes
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import NamedTuple
 
 from llmproxy.common import native
 from llmproxy.shield import passwords, words
@@ -44,13 +43,16 @@ BUCKETS, FILTER_BITS = 4096, 16
 HASH = 0x9E3779B1
 
 
-class Tables(NamedTuple):
-    """Where literals begin, by the hash of their first letters; 0: nowhere. `filter` has a bit for the first four letters of a name."""
+class _Literals(ctypes.Structure):
+    """`Literals` of candidates.c: where literals begin, by the hash of their first letters; 0: nowhere. `filter` has a bit for the first four
+    letters of a name."""
 
-    filter: bytes
-    names: "ctypes.Array[ctypes.c_uint16]"
-    keys: "ctypes.Array[ctypes.c_uint16]"
-    chains: bytes
+    _fields_ = (
+        ("filter", ctypes.c_char_p),
+        ("names", ctypes.POINTER(ctypes.c_uint16)),
+        ("keys", ctypes.POINTER(ctypes.c_uint16)),
+        ("chains", ctypes.c_char_p),
+    )
 
 
 def at(text: str) -> int:
@@ -60,7 +62,8 @@ def at(text: str) -> int:
     if known[0] is text:
         return known[1]
     data = text.encode("utf-8", "surrogatepass")
-    bits: int = _candidates()(data, len(data), *_tables())
+    candidates, literals = _pass()
+    bits: int = candidates(literals, data, len(data))
     _last = (text, bits)
     return bits
 
@@ -69,21 +72,19 @@ _last: tuple[str, int] = ("", 0)
 
 
 @cache
-def _candidates() -> Callable[..., int]:
-    text, table = (ctypes.c_char_p, ctypes.c_size_t), ctypes.POINTER(ctypes.c_uint16)
-    return native.function(
-        "llmproxy_candidates", ctypes.c_uint32, *text, ctypes.c_char_p, table, table, ctypes.c_char_p
-    )
+def _pass() -> tuple[Callable[..., int], "ctypes._Pointer[_Literals]"]:
+    literals = ctypes.POINTER(_Literals)
+    function = native.function("llmproxy_candidates", ctypes.c_uint32, literals, ctypes.c_char_p, ctypes.c_size_t)
+    return function, ctypes.pointer(_literals())
 
 
-@cache
-def _tables() -> Tables:
+def _literals() -> _Literals:
     chains = bytearray(1)  # So that no chain begins at 0.
     names = _table(_names(), 3, chains)
     keys = _table(
         ((literal, EXACT) for vendor in VENDORS if not vendor.before for literal in vendor.literals), 2, chains
     )
-    return Tables(_filter(literal for literal, _ in _names()), names, keys, bytes(chains))
+    return _Literals(_filter(literal for literal, _ in _names()), names, keys, bytes(chains))
 
 
 def _filter(literals: Iterable[bytes]) -> bytes:
