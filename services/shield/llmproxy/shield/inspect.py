@@ -352,7 +352,10 @@ class Session:
                 if (work := self._apart(frame, event)) is not None:
                     self._step_aside(work, frames[position + 1 :])
                     break
-                restored = self._data(event)
+                restored = self._data(event, frame)
+                if len(restored) == 1 and restored[0] is frame:
+                    sent.append(frame)
+                    continue
             else:
                 if type(frame) in LAST and self._passage is not None and self._passage.is_slow:
                     self._step_aside(asyncio.to_thread(self._restore, frame), frames[position + 1 :])
@@ -370,7 +373,8 @@ class Session:
                 break
         if sent:
             self._answer.send(*sent)
-        self._await_last_word()
+        if self._stopped is not None:
+            self._await_last_word()
 
     def _await_last_word(self) -> None:
         if self._stopped is not None and not self._closed:
@@ -424,8 +428,9 @@ class Session:
         for kind, count in self._found.items():
             metrics.FINDINGS.labels(kind).inc(count)
 
-    def _data(self, event: bytes) -> list[Frame]:
-        """One event through ring 4; `b""` is the end of the answer. A step that fails ends the answer with its refusal.
+    def _data(self, event: bytes, frame: Data | None = None) -> list[Frame]:
+        """One event through ring 4, and the frame that it came in, if that may go on with it; `b""` is the end of the answer. A step
+        that fails ends the answer with its refusal.
 
         A stream ends at once. A whole answer ends when it is known what was used, which comes with it.
         """
@@ -435,7 +440,10 @@ class Session:
         refusal = passage.through(self._inspect._postflight, event)
         self._events += 1
         if refusal is None:
-            return [Data(Raw(one)) for one in passage.events]
+            events = passage.events
+            if frame is not None and len(events) == 1 and events[0] is event:
+                return [frame]
+            return [Data(Raw(one)) for one in events]
         self._count()
         envelope = self._envelope
         stopped = structs.replace(

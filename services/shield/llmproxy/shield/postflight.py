@@ -18,16 +18,13 @@ NOTHING: dict[str, int] = {}
 class Passage:
     """One answer on its way back. `events` are what the caller gets in place of the event that came."""
 
-    __slots__ = ("events", "is_over", "restorer", "texts")
+    __slots__ = ("events", "is_inspected", "is_over", "restorer", "texts")
 
     def __init__(self, texts: Texts, restorer: Restorer) -> None:
         self.texts, self.restorer = texts, restorer
+        self.is_inspected = isinstance(texts, Reading)
         self.events: list[bytes] = []
         self.is_over = False  # The answer has ended; what steps still hold is to come out.
-
-    @property
-    def is_inspected(self) -> bool:
-        return isinstance(self.texts, Reading)
 
     @property
     def is_slow(self) -> bool:
@@ -51,7 +48,10 @@ class Passage:
         """Runs the ring over one event; `b""` is the end. Returns why the answer cannot go on, if so."""
         self.is_over = not event
         self.events = [event] if event else []
-        match ring.start(self):
+        result = ring.start(self)
+        if result is PASS or result is MODIFIED:  # Nearly always, and cheaper than to match.
+            return None
+        match result:
             case Pass() | Modify():
                 return None
             case Block() as block:
@@ -77,7 +77,10 @@ class Answer:
                 passage.events += passage.restorer.end()
                 return MODIFIED
             before = passage.events
-            passage.events = [restored for event in before for restored in passage.restorer.chunk(event)]
+            if len(before) == 1:  # As where no other step has looked at it.
+                passage.events = passage.restorer.chunk(before[0])
+            else:
+                passage.events = [restored for event in before for restored in passage.restorer.chunk(event)]
             return PASS if passage.events == before else MODIFIED
         except Stopped as stopped:
             return Block("content_blocked", f"the answer holds what the policy blocks: {stopped.kind}")

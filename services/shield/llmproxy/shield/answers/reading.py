@@ -121,7 +121,7 @@ class Guards:
     @property
     def is_slow(self) -> bool:
         """Whether a text can be written that an event loop may not look at, however short: it is read in a thread."""
-        return any(one.is_slow for one in self._expressions)
+        return bool(self._expressions) and any(one.is_slow for one in self._expressions)
 
     def _checks(self, *, in_json: bool) -> Iterator[Callable[[str], bool]]:
         """What `is_clear` asks of each stage that `Reading.stages` makes of the policy, and of the watch behind them."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from hashlib import blake2b
 
 KEPT_MAX = 4_096  # The last ones, and as many before them.
-CHARS_MIN = 96  # A shorter text is read as quickly as its digest is made.
+CHARS_MIN = 32  # A shorter text is read as quickly as its digest is made.
 DIGEST_BYTES = SECRET_BYTES = 16
 
 
