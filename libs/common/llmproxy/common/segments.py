@@ -92,7 +92,8 @@ KNOWN_KEYS = frozenset(
 )  # fmt: skip
 """Names of the APIs themselves: they say nothing, and are most of the strings of a body."""
 
-Form = Literal["value", "key", "number"]
+Form = Literal["value", "key", "number", "document"]
+"""A document is the text of a file; where it is written is not known here."""
 
 
 class Segment(Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.answers.canary import planted
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, clear, may_hold, under
+from llmproxy.shield.documents import documents
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
 from llmproxy.shield.guards.base import Apart, Fitted, Guard, Spent
 from llmproxy.shield.spread import Joined, joined
@@ -29,6 +30,8 @@ DOUBTS_MAX = 4  # Texts of one request that anybody else is asked about, the mos
 DOUBT_CHARS_MAX = 6_000  # and so much of each, around the suspicious place.
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
 
+
+PLAINLY = "write its base64 without escapes in the JSON, or send its text as text"
 
 ESCAPED_SIGN = re.compile(r"\\+([ntrbf\"])")
 """In a document in a string, at whatever depth."""
@@ -68,6 +71,8 @@ class Inspection:
         self.texts = segments.texts(self.tree, body, max_depth, shortest=self.shortest)
         if model:
             self.texts.append(model)
+        self.documents = documents(self.tree, body)
+        self.texts += (one.text for one in self.documents)
         self.said = "\n".join(self.texts)
         self.appearances = self._appearances(self.said)  # What is said, in every way a guard will see it.
         # In segments, findings and lines of text; None: no bound.
@@ -111,7 +116,17 @@ class Inspection:
     @cached_property
     def segments(self) -> list[Segment]:
         found = segments.segments(self.text, self.tree, self.max_depth, shortest=self.shortest)
-        return [*found, Segment(role="parameter", path=ROUTED_BY, text=self.model)] if self.model else found
+        if self.model:
+            found.append(Segment(role="parameter", path=ROUTED_BY, text=self.model))
+        if self.documents:
+            files = {(segments.join(one.path), one.whole) for one in self.documents}
+            found = [one for one in found if one.form != "value" or (one.path, one.text) not in files]
+            role = segments.roles(self.tree)
+            found += (
+                Segment(role=role(one.path), path=segments.join(one.path), text=one.text, form="document")
+                for one in self.documents
+            )
+        return found
 
     @cached_property
     def quoted(self) -> frozenset[str]:
@@ -195,7 +210,7 @@ def explain(finding: Finding, segment: Segment) -> Explanation:
         role=segment.role if THRESHOLDS.get(segment.role) == "tool" else "",
         start=finding.start,
         end=finding.end,
-        via=finding.via,
+        via=("base64", *finding.via) if segment.form == "document" else finding.via,
         per_mille=explanations.per_mille(finding.score),
     )
 
@@ -373,14 +388,32 @@ class Masking:
         if inspection.is_too_much:
             return PASS
         rewrite = Rewrite()
+        files: list[tuple[Segment, Rewrite]] = []
         for index, findings in inspection.seen.items():
             segment = inspection.segments[index]
             inspection.seen[index] = kept = apart(findings)
+            own = Rewrite() if segment.form == "document" else rewrite
             for finding in kept:
-                self._take_out(finding, segment, inspection.vault, rewrite)
-        if rewrite.is_empty:
+                self._take_out(finding, segment, inspection.vault, own)
+            if own is not rewrite and not own.is_empty:
+                files.append((segment, own))
+        if rewrite.is_empty and not files:
             return PASS
-        inspection.masked = rewrite.apply(inspection.text).encode()
+        return self._masked(inspection, rewrite.apply(inspection.text), files)
+
+    def _masked(self, inspection: Inspection, masked: str, files: Sequence[tuple[Segment, Rewrite]]) -> Result:
+        """With the files put back as they were encoded. The longest first: one may begin with all of another."""
+        texts = {(segment.path, segment.text): own.apply(segment.text) for segment, own in files}
+        changed = {
+            one.payload: (one, path)
+            for one in inspection.documents
+            if ((path := segments.join(one.path)), one.text) in texts
+        }
+        for payload, (one, path) in sorted(changed.items(), key=lambda item: -len(item[0])):
+            if payload not in masked:
+                return Block("content_blocked", f"{path} cannot be masked as it is written; {PLAINLY}", path)
+            masked = masked.replace(payload, one.encoded(texts[path, one.text]))
+        inspection.masked = masked.encode()
         return MODIFIED
 
     def _take_out(self, finding: Finding, segment: Segment, vault: Vault, rewrite: Rewrite) -> None:

@@ -1,0 +1,123 @@
+"""Texts that a body carries as files, in base64: a provider reads them as it reads a message, so the guards do, too.
+
+A file is a text by what it holds, whatever it is called: `application/octet-stream` is what many clients say of a CSV.
+"""
+
+import binascii
+import re
+from base64 import b64decode, b64encode
+from typing import Any
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from llmproxy.common.segments import STRUCTURE, URL_HOLDERS, Path, is_base64
+
+URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w=.+-]+)*);base64,", re.ASCII | re.IGNORECASE)
+URL_HEAD_CHARS_MAX = 512
+CHARSET = re.compile(r";charset=([\w-]+)", re.ASCII | re.IGNORECASE)
+HEAD = re.compile(r"|data:(?:[a-z]{1,20}/[a-z0-9.+-]{1,40})?(?:;charset=[a-z0-9-]{1,20})?;base64,", re.IGNORECASE)
+CHARSETS = ("utf-8", "utf-16", "latin-1")
+"""In this order of what declares itself a text; the last one reads anything."""
+SNIFFED_CHARS = 128  # Of base64: a binary shows itself in its first bytes.
+CONTROL = re.compile(
+    r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]"
+)  # Not white space, and not the escape of a terminal's colours.
+OTHERWISE = ("image/", "audio/", "video/", "font/", "application/pdf", "application/zip")
+KINDS = ("mimeType", "mime_type", "media_type", "content_type")
+PAYLOAD_CHARS_MIN = 8  # Shorter ones hold nothing that a guard looks for.
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    path: tuple[str | int, ...]
+    payload: str  # The base64, as the body has it.
+    text: str
+    charset: str
+    whole: str = (
+        ""  # The value that holds the payload, if nothing else is in it: whoever has read the text has read it.
+    )
+
+    def encoded(self, text: str) -> str:
+        """As the payload was: its alphabet, and padded if that was."""
+        made = b64encode(text.encode(self.charset), b"-_" if set("-_") & set(self.payload) else None).decode()
+        return made if self.payload.endswith("=") or len(self.payload) % 4 == 0 else made.rstrip("=")
+
+
+def documents(tree: Any, body: bytes) -> list[Document]:
+    """Of a body, in any order; nearly every body has none."""
+    # Each place of such a file is called something with "data", unless escapes spell it.
+    if b"data" not in body and (b"\\" not in body or b"\\u00" not in body):
+        return []
+    found: list[Document] = []
+    open_nodes: list[tuple[tuple[str | int, ...], Any]] = [((), tree)]
+    while open_nodes:
+        path, node = open_nodes.pop()
+        if type(node) is list:
+            open_nodes += (((*path, place), item) for place, item in enumerate(node) if type(item) in (dict, list))
+        elif type(node) is dict:
+            for key, value in node.items():
+                if type(value) is str:
+                    if len(value) >= PAYLOAD_CHARS_MIN and (made := _document((*path, key), node, value)) is not None:
+                        found.append(made)
+                elif key in STRUCTURE or key in URL_HOLDERS or (key == "input" and not path):
+                    open_nodes.append(((*path, key), value))
+    return found
+
+
+def _document(path: Path, holder: dict[str, Any], value: str) -> Document | None:
+    kind, parameters, payload = _declared(path[-1], holder, value)
+    if not payload or kind.startswith(OTHERWISE):
+        return None
+    says_text = kind.startswith("text/")
+    if not says_text and not _looks_like_text(payload):
+        return None
+    plain = _plain(payload)
+    if not is_base64(plain):
+        return None
+    raw = _decoded(plain)
+    charset = CHARSET.search(parameters)
+    for name in ((charset[1],) if charset else ()) + (CHARSETS if says_text else CHARSETS[:1]):
+        try:
+            text = raw.decode(name)
+        except (UnicodeDecodeError, LookupError):
+            continue
+        if says_text or not CONTROL.search(text):
+            whole = value if HEAD.fullmatch(value.removesuffix(payload)) else ""
+            return Document(path=tuple(path), payload=payload, text=text, charset=name, whole=whole)
+    return None
+
+
+def _declared(key: str | int, holder: dict[str, Any], value: str) -> tuple[str, str, str]:
+    """Media type, its parameters and the base64 of a value in a place where APIs have files; no base64 elsewhere."""
+    if key in URL_HOLDERS:
+        head = URL.match(value, 0, URL_HEAD_CHARS_MAX)
+        if head is not None:
+            return (head[1] or "text/plain").lower(), head[2], value[head.end() :]
+        return ("", "", value) if key == "file_data" else ("", "", "")
+    if key == "data" and holder.get("type") != "redacted_thinking":
+        kind = next((holder[name] for name in KINDS if isinstance(holder.get(name), str)), "")
+        if kind and holder.get("type", "base64") != "text":  # Anthropic's sources of type `text` are none.
+            media, _, parameters = kind.partition(";")
+            return media.strip().lower(), f";{parameters.replace(' ', '')}", value
+    return "", "", ""
+
+
+def _looks_like_text(payload: str) -> bool:
+    """By its beginning; a sign may be cut off at its end."""
+    text = _decoded(_plain(payload[:SNIFFED_CHARS])).decode("utf-8", "replace").rstrip("\ufffd")
+    return bool(text) and "\ufffd" not in text and not CONTROL.search(text)
+
+
+def _plain(payload: str) -> str:
+    """Without what decoders pass over: white space, and the escapes of a URL."""
+    return "".join(unquote(payload).split()) if "%" in payload or not payload.isalnum() else payload
+
+
+def _decoded(payload: str) -> bytes:
+    """As far as it can be read, which is how providers read it."""
+    usual = payload.rstrip("=").translate(str.maketrans("-_", "+/"))
+    usual = usual[: len(usual) - (len(usual) % 4 == 1)]
+    try:
+        return b64decode(usual + "=" * (-len(usual) % 4))
+    except binascii.Error:
+        return b""
