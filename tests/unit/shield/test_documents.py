@@ -121,6 +121,13 @@ def test_a_file_that_is_written_oddly_does_not_go_on_unmasked(written: str) -> N
         assert written.encode() not in result.masked
 
 
+@pytest.mark.parametrize("charset", ["utf-7", "cp037", "unicode_escape", "rot13", "idna", "nonsense"])
+def test_what_a_file_says_of_its_charset_hides_nothing(charset: str) -> None:
+    result = examined(chat(f"data:text/plain;charset={charset};base64,{base64(TEXT)}"))
+    assert isinstance(result, Examined)
+    assert list(result.originals.values()) == [MAIL]
+
+
 @pytest.mark.parametrize("charset", ["latin-1", "utf-16"])
 def test_a_text_of_another_encoding_stays_in_it(charset: str) -> None:
     text = TEXT.replace("—", "-")

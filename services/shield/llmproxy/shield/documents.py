@@ -4,6 +4,7 @@ A file is a text by what it holds, whatever it is called: `application/octet-str
 """
 
 import binascii
+import codecs
 import re
 from base64 import b64decode, b64encode
 from typing import Any
@@ -13,16 +14,12 @@ from msgspec import Struct
 
 from llmproxy.common.segments import STRUCTURE, URL_HOLDERS, Path, is_base64
 
-URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w=.+-]+)*);base64,", re.ASCII | re.IGNORECASE)
+URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 URL_HEAD_CHARS_MAX = 512
-CHARSET = re.compile(r";charset=([\w-]+)", re.ASCII | re.IGNORECASE)
 HEAD = re.compile(r"|data:(?:[a-z]{1,20}/[a-z0-9.+-]{1,40})?(?:;charset=[a-z0-9-]{1,20})?;base64,", re.IGNORECASE)
-CHARSETS = ("utf-8", "utf-16", "latin-1")
-"""In this order of what declares itself a text; the last one reads anything."""
 SNIFFED_CHARS = 128  # Of base64: a binary shows itself in its first bytes.
-CONTROL = re.compile(
-    r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]"
-)  # Not white space, and not the escape of a terminal's colours.
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+"""Neither white space, nor what begins a terminal's colours."""
 OTHERWISE = ("image/", "audio/", "video/", "font/", "application/pdf", "application/zip")
 KINDS = ("mimeType", "mime_type", "media_type", "content_type")
 PAYLOAD_CHARS_MIN = 8  # Shorter ones hold nothing that a guard looks for.
@@ -33,9 +30,7 @@ class Document(Struct, frozen=True, kw_only=True):
     payload: str  # The base64, as the body has it.
     text: str
     charset: str
-    whole: str = (
-        ""  # The value that holds the payload, if nothing else is in it: whoever has read the text has read it.
-    )
+    whole: str = ""  # The value that holds the payload, if nothing else is in it: who has read the text has read it.
 
     def encoded(self, text: str) -> str:
         """As the payload was: its alphabet, and padded if that was."""
@@ -65,7 +60,7 @@ def documents(tree: Any, body: bytes) -> list[Document]:
 
 
 def _document(path: Path, holder: dict[str, Any], value: str) -> Document | None:
-    kind, parameters, payload = _declared(path[-1], holder, value)
+    kind, payload = _declared(path[-1], holder, value)
     if not payload or kind.startswith(OTHERWISE):
         return None
     says_text = kind.startswith("text/")
@@ -75,31 +70,38 @@ def _document(path: Path, holder: dict[str, Any], value: str) -> Document | None
     if not is_base64(plain):
         return None
     raw = _decoded(plain)
-    charset = CHARSET.search(parameters)
-    for name in ((charset[1],) if charset else ()) + (CHARSETS if says_text else CHARSETS[:1]):
+    for name in _charsets(raw) if says_text else ("utf-8",):
         try:
             text = raw.decode(name)
-        except (UnicodeDecodeError, LookupError):
+        except UnicodeDecodeError:
             continue
         if says_text or not CONTROL.search(text):
-            whole = value if HEAD.fullmatch(value.removesuffix(payload)) else ""
+            # What is not quite base64 may be what it looks like, and is read as that, too.
+            is_sure = name == "utf-8" and payload == plain and not CONTROL.search(text)
+            whole = value if is_sure and HEAD.fullmatch(value.removesuffix(payload)) else ""
             return Document(path=tuple(path), payload=payload, text=text, charset=name, whole=whole)
     return None
 
 
-def _declared(key: str | int, holder: dict[str, Any], value: str) -> tuple[str, str, str]:
-    """Media type, its parameters and the base64 of a value in a place where APIs have files; no base64 elsewhere."""
+def _charsets(raw: bytes) -> tuple[str, ...]:
+    """Of what says that it is a text, in the order in which they are tried. What it says of its charset decides nothing: a
+    provider may not heed it. The last one reads anything, and has ASCII where nearly all others have it."""
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return ("utf-8", "utf-16", "latin-1") if wide else ("utf-8", "latin-1")
+
+
+def _declared(key: str | int, holder: dict[str, Any], value: str) -> tuple[str, str]:
+    """Media type and base64 of a value in a place where APIs have files; no base64 elsewhere."""
     if key in URL_HOLDERS:
         head = URL.match(value, 0, URL_HEAD_CHARS_MAX)
         if head is not None:
-            return (head[1] or "text/plain").lower(), head[2], value[head.end() :]
-        return ("", "", value) if key == "file_data" else ("", "", "")
+            return (head[1] or "text/plain").lower(), value[head.end() :]
+        return ("", value) if key == "file_data" else ("", "")
     if key == "data" and holder.get("type") != "redacted_thinking":
         kind = next((holder[name] for name in KINDS if isinstance(holder.get(name), str)), "")
         if kind and holder.get("type", "base64") != "text":  # Anthropic's sources of type `text` are none.
-            media, _, parameters = kind.partition(";")
-            return media.strip().lower(), f";{parameters.replace(' ', '')}", value
-    return "", "", ""
+            return kind.strip().lower(), value
+    return "", ""
 
 
 def _looks_like_text(payload: str) -> bool:
