@@ -172,6 +172,14 @@ def test_what_is_something_else_by_what_stands_around_it_is_left_alone(text: str
         ("mail git@example.org please", "email", "git@example.org"),
         ("my SIN: 046 454 286", "ca_sin", "046 454 286"),
         ("savings account 123456789012", "bank_account", "123456789012"),
+        ("Account number: WEST12345698765432", "bank_account", "WEST12345698765432"),
+        ("konto 12345678901234567890123456", "bank_account", "12345678901234567890123456"),
+        ("conto X0542811101000000123456", "bank_account", "X0542811101000000123456"),
+        ("IBAN: AR17 1234 5678 9012 3456, please", "iban", "AR17 1234 5678 9012 3456"),
+        ("Visa 6390 0000 0005", "credit_card", "6390 0000 0005"),
+        ("Meine Telefonnummer lautet 3912692753.", "phone", "3912692753"),
+        ("Handynummer: 0151 23456789", "phone", "0151 23456789"),
+        ("mijn telefoonnummer is 0612345678", "phone", "0612345678"),
     ],
 )
 def test_the_same_without_it_is_found(text: str, kind: str, value: str) -> None:

@@ -402,7 +402,7 @@ def _is_top_level(suffix: str) -> bool:
 
 CARD = re.compile(
     r"\d(?<!\d\d)(?<!\d[ .-]\d)(?:"  # A digit first, and then what must not stand before it: the search is five times as fast.
-    r"\d{3}[ ./-]{0,3}\d{4}[ ./-]{0,3}\d{4}[ ./-]{0,3}\d{1,4}(?:[ ./-]?\d{1,3})?"
+    r"\d{3}[ ./-]{0,3}\d{4}[ ./-]{0,3}\d{4}(?:[ ./-]{0,3}\d{1,4}(?:[ ./-]?\d{1,3})?)?"
     r"|\d{3}[ ./-]{0,3}\d{6}[ ./-]{0,3}\d{4,5}"
     r"|(?:[ -]\d){12,18}"
     r")(?!\d)"
@@ -421,7 +421,7 @@ ISSUERS = re.compile(
     r"|(?:30[0-5]|36\d|3[89]\d|309)\d{11}"  # Diners Club
     r"|35(?:2[89]|[3-8]\d)\d{12,15}|(?:1800|2131)\d{11}"  # JCB
     r"|62\d{14,17}"  # UnionPay
-    r"|(?:50\d\d|5[6-8]\d\d|6304|67\d\d)\d{8,15}"  # Maestro
+    r"|(?:50\d\d|5[6-8]\d\d|6304|639\d|67\d\d|0604)\d{8,15}"  # Maestro
 )
 SHORT_DIGITS_MAX = 13
 """Maestro and the first Visa cards have twelve and thirteen digits. So have many article and parcel numbers, of which one in
@@ -479,6 +479,9 @@ def is_luhn(digits: str) -> bool:
 IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d\d(?=[ -]?[A-Za-z0-9])")
 IBAN_REST = re.compile(r"(?:[ -]?[A-Za-z0-9]){11,30}")
 IBAN_CHARS_MAX = 34 * 2
+IBAN_SAID = re.compile(r"[A-Z]{2}\d\d(?:[ -]?[A-Z0-9]){11,30}(?![A-Za-z0-9]|[ -][A-Z0-9])")
+IBAN_SAID_CHARS = 16
+"""What is called one and has its checksum is one, of a country too that has none yet."""
 
 IBAN_LENGTHS = {
     country: int(length)
@@ -498,6 +501,11 @@ def _ibans(page: Page) -> Iterator[Finding]:
     text = page.text
     for at in glance.places(page.shape, b"aa00"):
         start = IBAN_START.match(text, at)
+        if start is not None and b"iban" in page.lower[max(0, at - IBAN_SAID_CHARS) : at]:
+            said = IBAN_SAID.match(text, at)
+            if said is not None and is_iban(said[0]):
+                yield Finding("iban", *said.span())
+                continue
         length = IBAN_LENGTHS.get(start[0][:2].upper()) if start else None
         rest = IBAN_REST.match(text, at + 4, at + 4 + IBAN_CHARS_MAX) if length else None
         if length is None or rest is None:
@@ -669,11 +677,11 @@ AREA = re.compile(
 
 IN_CONTEXT = re.compile(rf"(?<![\w.+-])\(?\d(?:[ ()./-]{{0,2}}\d){{6,13}}{EXTENSION}{END_OF_PHONE}", re.ASCII)
 PHONE_SAID = re.compile(
-    r"(?:(?<![^\W_])(?:(?:tele)?phone|tel|telefoon|telefono?|telefone|handy|gsm|m[oó]vil|num[eé]ro|desk|office|tel[eé]fono|t[eé]l[eé]phone|mobile?|mobiel|cell(?:ulare|phone|ular)?"
-    r"|celular|portable|kom[oó]rka|rufnummer|fax|whatsapp|hotline|helpline|(?:contact|kontakt)(?=:| (?:number|nr|no|me|us|him|her|them|at|on))|call|ring|dial|reach(?= (?:me|us|him|her|them|at|on)\b)|sms|text(?=\s)|puhelin|telefonszám|điện thoại|sđt"
+    r"(?:(?<![^\W_])(?:(?:tele)?phone|tel|tele?foon(?:nummer)?|telefon(?:o|nummer|nr|nummeret)?|telefone|handy(?:nummer)?|gsm|mobil(?:nummer|telefon|numret)?|m[oó]vil|num[eé]ro|desk|office|tel[eé]fono|t[eé]l[eé]phone|mobile?|mobiel|cell(?:ulare|phone|ular)?"
+    r"|celular|portable|kom[oó]rka|rufnummer|numer telefonu|puhelinnumero|fax|whatsapp|hotline|helpline|(?:contact|kontakt)(?=:| (?:number|nr|no|me|us|him|her|them|at|on))|call|ring|dial|reach(?= (?:me|us|him|her|them|at|on)\b)|sms|text(?=\s)|puhelin|telefonszám|điện thoại|sđt"
     r"|телефону?|тел|моб(?:ильный)?|звоните|τηλ(?:έφωνο)?|κινητό)s?\d?"
     r"(?: (?:number|nr|no|num|me|us|him|her|them|at|on|is|number is|(?:me |us |him |her |them )?(?:back )?(?:at|on)))?(?![^\W_])[\s.:#=\"']{0,4}"
-    r"(?:at |on |is |est le |est |ist |es |è |é |to )?"
+    r"(?:at |on |is |est le |est |ist |es |è |é |to |lautet |jest |er |är |on )?"
     r"|(?:电话|手机|联系方式|電話番号|電話|携帯|手機|전화(?:번호)?|휴대폰|연락처|טלפון|נייד|هاتف|جوال|موبايل|โทร(?:ศัพท์)?|เบอร์|फ़ोन|फोन|मोबाइल)[號号码碼是はは은는이:：为為\s]{0,5})\Z",
     re.IGNORECASE,
 )

@@ -27,7 +27,7 @@ NUMBERS = (
     number("passport", r"[A-Z]{0,2}\d{6,9}|[A-Z]\d{2}[A-Z0-9]{5,6}|\d{2}[A-Z]{2}\d{5}", words=PASSPORT),
     # https://www.aamva.org: each state has its own; only the words before it tell.
     number("driver_license", r"[A-Z]{0,2}\d{6,14}|[A-Z]\d{3}-\d{3}-\d{2}-\d{3}-\d|[A-Z]\d{2,4}-\d{4}-\d{4,5}|\d{3,4}-\d{2}-\d{4}|[A-Z]{5}\d{6}[A-Z0-9]{5}", words=LICENCE),
-    number("bank_account", r"\d{6,17}|\d{2,6}(?:[ -]\d{2,8}){1,4}", is_no_date, words=ACCOUNT),
+    number("bank_account", r"\d{6,26}|\d{2,6}(?:[ -]\d{2,8}){1,4}|[A-Z]{4}\d{10,14}|[A-Z]\d{10}[A-Z0-9]{12}", is_no_date, words=ACCOUNT),
     number("medical_record", r"(?:MRN|MR|PT)[ :#-]{0,2}\d{5,10}", always),
     number("medical_record", r"[A-Z]{0,3}-?\d{5,12}", words=RECORD),
     number("license_plate", r"(?-i:[A-Z]{2}\d\d ?[A-Z]{3}|[A-Z]{1,3}[ -]?[A-Z]{0,2}[ -]?\d{1,4}[A-Z]{0,2}|\d{1,4}[ -]?[A-Z]{2,3})", words="license plate,licence plate,number plate,registration plate,plate number,plate no", digits_min=1),
