@@ -222,3 +222,19 @@ def test_provider_libraries_are_not_imported() -> None:
     assert not used, (
         f"{used}: vendors' packages judge our answers in tests; shipping them would let them shape the wire."
     )
+
+
+READ_BY_NAME = {
+    "Injection": {"assistant", "parameter"},  # `Injection.threshold` asks by role.
+    "Recognizer": {"deny_list_score"},  # Handed to Presidio as a mapping.
+    "When": {"tenants", "principals"},  # Compared by `applies`, field after field.
+}
+
+
+def test_every_setting_is_read_by_somebody() -> None:
+    code = "\n".join(path.read_text() for path in all_modules())
+    read = set(re.findall(r"\.(\w+)\b", code))
+    for section in configuration._structs(configuration.Config):
+        known = READ_BY_NAME.get(section.__name__.removesuffix("Changes"), set())
+        dead = set(section.__struct_fields__) - read - known
+        assert not dead, f"{section.__name__}: nobody reads {sorted(dead)}; a setting that does nothing is a lie"

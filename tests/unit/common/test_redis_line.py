@@ -148,3 +148,16 @@ def test_more_than_may_wait_are_refused_at_once(monkeypatch: pytest.MonkeyPatch)
         assert await asyncio.gather(*waiting) == [1, 2]
 
     run(scenario)
+
+
+def test_a_line_that_is_told_to_be_patient_is_that_with_what_is_asked_next() -> None:
+    async def scenario(line: Line, socket: Socket) -> None:
+        line.timeout_s = 3600.0
+        asked = line.ask(packed("PING"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asked), 2 * BUDGET_S)
+        assert line.is_open
+        line.data_received(b"+PONG\r\n")
+        assert await asked == b"PONG"
+
+    run(scenario, BUDGET_S)

@@ -115,7 +115,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     ip: Limit = Limit()
     tenant: Limit = Limit()
     when_redis_fails: Literal["local", "closed"] = "local"
-    redis_timeout_ms: Positive = 50
+    redis_timeout_ms: Positive = 50  # For what is counted here, and for the router's circuits.
 
 
 class Breaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError, NoScriptError, RedisError, Respons
 
 from llmproxy.common.errors import Unavailable
 
-TIMEOUT_S = 0.05
+TIMEOUT_S = 0.05  # Until a configuration says otherwise.
 FAILURES_TO_OPEN = 3
 OPEN_S = 1.0
 CONNECTIONS_MAX = 4  # For everything but scripts, which share a line. Callers beyond them wait, within their budget.
@@ -57,7 +57,7 @@ class Line(asyncio.Protocol):
     arrive in their order. It ends with the first reply that is late, for nobody can tell whose the next one would be."""
 
     def __init__(self, transport: asyncio.WriteTransport, timeout_s: float) -> None:
-        self._transport, self._timeout_s = transport, timeout_s
+        self._transport, self.timeout_s = transport, timeout_s
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=_said, notEnoughData=NOT_YET)
         self._waiting: deque[tuple[asyncio.Future[object], float]] = deque()  # Who, and until when in loop time.
@@ -71,7 +71,7 @@ class Line(asyncio.Protocol):
         if not self.is_open or len(self._waiting) >= WAITING_MAX:
             replied.set_exception(ConnectionError("the line to Redis is closed, or full"))
             return replied
-        due = self._loop.time() + self._timeout_s
+        due = self._loop.time() + self.timeout_s
         self._waiting.append((replied, due))
         if self._timer is None:
             self._timer = self._loop.call_at(due, self._look)
@@ -142,6 +142,13 @@ class Redis:
         self._timeout_s, self._monotonic = timeout_s, monotonic
         self._failures = 0
         self._retry_at = 0.0
+
+    def wait(self, timeout_ms: int) -> None:
+        """How long a call may take from now on (`limits.redis_timeout_ms`)."""
+        self._timeout_s = timeout_ms / 1000
+        self._pool.connection_kwargs["socket_connect_timeout"] = self._timeout_s
+        if self._line is not None:
+            self._line.timeout_s = self._timeout_s
 
     @property
     def available(self) -> bool:

@@ -53,6 +53,7 @@ async def run(context: Context[Settings]) -> None:
     if not await watch_keys(keys, context):
         return
     redis = Redis(settings.redis_url)
+    context.config.on_change(lambda snapshot: redis.wait(snapshot.config.limits.redis_timeout_ms))
 
     def degraded(reason: str) -> None:
         mode = settled.config.limits.when_redis_fails

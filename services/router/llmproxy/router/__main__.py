@@ -27,6 +27,7 @@ async def run(context: runtime.Context[Settings]) -> None:
     prices = money.load_prices()
 
     def configure(snapshot: Snapshot) -> None:
+        redis.wait(snapshot.config.limits.redis_timeout_ms)
         circuits.settings = snapshot.config.routing.breaker
         breaker.configure(snapshot.config.endpoints)
         router.use(Tables(snapshot.config, prices))
