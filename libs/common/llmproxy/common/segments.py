@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from json import dumps, loads
 from string import ascii_letters, digits
 from typing import Any, Literal, NoReturn
@@ -127,9 +128,18 @@ def decode(body: bytes, max_depth: int = DEPTH_MAX) -> Any:
     return tree
 
 
-def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX, *, shortest: int = TEXT_CHARS_MIN) -> list[str]:
-    """Every text of the tree, for a quick look. Raises GatewayError when too deep, or when a key is there twice."""
+def texts(
+    tree: Any,
+    body: bytes,
+    max_depth: int = DEPTH_MAX,
+    *,
+    shortest: int = TEXT_CHARS_MIN,
+    turns: "Turns | None" = None,
+) -> list[str]:
+    """Every text of the tree, for a quick look. Raises GatewayError when too deep, or when a key is there twice. `turns`: what
+    `plain_turns` says of its messages, if that is known."""
     found: list[str] = []
+    messages = tree["messages"] if turns is not None else None
     places: set[tuple[int, str]] | None = None
     known, depth, level = 0, 0, [tree]
     while level:
@@ -138,6 +148,7 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX, *, shortest: int =
             _Scan(lambda _: "unknown", max_depth).run(body.decode())
             raise AssertionError("the scan counts levels as the tree does")
         below: list[Any] = []
+        place = -1  # Where plain turns belong in what is below.
         for node in level:
             if type(node) is dict:
                 known += len(node)
@@ -159,8 +170,8 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX, *, shortest: int =
                         below.append(value)
                     elif (kind is int or kind is float) and abs(value) > NUMBER_MIN:
                         found.append(_digits(value))
-            elif set(map(type, node)) == ALL_OBJECTS:  # As the turns of a conversation are.
-                below += node
+            elif node is messages:
+                place = len(below)
             else:
                 for value in node:
                     kind = type(value)
@@ -170,22 +181,41 @@ def texts(tree: Any, body: bytes, max_depth: int = DEPTH_MAX, *, shortest: int =
                         below.append(value)
                     elif (kind is int or kind is float) and abs(value) > NUMBER_MIN:
                         found.append(_digits(value))
+        if turns is not None and place >= 0:
+            if below or depth == max_depth:
+                below[place:place] = tree["messages"]
+            else:  # Nothing else is as deep: their texts come next.
+                known += len(turns.said)
+                found += [text for text in turns.said if len(text) >= shortest]
         level = below
     if keys(body) != known:
         _Scan(lambda _: "unknown", max_depth).run(body.decode())
     return found
 
 
-ALL_OBJECTS = {dict}
-PLAIN_TURN = ["role", "content"]
+class Turns(Struct, frozen=True, gc=False):
+    """Of messages that have a role and a text and nothing else: one after the other."""
+
+    said: list[str]
+
+    @property
+    def roles(self) -> list[str]:
+        return self.said[::2]
+
+    @property
+    def contents(self) -> list[str]:
+        return self.said[1::2]
 
 
-def plain_turn(turn: dict[str, Any]) -> tuple[str, str] | None:
-    """Role and text of a turn that has nothing else, as most have: what is dear to ask of any turn is known of such a one."""
-    if list(turn) != PLAIN_TURN:
+OBJECTS, STRINGS, PLAIN_TURNS = {dict}, {str}, {("role", "content")}
+
+
+def plain_turns(messages: Any) -> Turns | None:
+    """Most conversations have no others, and what is dear to ask of any message is known of these."""
+    if type(messages) is not list or set(map(type, messages)) != OBJECTS or set(map(tuple, messages)) != PLAIN_TURNS:
         return None
-    role, content = turn.values()
-    return (role, content) if type(role) is str and type(content) is str else None
+    said = list(chain.from_iterable(map(dict.values, messages)))
+    return Turns(said) if set(map(type, said)) == STRINGS else None
 
 
 def token_ids(tree: Any) -> str:

@@ -111,5 +111,5 @@ def examine_within(
 def _asked(inspection: Inspection) -> Asked:
     if inspection.policy.answers.when == "never":
         return NOTHING
-    found = asked(inspection.tree, inspection.said)
+    found = asked(inspection.tree, inspection.said, inspection.turns)
     return structs.replace(found, canary=inspection.canary) if inspection.canary else found

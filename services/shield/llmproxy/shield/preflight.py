@@ -68,7 +68,8 @@ class Inspection:
             )
         # What operators look for may be shorter than anything that the shield knows of.
         self.shortest = segments.TEXT_CHARS_MIN if policy.rails.is_empty else 1
-        self.texts = segments.texts(self.tree, body, max_depth, shortest=self.shortest)
+        self.turns = segments.plain_turns(self.tree.get("messages"))
+        self.texts = segments.texts(self.tree, body, max_depth, shortest=self.shortest, turns=self.turns)
         if model:
             self.texts.append(model)
         self.documents = documents(self.tree, body)
@@ -252,7 +253,9 @@ class Look:
         cleared = inspection.cleared(guard, sparing)
         together: list[Joined] = []
         if is_apart:
-            together += (one for one in joined(inspection.tree) if may_hold(sparing or guard, (one.text,)))
+            together += (
+                one for one in joined(inspection.tree, inspection.turns) if may_hold(sparing or guard, (one.text,))
+            )
         if sparing is not None and sparing.is_spent:
             inspection.needs_elsewhere()
             inspection.is_looked_at = True

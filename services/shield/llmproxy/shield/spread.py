@@ -30,12 +30,14 @@ class Joined(Struct, frozen=True):
     text: str
 
 
-def joined(tree: dict[str, Any]) -> list[Joined]:
-    """Of every message; none, nearly always."""
+def joined(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Joined]:
+    """Of every message; none, nearly always. `plain`: what `segments.plain_turns` says of its messages."""
     found: list[tuple[Place, list[str]]] = []
     for name in TURNS:
         turns = tree.get(name)
         if type(turns) is not list:
+            continue
+        if name == "messages" and plain is not None and (USER, USER) not in pairwise(plain.roles):
             continue
         follow, nested = _look(turns)
         if follow:

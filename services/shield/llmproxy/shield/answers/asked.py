@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
-from llmproxy.common.segments import Role, plain_turn, roles
+from llmproxy.common.segments import Role, Turns, roles
 
 SPOKEN: frozenset[Api] = frozenset(
     {"chat", "completions", "responses", "messages", "gemini", "transcriptions", "images"}
@@ -47,8 +47,8 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
 NOTHING = Asked()
 
 
-def asked(tree: dict[str, Any], said: str) -> Asked:
-    """Of the tree of a body, and all its texts."""
+def asked(tree: dict[str, Any], said: str, plain: Turns | None = None) -> Asked:
+    """Of the tree of a body, all its texts, and what `plain_turns` says of its messages."""
     system: list[str] = []
     users: list[str] = []
     is_exposed = False
@@ -57,7 +57,9 @@ def asked(tree: dict[str, Any], said: str) -> Asked:
         is_exposed = any(map(tree.get, TOOLS))
     for name in TURNS:
         turns = tree.get(name)
-        if type(turns) is list:
+        if name == "messages" and plain is not None:
+            is_exposed = _read_plain(plain, system, users) or is_exposed
+        elif type(turns) is list:
             is_exposed = _read(name, turns, roles(tree), system, users) or is_exposed
     for name in PROMPTS:
         prompt = tree.get(name)
@@ -75,24 +77,22 @@ def asked(tree: dict[str, Any], said: str) -> Asked:
     )
 
 
+def _read_plain(turns: Turns, system: list[str], users: list[str]) -> bool:
+    """As `_read`."""
+    for role, text in zip(turns.roles, turns.contents, strict=True):
+        if role == "user":
+            users.append(text)
+        elif role in TRUSTED_ROLES:
+            system.append(text)
+    return not TOOL_ROLES.isdisjoint(turns.roles)
+
+
 def _read(name: str, turns: list[Any], role_of: Role, system: list[str], users: list[str]) -> bool:
     """Sorts the texts of turns; says whether one of them has what a tool gave."""
     is_exposed = False
     for place, turn in enumerate(turns):
         # A message states its role; to know that of an item or a content takes more.
-        if name == "messages" and type(turn) is dict:
-            if (plain := plain_turn(turn)) is not None:
-                role, text = plain
-                if role == "user":
-                    users.append(text)
-                elif role in TRUSTED_ROLES:
-                    system.append(text)
-                elif role in TOOL_ROLES:
-                    is_exposed = True
-                continue
-            stated = turn.get("role")
-        else:
-            stated = None
+        stated = turn.get("role") if name == "messages" and type(turn) is dict else None
         role = stated if type(stated) is str else role_of((name, place))
         if role == "user":
             users += _texts(turn)

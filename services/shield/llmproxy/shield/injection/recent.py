@@ -22,8 +22,14 @@ class Recent:
     def others(self, tenant: bytes, texts: Collection[str]) -> dict[str, bytes]:
         """The texts that are not remembered of this tenant, each with its digest; b"" for one that is too short for that."""
         found: dict[str, bytes] = {}
+        own = self._hash.copy()
+        own.update(len(tenant).to_bytes(4, "big") + tenant)
         for text in texts:
-            digest = self._digest(tenant, text) if len(text) >= CHARS_MIN else b""
+            digest = b""
+            if len(text) >= CHARS_MIN:
+                hashed = own.copy()
+                hashed.update(text.encode("utf-8", "surrogatepass"))
+                digest = hashed.digest()
             if digest in self._young:
                 continue
             if digest in self._old:
@@ -41,9 +47,3 @@ class Recent:
         if len(self._young) >= KEPT_MAX:
             self._young, self._old = set(), self._young
         self._young.add(digest)
-
-    def _digest(self, tenant: bytes, text: str) -> bytes:
-        hashed = self._hash.copy()
-        hashed.update(len(tenant).to_bytes(4, "big") + tenant)
-        hashed.update(text.encode("utf-8", "surrogatepass"))
-        return hashed.digest()
