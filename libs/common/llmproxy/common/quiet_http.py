@@ -10,7 +10,7 @@ from msgspec import json
 from llmproxy.common.errors import place
 
 SERVER = "llmproxy"
-NOT_HTTP = "the request is not valid HTTP, or its line or headers are above 8 KB"
+NOT_HTTP = "the request is not valid HTTP, or its first line or a header is above 8 KB"
 FAILED = "the server failed on this request; see its log"
 
 log = logging.getLogger(__name__)

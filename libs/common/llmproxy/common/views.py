@@ -21,7 +21,6 @@ DEPTH_MAX = 3  # Decodings one after the other: base64 of base64 of percent esca
 VIEWS_MAX = 12  # Without the text itself.
 DECODED_CHARS_MAX = 32_768  # Of all views of one text together; what is beyond is not decoded.
 GROWTH_MAX = 2  # One compatibility character may stand for 18 others.
-RUN_CHARS_MIN = 16  # A shorter run of base64 or hex letters says too little to be an attack.
 PRINTABLE_MIN = 0.9  # Of a decoded run: less is not text.
 
 

@@ -137,13 +137,6 @@ class EmbeddedServers:
         self.launch(name)
         self._wait_ready()
 
-    def pause(self, name: ServerName) -> None:
-        """Makes it hang without dying (SIGSTOP), for tests of slowness; `resume` ends it."""
-        self.processes[name].send_signal(signal.SIGSTOP)
-
-    def resume(self, name: ServerName) -> None:
-        self.processes[name].send_signal(signal.SIGCONT)
-
     def program(self, name: ServerName) -> Program:
         return self._servers[name].program
 

@@ -41,7 +41,7 @@ from llmproxy.edge.replies import (
 )
 from llmproxy.edge.routes import models
 from llmproxy.edge.routes.table import Action, Route, match, spoken
-from llmproxy.edge.server import Request
+from llmproxy.edge.server import HEADER_BYTES_MAX, HEADERS_MAX, LINE_BYTES_MAX, Request
 from llmproxy.edge.threats import Ledger
 from llmproxy.edge.trace import parent
 
@@ -53,6 +53,10 @@ NO_ANSWER = Failure(
     code="provider_bad_answer", message="the provider's answer was empty, or not what it said it was", stage="edge"
 )
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+NOT_HTTP = (
+    f"the request is not valid HTTP, or its first line is above {LINE_BYTES_MAX} bytes,"
+    f" a header above {HEADER_BYTES_MAX}, or there are more than {HEADERS_MAX} headers"
+)
 BODY_UNREAD = frozenset(
     {"request_too_large", "unsupported_media_type", "request_timeout", "invalid_encoding", "server_is_overloaded"}
 )
@@ -141,7 +145,7 @@ class Edge:
             close=True,
             ending=self._is_draining,
         )
-        failure = Failure(code="invalid_value", message="the request is not valid HTTP", status=status)
+        failure = Failure(code="invalid_value", message=NOT_HTTP, status=status)
         return reply.error(failure if status < 500 else BUG, RENDERINGS["openai"])
 
     async def _public(self, route: Route, method: str, reply: Reply) -> Sent:

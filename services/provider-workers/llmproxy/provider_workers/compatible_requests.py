@@ -21,7 +21,6 @@ Fields = dict[str, Raw]
 DEVELOPER, TOOL, USER = Raw(b'"developer"'), Raw(b'"tool"'), Raw(b'"user"')
 TRUE, FALSE = Raw(b"true"), Raw(b"false")
 BASIC_MESSAGE = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
-ANNOTATIONS = frozenset({"annotations", "audio", "refusal"})  # Of an answer that comes back as history.
 VERSION = re.compile(r"/v\d+[a-z0-9]*(?:/|$)")
 UNVERSIONED_HOSTS = frozenset({"api.perplexity.ai", "models.github.ai", "models.inference.ai.azure.com"})
 TOOL_IMAGES = "The images of the tool result follow."

@@ -265,7 +265,6 @@ WEIGHTS = {
 
 LABELS_MANY = 5  # `login.bank.example.com.evil.net` has six.
 PORTS = frozenset({"", "80", "443", "8080", "8443"})
-AUTHORITY = re.compile(r"[^/\\?#\s]*")
 PORT = re.compile(r":(\d{1,5})$")
 
 

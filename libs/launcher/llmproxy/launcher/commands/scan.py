@@ -64,7 +64,7 @@ class Row(msgspec.Struct):
 )  # fmt: skip
 @click.option(
     "--guards", multiple=True, default=("all",), show_default=True, metavar="NAME",
-    help="all, or one of the guards (may be repeated, or several with commas): injection, pii, secrets.",
+    help="all, or one of the guards (may be repeated, or several with commas): injection, pii, secrets, presidio, rules, topics, links, language.",
 )  # fmt: skip
 @click.option(
     "--direction", type=click.Choice(["request", "response"]), default="request", show_default=True,
@@ -129,7 +129,7 @@ def scan(
     if as_json:
         click.echo(msgspec.json.encode(scanned))
     else:
-        _show(scanned, item.text)
+        _show(scanned, item.text, weighed=not {"all", "injection"}.isdisjoint(names))
     if scanned.refused:
         raise click.exceptions.Exit(exits.NOT_SO)
 
@@ -219,8 +219,8 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _show(scanned: "Scanned", text: str) -> None:
-    """A single text is the operator's own, so what was found in it is shown, shortened."""
+def _show(scanned: "Scanned", text: str, *, weighed: bool) -> None:
+    """A single text is the operator's own, so what was found in it is shown, shortened. `weighed`: by the injection guard."""
     console = Console()
     if scanned.findings:
         table = Table(box=None, header_style="dim")
@@ -232,4 +232,5 @@ def _show(scanned: "Scanned", text: str) -> None:
             table.add_row(one.guard, one.kind, one.action, str(one.start), str(one.end), escape(repr(shown)[1:-1]))
         console.print(table)
     found = "would be refused" if scanned.refused else "would pass" if scanned.findings else "nothing found"
-    click.echo(f"{found}; injection {scanned.score:.3f}{' (blocked)' if scanned.blocked else ''}; {scanned.us:.0f} us")
+    injection = f"injection {scanned.score:.3f}{' (blocked)' if scanned.blocked else ''}; " if weighed else ""
+    click.echo(f"{found}; {injection}{scanned.us:.0f} us")

@@ -217,7 +217,6 @@ BIRTH_DATE = re.compile(
     rf"|{MONTHS} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d)(?!\d)",
     re.IGNORECASE,
 )
-DATE_CHARS = 24
 CELEBRATION = re.compile(
     rb"birthday (?:part|gift|card|cake|present|bash|brunch|lunch|dinner|celebrat|trip|event|invit|surprise|week)"
 )
