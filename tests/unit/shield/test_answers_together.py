@@ -13,7 +13,7 @@ from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import Asked
-from llmproxy.shield.answers.reading import Guards, Reading
+from llmproxy.shield.answers.reading import CARRIED_MAX, Guards, Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.restore import restorer
@@ -135,11 +135,31 @@ def test_what_is_in_several_parts_ends_the_answer_where_the_policy_says_so(api: 
 @pytest.mark.parametrize("api", APIS)
 @settings(max_examples=25, deadline=None)
 @given(
-    parts=st.lists(st.sampled_from(["Hello", " there", "It is ", "a key", "4111 is a year.", "- one\n", "pass", "word", "---"]), min_size=2, max_size=8),
+    parts=st.lists(st.sampled_from(["Hello", " there", "It is ", "a key", "4111 is a year.", "- one\n", "past", "word", "---"]), min_size=2, max_size=8),
     size=st.integers(0, 9),
 )  # fmt: skip
 def test_parts_that_hold_nothing_together_stay_as_they_are(api: Api, parts: list[str], size: int) -> None:
     assert play(api, parts, size) == ("".join(parts), {})
+
+
+def test_what_is_taken_out_of_one_of_two_parts_that_are_alike_does_not_come_back_where_both_are_repeated() -> None:
+    parts = ["card 4111 1111 1111", " 1111", " ok ", " 1111"]
+    read = reading(is_repeated=True)
+    way_back = restorer("responses", read, stream=True)
+    for event in streamed("responses", parts, 4):
+        way_back.chunk(json.dumps(event).encode())
+    done = {"type": "response.completed", "response": whole("responses", parts)}
+    (event, *_) = reversed(way_back.chunk(json.dumps(done).encode()))
+    assert "4111 1111 1111 1111" not in "".join(texts(json.loads(event)))
+
+
+def test_runs_of_texts_without_end_are_not_remembered_without_end() -> None:
+    read = reading()
+    way_back = restorer("gemini", read, stream=True)
+    for index in range(3 * CARRIED_MAX):
+        part = {"candidates": [{"index": index, "content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}]}
+        way_back.chunk(json.dumps(part).encode())
+    assert len(read._carried) <= CARRIED_MAX
 
 
 def test_choices_are_alternatives_and_thoughts_are_apart() -> None:

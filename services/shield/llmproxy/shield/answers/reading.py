@@ -50,6 +50,7 @@ TEXTS = re.compile(r'"text"\s*:\s*"')
 """How a text stands that is one of several: the parts of a message, the blocks of an answer."""
 
 Carried = tuple[Stage, ...]
+CARRIED_MAX = 64  # Runs of texts that an answer may have going; of more, the oldest begins anew.
 OF_ANSWERS = frozenset(get_args(AnswerAction))
 EXPLANATIONS_MAX = 64  # Of one answer; the record keeps the most severe.
 PASSWORD = "secret.password"  # noqa: S105 - the name of a kind
@@ -251,6 +252,8 @@ class Reading:
         return self._carried.pop(follows, None)
 
     def carry(self, follows: Hashable, stages: "Carried") -> None:
+        if len(self._carried) >= CARRIED_MAX:
+            self._carried.pop(next(iter(self._carried)))
         self._carried[follows] = stages
 
     def _changes(self, value: Any, key: str) -> bool:
@@ -323,7 +326,8 @@ class Reading:
     def keep(self, said: str, becomes: str) -> None:
         """A text that came in pieces and is going to be repeated: what became of it then becomes of it again."""
         if len(self._repeated) < REPEATED_MAX and self._repeated_chars + len(said) <= REPEATED_CHARS_MAX:
-            self._repeated[said] = becomes
+            if self._repeated.get(said, said) == said:  # Of two that are alike, what was taken out of one stays out.
+                self._repeated[said] = becomes
             self._repeated_chars += len(said)
 
     def is_clear(self, text: str, *, in_json: bool) -> bool:
