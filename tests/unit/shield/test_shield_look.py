@@ -14,7 +14,7 @@ from llmproxy.shield.ids import NUMBERS
 from llmproxy.shield.look import Look
 from llmproxy.shield.vendors import VENDORS
 
-EVERYTHING = look.ALL
+EVERYTHING = look.NAME - 1  # All bits of `Look`.
 
 PIECES = (
     "my password is Winter2024", "пароль: Qwerty!23", "密码是Zhang1988!", "seed phrase: " + "river stone " * 6, "sshpass -p Hk39!kd", "token = ",
