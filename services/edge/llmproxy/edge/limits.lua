@@ -174,7 +174,7 @@ local function open_ledger()
   }
 end
 
-local function decide(dimensions, n, lease, ttl)
+local function decide(dimensions, n, lease, ttl, lasts_until)
   local refused, kind, retry = 0, 0, 0
   local met_as, wait, who = 0, 0, 0
   if is_judged then
@@ -210,7 +210,7 @@ local function decide(dimensions, n, lease, ttl)
         local h = d.holder
         h.count = h.count + 1
         h.lasting = math.max(h.lasting, ttl)
-        h.come[#h.come + 1] = string.format('%.0f', now + ttl)
+        h.come[#h.come + 1] = lasts_until
         h.come[#h.come + 1] = lease
       end
     end
@@ -243,7 +243,8 @@ local function acquire()
     end
     dimensions[i] = d
   end
-  for i = arg, arg + m - 1 do decide(dimensions, n, ARGV[i], ttl) end
+  local lasts_until = string.format('%.0f', now + ttl)
+  for i = arg, arg + m - 1 do decide(dimensions, n, ARGV[i], ttl, lasts_until) end
   is_judged = false
   arg = arg + m
 end
