@@ -279,9 +279,6 @@ class _Acks:
         self._client, self._prefix = client, prefix
         self._waiting: dict[bytes, asyncio.Future[bytes]] = {}
         self._numbers = itertools.count()
-        self._answered: list[
-            str
-        ] = []  # Subjects that are free again: the server remembers where those lead that it has seen.
 
     @classmethod
     async def open(cls, wire: "NatsWire") -> "_Acks":
@@ -291,16 +288,13 @@ class _Acks:
 
     async def commit(self, subject: str, payload: bytes, message_id: str, timeout_s: float) -> int:
         loop = asyncio.get_running_loop()
-        reply = self._answered.pop() if self._answered else f"{self._prefix}.{next(self._numbers)}"
+        reply = f"{self._prefix}.{next(self._numbers)}"
         future: asyncio.Future[bytes] = loop.create_future()
         self._waiting[reply.encode()] = future
         late = loop.call_later(timeout_s, self._give_up, future)
         try:
             self._client.publish_now(subject, payload, reply, f"NATS/1.0\r\nNats-Msg-Id: {message_id}\r\n\r\n".encode())
             answer = await future
-            self._answered.append(
-                reply
-            )  # Not where nobody has answered yet: that answer would be taken for the next one's.
         finally:
             late.cancel()
             del self._waiting[reply.encode()]
