@@ -36,6 +36,7 @@ class Look:
     PASSWORD_BEYOND = 1 << 17
 
 
+ALL = (1 << 27) - 1
 NAME, VENDOR_NAME, INSIDE, EXACT = 1 << 27, 1 << 28, 1 << 29, 1 << 30
 
 BUCKETS, FILTER_BITS = 4096, 16
