@@ -12,7 +12,7 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import HttpRequest
 from llmproxy.provider_workers.credentials import Credentials
-from llmproxy.provider_workers.transport import HEADS_KEPT_MAX, Destination, Transport, Watch
+from llmproxy.provider_workers.transport import HEADS_KEPT_MAX, INFORMATIONAL_MAX, Destination, Transport, Watch
 
 HEADERS = (("content-type", "application/json"),)
 
@@ -257,6 +257,12 @@ def test_a_provider_that_hangs_up_on_a_used_connection_is_asked_once_more_on_a_f
 
 def test_an_informational_answer_is_not_the_answer() -> None:
     assert called(always(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", answer(200, b"ok")))[0] == [b"ok"]
+
+
+def test_informational_answers_without_end_are_a_bad_answer() -> None:
+    hints = b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert called(always(hints * INFORMATIONAL_MAX, answer(200, b"ok")))[0] == [b"ok"]
+    assert called(always(hints * (INFORMATIONAL_MAX + 1), answer(200, b"ok")))[0] == ["provider_bad_answer"]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,9 @@ HEADS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` th
 USER_AGENT = "llmproxy"
 UNCHANGED = HeaderRules()
 UNDERSTOOD = frozenset({"", "identity", *CODINGS})  # Codings of answers. Asked for is identity alone.
+INFORMATIONAL_MAX = (
+    16  # Before an answer; they come as fast as they are read, so an endless run of them would hold the loop.
+)
 HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
 AS_IT_IS = re.compile(r"[A-Za-z0-9:/?&=%._~\[\]-]*", re.ASCII)  # Of a URL: nothing that wants quoting.
 TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
@@ -484,11 +487,12 @@ async def exchange(name: str, connection: Connection, head: bytes, body: bytes, 
     else:
         protocol.transport.write(head)
         protocol.transport.write(body)
-    while True:
+    for _ in range(1 + INFORMATIONAL_MAX):
         message, content = await protocol.read()
         if message.code >= 200:
             content.on_eof(ended)
             return Reply(name, connection, message, content)
+    raise GatewayError("provider_bad_answer", f"endpoint '{name}' sends informational answers and no other")
 
 
 def _refusal(name: str, reply: Reply) -> GatewayError | None:
