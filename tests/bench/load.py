@@ -101,12 +101,16 @@ PERSONAL = " My address is maria.gonzalez@example.com and my phone is +1 415 555
 # -- bodies
 
 
-def body(size: int, *, model: str = "mock", stream: bool = False, personal: bool = False) -> bytes:
-    """A chat of about `size` bytes, with a place for the words that make each request its own."""
+def body(
+    size: int, *, model: str = "mock", stream: bool = False, personal: bool = False, is_new: bool = False
+) -> bytes:
+    """A chat of about `size` bytes, with a place for the letters that make each request its own: in the last message, as where
+    a conversation goes on, or (`is_new`) in every one."""
     chance = random.Random(7)
-    messages: list[dict[str, str]] = [
-        {"role": "system", "content": "You are a helpful assistant. Answer in plain words and keep it short."}
-    ]
+    nonce = "@" * NONCE_LENGTH
+    opening = f"{nonce} " if is_new else ""
+    system = f"{opening}You are a helpful assistant. Answer in plain words and keep it short."
+    messages: list[dict[str, str]] = [{"role": "system", "content": system}]
     request: dict[str, object] = {
         "model": model,
         "messages": messages,
@@ -116,11 +120,11 @@ def body(size: int, *, model: str = "mock", stream: bool = False, personal: bool
     }
     if stream:
         request["stream_options"] = {"include_usage": True}
-    closing = "Please " + "@" * NONCE_LENGTH + " and explain the second plan." + (PERSONAL if personal else "")
+    closing = f"Please {nonce}" + " and explain the second plan." + (PERSONAL if personal else "")
     turns = 4 if size > 4_000 else 2
     room = size - len(json.dumps(request)) - len(closing) - 40 * (turns + 1)
     for turn in range(turns):
-        text = ""
+        text = opening
         while len(text) < room // turns:
             text += " ".join(chance.choices(WORDS, k=chance.randint(7, 14))).capitalize() + ". "
         messages.append({"role": "assistant" if turn % 2 else "user", "content": text[: room // turns].strip()})
@@ -137,15 +141,15 @@ class Target:
 
     def requests(self, template: bytes) -> Iterator[bytes]:
         """The same request again and again, each with other words in it."""
-        parts = urlsplit(self.url)
+        url = urlsplit(self.url)
         head = (
-            f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {self.key}\r\n"
+            f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: Bearer {self.key}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(template)}\r\n\r\n"
         ).encode()
-        before, after = template.split(b"@" * NONCE_LENGTH)
+        parts = template.split(b"@" * NONCE_LENGTH)
         for number in itertools.count():
             letters = f"{number:0{NONCE_LENGTH}x}".translate(str.maketrans("0123456789abcdef", NONCE_LETTERS))
-            yield head + before + letters.encode() + after
+            yield head + letters.encode().join(parts)
 
     @property
     def address(self) -> tuple[str, int]:

@@ -207,13 +207,16 @@ async def measure_idle(subjects: list[Subject], plan: Plan) -> dict[str, Any]:
 
 
 async def measure_cpu(subjects: list[Subject], plan: Plan) -> dict[str, Any]:
-    """Milliseconds of CPU per request at full load, in turns; and for the gateway with personal data to mask."""
+    """Milliseconds of CPU per request at full load, in turns: of a conversation that goes on, of one in which nothing was said
+    before, and for the gateway with personal data to mask."""
     found: dict[str, Any] = {}
     for label, size in SIZES.items():
         seconds = plan.cpu_s if size < 4_000 else plan.large_s
         found[label] = await cpu_rounds(subjects, body(size), seconds, plan.rounds)
     many = f"1 KB, {MANY_CONNECTIONS} connections"
     found[many] = await cpu_rounds(subjects, body(1_024), plan.large_s, plan.rounds, MANY_CONNECTIONS)
+    for label, size in SIZES.items():
+        found[f"{label}, all new"] = await cpu_rounds(subjects, body(size, is_new=True), plan.large_s, plan.rounds)
     masked = [subject for subject in subjects if subject.name == "gateway"]
     if masked:
         found["1 KB, masked"] = await cpu_rounds(masked, body(1_024, personal=True), plan.large_s, 1)
