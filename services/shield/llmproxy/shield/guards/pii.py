@@ -156,17 +156,19 @@ HEAD = re.compile(rb"(?<![a-z])(?=([a-z?][a-z?/][a-z?/#: ]))")
 """The first three characters of each word: a set of them is compared faster than sixty words are looked for."""
 
 WORDS_BY_HEAD = {head: tuple(word for word in WORDS if word[:3] == head) for head in {word[:3] for word in WORDS}}
+COMPOUNDED = frozenset((b"bank", b"acct"))
 WHOLE = {
-    word: re.compile(rb"(?<![a-z])" + word + rb"s?(?![a-z])") for word in WORDS if len(word) <= 4 and word.isalpha()
+    word: re.compile(rb"(?<![a-z])" + word + rb"s?(?![a-z])")
+    for word in WORDS
+    if len(word) <= 4 and word.isalpha() and word not in COMPOUNDED
 }
 """Abbreviations: a `sin` is in `since`. The longer words are parts of compounds in half of the languages."""
 
 
 def _is_whole(word: bytes, before: bytes) -> bool:
-    return word not in WHOLE or word in COMPOUNDED or WHOLE[word].search(before) is not None
+    return word not in WHOLE or WHOLE[word].search(before) is not None
 
 
-COMPOUNDED = frozenset((b"bank", b"acct"))
 OTHER_ACCOUNT = re.compile(
     rb"(?<![a-z])(?:aws|amazon|azure|gcp|google|cloud|iam|github|gitlab|twitter|facebook|instagram|e?-?mail|user|service|storage|root|game|player|member)[\s_-]{1,2}account"
 )
