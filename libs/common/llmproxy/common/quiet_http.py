@@ -16,7 +16,9 @@ FAILED = "the server failed on this request; see its log"
 log = logging.getLogger(__name__)
 
 
-class _Protocol(RequestHandler):
+class QuietHandler(RequestHandler):
+    """Of what it could not read or answer it logs the kind of error and its place alone."""
+
     __slots__ = ()
 
     def handle_error(
@@ -28,6 +30,10 @@ class _Protocol(RequestHandler):
     ) -> web.StreamResponse:
         if status >= 500:
             log.error("a request handler failed: %s at %s", type(exc).__name__, place(exc))
+        return self.answer(request, status)
+
+    def answer(self, request: web.BaseRequest, status: int) -> web.StreamResponse:
+        """What the client is told."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun; nothing else can be said")
         error = (
@@ -48,7 +54,7 @@ class _Protocol(RequestHandler):
 
 class _Server(web.Server):
     def __call__(self) -> RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return QuietHandler(self, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):

@@ -351,6 +351,15 @@ def _at(tree: Any, path: Path) -> Any:
 
 def blobs(tree: Any) -> Iterator[tuple[Path, dict[str, Any], str]]:
     """(path, holder, key) of each long base64 string in a place where an API has binaries or seals."""
+    for path, holder, key in placed(tree, BLOB_CHARS_MIN):
+        if _has_blob(path[:-1], holder, key) and is_base64(holder[key]):
+            yield path, holder, key
+
+
+def placed(
+    tree: Any, shortest: int, through: frozenset[str] = STRUCTURE
+) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any], str]]:
+    """(path, holder, key) of each string of `shortest` characters or more to which the keys of `through` lead."""
     open_nodes: list[tuple[tuple[str | int, ...], Any]] = [((), tree)]
     while open_nodes:
         path, node = open_nodes.pop()
@@ -359,9 +368,9 @@ def blobs(tree: Any) -> Iterator[tuple[Path, dict[str, Any], str]]:
         elif type(node) is dict:
             for key, value in node.items():
                 if type(value) is str:
-                    if len(value) >= BLOB_CHARS_MIN and _has_blob(path, node, key) and is_base64(value):
+                    if len(value) >= shortest:
                         yield (*path, key), node, key
-                elif key in STRUCTURE or (key == "input" and not path):
+                elif key in through or (key == "input" and not path):
                     open_nodes.append(((*path, key), value))
 
 

@@ -1,7 +1,6 @@
 """The HTTP server: aiohttp's protocol without its application layer, and a drain that loses no request."""
 
 import asyncio
-import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -12,7 +11,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 from multidict import CIMultiDictProxy
 
-from llmproxy.common.errors import place
+from llmproxy.common.quiet_http import QuietHandler
 from llmproxy.edge import metrics
 from llmproxy.edge.replies import Reply, Sent
 
@@ -26,8 +25,6 @@ UNREAD_BODY_S = 2.0  # After an early answer: how long what the client still sen
 BACKLOG = 4_096
 LINGER_S = 3.0  # Kept connections are served so long after SIGTERM, each answer saying `connection: close`.
 LINGER_STEP_S = 0.02
-
-log = logging.getLogger(__name__)
 
 
 class Request:
@@ -79,7 +76,7 @@ Malformed = Callable[["Request", int], Sent]
 """Answers what is not HTTP, or a bug; must not raise."""
 
 
-class _Protocol(RequestHandler):
+class _Protocol(QuietHandler):
     """aiohttp's own error answers quote the offending header line, which may be a key; ours do not."""
 
     __slots__ = ()
@@ -153,22 +150,9 @@ class _Protocol(RequestHandler):
             metrics.CONNECTIONS.dec()
         super().connection_lost(exc)
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if status >= 500:
-            log.error("a request handler failed: %s at %s", type(exc).__name__, place(exc))
+    def answer(self, request: web.BaseRequest, status: int) -> web.StreamResponse:
         answered = cast("Server", self._manager).malformed(cast(Request, request), status)
         return cast(web.StreamResponse, answered)
-
-    def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        exc = kwargs.get("exc_info")
-        if isinstance(exc, BaseException):
-            log.error("the HTTP server failed: %s at %s", type(exc).__name__, place(exc))
 
 
 class Server(web.Server):

@@ -57,9 +57,7 @@ HEADS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` th
 USER_AGENT = "llmproxy"
 UNCHANGED = HeaderRules()
 UNDERSTOOD = frozenset({"", "identity", *CODINGS})  # Codings of answers. Asked for is identity alone.
-INFORMATIONAL_MAX = (
-    16  # Before an answer; they come as fast as they are read, so an endless run of them would hold the loop.
-)
+INFORMATIONAL_MAX = 16  # Before an answer: an endless run of them is read as fast as it comes, and would hold the loop.
 HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
 AS_IT_IS = re.compile(r"[A-Za-z0-9:/?&=%._~\[\]-]*", re.ASCII)  # Of a URL: nothing that wants quoting.
 TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)

@@ -12,10 +12,9 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from llmproxy.common.segments import STRUCTURE, URL_HOLDERS, Path, is_base64
+from llmproxy.common.segments import DATA_URL_HEAD_CHARS_MAX, STRUCTURE, URL_HOLDERS, is_base64, placed
 
 URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
-URL_HEAD_CHARS_MAX = 512
 HEAD = re.compile(r"|data:(?:[a-z]{1,20}/[a-z0-9.+-]{1,40})?(?:;charset=[a-z0-9-]{1,20})?;base64,", re.IGNORECASE)
 SNIFFED_CHARS = 128  # Of base64: a binary shows itself in its first bytes.
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
@@ -43,24 +42,13 @@ def documents(tree: Any, body: bytes) -> list[Document]:
     # Each place of such a file is called something with "data", unless escapes spell it.
     if b"data" not in body and (b"\\" not in body or b"\\u00" not in body):
         return []
-    found: list[Document] = []
-    open_nodes: list[tuple[tuple[str | int, ...], Any]] = [((), tree)]
-    while open_nodes:
-        path, node = open_nodes.pop()
-        if type(node) is list:
-            open_nodes += (((*path, place), item) for place, item in enumerate(node) if type(item) in (dict, list))
-        elif type(node) is dict:
-            for key, value in node.items():
-                if type(value) is str:
-                    if len(value) >= PAYLOAD_CHARS_MIN and (made := _document((*path, key), node, value)) is not None:
-                        found.append(made)
-                elif key in STRUCTURE or key in URL_HOLDERS or (key == "input" and not path):
-                    open_nodes.append(((*path, key), value))
-    return found
+    made = (_document(*one) for one in placed(tree, PAYLOAD_CHARS_MIN, STRUCTURE | URL_HOLDERS))
+    return [one for one in made if one is not None]
 
 
-def _document(path: Path, holder: dict[str, Any], value: str) -> Document | None:
-    kind, payload = _declared(path[-1], holder, value)
+def _document(path: tuple[str | int, ...], holder: dict[str, Any], key: str) -> Document | None:
+    value = holder[key]
+    kind, payload = _declared(key, holder, value)
     if not payload or kind.startswith(OTHERWISE):
         return None
     says_text = kind.startswith("text/")
@@ -79,7 +67,7 @@ def _document(path: Path, holder: dict[str, Any], value: str) -> Document | None
             # What is not quite base64 may be what it looks like, and is read as that, too.
             is_sure = name == "utf-8" and payload == plain and not CONTROL.search(text)
             whole = value if is_sure and HEAD.fullmatch(value.removesuffix(payload)) else ""
-            return Document(path=tuple(path), payload=payload, text=text, charset=name, whole=whole)
+            return Document(path=path, payload=payload, text=text, charset=name, whole=whole)
     return None
 
 
@@ -90,10 +78,10 @@ def _charsets(raw: bytes) -> tuple[str, ...]:
     return ("utf-8", "utf-16", "latin-1") if wide else ("utf-8", "latin-1")
 
 
-def _declared(key: str | int, holder: dict[str, Any], value: str) -> tuple[str, str]:
+def _declared(key: str, holder: dict[str, Any], value: str) -> tuple[str, str]:
     """Media type and base64 of a value in a place where APIs have files; no base64 elsewhere."""
     if key in URL_HOLDERS:
-        head = URL.match(value, 0, URL_HEAD_CHARS_MAX)
+        head = URL.match(value, 0, DATA_URL_HEAD_CHARS_MAX)
         if head is not None:
             return (head[1] or "text/plain").lower(), value[head.end() :]
         return ("", value) if key == "file_data" else ("", "")

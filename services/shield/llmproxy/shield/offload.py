@@ -19,9 +19,7 @@ from llmproxy.shield.turns import Turns
 
 INLINE_BYTES_MAX = 32 << 10  # What a loop may examine itself: the quick look costs under 1 ms.
 INLINE_WORK_MAX = 150  # Segments, findings and lines that a loop may deal with itself: about 30 us each, so under 5 ms.
-SHORT_BYTES_MAX = (
-    256 << 10
-)  # One of several processes is kept for these: they take milliseconds, megabytes take seconds.
+SHORT_BYTES_MAX = 256 << 10  # One process is kept for these: they take milliseconds, megabytes seconds.
 GRACE_S = 1.0  # Beyond the guards' own time, for the way there and back.
 LOAD_S = 30.0  # Presidio's import, and a language model's: once in each process, before the guards' own time begins.
 START_S = 10.0  # A process that was just started, on a machine that is busy: not the guards' time either.

@@ -168,9 +168,9 @@ def _evidence(worst: Worst, hits: Sequence[Hit]) -> Evidence:
     return Evidence(*worst, rules, tuple(hit.id for hit in ranked))
 
 
-RAISED_MAX = OTHERS_WEIGHT * (OTHERS_USUAL - OTHERS_MIN) - WINDOWS_WEIGHT * log(
-    OTHERS_WINDOWS_MIN
-)  # By `standing_out`.
+RAISED_MAX = OTHERS_WEIGHT * (OTHERS_USUAL - OTHERS_MIN) - WINDOWS_WEIGHT * log(OTHERS_WINDOWS_MIN)
+"""The most that `standing_out` adds to the score of a window."""
+
 QUIET_MARGIN = 1e-6  # More than rounding can make of a score.
 
 
