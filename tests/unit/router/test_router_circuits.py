@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmproxy.common.config import Breaker
 from llmproxy.common.outcomes import Outcome
@@ -119,10 +121,29 @@ def test_late_answers_to_old_calls_do_not_close_it() -> None:
 def test_what_redis_says_wins_over_a_shared_view() -> None:
     made = opened()
     made.adopt(Shared("up", 0, True, 200, 0), 100)
-    assert made.wait_ms("up", 100) == 200
+    assert made.wait_ms("up", 100) == 201  # One more, for the fractions that both clocks drop.
     made.adopt(Shared("up", 1, False, 0, 0), 150)
     assert made.callable("up")
     assert made.generation("up") == 1
+
+
+@given(
+    redis_us=st.integers(10_000_000, 10_005_000),
+    ours_us=st.integers(0, 5_000),
+    lease_ms=st.integers(1, 50),
+    late_us=st.integers(0, 3_000),
+)
+def test_a_router_asks_for_a_lease_only_when_redis_agrees_that_it_is_free(
+    redis_us: int, ours_us: int, lease_ms: int, late_us: int
+) -> None:
+    """Two clocks that run alike and are read in whole milliseconds, as breaker.lua and the loop's clock are."""
+    until_ms = redis_us // 1_000 + lease_ms
+    made = opened()
+    made.adopt(Shared("up", 0, True, 0, lease_ms), (ours_us + late_us) // 1_000)
+    moments = range(late_us, (lease_ms + 10) * 1_000, 100)
+    asked = [moment for moment in moments if made.probeable("up", (ours_us + moment) // 1_000)]
+    assert asked, "the lease ends for us, too"
+    assert (redis_us + asked[0]) // 1_000 >= until_ms
 
 
 def test_an_opening_that_redis_has_not_heard_of_stays() -> None:

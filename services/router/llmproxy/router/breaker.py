@@ -71,13 +71,10 @@ class Breaker:
             )
         except Unavailable:
             return True
-        now_ms = self._monotonic_ms()
-        if changed:
-            return True
         if not shared.is_open and endpoint in self.circuits.open and not self.circuits.open[endpoint].is_shared:
             return True  # Redis has not heard of this opening; the lease is ours alone.
-        self.circuits.adopt(shared, now_ms)
-        return self.circuits.callable(endpoint)
+        self.circuits.adopt(shared, self._monotonic_ms())
+        return changed or self.circuits.callable(endpoint)
 
     async def keep(self) -> None:
         """Tells and asks Redis, for as long as the router runs."""

@@ -137,9 +137,7 @@ class Circuits:
             self._generations[shared.endpoint] = shared.generation
             self._failures.pop(shared.endpoint, None)
             self.open[shared.endpoint] = Circuit(
-                now_ms + shared.open_ms,
-                is_shared=True,
-                probe_until_ms=now_ms + shared.probe_ms if shared.probe_ms else 0,
+                _passed(shared.open_ms, now_ms), is_shared=True, probe_until_ms=_passed(shared.probe_ms, now_ms)
             )
         elif circuit is None or circuit.is_shared:
             self._generations[shared.endpoint] = shared.generation
@@ -182,3 +180,12 @@ class Circuits:
         if circuit is not None:
             circuit.open_until_ms, circuit.probe_until_ms = now_ms + self.settings.open_ms, 0
         return Reopened(endpoint, outcome.id)
+
+
+def _passed(left_ms: int, now_ms: int) -> int:
+    """When `left_ms` of Redis's clock are over by ours.
+
+    Both clocks drop their fractions: without the one more we could ask a moment before Redis agrees, and a request
+    would be refused for it.
+    """
+    return now_ms + left_ms + 1 if left_ms else 0
