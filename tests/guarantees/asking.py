@@ -1,6 +1,7 @@
 """Valid bodies of every API that carry a given text in a given place. One builder for each API; the places are its own names."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,20 @@ class Place(Struct, frozen=True):
     has_tools: bool = False  # The model is given tools, so it may call one.
     has_system: bool = False
     is_turn: bool = False  # What a user says in a conversation of turns.
+    is_file: bool = False  # The text is in base64.
+
+    def written(self, text: str) -> str:
+        """As the body has it."""
+        return _base64(text) if self.is_file else text
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+def _file(name: str, build: Build, *, is_turn: bool = True) -> Place:
+    """A text that comes as a file in base64."""
+    return Place(name, lambda text: build(_base64(text)), is_turn=is_turn, is_file=True)
 
 
 def _user(content: Any) -> Body:
@@ -85,6 +100,10 @@ def _text(text: str) -> Body:
     return {"type": "text", "text": text}
 
 
+def _chat_file(url: str) -> Body:
+    return {"type": "file", "file": {"filename": "note.txt", "file_data": url}}
+
+
 CHAT_IMAGE = {"type": "image_url", "image_url": {"url": PICTURE}}
 NOTED = json.dumps({"note": HELLO})
 
@@ -111,6 +130,10 @@ CHAT = {
                 _user([_text(HELLO), {"type": "file", "file": {"filename": text, "file_data": f"data:application/pdf;base64,{PIXEL}"}}])
             ),
         ),
+    ),
+    "text file": (
+        _file("file", lambda data: _chat(_user([_chat_file(f"data:text/plain;base64,{data}")]))),
+        _file("file of no kind", lambda data: _chat(_user([_text(HELLO), _chat_file(f"data:application/octet-stream;base64,{data}")]))),
     ),
     "n>1": (Place("user", lambda text: _chat(_user(text), n=2), is_turn=True),),
 }  # fmt: skip
@@ -145,6 +168,10 @@ def _called(arguments: str, output: Any) -> Body:
         ],
         "tools": [RESPONSES_TOOL],
     }
+
+
+def _input_file(url: str) -> Body:
+    return {"type": "input_file", "filename": "note.md", "file_data": url}
 
 
 RESPONSES = {
@@ -184,12 +211,24 @@ RESPONSES = {
             },
         ),
     ),
+    "text file": (
+        _file("file", lambda data: {"input": [_user([_input_file(f"data:text/markdown;base64,{data}")])]}),
+        _file(
+            "file that a tool returned",
+            lambda data: _called(NOTED, [_input_file(f"data:application/json;base64,{data}")]),
+            is_turn=False,
+        ),
+    ),
 }
 
 # -- messages, and how many tokens they have
 
 MESSAGES_TOOL = {"name": "note", "description": "Writes down", "input_schema": SCHEMA}
 MESSAGES_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
+
+
+def _document(data: str) -> Body:
+    return {"type": "document", "source": {"type": "base64", "media_type": "text/plain", "data": data}}
 
 
 def _messages(*messages: Body, **fields: Any) -> Body:
@@ -228,6 +267,10 @@ COUNT = {
                 _user([{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}])
             ),
         ),
+    ),
+    "text file": (
+        _file("document", lambda data: _messages(_user([_document(data)]))),
+        _file("document that a tool returned", lambda data: _used({"note": HELLO}, [_document(data)]), is_turn=False),
     ),
 }
 
@@ -288,6 +331,15 @@ GEMINI = {
             "text beside a picture",
             lambda text: _contents(_parts({"inlineData": {"mimeType": "image/png", "data": PIXEL}}, {"text": text})),
             is_turn=True,
+        ),
+    ),
+    "text file": (
+        _file("file", lambda data: _contents(_parts({"inlineData": {"mimeType": "text/csv", "data": data}}))),
+        _file(
+            "file of no kind",
+            lambda data: _contents(
+                _parts({"text": HELLO}, {"inlineData": {"mimeType": "application/octet-stream", "data": data}})
+            ),
         ),
     ),
     "n>1": (

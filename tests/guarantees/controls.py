@@ -13,11 +13,11 @@ from msgspec import Struct
 from llmproxy.edge.routes.table import GENERATE, ROUTES, STREAM_GENERATE, Action, Route
 
 Mode = Literal["whole", "stream"]
-Content = Literal["text", "tool call", "tool result", "multimodal", "n>1"]
+Content = Literal["text", "tool call", "tool result", "multimodal", "text file", "n>1"]
 Outcome = Literal["works", "raises", "is late"]
 
 MODES: tuple[Mode, ...] = ("whole", "stream")
-CONTENTS: tuple[Content, ...] = ("text", "tool call", "tool result", "multimodal", "n>1")
+CONTENTS: tuple[Content, ...] = ("text", "tool call", "tool result", "multimodal", "text file", "n>1")
 OUTCOMES: tuple[Outcome, ...] = ("works", "raises", "is late")
 
 CALLS: dict[str, Route] = {
@@ -91,8 +91,8 @@ ABSENT: tuple[Because, ...] = (
     ),
     Because(
         apis=("completions",),
-        contents=("tool call", "tool result", "multimodal"),
-        reason="a prompt is text: this API has no tools and no pictures",
+        contents=("tool call", "tool result", "multimodal", "text file"),
+        reason="a prompt is text: this API has no tools, no pictures and no files",
     ),
     Because(
         apis=("responses", "messages"), contents=("n>1",), reason="this API gives one answer to a request: it has no `n`"
@@ -105,9 +105,11 @@ ABSENT: tuple[Because, ...] = (
     ),
     Because(apis=("moderations",), contents=("tool call", "tool result"), reason="this API takes inputs, no conversation"),
     Because(apis=("rerank",), contents=("tool call",), reason="nothing is called; the documents are the tool result"),
-    Because(apis=("embeddings", "rerank"), contents=("multimodal",), reason="texts are all that is served here"),
-    Because(apis=("images",), contents=("multimodal",), reason="the prompt is text; pictures as input are not served"),
-    Because(apis=("speech",), contents=("multimodal",), reason="the input is text"),
+    Because(apis=("embeddings", "rerank"), contents=("multimodal", "text file"), reason="texts are all that is served here"),
+    Because(apis=("images",), contents=("multimodal", "text file"), reason="the prompt is text; pictures as input are not served"),
+    Because(apis=("speech",), contents=("multimodal", "text file"), reason="the input is text"),
+    Because(apis=("moderations",), contents=("text file",), reason="this API takes texts and pictures, no files"),
+    Because(apis=("transcriptions",), contents=("text file",), reason="the only file is the sound, and it is not in base64"),
     Because(
         apis=("embeddings", "moderations", "rerank", "speech", "transcriptions"),
         contents=("n>1",),
@@ -237,7 +239,7 @@ CONTROLS: tuple[Control, ...] = (
                 reason="this API takes no token ids",
             ),
             Because(
-                contents=("tool call", "tool result", "multimodal"),
+                contents=("tool call", "tool result", "multimodal", "text file"),
                 reason="token ids stand in place of the prompt alone",
             ),
             Because(outcomes=("raises", "is late"), reason="not a step: one look at the type of a field"),

@@ -40,6 +40,7 @@ pytest "{TEST}[pii|/v1/messages]"
 | tool call | definitions of tools and arguments of calls; for answers, the arguments of the call that the model makes |
 | tool result | what a tool returned; documents to rank |
 | multimodal | text beside a picture; names of files; documents |
+| text file | a text that comes as a file in base64, whatever it says of its kind; for answers, what is said to it |
 | n>1 | a request for two answers: in each of them |
 
 *works*: the control does what it promises, in every place of the content (`tests/guarantees/asking.py` has them by name). *raises*: it, or the part of it that matters, raises at the very text. *is late*: its time is over.

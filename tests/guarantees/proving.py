@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -258,8 +259,9 @@ async def validation(it: Trial, place: Place) -> None:
 
 async def parsing(it: Trial, place: Place) -> None:
     """In the object that holds the text, or the nearest around it that is one of the body itself."""
-    sent = wire(it.route, place, "the text itself", stream=it.stream).json or b""
-    at = sent.rindex(b'{"', 0, sent.index(b"the text itself")) + 1
+    text = "the text itself"
+    sent = wire(it.route, place, text, stream=it.stream).json or b""
+    at = sent.rindex(b'{"', 0, sent.index(place.written(text).encode())) + 1
     said = await it.send(Wire(json=sent[:at] + b'"k":1,"k":2,' + sent[at:]), it.gateway.key("default"))
     it.refused(said, 400, "duplicate_key")
 
@@ -275,7 +277,7 @@ async def token_ids(it: Trial, place: Place) -> None:
 def masks(value: str, kind: str, principal: str = "default") -> Proof:
     async def proof(it: Trial, place: Place) -> None:
         it.answered(await it.ask(place, f"please note {value} thanks", principal))
-        (received,) = it.gateway.received
+        (received,) = map(opened, it.gateway.received)
         assert value.encode() not in received
         assert f"please note [{kind}_".encode() in received
         (record,) = it.gateway.records
@@ -405,7 +407,7 @@ async def goes_on(it: Trial, place: Place, *, before: str) -> Said:
 
 async def mask(it: Trial, place: Place) -> None:
     it.answered(await it.ask(place, f"\u00e9 {MAIL}, {TOKEN}; {MAIL} \u2603"))
-    (received,) = it.gateway.received
+    (received,) = map(opened, it.gateway.received)
     found = placeholders(received)
     assert [one.partition("_")[0] for one in found] == ["[EMAIL", "[SECRET", "[EMAIL"]
     assert found[0] == found[2]
@@ -413,6 +415,14 @@ async def mask(it: Trial, place: Place) -> None:
     assert TOKEN.encode() not in received
     written = f"\u00e9 {found[0]}, {found[1]}; {found[0]} \u2603"
     assert spelt(written, received)
+
+
+FILE = re.compile(rb'(?:base64,|"data": ?")([A-Za-z0-9+/]+={0,2})"')
+
+
+def opened(received: bytes) -> bytes:
+    """A body, and behind it what is in its files."""
+    return b"\n".join((received, *map(b64decode, FILE.findall(received))))
 
 
 def placeholders(received: bytes) -> list[str]:
@@ -460,12 +470,12 @@ async def unmasking(it: Trial, place: Place) -> None:
     it.needs(place in it.answering)
     if it.route.api not in ("rerank", "images"):  # Those repeat what they were sent by themselves.
         it.streams_pieces(of=3)
-        it.gateway.says(lambda sent: it.saying(f"noted: {placeholders(sent)[0]}, thanks"))
+        it.gateway.says(lambda sent: it.saying(f"noted: {placeholders(opened(sent))[0]}, thanks"))
     said = await it.ask(place, f"please note {MAIL} thanks")
     texts = it.heard(said) if it.route.api != "rerank" else [one.text for one in said.choices]
     told = f"please note {MAIL} thanks" if it.route.api in ("rerank", "images") else f"noted: {MAIL}, thanks"
     assert set(texts) == {told} if it.route.api != "rerank" else told in texts
-    (received,) = it.gateway.received
+    (received,) = map(opened, it.gateway.received)
     assert MAIL.encode() not in received
 
 

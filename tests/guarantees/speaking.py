@@ -1,12 +1,15 @@
 """The fakes' sound and pictures: transcriptions and revised prompts that say what a test wants said, and speech that is streamed.
+And a vendor of Anthropic's API that takes texts in base64.
 
 The rest is the strict fakes'.
 """
 
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from llmproxy.fakes.anthropic import CountTokens, Messages
 from llmproxy.fakes.conversation import Asked, Behaviour, Recorded, Script
 from llmproxy.fakes.families import FAMILIES
 from llmproxy.fakes.openai.plain import Images, Speech, Transcriptions, form_of
@@ -56,7 +59,31 @@ class Painted(Images):
         return super().answer(script, replace(asked, extra={**asked.extra, "prompt": prompt}))
 
 
-OWN = {"/audio/transcriptions": Said, "/audio/speech": Sung, "/images/generations": Painted}
+class Filed(Messages):
+    """It takes a text in base64, as others do who speak this API: Anthropic's own takes it plain."""
+
+    def ask(self, recorded: Recorded, behaviour: Behaviour) -> Asked:
+        return super().ask(filed(recorded), behaviour)
+
+
+class FiledCount(CountTokens):
+    def ask(self, recorded: Recorded, behaviour: Behaviour) -> Asked:
+        return super().ask(filed(recorded), behaviour)
+
+
+def filed(recorded: Recorded) -> Recorded:
+    kind = b'"type": "base64", "media_type": "%s"'
+    return replace(recorded, body=recorded.body.replace(kind % b"text/plain", kind % b"application/pdf"))
+
+
+OWN: dict[str, Callable[[Any], Any]] = {
+    "/audio/transcriptions": lambda like: Said(like.variant),
+    "/audio/speech": lambda like: Sung(like.variant),
+    "/images/generations": lambda like: Painted(like.variant),
+    "/v1/messages": lambda _: Filed(),
+    "/v1/messages/count_tokens": lambda _: FiledCount(),
+}
+"""The end of a path -> what stands in the place of the vendor's operation."""
 
 
 class Speaking:
@@ -70,9 +97,9 @@ class Speaking:
 
     def operation(self, method: str, path: str) -> Operation | None:
         found = self._vendor.operation(method, path)
-        for end, kind in OWN.items():
+        for end, make in OWN.items():
             if found is not None and path.endswith(end):
-                made: Operation = kind(found.variant)  # type: ignore[attr-defined]
+                made: Operation = make(found)
                 return made
         return found
 

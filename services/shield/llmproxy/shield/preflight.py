@@ -330,7 +330,7 @@ def user_turns(inspection: Inspection) -> list[tuple[int, float]]:
     """Of each turn of the user's, in order: its most suspicious text, and how suspicious that is."""
     turns: dict[str, tuple[int, float]] = {}
     for index, segment in enumerate(inspection.segments):
-        if segment.role == "user" and segment.form == "value":
+        if segment.role == "user" and segment.form in ("value", "document"):
             found_here = inspection.suspicions.get(index)
             suspicion = found_here.score if found_here is not None else 0.0
             known = turns.setdefault(turn_of(segment), (index, suspicion))
