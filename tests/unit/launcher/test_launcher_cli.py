@@ -20,6 +20,7 @@ from llmproxy.common.records import AuditRecord
 from llmproxy.launcher import announcement, exits
 from llmproxy.launcher.cli import cli
 from llmproxy.launcher.commands.audit import told
+from llmproxy.launcher.data_folder import DataFolder, DataFolderError
 
 CLEAN = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "LLM_PROXY_DATA"))
 TOKEN = "the-admin-token"
@@ -303,6 +304,31 @@ def test_a_guessable_credential_is_refused_off_this_machine(tmp_path: Path, vari
     assert f"{variable}: too short" in answer.output
 
 
+@pytest.mark.parametrize("value", ["soon", "-1", "nan"])
+def test_a_drain_time_that_is_no_time_is_named_before_anything_starts(tmp_path: Path, value: str) -> None:
+    answer = ask("up", "--data", str(tmp_path / "data"), "--port", "0", "--admin-port", "0", LLM_PROXY_DRAIN_S=value)
+    assert answer.exit_code == exits.CONFIGURATION
+    assert "LLM_PROXY_DRAIN_S: write seconds" in answer.output
+
+
+def test_what_a_loss_of_power_leaves_of_a_data_folder_is_used_or_named(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    folder.file("ports.json").write_text('{"na')
+    assert set(folder.ports(["nats"], {})) == {"nats"}
+    assert folder.remembered_ports()
+    folder.lock()
+    folder.file("run.json").touch()
+    assert folder.run_info() is None
+    folder.unlock()
+    folder.admin_token()
+    folder.file("admin.token").write_text("\n")
+    with pytest.raises(DataFolderError, match=r"admin\.token is empty; restore it .* or remove it"):
+        folder.admin_token()
+    folder.file("secrets", "mask").touch()
+    with pytest.raises(DataFolderError, match="mask is empty"):
+        folder.secret("mask")
+
+
 def test_compose_init_writes_each_secret_for_its_service_once(tmp_path: Path) -> None:
     folder = tmp_path / "compose"
     assert ask("compose", "init", "--to", str(folder)).exit_code == exits.OK
@@ -325,7 +351,7 @@ def announced(config: Config) -> list[str]:
         announcement.lines(
             gateway_url="http://127.0.0.1:1",
             admin_url="http://127.0.0.1:2",
-            data=Path("/d"),
+            token_in="/d/admin.token",
             config=config,
             key="llmp-k",
             keys_exist=False,

@@ -150,6 +150,11 @@ def test_a_vendors_key_never_goes_to_another_host() -> None:
     ("environment", "said"),
     [
         ({"LLM_PROXY_ENDPOINT_X_URL": "example.org"}, "LLM_PROXY_ENDPOINT_X_URL: must start with http"),
+        (
+            {"LLM_PROXY_ENDPOINT_X_MODEL": "gpt-4o"},
+            "LLM_PROXY_ENDPOINT_X_MODEL: there is no such setting of an endpoint",
+        ),
+        ({"LLM_PROXY_ENDPOINT_X_KEY": "sk"}, "LLM_PROXY_ENDPOINT_X_URL: say where the endpoint is"),
         ({"LLM_PROXY_ENDPOINT_X_PROVIDER": "acme"}, "LLM_PROXY_ENDPOINT_X_PROVIDER: 'acme' is unknown; one of openai"),
     ],
 )

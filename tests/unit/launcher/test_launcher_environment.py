@@ -1,14 +1,19 @@
 """The table of who is told what."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from llmproxy.common import auth
 from llmproxy.common.config import Config, Endpoint
 from llmproxy.common.outbound import HeaderRules, Proxy
-from llmproxy.launcher.environment import OWN, SERVICES, Service, provider_keys, service_environment
+from llmproxy.launcher.cli import cli
+from llmproxy.launcher.environment import OWN, SERVICES, Service, provider_keys, service_environment, unknown
 
+ROOT = Path(__file__).resolve().parents[3]
 WAY = {
     "proxy": Proxy(url="http://proxy:3128", user="u", password="env:PROXY_PASSWORD"),
     "headers": HeaderRules(insert={"x-team": "env:TEAM"}),
@@ -94,3 +99,24 @@ def test_clouds_get_the_variables_that_their_kind_of_credential_reads() -> None:
     assert given(provider="openai", auth=auth.SigV4(region="r", source="container")) == set(auth.IMPLIED_BY_CONTAINER)
     assert given(provider="vertex", auth=auth.Google()) == {auth.GOOGLE_ACCOUNT}
     assert given(provider="openai", auth=auth.Basic(user="u", password="env:P")) == {"P"}
+
+
+def test_a_misspelt_variable_is_told_of_and_no_other() -> None:
+    config = Config(endpoints={"mine": Endpoint(provider="openai", models=("m",), key="env:LLM_PROXY_HOUSE_KEY")})
+    right = {"LLM_PROXY_API_KEYS", "LLM_PROXY_DRAIN_S", "LLM_PROXY_ENDPOINT_X_URL", "LLM_PROXY_HOUSE_KEY"}
+    wrong = {"LLM_PROXY_API_KEY", "LLM_PROXY_REDIS_URL"}
+    assert set(unknown(dict.fromkeys({*right, *wrong, "HOME"}, "x"), config)) == wrong
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/policy.md", "docs/models/embedding.md"])
+def test_every_variable_that_a_page_names_is_read(page: str) -> None:
+    named = set(re.findall(r"LLM_PROXY_[A-Z_]+[A-Z]", (ROOT / page).read_text()))
+    assert named
+    assert unknown(dict.fromkeys(named, "x"), CONFIG) == []
+
+
+def test_every_variable_of_the_help_is_read() -> None:
+    answer = CliRunner().invoke(cli, ["up", "--help"])
+    named = set(re.findall(r"(LLM_PROXY_[A-Z_]+[A-Z]) ", answer.output))
+    assert len(named) > 5
+    assert unknown(dict.fromkeys(named, "x"), CONFIG) == []

@@ -11,7 +11,14 @@ import pytest
 
 from llmproxy.launcher import logs, processes
 from llmproxy.launcher.processes import Process, Program
-from llmproxy.launcher.supervisor import BACKOFF_MAX_S, QUICK_DEATH_S, Child, Supervisor, restart_delay_s
+from llmproxy.launcher.supervisor import (
+    BACKOFF_MAX_S,
+    QUICK_DEATH_S,
+    WRONG_SETTINGS,
+    Child,
+    Supervisor,
+    restart_delay_s,
+)
 
 
 class Family:
@@ -83,6 +90,19 @@ def test_one_that_dies_again_and_again_is_tried_less_often_and_never_given_up(fa
     assert delays == sorted(delays)
     assert delays[-1] == pytest.approx(BACKOFF_MAX_S)
     assert any("times at once" in line for line in family.said)
+
+
+def test_one_that_cannot_start_with_its_settings_is_told_of(family: Family) -> None:
+    child = family.child("edge-1")
+    supervisor = family.supervisor(child)
+    supervisor.tick(0.0)
+    die(child)
+    supervisor.tick(1.0)
+    assert supervisor.misconfigured == ""
+    child.process = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({WRONG_SETTINGS})"])
+    child.process.wait()
+    supervisor.tick(2.0)
+    assert supervisor.misconfigured == "edge-1"
 
 
 def test_one_that_cannot_be_started_now_is_tried_again(family: Family) -> None:

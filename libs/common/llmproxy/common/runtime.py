@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import metadata
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
 import uvloop
@@ -25,6 +25,8 @@ from llmproxy.common.records import Announcement, StepInfo
 
 PREFIX = "LLM_PROXY_"
 ANNOUNCE_S = 5.0
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+WRONG_SETTINGS = os.EX_CONFIG  # The exit code: to start again with the same settings would not help.
 GC_ALLOCATIONS = 10_000  # Requests leave no cycles behind; the default of 700 looks for them several times in each.
 
 log = logging.getLogger(__name__)
@@ -90,22 +92,30 @@ def read_settings(kind: type[S], environment: Mapping[str, str]) -> S:
         if PREFIX + field.upper() in environment
     }
     try:
-        return msgspec.convert(given, kind, strict=False)
+        settings = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         field = str(error).rpartition("$.")[2].rstrip("`")
         raise ValueError(f"{PREFIX}{field.upper()}: {error}") from None
+    if settings.log_level.upper() not in LOG_LEVELS:
+        raise ValueError(f"{PREFIX}LOG_LEVEL: it is one of {', '.join(LOG_LEVELS)}")
+    return settings
 
 
 def serve(service: str, kind: type[S], run: Callable[[Context[S]], Awaitable[None]]) -> None:
-    """The main of every service. Returns after a clean drain; exits with 2 when the settings are wrong."""
+    """The main of every service. Returns after a clean drain; exits with WRONG_SETTINGS when they are that."""
     try:
         settings = read_settings(kind, os.environ)
     except ValueError as error:
-        sys.exit(f"llmproxy {service}: {error}")
+        refuse_settings(service, str(error))
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     uvloop.run(_serve(service, settings, run))
+
+
+def refuse_settings(service: str, reason: str) -> NoReturn:
+    sys.stderr.write(f"llmproxy {service}: {reason}\n")
+    sys.exit(WRONG_SETTINGS)
 
 
 async def _serve(service: str, settings: S, run: Callable[[Context[S]], Awaitable[None]]) -> None:

@@ -1,7 +1,6 @@
 """What `llmproxy up` prints when everything is ready."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from msgspec import json
 
@@ -11,12 +10,14 @@ MODELS_SHOWN_MAX = 6
 ANY_MODEL = "MODEL"
 
 
-def lines(*, gateway_url: str, admin_url: str, data: Path, config: Config, key: str, keys_exist: bool) -> Iterator[str]:
+def lines(
+    *, gateway_url: str, admin_url: str, token_in: str, config: Config, key: str, keys_exist: bool
+) -> Iterator[str]:
     names = list(models(config))
     more = f" and {len(names) - MODELS_SHOWN_MAX} more" if len(names) > MODELS_SHOWN_MAX else ""
     yield ""
     yield f"  Gateway   {gateway_url}/v1"
-    yield f"  Admin     {admin_url}   token in {data / 'admin.token'}"
+    yield f"  Admin     {admin_url}   token in {token_in}"
     nothing_named = "any" if config.endpoints else "none; the configuration has no endpoints"
     yield f"  Models    {', '.join(names[:MODELS_SHOWN_MAX]) or nothing_named}{more}"
     if key:

@@ -137,14 +137,18 @@ class DataFolder:
         return chosen
 
     def remembered_ports(self) -> dict[str, int]:
+        """None of a file that cannot be read, as after a loss of power: others are as good."""
         path = self.root / "ports.json"
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.is_file() else {}
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.is_file() else {}
+        except msgspec.DecodeError:
+            return {}
 
     def secret(self, name: str) -> str:
         """The secret of this name: generated once, kept in its own 0600 file."""
         path = self.file("secrets", name)
         if path.is_file():
-            return path.read_text().strip()
+            return _kept(path)
         value = secrets.token_urlsafe(PASSWORD_BYTES)
         write_private(path, value.encode())
         return value
@@ -154,7 +158,7 @@ class DataFolder:
         path = self.file("admin.token")
         if not path.is_file():
             write_private(path, secrets.token_urlsafe(PASSWORD_BYTES).encode())
-        return path.read_text().strip()
+        return _kept(path)
 
     def write_run_info(self, info: RunInfo) -> None:
         write_private(self.file("run.json"), msgspec.json.encode(info))
@@ -164,7 +168,18 @@ class DataFolder:
         path = self.root / "run.json"
         if not path.is_file() or self.holder() is None:
             return None
-        return msgspec.json.decode(path.read_bytes(), type=RunInfo)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=RunInfo)
+        except msgspec.DecodeError:
+            return None
+
+
+def _kept(path: Path) -> str:
+    """An empty secret would open what it closes."""
+    secret = path.read_text().strip()
+    if not secret:
+        raise DataFolderError(f"{path} is empty; restore it from a backup, or remove it and a new one is made")
+    return secret
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -173,6 +188,8 @@ def write_private(path: Path, content: bytes) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
+        file.flush()
+        os.fsync(fd)  # Or a loss of power may leave the new name without the content.
     temporary.replace(path)
 
 

@@ -14,7 +14,8 @@ from msgspec import Struct
 from llmproxy.common import auth
 from llmproxy.common.config import PROVIDERS, Config, ConfigError, Endpoint, Provider, check
 
-ENDPOINT_VARIABLE = re.compile(r"LLM_PROXY_ENDPOINT_(\w+)_(URL|PROVIDER|MODELS|KEY|REGION|PROJECT)")
+ENDPOINT_PREFIX, ENDPOINT_FIELDS = "LLM_PROXY_ENDPOINT_", ("URL", "PROVIDER", "MODELS", "KEY", "REGION", "PROJECT")
+ENDPOINT_VARIABLE = re.compile(rf"{ENDPOINT_PREFIX}(\w+)_({'|'.join(ENDPOINT_FIELDS)})")
 LOCAL_DISCOVERY = "LLM_PROXY_LOCAL_DISCOVERY"  # `0` or `false`: do not ask local ports.
 FIREWALL_ENABLED = "LLM_PROXY_FIREWALL_ENABLED"  # Comes before the file's `firewall.enabled`.
 SWITCH = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
@@ -163,6 +164,10 @@ def _named(environment: Mapping[str, str]) -> dict[str, Endpoint]:
     given: dict[str, dict[str, str]] = {}
     for variable in sorted(environment):
         match = ENDPOINT_VARIABLE.fullmatch(variable)
+        if match is None and variable.startswith(ENDPOINT_PREFIX):
+            raise ConfigError(
+                f"{variable}: there is no such setting of an endpoint; one of _{', _'.join(ENDPOINT_FIELDS)}"
+            )
         if match and environment[variable].strip():
             given.setdefault(match[1].lower(), {})[match[2]] = environment[variable].strip()
     return {name: _named_endpoint(name, fields, environment) for name, fields in given.items()}
@@ -173,6 +178,8 @@ def _named_endpoint(name: str, fields: Mapping[str, str], environment: Mapping[s
     url = fields.get("URL", "")
     if url and not url.startswith(("http://", "https://")):
         raise ConfigError(f"{prefix}_URL: must start with http:// or https://")
+    if not url and "PROVIDER" not in fields and name not in PROVIDERS:  # Its key would go to whoever is guessed.
+        raise ConfigError(f"{prefix}_URL: say where the endpoint is, or with {prefix}_PROVIDER whose it is")
     provider = fields.get("PROVIDER", "").lower() or provider_of(url, name)
     if provider not in PROVIDERS:
         raise ConfigError(f"{prefix}_PROVIDER: {provider!r} is unknown; one of {', '.join(PROVIDERS)}")

@@ -41,6 +41,12 @@ IN_A_CONTAINER: dict[Service, tuple[str, ...]] = {
     "audit": (),
     "admin": ("HOST", "PORT"),
 }
+# What `llmproxy up` itself reads; KEY is what the examples call a caller's key, and POSTGRES_DSN and ADMIN_URL are other commands'.
+LAUNCHERS = (
+    *("CONFIG_FILE", "DATA", "HOST", "PORT", "ADMIN_HOST", "ADMIN_PORT", "LOCAL_DISCOVERY", "FIREWALL_ENABLED"),
+    *("API_KEYS", "ADMIN_TOKEN", "CONFIG_SOURCE", "MASK_SECRET", "JUDGE_KEY", "EMBEDDING_MODEL"),
+    *("KEY", "POSTGRES_DSN", "ADMIN_URL"),
+)
 # What any program may need from its surroundings and nobody keeps secret.
 SURROUNDINGS = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH")
 # How to reach providers; a proxy's URL may carry a password.
@@ -60,6 +66,17 @@ def service_environment(
     if service == "provider-workers":
         given |= _outbound(outside) | provider_keys(outside, config)
     return given
+
+
+def unknown(outside: Mapping[str, str], config: Config) -> list[str]:
+    """Variables with our prefix that nobody under `llmproxy up` reads: misspelt, most likely."""
+    known = {*LAUNCHERS, *COMMON_TUNABLE, *(name for names in TUNABLE.values() for name in names)}
+    read = {PREFIX + name for name in known} | referenced(config)
+    return sorted(
+        name
+        for name in outside
+        if name.startswith(PREFIX) and name not in read and not ENDPOINT_VARIABLE.fullmatch(name)
+    )
 
 
 def provider_keys(outside: Mapping[str, str], config: Config) -> dict[str, str]:

@@ -22,10 +22,11 @@ from llmproxy.launcher.admin_client import AdminClient, AdminError
 from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, missing_keys, to_yaml
 from llmproxy.launcher.data_folder import LOOPBACK, DataFolder, RunInfo, write_private
 from llmproxy.launcher.embedded import SERVERS, EmbeddedServers, ServerName
-from llmproxy.launcher.environment import SERVICES, Service, referenced, service_environment
+from llmproxy.launcher.environment import SERVICES, Service, referenced, service_environment, unknown
 from llmproxy.launcher.processes import Process, Program
 from llmproxy.launcher.supervisor import Child, Supervisor
 
+TOKEN = "LLM_PROXY_ADMIN_TOKEN"  # noqa: S105 - the variable's name
 TICK_S = 0.05
 HOUSEKEEPING_S = 1.0
 READY_TIMEOUT_S = 15.0  # Then it is said which service is not ready; the supervisor goes on trying.
@@ -34,7 +35,8 @@ FIRST_KEY_TRIES_MAX = 30
 HTTP_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 0.3
 BACKLOG = 1024  # Connections that wait while an edge restarts.
-DRAIN_S = 60.0  # LLM_PROXY_DRAIN_S: how long what is held may take to finish.
+DRAIN_S = 60.0  # When LLM_PROXY_DRAIN_S does not say otherwise.
+DRAIN_MAX_S = 86_400.0
 DRAIN_MARGIN_S = 5.0
 LOG_TAIL_LINES = 12
 TOKEN_LENGTH_MIN = 16
@@ -90,9 +92,7 @@ def url_of(listener: socket.socket) -> str:
 
 def check_exposure(options: Options, environment: Mapping[str, str]) -> None:
     """Off this machine, every credential that opens the gateway must be one that cannot be guessed."""
-    given = (
-        {"LLM_PROXY_ADMIN_TOKEN": [environment.get("LLM_PROXY_ADMIN_TOKEN")]} if _exposed(options.admin_host) else {}
-    )
+    given = {TOKEN: [environment.get(TOKEN)]} if _exposed(options.admin_host) else {}
     if _exposed(options.host):
         given["LLM_PROXY_API_KEYS"] = [
             key.strip() or None for key in environment.get("LLM_PROXY_API_KEYS", "").split(",")
@@ -103,6 +103,18 @@ def check_exposure(options: Options, environment: Mapping[str, str]) -> None:
                 f"{variable}: too short to listen on a non-loopback address; "
                 f"use at least {TOKEN_LENGTH_MIN} characters, or --host {LOOPBACK}"
             )
+
+
+def drain_s(environment: Mapping[str, str]) -> float:
+    """How long what is held may take to finish. Raises ConfigError."""
+    given = environment.get("LLM_PROXY_DRAIN_S", "")
+    try:
+        seconds = float(given or DRAIN_S)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= DRAIN_MAX_S:
+        raise ConfigError(f"LLM_PROXY_DRAIN_S: write seconds from 0 to {DRAIN_MAX_S:.0f}")
+    return seconds
 
 
 def _exposed(host: str) -> bool:
@@ -125,6 +137,7 @@ class Gateway:
         self.data = DataFolder(options.data)
         self.config = Config()
         self._stop_signals = 0
+        self._was_ready = False
         self._roll_asked = self._reload_asked = False
         self._wake = threading.Event()
         self._probes: dict[str, str] = {}  # Child -> the probes URL of its newest instance.
@@ -132,6 +145,7 @@ class Gateway:
     def run(self) -> None:
         """Raises ConfigError, CannotStartError, DataFolderError (AlreadyRunningError)."""
         check_exposure(self.options, self.environment)
+        drain_s(self.environment)
         self.data.lock()
         try:
             self.config = load_config(self.options.config_file, self.environment)
@@ -175,6 +189,7 @@ class Gateway:
         while not self._stop_signals:
             now = time.monotonic()
             self.supervisor.tick(now)
+            self._check_settings()
             if self._roll_asked:
                 self._roll_asked = False
                 self._say("restarting every service, one after another")
@@ -188,6 +203,14 @@ class Gateway:
             self._wake.wait(TICK_S)
             self._wake.clear()
 
+    def _check_settings(self) -> None:
+        """At the start a setting that a service cannot read ends everything. Later, after an upgrade in place say, the
+        others go on, and it is tried again."""
+        name = self.supervisor.misconfigured
+        if name and not self._was_ready:
+            said = logs.tail(self.data.file("logs", f"{name}.log"), 1)
+            raise ConfigError(said[0] if said else f"{name} cannot start with its settings")
+
     def _keep_house(self) -> None:
         try:
             logs.rotate(self.data.folder("logs"))
@@ -197,7 +220,7 @@ class Gateway:
 
     def _stop_services(self) -> None:
         self._say("stopping: finishing what is held (Ctrl-C again to hurry)")
-        grace_s = float(self.environment.get("LLM_PROXY_DRAIN_S") or DRAIN_S) + DRAIN_MARGIN_S
+        grace_s = drain_s(self.environment) + DRAIN_MARGIN_S
         order = [self.children[service] for service in reversed(SERVICES)]
         killed = self.supervisor.stop(order, grace_s=grace_s, hurry=lambda: self._stop_signals > 1)
         for path in self.data.folder("run").glob("*-*.pid"):
@@ -270,6 +293,10 @@ class Gateway:
     def _warn(self) -> None:
         for line in missing_keys(self.config, self.environment):
             self._say(f"warning: {line}")
+        for variable in unknown(self.environment, self.config):
+            self._say(
+                f"warning: {variable} is no variable of `llmproxy up`, and nobody reads it; see `llmproxy up --help`"
+            )
 
     # Children.
 
@@ -355,7 +382,7 @@ class Gateway:
 
     @property
     def admin_token(self) -> str:
-        return self.environment.get("LLM_PROXY_ADMIN_TOKEN") or self.data.admin_token()
+        return self.environment.get(TOKEN) or self.data.admin_token()
 
     # What is printed.
 
@@ -366,7 +393,12 @@ class Gateway:
             return
         key, exists = first_key(AdminClient(admin_url, self.admin_token), self.environment)
         for line in announcement.lines(
-            gateway_url=url, admin_url=admin_url, data=self.data.root, config=self.config, key=key, keys_exist=exists
+            gateway_url=url,
+            admin_url=admin_url,
+            token_in=TOKEN if self.environment.get(TOKEN) else str(self.data.file("admin.token")),
+            config=self.config,
+            key=key,
+            keys_exist=exists,
         ):
             self._say(line)
 
@@ -374,6 +406,7 @@ class Gateway:
         complain_at = time.monotonic() + self._ready_timeout_s
         while not self._stop_signals:
             if probe(url + "/readyz", HTTP_TIMEOUT_S)[0]:
+                self._was_ready = True
                 return True
             if time.monotonic() > complain_at:
                 complain_at = time.monotonic() + 4 * self._ready_timeout_s

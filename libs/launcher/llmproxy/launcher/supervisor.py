@@ -1,5 +1,6 @@
 """Keeps processes running: replaces each one that dies, restarts them one after another, stops them in order."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ BACKOFF_MAX_S = 10.0
 QUICK_DEATHS_TO_SAY = 3
 REPLACE_TIMEOUT_S = 120.0  # For one of a rolling restart: to drain, start and become ready.
 STOP_POLL_S = 0.02
+WRONG_SETTINGS = os.EX_CONFIG  # How a service ends that cannot start with what it was told, as its runtime says.
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Supervisor:
 
     def __init__(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
         self.children = list(children)
+        self.misconfigured = ""  # The last child that ended because its settings are wrong.
         self._say = say
         self._rolling: list[Child] = []
         self._replacing = False
@@ -68,6 +71,8 @@ class Supervisor:
 
     def _note_end(self, child: Child, process: Process, now: float) -> None:
         child.process = None
+        if process.returncode == WRONG_SETTINGS:
+            self.misconfigured = child.name
         child.quick_deaths = child.quick_deaths + 1 if now - child.started_at < QUICK_DEATH_S else 0
         delay_s = restart_delay_s(child.quick_deaths)
         child.start_at = now + delay_s

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -51,7 +50,7 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
 async def run(context: Context[Settings]) -> None:
     settings, bus, readiness = context.settings, context.bus, context.readiness
     if not settings.admin_token:
-        sys.exit("llmproxy admin: LLM_PROXY_ADMIN_TOKEN is empty; set it to a long random text")
+        runtime.refuse_settings("admin", "LLM_PROXY_ADMIN_TOKEN is empty; set it to a long random text")
     fleet, changes = Fleet(), Changes(bus)
     keys = KeyStore(bus, changes)
     store = Configuration(
