@@ -138,6 +138,30 @@ def test_strict_tells_the_waiter_and_the_ledger_learns_later_what_the_client_was
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("spooled", [True, False], ids=["its spool is full", "it has no spool"])
+def test_when_nothing_could_be_kept_the_end_of_the_outage_is_noticed_without_a_request(
+    tmp_path: Path, spooled: bool
+) -> None:
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker, tmp_path if spooled else None)
+        if journal._spool is not None:
+            journal._spool._bytes_max = 0
+        broker.jetstream_down = True
+        with pytest.raises(Unavailable):
+            await journal.write(a_record(1))
+        tried = journal._counter
+        await until(lambda: journal._counter > tried)
+        assert journal.trouble
+        broker.jetstream_down = False
+        await until(lambda: journal.trouble == "")
+        await until(lambda: journal._replaying is None or journal._replaying.done())
+        assert committed(broker) == []
+        await journal.close()
+
+    asyncio.run(run())
+
+
 def test_relaxed_keeps_order_over_an_outage_and_a_restart(tmp_path: Path) -> None:
     async def run() -> None:
         broker = FakeBroker()

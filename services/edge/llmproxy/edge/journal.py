@@ -156,6 +156,7 @@ class Journal:
                 self._replay_soon()
                 return None
         metrics.AUDIT_LOST.inc(len(spooled.batch.records))
+        self._replay_soon()  # Nothing waits, but somebody must find out when JetStream is back.
         return Unavailable("audit_unavailable", UNAVAILABLE)
 
     def _replay_soon(self) -> None:
@@ -163,17 +164,19 @@ class Journal:
             self._replaying = asyncio.create_task(self._replay())
 
     async def _replay(self) -> None:
-        """From the oldest, until JetStream has everything; a batch that was committed before is dropped by its id."""
-        assert self._spool is not None
+        """From the oldest, until JetStream has everything; a batch that was committed before is dropped by its id.
+
+        Where nothing waits and the last commit failed, an empty batch is tried: who heeds /readyz sends no request that
+        would show that JetStream is back."""
         offset = 0
         while True:
-            async with self._disk:
-                batches, after = await asyncio.to_thread(self._spool.read, offset)
-                if after == offset:  # Nothing is left.
-                    await asyncio.to_thread(self._spool.clear)
-                    metrics.AUDIT_SPOOLED.set(0)
-                    self.trouble = ""
+            batches, after = await self._waiting(offset)
+            if after == offset:
+                if not self.trouble:
                     return
+                self._counter += 1
+                nothing = AuditBatch(self._bus.instance, [])
+                batches = [Spooled(NOBODY, f"{self._prefix}-{self._counter}", nothing)]
             try:
                 for one in batches:
                     await self._bus.commit(AUDIT, one.batch, one.message_id, tenant=one.tenant)
@@ -181,7 +184,19 @@ class Journal:
                 self.trouble = error.message
                 await asyncio.sleep(self._replay_s)
                 continue
+            self.trouble = ""
             offset = after
+
+    async def _waiting(self, offset: int) -> tuple[list[Spooled], int]:
+        """What the spool holds from there on, and where that ends; when that is nothing and all is well, it is emptied."""
+        if self._spool is None:
+            return [], offset
+        async with self._disk:
+            batches, after = await asyncio.to_thread(self._spool.read, offset)
+            if after == offset and not self.trouble:
+                await asyncio.to_thread(self._spool.clear)
+                metrics.AUDIT_SPOOLED.set(0)
+            return batches, after
 
     def _tell(self, record: AuditRecord) -> None:
         self._bus.event(
