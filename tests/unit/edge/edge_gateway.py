@@ -33,7 +33,7 @@ from llmproxy.edge.ids import RANDOM_BYTES, uuid7
 from llmproxy.edge.ingress import Bodies, Settled, ring
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import Limiter
-from llmproxy.edge.readiness import PathProbe
+from llmproxy.edge.readiness import PathProbe, show_audit
 from llmproxy.edge.server import Server, listening_socket
 from llmproxy.edge.spool import Spool
 from llmproxy.edge.threats import Caller, Ledger
@@ -160,7 +160,14 @@ async def gateway(
     limiter = Limiter(call, monotonic=loop.time, degraded=lambda reason: readiness.note("redis", reason))
     exchanges = Exchanges(bus, random=lambda: 0.5, grace_ms=lambda: settled.config.gateway.grace_ms, timings=timings)
     kept = Spool(spool, "edge-1", 1 << 20) if spool is not None else None
-    journal = Journal(bus, kept, boot="boot", mode=lambda: settled.config.audit.mode, replay_s=replay_s)
+    journal = Journal(
+        bus,
+        kept,
+        boot="boot",
+        mode=lambda: settled.config.audit.mode,
+        troubled=lambda trouble: show_audit(readiness, trouble, settled.config.audit.mode),
+        replay_s=replay_s,
+    )
     rules = Rules(MATCHERS)
     rules.follow(settled.snapshot)
     told: list[tuple[Step, Caller]] = []
@@ -178,7 +185,6 @@ async def gateway(
         bus,
         exchanges,
         keys_loaded=lambda: keys.loaded,
-        audit_trouble=lambda: journal.trouble,
         new_id=lambda: uuid7(1, os.urandom(RANDOM_BYTES)),
         timeout_s=0.5,
     )

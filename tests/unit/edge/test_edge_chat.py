@@ -267,6 +267,10 @@ def test_in_strict_mode_no_answer_ends_without_its_record(stream: bool) -> None:
                 assert status == 503
                 assert msgspec.json.decode(body)["error"]["code"] == "audit_unavailable"
                 assert headers["retry-after"] == "1"
+            assert not edge.readiness.ready
+            assert "audit" in edge.readiness.blockers
+            edge.broker.jetstream_down = False
+            await until(lambda: edge.readiness.ready)
 
     asyncio.run(run())
 
@@ -279,9 +283,12 @@ def test_in_relaxed_mode_answers_leave_and_their_records_follow(tmp_path) -> Non
             for _ in range(3):
                 assert (await edge.ask())[0] == 200
             assert edge.records == []
+            assert edge.readiness.ready
+            assert edge.readiness.notes["audit"].endswith("; records wait on disk")
             edge.broker.jetstream_down = False
             await until(lambda: len(edge.records) == 3)
             assert [record.id for record in edge.records] == [envelope.id for envelope in edge.seen]
+            await until(lambda: not edge.readiness.notes)
 
     asyncio.run(run())
 

@@ -24,7 +24,7 @@ from llmproxy.edge.ids import pooled, uuid7
 from llmproxy.edge.ingress import Bodies, Settled, ring
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import RENEW_S, Limiter, script
-from llmproxy.edge.readiness import PathProbe
+from llmproxy.edge.readiness import PathProbe, show_audit
 from llmproxy.edge.server import BACKLOG, LINGER_S, Server, listening_socket
 from llmproxy.edge.spool import Spool
 from llmproxy.edge.standings import Standings
@@ -78,7 +78,6 @@ async def run(context: Context[Settings]) -> None:
         bus,
         exchanges,
         keys_loaded=lambda: keys.loaded,
-        audit_trouble=lambda: journal.trouble,
         new_id=lambda: uuid7(int(time.time() * 1000), random_bytes()),
     )
     edge = Edge(
@@ -138,7 +137,13 @@ def open_journal(context: Context[Settings], settled: Settled) -> Journal:
     boot = os.urandom(4).hex()
     folder = Path(context.settings.spool_dir) if context.settings.spool_dir else own_temporary_folder()
     spool = Spool(folder, f"{context.bus.instance}-{boot}", settled.config.audit.spool_bytes_max)
-    return Journal(context.bus, spool, boot=boot, mode=lambda: settled.config.audit.mode)
+    return Journal(
+        context.bus,
+        spool,
+        boot=boot,
+        mode=lambda: settled.config.audit.mode,
+        troubled=lambda trouble: show_audit(context.readiness, trouble, settled.config.audit.mode),
+    )
 
 
 def own_temporary_folder() -> Path:

@@ -46,12 +46,15 @@ class Journal:
         *,
         boot: str,
         mode: Callable[[], Literal["strict", "relaxed"]],
+        troubled: Callable[[str], None] = lambda _: None,
         replay_s: float = REPLAY_S,
     ) -> None:
-        """`boot` is unique to this start of the process: without it a restarted counter would look like a duplicate."""
+        """`boot` is unique to this start of the process: without it a restarted counter would look like a duplicate.
+        `troubled` is told why commits fail, each time, and "" when they succeed again."""
         self._bus, self._spool, self._mode = bus, spool, mode
         self._prefix = f"{bus.instance}-{boot}"
         self._replay_s = replay_s
+        self._troubled = troubled
         self._loop = asyncio.get_running_loop()
         self._counter = 0
         self._lanes: dict[str, _Lane] = {}
@@ -133,15 +136,20 @@ class Journal:
             await self._bus.commit(AUDIT, batch, message_id, tenant=tenant)
         except Unavailable as error:
             metrics.AUDIT_FAILURES.inc()
-            self.trouble = error.message
+            self._note(error.message)
             # The callers of strict answers are told 503. Should JetStream have the first version nevertheless, the
             # same message id keeps this one out: one record per request, and never one that says less than happened.
             kept = AuditBatch(batch.instance, [withheld(one) for one in batch.records]) if strict else batch
             lost = await self._keep(Spooled(tenant, message_id, kept))
             return error if strict else lost
         metrics.AUDIT_COMMIT.observe(time.monotonic() - started)
-        self.trouble = ""
+        if self.trouble:
+            self._note("")
         return None
+
+    def _note(self, trouble: str) -> None:
+        self.trouble = trouble
+        self._troubled(trouble)
 
     async def _keep(self, spooled: Spooled) -> Unavailable | None:
         if self._spool is not None:
@@ -181,10 +189,10 @@ class Journal:
                 for one in batches:
                     await self._bus.commit(AUDIT, one.batch, one.message_id, tenant=one.tenant)
             except Unavailable as error:
-                self.trouble = error.message
+                self._note(error.message)
                 await asyncio.sleep(self._replay_s)
                 continue
-            self.trouble = ""
+            self._note("")
             offset = after
 
     async def _waiting(self, offset: int) -> tuple[list[Spooled], int]:

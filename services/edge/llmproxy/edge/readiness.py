@@ -3,13 +3,21 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from llmproxy.common.bus import Bus
 from llmproxy.common.envelope import Envelope
+from llmproxy.common.probes import Readiness
 from llmproxy.edge.exchange import Exchanges
 
 PROBE_S = 1.0  # The probe's patience, and how long its answer is good for.
 TENANT = "-"
+
+
+def show_audit(readiness: Readiness, trouble: str, mode: Literal["strict", "relaxed"]) -> None:
+    """Strict: no answer leaves before its record is safe, so this edge serves nobody. Relaxed: records wait on disk."""
+    readiness.block("audit", trouble if mode == "strict" else "")
+    readiness.note("audit", f"{trouble}; records wait on disk" if trouble and mode == "relaxed" else "")
 
 
 class PathProbe:
@@ -21,14 +29,13 @@ class PathProbe:
         exchanges: Exchanges,
         *,
         keys_loaded: Callable[[], bool],
-        audit_trouble: Callable[[], str],
         new_id: Callable[[], str],
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         timeout_s: float = PROBE_S,
     ) -> None:
         self._bus, self._exchanges = bus, exchanges
-        self._keys_loaded, self._audit_trouble, self._new_id = keys_loaded, audit_trouble, new_id
+        self._keys_loaded, self._new_id = keys_loaded, new_id
         self._wall, self._monotonic, self._timeout_s = wall, monotonic, timeout_s
         self._walking: asyncio.Task[None] | None = None
         self._checked_at = float("-inf")
@@ -47,7 +54,6 @@ class PathProbe:
             found = {
                 "keys": "" if self._keys_loaded() else "the API keys are not loaded; is admin running?",
                 "nats": "" if self._bus.wire.connected else "not connected to NATS",
-                "audit": self._audit_trouble(),
                 "path": await self._walk(),
             }
             self.blockers = {name: text for name, text in found.items() if text}
