@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import msgspec
+
 from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import announcement, logs, processes
@@ -24,6 +27,7 @@ from llmproxy.launcher.data_folder import LOOPBACK, DataFolder, RunInfo, write_p
 from llmproxy.launcher.embedded import SERVERS, EmbeddedServers, ServerName
 from llmproxy.launcher.environment import SERVICES, Service, referenced, service_environment, unknown
 from llmproxy.launcher.processes import Process, Program
+from llmproxy.launcher.stuck import Stuck
 from llmproxy.launcher.supervisor import Child, Supervisor
 
 TOKEN = "LLM_PROXY_ADMIN_TOKEN"  # noqa: S105 - the variable's name
@@ -31,6 +35,8 @@ TICK_S = 0.05
 HOUSEKEEPING_S = 1.0
 READY_TIMEOUT_S = 15.0  # Then it is said which service is not ready; the supervisor goes on trying.
 READY_POLL_S = 0.1
+RECORDS_POLL_S = 10.0
+ANSWER_BYTES_MAX, ANSWER_SHOWN_CHARS_MAX = 64 << 10, 500  # Of what a probe answers.
 FIRST_KEY_TRIES_MAX = 30
 HTTP_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 0.3
@@ -138,7 +144,7 @@ class Gateway:
         self.config = Config()
         self._stop_signals = 0
         self._was_ready = False
-        self._roll_asked = self._reload_asked = False
+        self._roll_asked = self._reload_asked = self._nats_asked = False
         self._wake = threading.Event()
         self._probes: dict[str, str] = {}  # Child -> the probes URL of its newest instance.
 
@@ -194,6 +200,12 @@ class Gateway:
                 self._roll_asked = False
                 self._say("restarting every service, one after another")
                 self.supervisor.roll(self._services())
+            if self._nats_asked:
+                self._nats_asked = False
+                self._say(
+                    "no record could be written for a while, though the disk has room: starting nats-server again"
+                )
+                self._stop_nats()
             if now >= housekeeping_at:
                 housekeeping_at = now + HOUSEKEEPING_S
                 self._keep_house()
@@ -210,6 +222,12 @@ class Gateway:
         if name and not self._was_ready:
             said = logs.tail(self.data.file("logs", f"{name}.log"), 1)
             raise ConfigError(said[0] if said else f"{name} cannot start with its settings")
+
+    def _stop_nats(self) -> None:
+        """The supervisor starts it again."""
+        for child in self.supervisor.children:
+            if child.name == "nats" and child.process is not None:
+                child.ask_to_stop(child.process)
 
     def _keep_house(self) -> None:
         try:
@@ -401,6 +419,21 @@ class Gateway:
             keys_exist=exists,
         ):
             self._say(line)
+        self._watch_records(url)
+
+    def _watch_records(self, url: str) -> None:
+        stuck = Stuck()
+        while not self._stop_signals:
+            time.sleep(RECORDS_POLL_S)
+            if stuck.look(are_records_blocked(url), self._room_bytes(), time.monotonic()):
+                self._nats_asked = True
+                self._wake.set()
+
+    def _room_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self.data.root).free
+        except OSError:
+            return 0
 
     def _wait_ready(self, url: str) -> bool:
         complain_at = time.monotonic() + self._ready_timeout_s
@@ -427,15 +460,38 @@ class Gateway:
 
 def probe(url: str, timeout_s: float = PROBE_TIMEOUT_S) -> tuple[bool, str]:
     """Whether it answers 200, and what it answers when not."""
+    status, answer = fetch(url, timeout_s)
+    return status == 200, "" if status == 200 else answer[:ANSWER_SHOWN_CHARS_MAX].strip()
+
+
+def fetch(url: str, timeout_s: float) -> tuple[int, str]:
+    """The status and the beginning of the answer; (0, "") when there is none."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=timeout_s) as answer:
-            return answer.status == 200, ""
+            return answer.status, answer.read(ANSWER_BYTES_MAX).decode(errors="replace")
     except urllib.request.HTTPError as error:
         with error:
-            return False, error.read(500).decode(errors="replace").strip()
+            return error.code, error.read(ANSWER_BYTES_MAX).decode(errors="replace")
     except (OSError, ValueError):
-        return False, ""
+        return 0, ""
+
+
+def are_records_blocked(gateway_url: str) -> bool:
+    """Whether the edge says that it cannot commit audit records, though it is connected to NATS."""
+    _, answer = fetch(gateway_url + "/readyz", HTTP_TIMEOUT_S)
+    try:
+        said = msgspec.json.decode(answer, type=_Readiness)
+    except msgspec.DecodeError:
+        return False
+    return "nats" not in said.blockers and "audit" in {**said.blockers, **said.notes}
+
+
+class _Readiness(msgspec.Struct, frozen=True):
+    """What concerns us of an edge's /readyz."""
+
+    blockers: dict[str, str] = {}
+    notes: dict[str, str] = {}
 
 
 def first_key(admin: AdminClient, environment: Mapping[str, str]) -> tuple[str, bool]:
