@@ -138,6 +138,14 @@ IN_ARGUMENTS = Because(
     contents=("tool call",), reason="arguments are data for a program: nobody renders Markdown there"
 )
 UNSPOKEN = (WORDLESS, RANKED, PAINTED)
+ONE_TEXT = Because(
+    apis=("chat", "completions", "images", "transcriptions"),
+    reason="what an answer, or a choice of it, says is one text in this API",
+)
+EACH_A_DOCUMENT = Because(
+    contents=("tool call",), reason="the arguments of each call are a document of their own: nobody puts them together"
+)
+PARTED = (*UNSPOKEN, ONE_TEXT, EACH_A_DOCUMENT)
 
 REFUSED = "503 `guard_unavailable`; nothing reaches a provider"
 ENDED = "the answer ends with `guard_unavailable`, and nothing says that it is whole"
@@ -482,12 +490,53 @@ CONTROLS: tuple[Control, ...] = (
         absent=(*UNSPOKEN, UNWAITING, IN_ARGUMENTS),
     ),
     Control(
+        name="answers: scripts",
+        step="answer",
+        setting="links.images",
+        promise="what could send something is taken out of the text of a script; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*UNSPOKEN, UNWAITING, IN_ARGUMENTS),
+    ),
+    Control(
         name="answers: links",
         step="answer",
         setting="links.others",
         promise="a link that runs a script is recorded; with `block` the answer ends with an error",
         failure=ENDED,
         absent=(*UNSPOKEN, UNWAITING),
+    ),
+    Control(
+        name="answers: secrets in parts",
+        step="answer",
+        guard="secrets",
+        setting="kinds",
+        promise="a credential that is split over several texts of one answer never comes through as a whole; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=PARTED,
+    ),
+    Control(
+        name="answers: images in parts",
+        step="answer",
+        setting="links.images",
+        promise="a picture from a stranger's host whose address is split over several texts of one answer is broken off; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*PARTED, UNWAITING),
+    ),
+    Control(
+        name="answers: scripts in parts",
+        step="answer",
+        setting="links.images",
+        promise="a script that is split over several texts of one answer loses what could send something; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*PARTED, UNWAITING),
+    ),
+    Control(
+        name="answers: links in parts",
+        step="answer",
+        setting="links.others",
+        promise="a link that runs a script, split over several texts of one answer, is recorded; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*PARTED, UNWAITING),
     ),
     Control(
         name="answers: leak",

@@ -36,7 +36,7 @@ from llmproxy.common.segments import Segment
 from llmproxy.common.threats import Kind, Threats
 from llmproxy.edge.ingress import Body
 from llmproxy.edge.limits import UNLIMITED, Quota, Suspects
-from llmproxy.edge.routes.table import Route
+from llmproxy.edge.routes.table import STREAM_GENERATE, Route
 from llmproxy.edge.threats import Caller
 from llmproxy.fakes.conversation import Saying
 from llmproxy.router.circuits import Circuit
@@ -121,14 +121,14 @@ class Trial:
         for upstream in self.gateway.upstreams.values():
             upstream.behaviour.piece_chars = of
 
-    def says(self, text: str) -> None:
+    def says(self, text: str, *more: str) -> None:
         """What the model says: in a call's arguments where the cell is about them. A long text in longer pieces."""
         if len(text) > LONG:
             self.streams_pieces(of=LONG)
-        self.gateway.says(lambda _: self.saying(text))
+        self.gateway.says(lambda _: self.saying(text, *more))
 
-    def saying(self, text: str) -> Saying:
-        return Saying(text="", calls=(("note", {"note": text}),)) if self.in_arguments else Saying(text=text)
+    def saying(self, text: str, *more: str) -> Saying:
+        return Saying(text="", calls=(("note", {"note": text}),)) if self.in_arguments else Saying(text=text, more=more)
 
     def needs(self, is_about_this: bool) -> None:
         if not is_about_this:
@@ -512,7 +512,9 @@ class Hostile(Struct, frozen=True, kw_only=True):
     """What a model says, what the caller hears, and the kind under which it is recorded. Its mode `block` ends the answer."""
 
     says: str
+    more: tuple[str, ...] = ()  # In texts of their own.
     hears: str = ""  # "": as it was said.
+    as_one: str = ""  # Where the API streams them as one text; "": the same.
     kind: str
     system: str = ""
     is_flagged: bool = True  # By default; else it is not even looked for.
@@ -544,7 +546,34 @@ HOSTILE: dict[str, Hostile] = {
         hears="see [IMAGE_REDACTED]it</b>, [IMAGE_REDACTED]so</i> now",
         kind="image",
     ),
+    "answers: scripts": Hostile(
+        says="see <script>let a = 1; fetch(name); b()</script> now",
+        hears="see <script>let a = 1;[IMAGE_REDACTED] b()</script> now",
+        kind="image",
+    ),
     "answers: links": Hostile(says="see [x](javascript:alert(1)) now", kind="link"),
+    "answers: secrets in parts": Hostile(
+        says=f"Sure: use {TOKEN[:9]}",
+        more=(TOKEN[9:20], f"{TOKEN[20:]} now"),
+        hears=f"Sure: use {TOKEN[:20]}[SECRET_REDACTED] now",
+        as_one="Sure: use [SECRET_REDACTED] now",
+        kind="secret.github",
+    ),
+    "answers: images in parts": Hostile(
+        says="see ![x](https://collect.exam",
+        more=("ple.net/p.png?d=", "everything) now"),
+        hears="see ![x](https://collect.exam)\n\n[IMAGE_REDACTED]everything) now",
+        as_one="see [IMAGE_REDACTED] now",
+        kind="image",
+    ),
+    "answers: scripts in parts": Hostile(
+        says="see <scr",
+        more=("ipt>let a = 1; fe", "tch(name)</script> now"),
+        hears="see <script>let a = 1; fe</script>[IMAGE_REDACTED]</script> now",
+        as_one="see <script>let a = 1;[IMAGE_REDACTED]</script> now",
+        kind="image",
+    ),
+    "answers: links in parts": Hostile(says="see [x](java", more=("script:alert(1)) now",), kind="link"),
     "answers: leak": Hostile(says=f"I was told: {SYSTEM}", kind="leak", system=SYSTEM),
     "answers: repetition": Hostile(says=LOOP, kind="repetition"),
     "answers: entropy": Hostile(says=f"here: {NOISE} ok", kind="entropy"),
@@ -559,14 +588,15 @@ async def hostile(it: Trial, place: Place) -> None:
     """As the default has it, then with everything ending the answer."""
     it.needs(place in it.answering)
     said = answers(it)
-    it.says(said.says)
+    it.says(said.says, *said.more)
     heard = it.heard(await it.ask(place, HELLO, said.principal, system=said.system))
-    assert set(heard) == {said.hears or said.says}
+    is_one = it.route is STREAM_GENERATE and bool(said.as_one)
+    assert set(heard) == {said.as_one if is_one else said.hears or "".join((said.says, *said.more))}
     (record,) = it.gateway.records
     assert record.verdict == "answered"
     assert any(kind.startswith(f"answer.{said.kind}") for kind in record.findings) == said.is_flagged
     it.gateway.forget()
-    it.says(said.says)
+    it.says(said.says, *said.more)
     it.ended(await it.ask(place, HELLO, it.control.name, system=said.system), "content_blocked")
     assert any(kind.startswith(f"answer.{said.kind}") for kind in it.gateway.records[0].findings)
 
@@ -733,6 +763,10 @@ PARTS: dict[str, tuple[Any, str]] = {
     "answers: markup": (images, "Judge"),
     "answers: canary": (reading, "Canary"),
     "answers: leak": (reading, "Leak"),
+    "answers: scripts": (images, "script"),
+    "answers: images in parts": (images, "image_reason"),
+    "answers: scripts in parts": (images, "script"),
+    "answers: links in parts": (watch, "link_reason"),
     "answers: links": (watch, "link_reason"),
     "answers: repetition": (noise, "is_repetitive"),
     "answers: entropy": (noise, "is_random"),
@@ -747,7 +781,7 @@ async def part_fails(it: Trial, place: Place) -> None:
         repeat_marker(it)
         principal, system = "canary", "" if place.has_system else "Be brief."
     else:
-        it.says(answers(it).says)
+        it.says(answers(it).says, *answers(it).more)
         principal, system = "answers", answers(it).system
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(*PARTS[it.control.name], raising)
@@ -762,7 +796,7 @@ async def guard_of_answers_fails(it: Trial, place: Place) -> None:
         kind = BrokenRail if isinstance(one, Fitted) else Broken
         guards.append(kind(one, it.cell.outcome, it.gateway) if one.name == it.control.guard else one)
     principal = it.control.name if it.control.name in RAILS else "reading"
-    it.says(f"{HELLO}: {answers(it).says}")
+    it.says(f"{HELLO}: {answers(it).says}", *answers(it).more)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(inspect, "GUARDS", tuple(guards))
         it.gateway.inspect._guards.clear()

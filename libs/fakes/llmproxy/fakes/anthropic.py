@@ -450,8 +450,7 @@ class Messages:
         content: list[dict[str, Any]] = []
         if script.reasoning:
             content.append({"type": "thinking", "thinking": script.reasoning, "signature": SIGNATURE})
-        if script.text:
-            content.append({"type": "text", "text": script.text})
+        content += [{"type": "text", "text": "".join(pieces)} for pieces in script.texts]
         content += [
             {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments} for call in script.calls
         ]
@@ -545,8 +544,8 @@ def blocks(script: Script) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]
         deltas = [{"type": "thinking_delta", "thinking": word} for word in split(script.reasoning)]
         signed = [*deltas, {"type": "signature_delta", "signature": SIGNATURE}]
         yield {"type": "thinking", "thinking": "", "signature": ""}, signed
-    if script.text:
-        yield {"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in script.pieces]
+    for pieces in script.texts:
+        yield {"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in pieces]
     for call in script.calls:
         arguments = ["", *split(json.dumps(call.arguments))] if call.arguments else [""]
         opened = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}

@@ -131,6 +131,9 @@ class Saying:
     """What a script or a test wants said to one request, and what should go wrong with it."""
 
     text: str | None = None
+    more: tuple[
+        str, ...
+    ] = ()  # Texts behind it, each a block or an item of its own; only of vendors whose answers have several.
     reasoning: str = ""
     calls: tuple[tuple[str, dict[str, Any]], ...] = ()  # (tool, arguments)
     finish: str = ""  # The vendor's own word; "" is the usual one.
@@ -187,12 +190,18 @@ class Script:
     reasoning: str = ""
     calls: tuple[ToolUse, ...] = ()
     pieces: tuple[str, ...] = ()
+    more: tuple[tuple[str, ...], ...] = ()  # The pieces of each further text.
     input_tokens: int = 12
     output_tokens: int = 7
     reasoning_tokens: int = 0
     cached_tokens: int = 0
     finish: str = ""
     choices: int = 1
+
+    @property
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """The pieces of each text; none when nothing is said."""
+        return ((self.pieces,) if self.text else ()) + self.more
 
 
 def write(asked: Asked, saying: Saying | None, behaviour: Behaviour, call_id: str) -> Script:
@@ -209,12 +218,17 @@ def write(asked: Asked, saying: Saying | None, behaviour: Behaviour, call_id: st
             ToolUse(call_id.format(asked.calls_so_far + index), name, arguments)
             for index, (name, arguments) in enumerate(calls)
         ),
-        pieces=tuple(text[at : at + size] for at in range(0, len(text), size)),
+        pieces=cut(text, size),
+        more=tuple(cut(one, size) for one in saying.more),
         reasoning_tokens=3 if saying.reasoning else 0,
         cached_tokens=behaviour.cached_tokens,
         finish=saying.finish or behaviour.finish,
         choices=asked.choices,
     )
+
+
+def cut(text: str, size: int) -> tuple[str, ...]:
+    return tuple(text[at : at + size] for at in range(0, len(text), size))
 
 
 def default(asked: Asked, behaviour: Behaviour) -> Saying:

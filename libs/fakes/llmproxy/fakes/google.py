@@ -444,14 +444,13 @@ class Generate:
         parts: list[dict[str, Any]] = []
         if script.reasoning:
             parts.append({"text": script.reasoning, "thought": True})
-        if script.text:
-            parts.append({"text": script.text})
+        parts += [{"text": "".join(pieces)} for pieces in script.texts]
         return as_json(reply(script, parts + calls(script), script.finish or "STOP"))
 
     def events(self, script: Script, asked: Asked) -> list[bytes]:
         """Whole answers, a piece each; calls come whole."""
         found = [reply(script, [{"text": script.reasoning, "thought": True}])] if script.reasoning else []
-        found += [reply(script, [{"text": piece}]) for piece in script.pieces]
+        found += [reply(script, [{"text": piece}]) for pieces in script.texts for piece in pieces]
         found += [reply(script, [call]) for call in calls(script)]
         found.append(reply(script, [{"text": ""}], script.finish or "STOP"))
         return [sse(one, newline="\r\n") for one in found]

@@ -400,11 +400,10 @@ def output_of(script: Script, asked: Asked) -> list[dict[str, Any]]:
     if script.reasoning:
         summary = [{"type": "summary_text", "text": script.reasoning}] if asked.extra["summary"] else []
         output.append({"id": "rs_fake", "type": "reasoning", "summary": summary, **encrypted(asked)})
-    if script.text or not script.calls:
-        content = [{"type": "output_text", "text": script.text, "annotations": [], "logprobs": []}]
-        output.append(
-            {"id": "msg_fake", "type": "message", "status": "completed", "role": "assistant", "content": content}
-        )
+    for number, pieces in enumerate(script.texts or ([] if script.calls else [()])):
+        content = [{"type": "output_text", "text": "".join(pieces), "annotations": [], "logprobs": []}]
+        name = f"msg_fake_{number}" if number else "msg_fake"
+        output.append({"id": name, "type": "message", "status": "completed", "role": "assistant", "content": content})
     return output + [call_item(call, json.dumps(call.arguments), "completed") for call in script.calls]
 
 
@@ -465,6 +464,7 @@ def usage_of(script: Script) -> dict[str, Any]:
 def events_of(script: Script, asked: Asked) -> Iterator[dict[str, Any]]:
     """Everything but the last one."""
     begun = response(script, asked, "in_progress", [])
+    texts = iter(script.texts)
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
     for index, item in enumerate(output_of(script, asked)):
@@ -476,7 +476,7 @@ def events_of(script: Script, asked: Asked) -> Iterator[dict[str, Any]]:
             case "message":
                 empty = {**item, "status": "in_progress", "content": []}
                 yield {"type": "response.output_item.added", **at, "item": empty}
-                yield from text_events(item, at, script)
+                yield from text_events(item, at, next(texts, ()))
             case "function_call":
                 yield {
                     "type": "response.output_item.added",
@@ -502,11 +502,11 @@ def summary_events(item: dict[str, Any], at: dict[str, int]) -> Iterator[dict[st
         yield {"type": "response.reasoning_summary_part.done", **of, "part": part}
 
 
-def text_events(item: dict[str, Any], at: dict[str, int], script: Script) -> Iterator[dict[str, Any]]:
+def text_events(item: dict[str, Any], at: dict[str, int], pieces: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     (part,) = item["content"]
     of = {"item_id": item["id"], **at, "content_index": 0}
     yield {"type": "response.content_part.added", **of, "part": {**part, "text": ""}}
-    for piece in script.pieces:
+    for piece in pieces:
         yield {"type": "response.output_text.delta", **of, "delta": piece, "logprobs": []}
     yield {"type": "response.output_text.done", **of, "text": part["text"], "logprobs": []}
     yield {"type": "response.content_part.done", **of, "part": part}

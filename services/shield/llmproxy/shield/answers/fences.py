@@ -33,19 +33,21 @@ class Fences:
         return self._line
 
     def read(self, text: str) -> None:
+        if "\n" in text:  # One by one: what stands in a fence makes none that was open before it uncertain.
+            *ended, text = text.split("\n")
+            for line in ended:
+                self._look(f"{line}\n")
+                self._ended((self._line + line)[: LINE_CHARS_MAX + 1])
+                self._line = ""
+        self._look(text)
+        if len(self._line) <= LINE_CHARS_MAX:
+            self._line = (self._line + text)[: LINE_CHARS_MAX + 1]
+
+    def _look(self, text: str) -> None:
         recent = self._tail + text
         if not self._is_uncertain and ("<" in recent or "~~~" in recent) and not self.is_open:
             self._is_uncertain = UNCERTAIN.search(recent) is not None
         self._tail = recent[-TAIL_CHARS:]
-        if "\n" not in text:
-            if len(self._line) <= LINE_CHARS_MAX:
-                self._line = (self._line + text)[: LINE_CHARS_MAX + 1]
-            return
-        first, *others = text.split("\n")
-        self._ended((self._line + first)[: LINE_CHARS_MAX + 1])
-        for line in others[:-1]:
-            self._ended(line[: LINE_CHARS_MAX + 1])
-        self._line = others[-1][: LINE_CHARS_MAX + 1]
 
     def _ended(self, line: str) -> None:
         if self.is_open:

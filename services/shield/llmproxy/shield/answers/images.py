@@ -1,14 +1,17 @@
 r"""Takes images out of an answer whose addresses may carry something away: they are fetched as soon as they are shown.
 
-Held back is only what may become an image: from `![` or the tag to the end of its address, within bounds.
+Held back is only what may become an image: from `![` or the tag to the end of its address, within bounds. What a text ends in the
+middle of may go on in the next one, if readers put them together: it is said, and remembered.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from copy import copy
 from html import unescape
 
 from llmproxy.common.answers import Links
 from llmproxy.shield.answers import markup
+from llmproxy.shield.answers.bodies import SCRIPT_OPENS, STYLE_OPENS, Body, script, style
 from llmproxy.shield.answers.fences import Fences
 from llmproxy.shield.answers.markup import Judge
 from llmproxy.shield.answers.stage import Report, seen
@@ -73,17 +76,18 @@ START = re.compile(r"!(?=\[|\Z)|<(?=[a-zA-Z]|\Z)|\[")
 
 
 class Images:
-    """One text, which may be shown as Markdown or HTML."""
+    """One text, which may be shown as Markdown or HTML; or several, which `flush` parts."""
 
     __slots__ = (
+        "_body",
         "_fences",
-        "_is_in_style",
         "_is_swallowing",
         "_judge",
         "_links",
         "_pending",
         "_report",
         "_suspicious",
+        "_told",
         "_used",
     )
 
@@ -94,45 +98,82 @@ class Images:
         self._judge = Judge(links, is_known, wants_markup)
         self._fences = Fences()
         self._pending = ""
+        self._told = 0  # Characters at its beginning that the text before has ended with.
         self._is_swallowing = False  # The rest of an address that is too long to be held.
-        self._is_in_style = False  # Behind `<style>`.
+        self._body: Body | None = None  # Behind `<style>` or `<script>`: everything else that is said goes through it.
         self._used: set[str] = set()  # Labels of images whose addresses have not come yet.
         self._suspicious: dict[str, str] = {}  # Labels whose addresses have: why.
 
     @property
     def held(self) -> int:
-        return len(self._pending)
+        return len(self._pending) - self._told + (self._body.held if self._body is not None else 0)
 
     def push(self, piece: str) -> str:
-        return self._through(self._pending + piece, is_over=False)
+        if not self._pending and self._body is None and not self._is_swallowing and START.search(piece) is None:
+            self._fences.read(piece)
+            return piece
+        return self._embodied(self._through(self._pending + piece, is_over=False))
 
     def flush(self) -> str:
-        return self._through(self._pending, is_over=True)
+        """What comes behind it may go on with what was held back, if it is what readers put behind it: that is then read again."""
+        before, body, fences = self._pending[: self._told], self._body, copy(self._fences)
+        found = self._through(self._pending, is_over=True)
+        said = self._embodied(found)
+        if self._body is not None:
+            said += self._body.flush()
+            self._body = body  # One that what was held back has opened is opened again by it.
+        self._fences, self._is_swallowing = fences, False
+        self._pending = before + "".join(one for one in found if isinstance(one, str))
+        self._told = len(self._pending)
+        return said
 
-    def _through(self, text: str, *, is_over: bool) -> str:
-        self._pending = ""
+    def _embodied(self, found: Iterable[str | Body]) -> str:
+        """What is said of what was found: text, and where in it a style sheet or a script begins."""
         out: list[str] = []
-        at = self._swallowed(text) if self._is_swallowing else 0
-        while (place := self._next(text, at)) >= 0:
-            self._fences.read(text[at:place])
-            out.append(text[at:place])
-            end, said = self._at(text, place, is_over=is_over)
-            if end is None:
-                self._pending = text[place:]
-                return "".join(out)
-            self._fences.read(text[place:end])
-            out.append(said)
-            at = end + self._swallowed(text[end:]) if self._is_swallowing else end
-        self._fences.read(text[at:])
-        out.append(text[at:])
+        for one in found:
+            if not isinstance(one, str):
+                self._body = self._body or one
+            elif self._body is None:
+                out.append(one)
+            else:
+                out.append(self._body.push(one))
+                if self._body.is_over:
+                    self._body = None
         return "".join(out)
 
-    def _next(self, text: str, at: int) -> int:
-        """Where something begins that is looked at; -1 when nothing does."""
-        if self._is_in_style:
-            return at if at < len(text) else -1
-        start = START.search(text, at)
-        return start.start() if start is not None else -1
+    def _through(self, text: str, *, is_over: bool) -> list[str | Body]:
+        before, self._pending, self._told = self._told, "", 0
+        out: list[str | Body] = []
+        at = self._swallowed(text) if self._is_swallowing else 0
+        while (start := START.search(text, at)) is not None:
+            place = start.start()
+            self._fences.read(text[at:place])
+            out.append(text[max(at, before) : place])
+            end, said = self._at(text, place, is_over=is_over)
+            if end is None:
+                self._pending, self._told = text[place:], max(0, before - place)
+                return out
+            self._fences.read(text[place:end])
+            if said == text[place:end]:
+                out.append(text[max(place, before) : end])
+            else:
+                out.append(_broken_off(text[place:before]) + (said if end > before else "") if place < before else said)
+            out += self._opened(said)
+            at = end + self._swallowed(text[end:]) if self._is_swallowing else end
+        self._fences.read(text[at:])
+        out.append(text[max(at, before) :])
+        return out
+
+    def _opened(self, said: str) -> Iterable[Body]:
+        """What a tag opens that is not text."""
+        if STYLE_OPENS.match(said) is not None:
+            yield style(self._judge.of_addresses, self._seen)
+        elif SCRIPT_OPENS.match(said) is not None:
+            yield script(self._judge.of_script, self._seen)
+
+    def _seen(self, reason: str) -> bool:
+        """Whether to take it out."""
+        return self._report(seen(f"{KIND}.{reason}", self._links.images))
 
     def _swallowed(self, text: str) -> int:
         rest = REST.match(text)
@@ -142,8 +183,6 @@ class Images:
 
     def _at(self, text: str, place: int, *, is_over: bool) -> tuple[int | None, str]:
         """Where what begins here ends, and what is said in its place; None when it may go on."""
-        if self._is_in_style:
-            return self._rule(text, place, is_over=is_over)
         if self._fences.is_open:
             return place + 1, text[place]
         if text[place] == "<":
@@ -183,39 +222,26 @@ class Images:
             return (len(text), self._shown(text[place:])) if is_over else (None, "")
         if is_listed:
             return self._overlong(text, place, limit)
-        return place + 1, markup.DEFUSED if self._report(seen(f"{KIND}.overlong", self._links.images)) else "<"
+        return place + 1, markup.DEFUSED if self._seen("overlong") else "<"
 
     def _shown(self, tag: str) -> str:
         """A tag, or what is said in its place."""
         reason = self._judge.of_tag(tag)
-        if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
+        if reason and self._seen(reason):
             return redacted(KIND)
-        self._is_in_style = markup.STYLE_OPENS.match(tag) is not None
         return tag
-
-    def _rule(self, text: str, place: int, *, is_over: bool) -> tuple[int | None, str]:
-        """A style sheet, one block after the other."""
-        limit = place + HELD_CHARS_MAX
-        ends = markup.RULE_ENDS.search(text, place, limit)
-        if ends is None and len(text) < limit and not is_over:
-            return None, ""
-        end = min(len(text), limit)
-        if ends is not None:
-            self._is_in_style = ends[0] == "}"
-            end = ends.end() if self._is_in_style else ends.start()
-        reason = self._judge.of_addresses(text[place:end]) or ("overlong" if end == limit else "")
-        if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
-            return end, redacted(KIND)
-        return end, text[place:end]
 
     def _unfinished(self, text: str, place: int, limit: int, begun: re.Pattern[str]) -> tuple[int, str]:
         """What is no image as it should be, or too long to be held."""
+        closed = CLOSED.match(text, place, limit) if text[place] == "!" else None
+        if closed is not None and (reason := self._referred(closed[0][2:-1])) and self._seen(reason):
+            return closed.end(), redacted(KIND)
         if text[place] == "!" and text.find("](", place, limit) >= 0:
             overlong = OVERLONG.match(text, place, limit)
             odd = overlong or UNUSUAL.match(text, place, limit + 1)
             if odd is not None:
                 reason = image_reason(odd["url"], self._links, self._judge.is_known)
-                if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
+                if reason and self._seen(reason):
                     self._is_swallowing = overlong is not None
                     return odd.end(), redacted(KIND)
                 return odd.end(), odd[0]
@@ -225,7 +251,7 @@ class Images:
 
     def _overlong(self, text: str, place: int, end: int) -> tuple[int, str]:
         """Without its beginning, an image is a link, and a tag is text."""
-        if self._report(seen(f"{KIND}.overlong", self._links.images)):
+        if self._seen("overlong"):
             return end, "" if text[place] == "!" else redacted(KIND)
         return end, text[place:end]
 
@@ -236,7 +262,7 @@ class Images:
             reason = image_reason(unescape(url), self._links, self._judge.is_known)
         else:
             reason = self._referred(found["label"] or found["alt"])
-        if reason and self._report(seen(f"{KIND}.{reason}", self._links.images)):
+        if reason and self._seen(reason):
             return redacted(KIND)
         return found[0]
 
@@ -254,6 +280,19 @@ class Images:
         if folded not in self._suspicious and len(self._used) < LABELS_MAX:
             self._used.add(folded)
         return self._suspicious.get(folded, "")
+
+
+def _broken_off(begun: str) -> str:
+    """What parts the beginning of something from all that may come behind it: it was said before its end was known."""
+    if begun in ("!", "<"):
+        return " "
+    match begun[0]:
+        case "<":  # Wherever in a tag it is, in a value or not.
+            return ">'\">"
+        case "[":
+            return "\n\n"
+        case _:  # Markdown ends at an empty line, what is less exact at a bracket.
+            return ")\n\n" if CLOSED.match(begun) is not None else "]()\n\n"
 
 
 def _folded(label: str) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from llmproxy.common.answers import Links
 from llmproxy.shield.answers.asked import Asked
+from llmproxy.shield.answers.bodies import SCRIPT_OPENS
 from llmproxy.shield.links import image_reason, is_within, parsed
 
 NAME = r"[a-zA-Z][a-zA-Z0-9_-]{0,31}+(?::[a-zA-Z][a-zA-Z0-9_-]{0,31}+)?"
@@ -25,9 +26,6 @@ TAG_CHARS_MAX = 1_024
 
 DEFUSED = "&lt;"
 
-STYLE_OPENS = re.compile(r"<style(?=[\s/>])", re.IGNORECASE)
-RULE_ENDS = re.compile(r"\}|</style", re.IGNORECASE)
-
 ADDRESS = re.compile(
     r"(?:(?:https?|ftp|wss?):[/\\]*|(?:[a-zA-Z][a-zA-Z0-9+.-]{0,11}:)?[/\\]{2})[^\s\"'<>`)]+", re.IGNORECASE
 )
@@ -40,12 +38,18 @@ RUNS = re.compile(
 )
 SENDS = re.compile(
     r"fetch|XMLHttp|beacon|\.src|\blocation|import\s*+\(|open\s*+\(|socket|EventSource|eval|atob|Function|charcode|cookie|document\.write|innerHTML|insertAdjacent"
-    r"|setAttribute|postMessage|\.submit\b|createElement|new\s++Image|constructor|decodeURI|\bself\b|\btop\b|\bwindow\s*+\[|\]\s*+\(|\]\s*+\[|\\x|\\u|`",
+    r"|setAttribute|postMessage|\.submit\b|createElement|new\s++Image|constructor|decodeURI|\bself\b|\btop\b|\bwindow\s*+\[|\]\s*+\(|\]\s*+\[|\\x|\\u",
     re.IGNORECASE,
 )
 """With what a script can send something, or hide that it does. `alert(1)`, as every text about the subject has it, cannot."""
 
-LOADS = re.compile(r"<script(?=[\s/>])", re.IGNORECASE)
+IS_CODE = re.compile(
+    r"[=\\]|[\w\])][(\[]|(?:fetch|open|eval|import|atob|Function|Image|beacon|[sS]ocket|EventSource)\s++\("
+)
+"""As a sentence that names a script does not have it."""
+
+HIDES = "<!--"  # In a script: behind it, an end of the script may be none.
+
 DOCUMENT = re.compile(
     r"[=(\"']\s*+data\s*+:\s*+(?:text/(?:html|xml|javascript)|application/(?:xhtml|xml|(?:x-)?javascript))",
     re.IGNORECASE,
@@ -89,12 +93,20 @@ class Judge(NamedTuple):
         joined = UNSEEN.sub("", read)
         if DOCUMENT.search(joined) is not None or PICTURE_AS_PAGE.match(joined) is not None:
             return "script"
-        if any(RUNS.search(one) is not None and SENDS.search(one) is not None for one in (read, joined)):
+        if any(RUNS.search(one) is not None and _may_send(one) for one in (read, joined)):
             return "" if self.wants_markup() else "script"
-        if LOADS.match(read) is not None and self._leads_away(read):
+        if SCRIPT_OPENS.match(read) is not None and self._leads_away(read):
             return "" if self.wants_markup() else "script"
         if SENDING.search(read) is not None and self._leads_away(read):
             return "" if self.wants_markup() else "form"
+        return ""
+
+    def of_script(self, text: str) -> str:
+        """Of the text of a script."""
+        if found := self.of_addresses(text):
+            return found
+        if HIDES in text or (SENDS.search(text) is not None and IS_CODE.search(text) is not None):
+            return "" if self.wants_markup() else "script"
         return ""
 
     def of_addresses(self, text: str) -> str:
@@ -108,6 +120,11 @@ class Judge(NamedTuple):
         if address is None or not address.host:
             return False
         return not (is_within(address.host, self.links.allowed) or self.is_known(address.host))
+
+
+def _may_send(handler: str) -> bool:
+    """A quotation of several parts can make any name in the little that an attribute holds."""
+    return SENDS.search(handler) is not None or "`" in handler
 
 
 def addresses(text: str) -> Iterator[str]:

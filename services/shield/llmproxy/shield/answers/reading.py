@@ -4,10 +4,11 @@ The provider's words are inspected before the originals are put back: what the c
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from json import dumps
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from msgspec import structs
 
@@ -49,7 +50,17 @@ REPEATED_MAX, REPEATED_CHARS_MAX = 64, 256 << 10
 TEXTS = re.compile(r'"text"\s*:\s*"')
 """How a text stands that is one of several: the parts of a message, the blocks of an answer."""
 
-Carried = tuple[Stage, ...]
+
+class Carried(NamedTuple):
+    """What goes on from one text to the next, of those that readers put together."""
+
+    shown: tuple[Stage, ...]  # For what is shown: where each text is shown by itself, it is read by itself, too.
+    values: tuple[Stage, ...]
+    links: tuple[Stage, ...]
+    twice: "Twice"
+    end: str = ""  # Of the text before.
+
+
 CARRIED_MAX = 64  # Runs of texts that an answer may have going; of more, the oldest begins anew.
 OF_ANSWERS = frozenset(get_args(AnswerAction))
 EXPLANATIONS_MAX = 64  # Of one answer; the record keeps the most severe.
@@ -341,37 +352,49 @@ class Reading:
 
     # -- what stages ask
 
-    def carrying(self, report: Report) -> Carried:
+    def carrying(self, report: Report, *, in_json: bool) -> Carried:
         """What may be in several texts that readers put together: these stages go on from one to the next."""
-        guards, stages = self._guards, list[Stage]()
+        guards, values, twice = self._guards, list[Stage](), Twice(report)
         if guards.private_key != "allow":
-            stages.append(PrivateKeys(guards.private_key, report))
+            values.append(PrivateKeys(guards.private_key, report))
         if guards.looks_for_secrets:
-            stages.append(Words(self.look_for_keys, report))
-            stages.append(Lines(NAMES_BEFORE, self.look_for_passwords, report))
+            values.append(Words(self.look_for_keys, report))
+            values.append(Lines(NAMES_BEFORE, self.look_for_passwords, report))
         if guards.takes_out_others:
-            stages.append(Lines(DIGITS_IN, self.look_at_others, report))
-        return tuple(stages)
+            values.append(Lines(DIGITS_IN, self.look_at_others, report))
+        shown = () if in_json else tuple(self.shown(twice.again))
+        return Carried(shown, tuple(values), tuple(self.links(twice.again, in_json=in_json)), twice)
 
-    def stages(self, report: Report, carried: Carried, *, in_json: bool) -> list[Stage]:
-        answers, guards = self.answers, self._guards
-        stages: list[Stage] = []
-        if answers.invisible != "disabled":
+    def shown(self, report: Report) -> Iterator[Stage]:
+        if self.answers.links.images != "disabled":
+            yield Images(self.answers.links, self.is_known_host, report, self.wants_markup)
+
+    def links(self, report: Report, *, in_json: bool) -> Iterator[Stage]:
+        if self._guards.takes_out_links:
+            yield Lines(DOTS_IN, self.look_for_links_in_json if in_json else self.look_for_links, report)
+
+    def stages(self, report: Report, carried: Carried, *, in_json: bool, is_first: bool) -> list[Stage]:
+        guards, stages = self._guards, list[Stage]()
+        if self.answers.invisible != "disabled":
             if in_json:
                 stages.append(Escapes())
-            stages.append(Invisible(answers.invisible, report))
+            stages.append(Invisible(self.answers.invisible, report))
         if self.request.canary:
             stages.append(Canary(self.request.canary, report))
-        if answers.links.images != "disabled" and not in_json:
-            stages.append(Images(answers.links, self.is_known_host, report, self.wants_markup))
-        stages += carried
-        if guards.takes_out_links:
-            stages.append(Lines(DOTS_IN, self.look_for_links_in_json if in_json else self.look_for_links, report))
+        if not is_first and not in_json:
+            stages += self.shown(carried.twice.first)
+        stages += carried.shown
+        stages += carried.values
+        if not is_first:
+            stages += self.links(carried.twice.first, in_json=in_json)
+        stages += carried.links
         stages += (Rails(taking, report, in_json=in_json) for taking in guards.takings)
         return stages
 
-    def watch(self, report: Report) -> Watch:
-        return Watch(self.answers, self.look_behind, report, is_known=self.is_known_host, asked_for=self.asked_for)
+    def watch(self, report: Report, before: str) -> Watch:
+        return Watch(
+            self.answers, self.look_behind, report, is_known=self.is_known_host, asked_for=self.asked_for, before=before
+        )
 
     def leak(self, report: Report) -> Leak | None:
         if self.answers.leak == "disabled" or not self.request.system:
@@ -503,6 +526,27 @@ def _name(names: list[str]) -> str:
     return next((name for name in reversed(names) if not name.endswith("]")), "")
 
 
+class Twice:
+    """Two stages read the same text: what the first has reported and left there, the other need not report again."""
+
+    __slots__ = ("_left", "_report")
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._left: Counter[str] = Counter()
+
+    def first(self, finding: Finding) -> bool:
+        is_taken_out = self._report(finding)
+        self._left[finding.kind] += not is_taken_out
+        return is_taken_out
+
+    def again(self, finding: Finding) -> bool:
+        if self._left[finding.kind]:
+            self._left[finding.kind] -= 1
+            return False
+        return self._report(finding)
+
+
 class Read:
     """One text."""
 
@@ -511,9 +555,9 @@ class Read:
     def __init__(self, reading: Reading, report: Report, *, in_json: bool, follows: Hashable = None) -> None:
         self._reading, self._follows = reading, follows
         before = reading.carried(follows) if follows is not None else None
-        self._carried = reading.carrying(report) if before is None else before
-        self._stages = reading.stages(report, self._carried, in_json=in_json)
-        self._watch, self._leak = reading.watch(report), reading.leak(report)
+        self._carried = reading.carrying(report, in_json=in_json) if before is None else before
+        self._stages = reading.stages(report, self._carried, in_json=in_json, is_first=before is None)
+        self._watch, self._leak = reading.watch(report, self._carried.end), reading.leak(report)
         self._window = Window(reading.originals, in_json=in_json) if reading.originals.in_text else None
         self._said: list[str] = []
         self._becomes: list[str] = []
@@ -548,7 +592,7 @@ class Read:
         if self._reading.is_repeated:
             self._reading.keep("".join(self._said), "".join(self._becomes) + said)
         if self._follows is not None:
-            self._reading.carry(self._follows, self._carried)
+            self._reading.carry(self._follows, self._carried._replace(end=self._watch.end))
         return said
 
     def _read(self, said: str) -> str:

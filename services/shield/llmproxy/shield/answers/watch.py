@@ -4,6 +4,7 @@ A block ends at the last line break, or space, of `BLOCK_CHARS`: so blocks are t
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from llmproxy.common.answers import Answers
@@ -15,14 +16,27 @@ from llmproxy.shield.answers.words import CONTEXT_CHARS, SCHEME
 from llmproxy.shield.links import URL_CHARS_MAX, link_reason
 
 SCHEME_CHARS_MAX = 10
+SEAM_CHARS = 256  # Of the text before: a link may begin there.
 ADDRESS = re.compile(rf"[a-zA-Z]{{2,{SCHEME_CHARS_MAX}}}://[^\s\"'<>`)\]]{{1,{URL_CHARS_MAX}}}")
 FENCED = re.compile(r"^ {0,3}(?:```|~~~).*?(?:^ {0,3}(?:```|~~~)|\Z)", re.DOTALL | re.MULTILINE)
 
 
 class Watch:
-    """One text. `look` is what guards see in a block behind what is known of it already."""
+    """One text. `look` is what guards see in a block behind what is known of it already; `before` is the end of the text before, if
+    readers put them together."""
 
-    __slots__ = ("_asked_for", "_context", "_is_known", "_look", "_pending", "_repeated", "_report", "_settings")
+    __slots__ = (
+        "_asked_for",
+        "_before",
+        "_context",
+        "_is_known",
+        "_look",
+        "_pending",
+        "_repeated",
+        "_report",
+        "_settings",
+        "end",
+    )
 
     def __init__(
         self,
@@ -32,12 +46,15 @@ class Watch:
         *,
         is_known: Callable[[str], bool],
         asked_for: Callable[[], bool],
+        before: str = "",
     ) -> None:
         self._settings, self._look, self._report = settings, look, report
         self._is_known, self._asked_for = is_known, asked_for
         self._pending = ""
         self._context = ""
         self._repeated = 0
+        self._before = before
+        self.end = before  # Of all that was read.
 
     def read(self, piece: str) -> None:
         self._pending += piece
@@ -53,11 +70,15 @@ class Watch:
 
     def _block(self, block: str, *, is_full: bool) -> None:
         before, settings = self._context, self._settings
+        self.end = (self.end + block)[-SEAM_CHARS:]
         self._context = (before + block)[-CONTEXT_CHARS:]
         for finding in self._look(before + block, len(before)):
             self._report(finding)
         if settings.links.others != "disabled":
-            self._links(block)
+            self._links(links(_shown(block)))
+            if self._before:
+                self._links(_across(self._before, _shown(block)))
+                self._before = ""
         if settings.entropy != "disabled" and noise.is_random(block) and not self._asked_for():
             self._report(seen("entropy", settings.entropy))
         if settings.repetition != "disabled" and is_full:
@@ -65,12 +86,24 @@ class Watch:
             if self._repeated == noise.REPEATED_BLOCKS:
                 self._report(seen("repetition", settings.repetition))
 
-    def _links(self, block: str) -> None:
-        shown = FENCED.sub("", block) if "```" in block or "~~~" in block else block
-        for link in links(shown):
+    def _links(self, found: Iterator[str]) -> None:
+        for link in found:
             reason = link_reason(link, self._settings.links, self._is_known)
             if reason:
                 self._report(seen(f"link.{reason}", self._settings.links.others))
+
+
+def _shown(block: str) -> str:
+    return FENCED.sub("", block) if "```" in block or "~~~" in block else block
+
+
+def _across(before: str, block: str) -> Iterator[str]:
+    """The links that are in neither of two texts, but in both together."""
+    known = Counter((*links(before), *links(block)))
+    for link in links(before + block):
+        if not known[link]:
+            yield link
+        known[link] -= known[link] > 0
 
 
 def is_clear(text: str, settings: Answers, may_hold: Callable[[str], bool]) -> bool:
