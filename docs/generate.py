@@ -400,8 +400,10 @@ def metrics_page() -> str:
         "",
         "# Metrics",
         "",
-        "Served by every process at `/metrics` of its probes port. Counters end in `_total` on the wire. No label carries",
-        "anything that a caller wrote.",
+        "Served by every process at `/metrics` of its probes port (`LLM_PROXY_PROBES_PORT`), and of all of them together by",
+        "admin, with the admin token unless `LLM_PROXY_METRICS_PUBLIC=1`; there each line says its `service` and `instance`, and",
+        "`llmproxy_up` is 0 for an instance that did not answer. Counters end in `_total` on the wire. No label carries anything",
+        "that a caller wrote.",
     ]
     for path in sorted(ROOT.glob("*/*/llmproxy/*/metrics.py")):
         lines += [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from llmproxy.common import metrics
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import (
     AUDIT,
@@ -132,13 +133,14 @@ def test_a_late_request_is_dropped(wires: Opened) -> None:
     async def scenario(w: Any) -> None:
         edge, shield = await started(w, "edge"), await started(w, "shield")
         await shield.serve(REQUEST_INSPECT, lambda _, answer: answer.send(End()), max_in_flight=10)
+        dropped = metrics.UNHANDLED.labels("late").value
         inbox, late, timely = Inbox(), request_to(edge, deadline_ms=1), request_to(edge)
         for sent in (late, timely):
             edge.expect(sent, inbox)
             edge.forward(REQUEST_INSPECT, sent)
         assert isinstance(await inbox.next(), End)
         assert inbox.frames.empty()
-        assert shield.dropped_late == 1
+        assert metrics.UNHANDLED.labels("late").value == dropped + 1
 
     run(scenario, wires)
 
@@ -182,6 +184,7 @@ def test_a_handler_that_raises_answers_and_its_words_stay_inside(wires: Opened) 
 
         await shield.serve(REQUEST_INSPECT, at_once, max_in_flight=10)
         inbox = Inbox()
+        bugs = metrics.UNHANDLED.labels("bug").value
         for model in ("now", "later"):
             sent = request_to(edge, model=model)
             edge.expect(sent, inbox)
@@ -191,6 +194,7 @@ def test_a_handler_that_raises_answers_and_its_words_stay_inside(wires: Opened) 
             assert failure.code == "server_error"
             assert "hunter2" not in failure.message
         assert not shield.holds
+        assert metrics.UNHANDLED.labels("bug").value == bugs + 2
 
     run(scenario, wires)
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
-from llmproxy.common import channels, frames
+from llmproxy.common import channels, frames, metrics
 from llmproxy.common.channels import CONTROL, HOLDING, REPLY, Channel
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError, Unavailable, place
@@ -34,6 +34,7 @@ DRAIN_S = 60.0
 ASK_AGAIN_S = 0.1  # A question that nobody is there to answer.
 QUESTIONS_S = 10.0  # For the answers to questions that had arrived when a service leaves.
 
+LATE, FULL, UNDECODABLE, BUG = map(metrics.UNHANDLED.labels, ("late", "full", "undecodable", "bug"))
 LINES = msgspec.json.Encoder()
 
 log = logging.getLogger(__name__)
@@ -169,9 +170,6 @@ class Bus:
         self.address = channels.address(service, instance)
         self.holds: dict[tuple[str, int, str], Hold] = {}
         self.idle = asyncio.Event()  # Set when the last held request was released; only `drain` waits for it.
-        self.dropped_late = 0
-        self.refused_full = 0
-        self.undecodable = 0
         self._now = now
         self._announce_new_s, self._alive_s = announce_new_s, alive_s
         self._fresh: list[Hold] = []
@@ -257,6 +255,7 @@ class Bus:
             try:
                 receive(subject, payload)
             except Exception as error:  # noqa: BLE001 - as said; its words may quote a prompt
+                BUG.inc()
                 log.error("a message could not be handled: %s at %s", type(error).__name__, place(error))
 
         return await self.wire.subscribe(subject, guarded, queue)
@@ -272,7 +271,7 @@ class Bus:
                 try:
                     message = channel.decode(line)
                 except msgspec.DecodeError:
-                    self.undecodable += 1
+                    UNDECODABLE.inc()
                 else:
                     handle(message)
 
@@ -285,14 +284,14 @@ class Bus:
             try:
                 envelope = channel.decode(payload)
             except msgspec.DecodeError:
-                self.undecodable += 1
+                UNDECODABLE.inc()
                 return
             if envelope.deadline_ms < self._now() * 1000:
-                self.dropped_late += 1
+                LATE.inc()
                 return
             answer = Answer(self, envelope)
             if len(self.holds) >= max_in_flight:
-                self.refused_full += 1
+                FULL.inc()
                 answer.fail(
                     GatewayError("server_is_overloaded", f"every {self.service} is busy; retry", retry_after_ms=1000)
                 )
@@ -323,7 +322,7 @@ class Bus:
                 try:
                     decoded.append(Stored(sequence, channel.decode(payload)))
                 except msgspec.DecodeError:
-                    self.undecodable += 1
+                    UNDECODABLE.inc()
                     log.error("stream %s: message %d does not decode; skipped", channel.stream, sequence)
             await handle(decoded)
 
@@ -366,9 +365,9 @@ class Bus:
             try:
                 queue.put_nowait(channel.decode(payload))
             except msgspec.DecodeError:
-                self.undecodable += 1
+                UNDECODABLE.inc()
             except asyncio.QueueFull:
-                self.refused_full += 1
+                FULL.inc()
 
         async def work() -> None:
             while True:
@@ -378,6 +377,7 @@ class Bus:
                 except GatewayError as error:
                     log.warning("%s: %s", channel.pattern, error.message)
                 except Exception as error:  # noqa: BLE001 - the next question must find somebody; as in serve
+                    BUG.inc()
                     log.error("%s: %s at %s", channel.pattern, type(error).__name__, place(error))
                 finally:
                     queue.task_done()
@@ -415,6 +415,7 @@ class Bus:
             answer.fail(failure)
 
     def _report_bug(self, envelope: Envelope, error: Exception) -> None:
+        BUG.inc()
         log.error("request %s: %s at %s", envelope.id, type(error).__name__, place(error))
 
     async def _announce(self) -> None:
@@ -449,7 +450,7 @@ class Bus:
         try:
             cancel = CONTROL.decode(payload)
         except msgspec.DecodeError:
-            self.undecodable += 1
+            UNDECODABLE.inc()
             return
         for role in ("chain", "return"):
             held = self.holds.get((cancel.id, cancel.attempt, role))
@@ -472,7 +473,7 @@ class Bus:
         try:
             packet = frames.DECODER.decode(payload)
         except msgspec.DecodeError:
-            self.undecodable += 1
+            UNDECODABLE.inc()
             return
         expected = self._expected.get(packet.id)
         if expected is None or packet.attempt != expected.attempt or packet.seq < expected.seq:
