@@ -79,5 +79,5 @@ eval: install ## How often the detectors are right, with intervals; writes docs/
 test: check servers ## Everything but chaos and bench
 
 .PHONY: docs
-docs: install ## Write docs/channels.md and docs/metrics.md from the code
+docs: install ## Write the generated pages of docs/ from the code
 	$(BIN)/python docs/generate.py

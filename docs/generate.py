@@ -1,6 +1,8 @@
 """Writes the pages that come from the code: `python docs/generate.py` (`make docs`). A test checks that they are current."""
 
 import ast
+import importlib
+import inspect
 import re
 import sys
 from collections.abc import Iterable
@@ -9,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from llmproxy.common import auth, channels
+from llmproxy.common import auth, channels, runtime
 from llmproxy.common.channels import CHANNELS, Channel
 from llmproxy.common.config import PROVIDERS
 from llmproxy.common.offers import CONVERSATIONS
@@ -25,6 +27,7 @@ from llmproxy.launcher.detect import (
     GOOGLE_REGION,
     VENDORS,
 )
+from llmproxy.launcher.environment import COMMON_TUNABLE, HANDED_ON, SERVICES, TUNABLE
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
 from llmproxy.provider_workers.adapters.base import Capability
 from llmproxy.provider_workers.canonical import METADATA
@@ -53,6 +56,7 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "channels.md": channels_page(),
         DOCS / "metrics.md": metrics_page(),
+        DOCS / "settings.md": settings_page(),
         DOCS / "support.md": support_page(),
         DOCS / "policy.md": policy_page(),
         DOCS / "pii.md": pii_page(),
@@ -418,6 +422,39 @@ def metrics_page() -> str:
             kind = call.func.id.lower() if isinstance(call.func, ast.Name) else ""
             lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {meaning} |")
     return "\n".join([*lines, ""])
+
+
+def settings_page() -> str:
+    lines = [
+        GENERATED,
+        "",
+        "# Settings of a service",
+        "",
+        "What a process is told by its environment: how it reaches the others, and what only its machine knows. What the gateway does is",
+        "in the configuration (`llmproxy.example.yaml`). `llmproxy up` sets most of these itself; those marked with * it takes from its",
+        "own environment, and a value that cannot be read ends the start with exit code 78 (of `llmproxy up`: 3) and the variable's name.",
+    ]
+    lines += settings_table("every service", runtime.Settings, frozenset(), COMMON_TUNABLE)
+    common = frozenset(runtime.Settings.__struct_fields__)
+    for service in sorted(SERVICES):
+        kind = importlib.import_module(f"llmproxy.{service.replace('-', '_')}.__main__").Settings
+        lines += settings_table(service, kind, common, (*HANDED_ON, *TUNABLE[service]))
+    return "\n".join([*lines, ""])
+
+
+def settings_table(title: str, kind: type[msgspec.Struct], others: frozenset[str], yours: tuple[str, ...]) -> list[str]:
+    """The fields of one struct of settings, with the comments behind them; ValueError where one has none."""
+    said = dict(re.findall(r"^    (\w+): [^#\n]+#\s+(.+)$", inspect.getsource(kind), re.MULTILINE))
+    lines = ["", f"## {title}", "", "| variable | default | what it is |", "|---|---|---|"]
+    for field in msgspec.structs.fields(kind):
+        if field.name in others:
+            continue
+        if field.name not in said:
+            raise ValueError(f"{kind.__module__}: say behind {field.name!r} what it is for")
+        star = " *" if field.name.upper() in yours else ""
+        default = f"`{field.default}`" if field.default != "" else ""
+        lines.append(f"| `LLM_PROXY_{field.name.upper()}`{star} | {default} | {said[field.name]} |")
+    return lines
 
 
 def metric_calls(tree: ast.AST) -> list[ast.Call]:

@@ -47,7 +47,8 @@ def generator() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "name", ["channels.md", "guarantees.md", "metrics.md", "pii.md", "policy.md", "secrets.md", "support.md"]
+    "name",
+    ["channels.md", "guarantees.md", "metrics.md", "pii.md", "policy.md", "secrets.md", "settings.md", "support.md"],
 )
 def test_generated_pages_are_current(name: str) -> None:
     path = ROOT / "docs" / name

@@ -35,14 +35,14 @@ log = logging.getLogger(__name__)
 class Settings(Struct, frozen=True, kw_only=True):
     """Each field is the environment variable LLM_PROXY_<FIELD>. Services add their own."""
 
-    nats_url: str = "nats://127.0.0.1:4222"
-    nats_user: str = ""
-    nats_password: str = ""
+    nats_url: str = "nats://127.0.0.1:4222"  # Of nats-server, or of one of a cluster.
+    nats_user: str = ""  # The service's own, with its row of permissions.
+    nats_password: str = ""  # Of that user.
     instance: str = ""  # Unique; default: the service's name and the process id.
-    probes_host: str = "127.0.0.1"
-    probes_port: int = 0  # 0: any free port.
+    probes_host: str = "127.0.0.1"  # Where /livez, /readyz and /metrics are served.
+    probes_port: int = 0  # Of the probes; 0: any free port.
     drain_s: float = 60.0  # How long what is held may take to finish after SIGTERM.
-    log_level: str = "INFO"
+    log_level: str = "INFO"  # DEBUG, INFO, WARNING, ERROR or CRITICAL.
 
 
 S = TypeVar("S", bound=Settings)

@@ -41,10 +41,11 @@ IN_A_CONTAINER: dict[Service, tuple[str, ...]] = {
     "audit": (),
     "admin": ("HOST", "PORT"),
 }
-# What `llmproxy up` itself reads; KEY is what the examples call a caller's key, and POSTGRES_DSN and ADMIN_URL are other commands'.
+# What the launcher hands on where it is set, and decides on where it is not.
+HANDED_ON = ("API_KEYS", "ADMIN_TOKEN", "CONFIG_SOURCE", "MASK_SECRET", "JUDGE_KEY", "EMBEDDING_MODEL")
+# What it reads itself; KEY is what the examples call a caller's key, POSTGRES_DSN and ADMIN_URL are other commands'.
 LAUNCHERS = (
     *("CONFIG_FILE", "DATA", "HOST", "PORT", "ADMIN_HOST", "ADMIN_PORT", "LOCAL_DISCOVERY", "FIREWALL_ENABLED"),
-    *("API_KEYS", "ADMIN_TOKEN", "CONFIG_SOURCE", "MASK_SECRET", "JUDGE_KEY", "EMBEDDING_MODEL"),
     *("KEY", "POSTGRES_DSN", "ADMIN_URL"),
 )
 # What any program may need from its surroundings and nobody keeps secret.
@@ -70,7 +71,7 @@ def service_environment(
 
 def unknown(outside: Mapping[str, str], config: Config) -> list[str]:
     """Variables with our prefix that nobody under `llmproxy up` reads: misspelt, most likely."""
-    known = {*LAUNCHERS, *COMMON_TUNABLE, *(name for names in TUNABLE.values() for name in names)}
+    known = {*LAUNCHERS, *HANDED_ON, *COMMON_TUNABLE, *(name for names in TUNABLE.values() for name in names)}
     read = {PREFIX + name for name in known} | referenced(config)
     return sorted(
         name

@@ -37,12 +37,12 @@ RETRY_S = 0.2
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
     listen_fd: int = -1  # A listening socket inherited from the supervisor; then host and port are not used.
-    host: str = "127.0.0.1"
-    port: int = 8091
-    admin_token: str = ""
+    host: str = "127.0.0.1"  # Of the admin API.
+    port: int = 8091  # Of the admin API.
+    admin_token: str = ""  # What the admin API asks for; it must be set.
     api_keys: str = ""  # Comma-separated; imported at start.
     config: str = ""  # Path of the configuration file.
-    config_source: Source = "file"
+    config_source: Source = "file"  # api: the admin API may change the configuration.
     secret_dirs: str = ""  # Comma-separated: where `file:` references may lead (docs/adr/0030).
     metrics_public: bool = False  # /metrics without the token.
 

@@ -27,8 +27,8 @@ STEPS = [
 
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
-    postgres_dsn: str = "postgresql://audit@127.0.0.1:5432/llmproxy"
-    data_dir: str = "."
+    postgres_dsn: str = "postgresql://audit@127.0.0.1:5432/llmproxy"  # Of the ledger; it may hold a password.
+    data_dir: str = "."  # In its `audit/` are the signing key and the signed head.
 
 
 async def run(context: Context[Settings]) -> None:

@@ -37,11 +37,11 @@ KEYS_RETRY_S = 0.2
 class Settings(runtime.Settings, frozen=True, kw_only=True):
     listen_fd: int = -1  # A listening socket inherited from the supervisor; then host and port are not used.
     host: str = "127.0.0.1"  # Any address is safe: there is no way to serve without API keys.
-    port: int = 8090
-    redis_url: str = "redis://127.0.0.1:6379"
+    port: int = 8090  # Of the gateway.
+    redis_url: str = "redis://127.0.0.1:6379"  # Counters of limits, and the threat ledger; it may hold a password.
     spool_dir: str = ""  # Audit records wait here while JetStream is away. Default: in the system's temporary folder.
     edges: int = 1  # How many edges share the limits; each takes its part when Redis is away.
-    linger_s: float = LINGER_S
+    linger_s: float = LINGER_S  # How long idle connections of clients stay open after SIGTERM.
 
 
 async def run(context: Context[Settings]) -> None:

@@ -17,7 +17,7 @@ CANCELLED_WITHIN_S = 1.0
 
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
-    worker_providers: str = ""  # Comma-separated families that this worker serves and holds keys for; "": all.
+    worker_providers: str = ""  # Comma-separated families that this worker serves and holds keys for; empty: all.
     demo_chunk_ms: int = 5  # The pace of the demo provider's streams.
     secret_dirs: str = ""  # Comma-separated: where `file:` references may lead (docs/adr/0030).
 

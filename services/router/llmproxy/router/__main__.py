@@ -16,7 +16,7 @@ MAX_IN_FLIGHT = 4_096  # Only requests that ask Redis for a probe are held at al
 
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = "redis://127.0.0.1:6379/0"  # Circuits that all routers share; it may hold a password.
 
 
 async def run(context: runtime.Context[Settings]) -> None:

@@ -21,7 +21,7 @@ from llmproxy.shield.judge import Judges
 from llmproxy.shield.offload import Offload
 from llmproxy.shield.presidio import models
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("llmproxy.shield")  # Run with -m, `__name__` would not say whose it is.
 
 EMBEDDING_PRIORITY = 99  # After all that is decided at once.
 LOAD_MS_MAX = 20_000  # Until the embedding model must be there; the shield is not ready before that is known.
@@ -29,11 +29,11 @@ LOAD_MS_MAX = 20_000  # Until the embedding model must be there; the shield is n
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
     max_in_flight: int = 2_048  # Requests held at once, most of them answers being unmasked.
-    mask_secret: str = ""  # Keys the placeholders; the same on every shield, or prompt caches miss.
-    shield_processes: int = 2  # That examine large bodies; with several, one is kept for those up to 256 KiB.
-    gateway_url: str = "http://127.0.0.1:8090"  # Where the judge is asked (policy.injection.judge),
-    judge_key: str = ""  # with an API key of its own. Without one it cannot be asked.
-    embedding_model: str = ""  # Its folder; "": that of an installed package, if there is one; off: none.
+    mask_secret: str = ""  # What placeholders are made from; the same on every shield, or prompt caches miss.
+    shield_processes: int = 2  # Processes that examine large bodies; with several, one is kept for those up to 256 KiB.
+    gateway_url: str = "http://127.0.0.1:8090"  # Where the judge is asked (policy.injection.judge).
+    judge_key: str = ""  # The API key that the judge is asked with. Without one it cannot be asked.
+    embedding_model: str = ""  # Its folder; empty: that of an installed package, if there is one; off: none.
 
 
 async def run(context: runtime.Context[Settings]) -> None:
