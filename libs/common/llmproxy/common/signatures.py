@@ -254,12 +254,14 @@ class Prepared(Struct, frozen=True):
 class Compiled:
     """An expression that is compiled when it is first tried: most never are, and each takes 0.2 ms and tens of KB."""
 
-    __slots__ = ("_expression", "_source", "hit", "is_new")
+    __slots__ = ("_expression", "_source", "hit", "is_new", "spans")
 
     def __init__(self, hit: Hit, source: str) -> None:
         self.hit, self._source = hit, source
         self.is_new = True  # Not tried on any text, which takes a tenth of a millisecond the first time.
         self._expression: Any = None
+        self.spans: Callable[..., Sequence[tuple[int, int]]] = self._first_spans
+        """RE2's own function, which says where a match begins and ends, or NOWHERE: re2's `search` makes a generator of each question."""
 
     @property
     def expression(self) -> Any:
@@ -267,6 +269,14 @@ class Compiled:
         if self._expression is None:
             self._expression = exact(self.hit, self._source)
         return self._expression
+
+    def _first_spans(self, *asked: Any) -> Sequence[tuple[int, int]]:
+        self.spans = self.expression._regexp.Match
+        return self.spans(*asked)
+
+
+ANYWHERE = re2._Anchor.UNANCHORED
+NOWHERE = [(-1, -1)]
 
 
 class Budget:
@@ -316,7 +326,7 @@ class Matcher:
         return [hit for hit in self.trials(plain, budget) if hit is not None]
 
     def trials(self, plain: bytes, budget: Budget) -> Iterable[Hit | None]:
-        """The same, one expression after the other, for who wants to pause between them: None where one does not match.
+        """The same, with a None where an expression that is new does not match: who wants to pause does so there.
         One native pass, and Python sees only what may be there."""
         if len(plain) <= PIECE_BYTES:
             candidates, spent, exhausted = self.near.find(plain, budget.words)
@@ -364,12 +374,15 @@ class Matcher:
             budget.trials -= 1
             budget.bytes -= one.end - one.start
             compiled = self.signatures[one.thing]
-            if compiled.is_new:
+            is_new = compiled.is_new
+            if is_new:
                 budget.first_trials += 1
                 compiled.is_new = False
             around = plain[one.start : one.end].lower()
-            # As nearly always the first.
-            yield None if compiled.expression.search(around) is None else _hit(compiled, plain, one, around)
+            if compiled.spans(ANYWHERE, around, 0, len(around)) != NOWHERE:
+                yield _hit(compiled, plain, one, around)
+            elif is_new:
+                yield None
 
 
 def _hit(compiled: Compiled, plain: bytes, place: Candidate, around: bytes) -> Hit:

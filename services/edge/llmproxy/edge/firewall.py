@@ -69,7 +69,9 @@ DONE = object()
 
 def slices(length: int) -> list[int]:
     """Where the slices start. From both ends towards the middle: the budgets last longest where attackers put things."""
-    starts = list(range(0, max(1, length - OVERLAP_BYTES), SLICE_BYTES - OVERLAP_BYTES))
+    if length <= SLICE_BYTES:  # As nearly always.
+        return [0]
+    starts = list(range(0, length - OVERLAP_BYTES, SLICE_BYTES - OVERLAP_BYTES))
     return [start for pair in zip(starts, reversed(starts), strict=True) for start in pair][: len(starts)]
 
 
