@@ -27,6 +27,7 @@ from llmproxy.edge.limits import Limiter
 from llmproxy.edge.outcome import LEFT, Outcome, record, refusal
 from llmproxy.edge.readiness import PathProbe
 from llmproxy.edge.replies import (
+    CLOSES,
     Dates,
     Reply,
     Sent,
@@ -109,8 +110,7 @@ class Edge:
             ending=self._is_draining,
         )
         request.reply = reply
-        path, query = request.target
-        route, model_id = match(path)
+        route, model_id = match(request.path)
         if route.public:
             return self._public(route, request.method, reply)
         if route.is_shared:
@@ -122,7 +122,7 @@ class Edge:
             method=request.method,
             route=route,
             model_id=model_id,
-            query=query,
+            query=request.query,
             headers=request.headers,
             content=request.payload,
             ip=self._settled.client_ip(request.remote, request.headers),
@@ -135,7 +135,7 @@ class Edge:
         now = self._wall()
         begun = request.reply
         if begun is not None and begun.started:
-            return Sent(False)
+            return CLOSES
         reply = Reply(
             request.protocol,
             self._dates.at(now),
@@ -265,7 +265,10 @@ class Edge:
                         self._headers(context) + provider_headers(head, publications, context.findings)
                     ),
                 )
-            envelope = await self._envelope(context)
+            reference = ""
+            if context.upload is not None or len(context.body) > INLINE_BYTES_MAX:
+                reference = await self._deposited(context)
+            envelope = self._envelope(context, reference)
         except GatewayError as error:
             return await self._refuse(context, reply, error.failure("edge"))
         exchange = self._exchanges.open(envelope, sink)
@@ -315,20 +318,25 @@ class Edge:
         api = context.route.api
         return GEMINI_ARRAY if api == "gemini" and as_array(context.query) else FRAMINGS[api]
 
-    async def _envelope(self, context: Ingress) -> Envelope:
-        """Raises GatewayError when a header is not well-formed, or a large body cannot be deposited."""
-        record, wanted, body, route = context.record, context.wanted, context.body, context.route
+    async def _deposited(self, context: Ingress) -> str:
+        """The claim check of a large body; "" of a form that is small. Raises GatewayError when it cannot be deposited."""
+        if context.upload is not None:
+            context.body = await forms.to_json(context.body, context.upload)
+            context.upload = None
+        if len(context.body) <= INLINE_BYTES_MAX:
+            return ""
+        reference = await self._bus.deposit(context.id, context.body)
+        context.body = b""
+        self._bodies.give_back(context)
+        return reference
+
+    def _envelope(self, context: Ingress, reference: str) -> Envelope:
+        """Raises GatewayError when a header is not well-formed."""
+        record, wanted, route = context.record, context.wanted, context.route
         assert record is not None
         assert wanted is not None
         shown = shown_headers(context.headers) if route.dialect == "anthropic" else NOTHING_SHOWN
-        if context.upload is not None:
-            body = await forms.to_json(body, context.upload)
-            context.upload = None
-        reference = ""
-        if len(body) > INLINE_BYTES_MAX:
-            reference = await self._bus.deposit(context.id, body)
-            context.body = b""
-            self._bodies.give_back(context)
+        trace = context.headers.get("traceparent", "")
         return Envelope(
             id=context.id,
             tenant=record.tenant,
@@ -344,11 +352,11 @@ class Edge:
             max_output_tokens=wanted.max_output_tokens,
             headers=shown,
             deadline_ms=context.now_ms + self._settled.config.gateway.deadline_ms,
-            traceparent=parent(context.headers.get("traceparent", "")),
+            traceparent=parent(trace) if trace else "",
             policy=self._settled.snapshot.revision,
             edge=self._bus.address,
             reply_to=self._bus.address,
-            body=Raw(b"null") if reference else Raw(body),
+            body=Raw(b"null") if reference else Raw(context.body),
             body_ref=reference,
         )
 

@@ -153,7 +153,7 @@ class Exchanges:
         if not self._open:
             self._is_open.set()
         self._open[envelope.id] = exchange
-        self._publish(exchange)
+        self._forward(exchange)
         return exchange
 
     def abandon(self, exchange: Exchange, on_settled: Callable[[Exchange], None]) -> None:
@@ -170,23 +170,23 @@ class Exchanges:
 
     # -- publishing
 
-    def _publish(self, exchange: Exchange) -> None:
+    def _publish_next(self, exchange: Exchange) -> None:
+        """Again, from the beginning."""
+        attempt = exchange.envelope.attempt + 1
+        exchange.envelope = msgspec.structs.replace(exchange.envelope, attempt=attempt)
         exchange.republishing = None
-        now = self._monotonic()
-        exchange.chain_seen = exchange.return_seen = now
+        exchange.chain_seen = exchange.return_seen = self._monotonic()
         exchange.chain_holder = exchange.return_holder = ""
         exchange.head, exchange.fetching = None, None
         exchange.data.clear()
+        self._forward(exchange)
+
+    def _forward(self, exchange: Exchange) -> None:
         self._bus.expect(exchange.envelope, partial(self._receive, exchange))
         try:
             self._bus.forward(REQUEST_INSPECT, exchange.envelope)
         except GatewayError as error:
             self._again(exchange, error.failure("edge", again=True))
-
-    def _publish_next(self, exchange: Exchange) -> None:
-        attempt = exchange.envelope.attempt + 1
-        exchange.envelope = msgspec.structs.replace(exchange.envelope, attempt=attempt)
-        self._publish(exchange)
 
     def _again(self, exchange: Exchange, failure: Failure) -> None:
         """Nothing was done with it: publish again soon, for as long as a restart may take."""
@@ -225,7 +225,6 @@ class Exchanges:
                 exchange.head = frame
             else:
                 self._send(exchange, ready)
-                ready = []
                 self._finish(exchange, frame)
                 return
         self._send(exchange, ready)
@@ -234,7 +233,7 @@ class Exchanges:
         if not data or exchange.on_settled is not None or exchange.failure is not None:
             return
         if not exchange.first_data_at:
-            exchange.first_data_at = self._monotonic()
+            exchange.first_data_at = exchange.chain_seen
         sink = exchange.sink
         if sink is None:
             exchange.data += data
@@ -295,7 +294,7 @@ class Exchanges:
             self._resolve(exchange)
 
     def _resolve(self, exchange: Exchange) -> None:
-        if exchange.abandoned:
+        if exchange.on_settled is not None:
             self._settle(exchange)
             return
         self._close(exchange)
@@ -308,10 +307,11 @@ class Exchanges:
             exchange.on_settled(exchange)
 
     def _close(self, exchange: Exchange) -> None:
-        if self._open.pop(exchange.envelope.id, None) is not None:
-            self._bus.forget(exchange.envelope.id)
-            if exchange.envelope.body_ref:
-                self._bus.discard(exchange.envelope.body_ref)
+        envelope = exchange.envelope
+        if self._open.pop(envelope.id, None) is not None:
+            self._bus.forget(envelope.id)
+            if envelope.body_ref:
+                self._bus.discard(envelope.body_ref)
         if exchange.republishing is not None:
             exchange.republishing.cancel()
 

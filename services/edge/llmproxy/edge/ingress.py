@@ -331,9 +331,6 @@ class Body:
         except GatewayError as error:
             return block(error)
         limit = self._settled.config.gateway.max_body_bytes
-        length = headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > limit:
-            return self._too_large(limit)
         if content.is_eof():  # All of it is here already, as small bodies are.
             context.body = content.read_nowait()
             if len(context.body) > limit:
@@ -341,6 +338,9 @@ class Body:
             if not self._bodies.take(context, len(context.body)):
                 return NO_ROOM
             return self._form(context, limit) if route.takes_form else MODIFIED
+        length = headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > limit:
+            return self._too_large(limit)
         if headers.get("Expect", "").lower() == "100-continue":
             context.continue_()
         return self._read(context, limit)

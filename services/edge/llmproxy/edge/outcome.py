@@ -44,7 +44,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
         found = self.failure.explained if self.failure is not None else None
         if found is None and self.head is not None:
             found = self.head.explained
-        return joined(found, self.end.explained) if self.end is not None else found
+        if self.end is None or self.end.explained is None:
+            return found
+        return joined(found, self.end.explained)
 
     @property
     def usage(self) -> Usage:
@@ -61,9 +63,13 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
     failure, end, usage = outcome.failure, outcome.end, outcome.usage
     head = outcome.head or NOTHING
     known, wanted = context.record, context.wanted
-    findings = summed(outcome.findings, context.findings) if context.findings else outcome.findings
-    explained = joined(outcome.explained, context.explained)
+    findings, explained = outcome.findings, outcome.explained
+    if context.findings:
+        findings = summed(findings, context.findings)
+    if context.explained is not None:
+        explained = joined(explained, context.explained)
     model = wanted.model if wanted is not None else context.model_id
+    is_served = failure is None and wanted is not None  # It was asked of when the body was validated.
     return AuditRecord(
         id=context.id,
         at_ms=context.now_ms,
@@ -75,7 +81,7 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         api=context.route.label,
         method=context.method if context.method in METHODS else "",
         route=context.route.name,
-        model=model if is_a_name(model, failure, settled) else "",
+        model=model if is_served or is_a_name(model, failure, settled) else "",
         endpoint=head.endpoint or (failure.endpoint if failure is not None else ""),
         provider=head.provider or (failure.provider if failure is not None else ""),
         provider_model=head.model or (failure.model if failure is not None else ""),
@@ -84,7 +90,7 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         code=failure.code if failure is not None else "",
         findings=findings,
         explained=explained,
-        masked=is_masked(explained),
+        masked=explained is not None and is_masked(explained),
         attempts=outcome.publications,
         retries=max(head.retries, failure.retries if failure is not None else 0),
         finish=end.finish if end is not None else "",
@@ -110,9 +116,9 @@ def is_a_name(model: str, failure: Failure | None, settled: Settled) -> bool:
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def is_masked(explained: Explained | None) -> bool:
+def is_masked(explained: Explained) -> bool:
     """Whether something of the request was taken out. One of each action is among what is explained."""
-    return explained is not None and any(one.action in REMOVING and one.side == "request" for one in explained.findings)
+    return any(one.action in REMOVING and one.side == "request" for one in explained.findings)
 
 
 def summed(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from itertools import islice
 from typing import Protocol
 from urllib.parse import quote
 
@@ -32,6 +33,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 VALUE_CHARACTERS_MAX = 512
 OWN = "x-llmproxy-"
 UPSTREAM_HEADERS_MAX = 32
+UPSTREAM_NAMES_KEPT_MAX = 256  # A provider sends the same ones with every answer.
 ANSWERERS_KEPT_MAX = 256  # Who answered, as headers: few, unless an endpoint takes every model name.
 RETRY_AFTER_MS = 1_000  # Said with every error that is worth a retry and names no time itself.
 DRAIN_S = 30.0  # A client that takes longer to read the last part of its answer is cut off.
@@ -50,6 +52,9 @@ class Sent:
 
     async def write_eof(self) -> None:
         return
+
+
+KEEPS, CLOSES = Sent(True), Sent(False)
 
 
 class Connection(Protocol):
@@ -115,14 +120,23 @@ def provider_headers(head: Head, publications: int, found: Mapping[str, int]) ->
     text = (
         _who(head.provider, head.endpoint, head.model)
         + f"x-llmproxy-attempts: {publications}\r\nx-llmproxy-retries: {head.retries}\r\n"
-        + findings_header(findings)
+        + (findings_header(findings) if findings else "")
         + (header("x-llmproxy-dropped-params", ",".join(head.dropped)) if head.dropped else "")
     )
-    for name, value in list(head.headers.items())[:UPSTREAM_HEADERS_MAX]:
-        if name.isascii() and name.replace("-", "").replace("_", "").isalnum():
-            own = name.startswith(OWN)  # The worker's, of an answer that it made itself.
-            text += header(name if own else f"x-llmproxy-upstream-{name.lower()}", value)
+    for name, value in islice(head.headers.items(), UPSTREAM_HEADERS_MAX):
+        shown_as = _upstream(name)
+        if shown_as:
+            text += header(shown_as, value)
     return text
+
+
+@lru_cache(UPSTREAM_NAMES_KEPT_MAX)
+def _upstream(name: str) -> str:
+    """As what a header of the provider's is shown; "" of what is no name."""
+    if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum()):
+        return ""
+    # The worker's own are of an answer that it made itself.
+    return name if name.startswith(OWN) else f"x-llmproxy-upstream-{name.lower()}"
 
 
 @lru_cache(ANSWERERS_KEPT_MAX)
@@ -186,9 +200,11 @@ class Reply:
 
     def whole(self, status: int, body: bytes, headers: str = "", content_type: str = JSON) -> Sent:
         """Head and body in one write."""
-        head = self._head(status, content_type, NOT_STORED, f"content-length: {len(body)}\r\n{headers}")
+        closes = self.close or self._ending()
+        length = f"content-length: {len(body)}\r\n{headers}"
+        head = self._head(status, content_type, NOT_STORED, length, closes=closes)
         self._write(head if self.head_only else head + body)
-        return self._sent()
+        return CLOSES if closes else KEEPS
 
     def error(self, failure: Failure, rendering: Rendering, headers: str = "") -> Sent:
         body = rendering.error(failure, self.request_id)
@@ -204,7 +220,8 @@ class Reply:
         if self._http10:
             self.close = True
         framing = "transfer-encoding: chunked\r\n" if self._chunked else ""
-        self._write(self._head(200, content_type, "no-cache", f"x-accel-buffering: no\r\n{framing}{headers}"))
+        unbuffered = f"x-accel-buffering: no\r\n{framing}{headers}"
+        self._write(self._head(200, content_type, "no-cache", unbuffered, closes=self.close or self._ending()))
 
     def stream(self, events: bytes) -> None:
         self._write(self._chunk(events))
@@ -213,7 +230,7 @@ class Reply:
         """The last events and the end of the body in one write."""
         self.close = self.close or close
         self._write(self._chunk(events) + (LAST_CHUNK if self._chunked else b""))
-        return self._sent()
+        return CLOSES if self.close or self._ending() else KEEPS
 
     @property
     def unsent_bytes(self) -> int:
@@ -236,11 +253,8 @@ class Reply:
 
         loop.call_later(seconds, look, transport.get_write_buffer_size())
 
-    def _sent(self) -> Sent:
-        return Sent(not (self.close or self._ending()))
-
-    def _head(self, status: int, content_type: str, cache: str, headers: str) -> bytes:
-        connection = "close" if self.close or self._ending() else "keep-alive"
+    def _head(self, status: int, content_type: str, cache: str, headers: str, *, closes: bool) -> bytes:
+        connection = "close" if closes else "keep-alive"
         return (
             f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\n{CONSTANT}date: {self._date}\r\n"
             f"content-type: {content_type}\r\ncache-control: {cache}\r\nconnection: {connection}\r\n"

@@ -30,36 +30,25 @@ LINGER_STEP_S = 0.02
 class Request:
     """A request whose target is read as it was sent: routing decides on those very bytes."""
 
-    __slots__ = ("_message", "headers", "method", "payload", "protocol", "reply")
+    __slots__ = ("headers", "http10", "method", "path", "payload", "protocol", "query", "reply", "wants_close")
 
     def __init__(self, message: RawRequestMessage, payload: StreamReader, protocol: RequestHandler) -> None:
-        self._message, self.payload, self.protocol = message, payload, protocol
+        self.payload, self.protocol = payload, protocol
         self.method: str = message.method
         self.headers: CIMultiDictProxy[str] = message.headers
+        self.http10: bool = message.version < (1, 1)
+        self.wants_close: bool = message.should_close
         self.reply: Reply | None = None  # Set once we have begun to answer.
+        target = message.path
+        if not target.startswith("/") and "://" in target:  # Absolute, as in `GET http://host/path`.
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        self.path, _, self.query = target.partition("?")
 
     @property
     def remote(self) -> str:
         """The address at the other end of the connection; "" when it is no address."""
         peer = self.protocol.peername
         return str(peer[0]) if isinstance(peer, tuple) else peer or ""
-
-    @property
-    def target(self) -> tuple[str, str]:
-        """Path and query; of an absolute target (`GET http://host/path`), its path."""
-        target = self._message.path
-        if not target.startswith("/") and "://" in target:
-            target = "/" + target.partition("://")[2].partition("/")[2]
-        path, _, query = target.partition("?")
-        return path, query
-
-    @property
-    def http10(self) -> bool:
-        return self._message.version < (1, 1)
-
-    @property
-    def wants_close(self) -> bool:
-        return self._message.should_close
 
     # What aiohttp's protocol object asks of a request:
 
@@ -85,6 +74,7 @@ class _Protocol(QuietHandler):
         """One request after the other, in this one task: aiohttp's own way, without the task, the writer and the request
         object that it makes for each of them, which cost as much as reading it."""
         server, loop = cast("Server", self._manager), self._loop
+        handle = cast(Handle, server.request_handler)
         try:
             while not self._force_close:
                 if not self._messages:
@@ -99,18 +89,28 @@ class _Protocol(QuietHandler):
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
                 server.requests_count += 1
-                handler = server.request_handler
+                wrong = message if isinstance(message, _ErrInfo) else None
                 if isinstance(message, _ErrInfo):
-                    handler, message = self._make_error_handler(message), ERROR
-                request = cast(web.BaseRequest, Request(message, payload, self))
-                sent, _ = await self._handle_request(request, None, handler)
+                    message = ERROR
+                request = Request(message, payload, self)
+                self._request_in_progress, self._current_request = True, request  # type: ignore[assignment]
+                try:
+                    sent = await handle(request) if wrong is None else self._told(request, wrong.status, wrong.exc)
+                except Exception as bug:  # noqa: BLE001 - one bad answer must not end the connection without a word
+                    sent = self._told(request, 500, bug)
+                finally:
+                    self._request_in_progress, self._current_request = False, None
+                    if self._handler_waiter is not None:
+                        self._handler_waiter.set_result(None)
+                if self._upgraded:  # What came behind a declined upgrade has still to be read.
+                    await self.finish_response(request, sent, None)  # type: ignore[arg-type]
                 if not payload.is_eof():
                     await self._read_away(payload)
-                self._keepalive = bool(sent.keep_alive)
+                self._keepalive = sent.keep_alive
                 if not self._keepalive or self._close:
                     break
                 # They would be kept for as long as the connection waits for its next request.
-                del message, payload, request, sent, handler
+                del message, payload, request, sent, wrong
                 self._next_keepalive_close_time = loop.time() + self._keepalive_timeout
                 if self._keepalive_handle is None:
                     self._keepalive_handle = loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
@@ -118,6 +118,10 @@ class _Protocol(QuietHandler):
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
+
+    def _told(self, request: Request, status: int, error: BaseException) -> Sent:
+        """The answer to what is not HTTP, and to a bug of ours."""
+        return cast(Sent, self.handle_error(cast(web.BaseRequest, request), status, error))
 
     async def _read_away(self, payload: StreamReader) -> None:
         """What a client still sends after an early answer, for a moment: a connection that is reset loses the answer."""
@@ -127,12 +131,6 @@ class _Protocol(QuietHandler):
                     await payload.readany()
         except (TimeoutError, web.RequestPayloadError):
             self.close()
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Everything is written already; only what came behind a declined upgrade has still to be read."""
-        return await super().finish_response(request, resp, start_time) if self._upgraded else (resp, False)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._reading_paused:  # aiohttp asks with every read.

@@ -114,22 +114,24 @@ class Pipeline(Generic[D]):
         return result if isinstance(result, Result) else await result
 
     async def _finish(self, index: int, pending: Awaitable[Result], context: D) -> Result:
-        result = await self._bounded(self.steps[index], pending)
+        step = self.steps[index]
+        result: Result
+        try:
+            if not step.timeout_ms:
+                outcome = await pending
+            else:
+                async with asyncio.timeout(step.timeout_ms / 1000):
+                    outcome = await pending
+        except TimeoutError:
+            result = self._failure(step, "timeout")
+        except Exception as error:  # noqa: BLE001 - as above
+            result = self._failure(step, type(error).__name__)
+        else:
+            result = self._checked(step, outcome)
         if not isinstance(result, GOES_ON):
             return result
         rest = self._run_from(index + 1, context)
         return rest if isinstance(rest, Result) else await rest
-
-    async def _bounded(self, step: Step[D], pending: Awaitable[Result]) -> Result:
-        try:
-            if not step.timeout_ms:
-                return self._checked(step, await pending)
-            async with asyncio.timeout(step.timeout_ms / 1000):
-                return self._checked(step, await pending)
-        except TimeoutError:
-            return self._failure(step, "timeout")
-        except Exception as error:  # noqa: BLE001 - as above
-            return self._failure(step, type(error).__name__)
 
     def _checked(self, step: Step[D], outcome: object) -> Result:
         """A step that says nothing understandable has not said that the request may pass."""
