@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from llmproxy.common.auth import Auth, Basic, Bearer, Entra, Header, NoAuth, SigV4
 from llmproxy.common.config import Endpoint
@@ -36,6 +37,18 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
     path.write_text("sk-new\n")
     os.utime(path, ns=(0, 1))
     assert credentials.header("up", f"file:{path}", "x-api-key") == ("x-api-key", "sk-new")
+
+
+@pytest.mark.parametrize("auth", [None, Bearer(key="file:{}"), Header(name="x-token", key="file:{}")])
+def test_what_an_endpoint_shows_follows_a_rotated_key_file(auth: Bearer | Header | None, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("sk-old")
+    reference = f"file:{path}"
+    shown = presented(auth and replace(auth, key=reference), {}, **({} if auth else {"key": reference}))
+    assert "sk-old" in str(shown.header())
+    path.write_text("sk-new")
+    os.utime(path, ns=(0, 1))
+    assert "sk-new" in str(shown.header())
 
 
 @pytest.mark.parametrize("reference", ["env:ABSENT", "env:EMPTY", "file:/does/not/exist"])

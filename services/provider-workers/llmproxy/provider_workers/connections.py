@@ -88,7 +88,7 @@ class Idle:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Connection, float]] = []  # With the loop time at which it came back.
+        self._kept: list[tuple[Connection, ResponseHandler, float]] = []  # With the loop time at which it came back.
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -96,10 +96,8 @@ class Idle:
     def take(self, now: float) -> Connection | None:
         """One that is open, or None. What was said on it since was said to nobody, and must not answer the next call."""
         while self._kept:
-            connection, since = self._kept.pop()
-            protocol = connection.protocol
-            is_open = protocol is not None and protocol.is_connected() and not protocol.should_close
-            if is_open and now - since <= KEEPALIVE_S:
+            connection, protocol, since = self._kept.pop()
+            if now - since <= KEEPALIVE_S and protocol.is_connected() and not protocol.should_close:
                 return connection
             connection.close()
         return None
@@ -109,12 +107,12 @@ class Idle:
         if protocol is None or protocol.should_close:
             connection.close()
         else:
-            self._kept.append((connection, now))
+            self._kept.append((connection, protocol, now))
 
     def expire(self, before: float) -> None:
         """Closes those that have not been used since."""
-        late = [connection for connection, since in self._kept if since < before]
-        self._kept = [one for one in self._kept if one[1] >= before]
+        late = [connection for connection, _, since in self._kept if since < before]
+        self._kept = [one for one in self._kept if one[2] >= before]
         for connection in late:
             connection.close()
 

@@ -43,17 +43,23 @@ class Presented(Protocol):
 
 
 class Shown:
-    """A key as it stands where its reference points."""
+    """A key as it stands where its reference points. What stands in the environment (`lasts`) is looked up once."""
 
-    __slots__ = ("_header",)
+    __slots__ = ("_found", "_header", "_lasts")
     source = None
     signer = None
 
-    def __init__(self, header: Callable[[], tuple[str, str] | None]) -> None:
-        self._header = header
+    def __init__(self, header: Callable[[], tuple[str, str] | None], *, lasts: bool = False) -> None:
+        self._header, self._lasts = header, lasts
+        self._found: tuple[str, str] | None = None
 
     def header(self) -> tuple[str, str] | None:
-        return self._header()
+        if self._found is not None:
+            return self._found
+        found = self._header()
+        if self._lasts:
+            self._found = found
+        return found
 
 
 class Token:
@@ -95,6 +101,11 @@ class Signer:
     ) -> list[tuple[str, str]]:
         """The headers to add. Raises GatewayError provider_unauthorized."""
         return sign(method, path, query, headers, body, keys=self._keys(), scope=self._scope, now=self._now())
+
+
+def lasts(reference: str) -> bool:
+    """Whether what a reference points to stays what it is; a file may be written again."""
+    return reference.startswith("env:")
 
 
 class Credentials:
@@ -141,13 +152,13 @@ class Credentials:
             case None if usual == "sigv4":
                 return self._aws(name, endpoint)
             case None:
-                return Shown(lambda: self.header(name, endpoint.key, usual))
+                return Shown(lambda: self.header(name, endpoint.key, usual), lasts=lasts(endpoint.key))
             case auth.NoAuth():
                 return Shown(lambda: None)
             case auth.Bearer(key=key):
-                return Shown(lambda: ("authorization", f"Bearer {self.secret(name, key)}"))
+                return Shown(lambda: ("authorization", f"Bearer {self.secret(name, key)}"), lasts=lasts(key))
             case auth.Header(name=header, key=key):
-                return Shown(lambda: (header.lower(), self.secret(name, key)))
+                return Shown(lambda: (header.lower(), self.secret(name, key)), lasts=lasts(key))
             case auth.Basic(user=user, password=password):
                 return Shown(lambda: self._basic(name, user, password))
             case auth.SigV4():

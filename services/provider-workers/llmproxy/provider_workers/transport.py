@@ -337,9 +337,16 @@ class Reply:
             raise GatewayError("provider_stream_broken", f"endpoint '{self._name}' broke off its compressed answer")
         return b""
 
+    def arrived(self) -> bytes:
+        """All of a short answer that came in one piece, which is the usual case; b"" where it has to be awaited, unpacked or refused."""
+        content = self._content
+        if self._inflate is not None or not content.is_eof() or content.total_bytes > READ_BUFFER_BYTES:
+            return b""
+        return content.read_nowait()
+
     async def read_all(self, limit: int = ANSWER_BYTES_MAX) -> bytes:
         data = await self.read(limit)
-        if not data or (self._inflate is None and self._content.at_eof()):  # One read is the usual case.
+        if not data:
             return data
         parts = [data]
         while data := await self.read(limit):

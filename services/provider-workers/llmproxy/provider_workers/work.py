@@ -359,11 +359,12 @@ class Call:
         self._arrived()
         if not reply.has_arrived:  # A short body came with its head; that is the usual case, and timers cost.
             watch.extend(self.attempt.idle_ms / 1000)
-        result = asked.response(await reply.read_all(), self._origin())
+        result = asked.response(reply.arrived() or await reply.read_all(), self._origin())
         if result.failure is not None:
             raise result.failure
         self._usage, self._chars = result.usage, len(result.json) if self._envelope.api in SPOKEN else 0
-        self._end(result.finish, self._head(reply.headers, result), await self._data(result.json))
+        data = Data(Raw(result.json)) if len(result.json) <= INLINE_BYTES_MAX else await self._data(result.json)
+        self._end(result.finish, self._head(reply.headers, result), data)
 
     async def _here(self, result: Whole) -> None:
         """An answer that no provider was asked for."""
@@ -468,8 +469,9 @@ class Call:
         self._has_ended = True
         usage = self._used()
         cost = money.cost(usage, self.attempt.price)
-        self._answer.send(*frames, self._last(finish, usage, cost))
-        self._settle(usage, cost, ok=True)
+        last = self._last(finish, usage, cost)
+        self._answer.send(*frames, last)
+        self._settle(usage, cost, ok=True, total_ms=last.provider_ms)
 
     def _stop(self) -> None:
         """The caller gets what was used so far; a caller who still waits gets an error instead of half an answer."""
@@ -527,7 +529,15 @@ class Call:
         return None
 
     def _settle(
-        self, usage: Usage, cost: int, *, ok: bool, code: str = "", counts: bool = True, retry_after_ms: int = 0
+        self,
+        usage: Usage,
+        cost: int,
+        *,
+        ok: bool,
+        code: str = "",
+        counts: bool = True,
+        retry_after_ms: int = 0,
+        total_ms: int | None = None,
     ) -> None:
         envelope, attempt = self._envelope, self.attempt
         self._work.settlement.add(
@@ -543,7 +553,7 @@ class Call:
                 probe=attempt.probe,
                 retry_after_ms=retry_after_ms,
                 first_byte_ms=self._first_byte_ms(),
-                total_ms=_ms_since(self._started),
+                total_ms=_ms_since(self._started) if total_ms is None else total_ms,
                 input_tokens=usage.input,
                 output_tokens=usage.output,
                 cost=cost,
