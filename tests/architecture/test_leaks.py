@@ -56,6 +56,10 @@ BROAD = {
     ("common", "bus.py"): "answers the caller for a handler that has a bug",
     ("common", "host.py"): "runs the steps of a ring, which are foreign code",
     ("common", "runtime.py"): "the last thing before the process ends",
+    (
+        "edge",
+        "server.py",
+    ): "in place of aiohttp's own: a bug in one request is said to its client, as a 500 without its words",
     ("shield", "chain.py"): "a guard that raises is a guard that blocks",
     ("admin", "app.py"): "answers the operator for a handler that has a bug",
 }
