@@ -99,11 +99,11 @@ static inline uint32_t heads_at(const uint8_t *text, size_t length, size_t at) {
 
 /* `names` and `keys` say for the hash of three and of two lower-case letters where in `chains` the literals that may begin so are; 0 is none. `filter`
  * has a bit for the hash of the first four letters of each name, so that most chains are not walked in vain. */
-typedef struct {
+struct Literals {
     const uint8_t *filter;
     const uint16_t *names, *keys;
     const uint8_t *chains;
-} Literals;
+};
 
 /* The bits of what the text can hold. A name counts wherever it stands, a key where a word begins. */
 EXPORT uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *text, size_t length) {

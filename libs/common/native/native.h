@@ -21,6 +21,7 @@ static inline void lowered(uint8_t *into, const uint8_t *text, size_t length) {
 typedef struct Lexicon Lexicon; /* marks.c */
 typedef struct Model Model;     /* windows.c */
 typedef struct Words Words;     /* words.c */
+typedef struct Literals Literals; /* candidates.c */
 
 typedef struct {
     float score; /* The sum of its weights over the root of their number, or of a least number. */
@@ -38,6 +39,22 @@ typedef struct {
     uint32_t exhausted; /* Whether there was more than was looked at. */
 } Search;
 
+/* A text that was clear to the injection model, and the bits that candidates.c has found in it. */
+typedef struct {
+    uint32_t digest[3]; /* Never all zero: that is an empty place. */
+    uint32_t bits;
+} Memory;
+
+typedef struct {
+    Memory *rows; /* [mask + 1][4] */
+    uint32_t mask;
+} Recent;
+
+Memory memory_of(const uint8_t *key, const uint8_t *text, size_t length); /* Without bits. The key has 16 bytes. */
+int is_remembered(const Recent *recent, Memory *one);                     /* Its bits are then filled in. */
+void remember(const Recent *recent, const Memory *one);
+
+uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *text, size_t length);
 uint32_t llmproxy_marks(const Lexicon *lexicon, const uint8_t *text, size_t length, size_t *first);
 int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst);
 uint32_t find_near(const Words *words, const uint8_t *text, size_t length, uint32_t reach, uint32_t words_max, uint32_t max, Search *search,

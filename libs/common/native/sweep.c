@@ -6,6 +6,8 @@
 enum {
     BORDER = 0xff,      /* Between two texts: a byte that UTF-8 does not have. */
     BYTES_MAX = 1 << 13, /* Of a text: words further apart are not about each other, and a longer one is looked through in pieces. */
+    ENOUGH_BYTES = 12, ENOUGH_CHARACTERS = 4, /* Of a text in ASCII, and of any other: less is no order. As guards.injection. */
+    REMEMBERED_BYTES_MIN = 32, /* A shorter text is read as quickly as its digest is made. */
 };
 
 typedef struct {
@@ -79,4 +81,76 @@ EXPORT uint32_t llmproxy_sweep(const Sweeping *by, uint32_t count, const uint8_t
         seen[one] = size <= BYTES_MAX ? see(by, text, without_accents, in_lower, &room) : (Seen){.is_apart = 1};
     }
     return words_max - room.words_left;
+}
+
+/* -- the first look at the texts of a request */
+
+typedef struct {
+    const Sweeping *sweeping;
+    const Literals *literals;
+    Recent recent;
+    double quiet; /* A window with a lower score, in a text without signatures, is of no interest to anybody. */
+} First;
+
+/* Of one text. */
+typedef struct {
+    Memory memory;    /* Its digest (of a short one all zeros) and the bits of candidates.c. */
+    uint32_t is_open; /* Whether it is to be weighed: what was seen of it follows. */
+    Seen seen;
+} Glance;
+
+/* Of all of them. */
+typedef struct {
+    uint32_t bits, open, words; /* What they may hold, how many are to be weighed, and how many words of signatures were seen. */
+    Glance glances[];           /* One for each text, then candidates. */
+} Glances;
+
+static int is_ascii(Part text) {
+    uint8_t all = 0;
+    for (const uint8_t *at = text.at; at < text.end; at++) all |= *at;
+    return all < 0x80;
+}
+
+static int is_enough(Part text, int ascii) {
+    size_t characters = 0;
+    if (ascii) return length_of(text) >= ENOUGH_BYTES;
+    for (const uint8_t *at = text.at; at < text.end && characters < ENOUGH_CHARACTERS; at++) characters += (*at & 0xc0) != 0x80;
+    return characters >= ENOUGH_CHARACTERS;
+}
+
+/* Whether the text is clear to the injection model; `seen` says more of one that is not. What is not ASCII is for the caller to fold. */
+static int is_clear(const First *by, Part text, Room *room, Seen *seen) {
+    uint8_t own[BYTES_MAX];
+    int ascii = is_ascii(text);
+    *seen = (Seen){.is_apart = 1};
+    if (!is_enough(text, ascii)) return 1;
+    if (!ascii || length_of(text) > BYTES_MAX) return 0;
+    lowered(own, text.at, length_of(text));
+    Part lower = {own, own + length_of(text)};
+    *seen = see(by->sweeping, text, lower, lower, room);
+    return !seen->is_apart && !seen->candidates && seen->worst.score < by->quiet;
+}
+
+/* `count` texts with a BORDER between them. What is clear is remembered under the key; what is remembered as clear is not read. There are `words_max`
+ * words of signatures and `candidates_max` candidates at most. */
+EXPORT void llmproxy_first_look(const First *by, const uint8_t *key, uint32_t count, const uint8_t *texts, size_t length, uint32_t words_max,
+                                uint32_t candidates_max, Glances *out) {
+    Part rest = {texts, texts + length};
+    Room room = {(Candidate *)(void *)(out->glances + count), candidates_max, words_max};
+    out->bits = out->open = 0;
+    for (uint32_t one = 0; one < count; one++) {
+        Part text = next_text(&rest);
+        Glance *glance = out->glances + one;
+        int is_kept = length_of(text) >= REMEMBERED_BYTES_MIN;
+        glance->is_open = 0;
+        glance->memory = is_kept ? memory_of(key, text.at, length_of(text)) : (Memory){.bits = 0};
+        if (!is_kept || !is_remembered(&by->recent, &glance->memory)) {
+            glance->memory.bits = llmproxy_candidates(by->literals, text.at, length_of(text));
+            glance->is_open = !is_clear(by, text, &room, &glance->seen);
+            if (is_kept && !glance->is_open) remember(&by->recent, &glance->memory);
+        }
+        out->bits |= glance->memory.bits;
+        out->open += glance->is_open;
+    }
+    out->words = words_max - room.words_left;
 }

@@ -14,6 +14,7 @@ from llmproxy.common.policy import Injection, Policy
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine, examine_within
 from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.guards.base import Apart
 from llmproxy.shield.spread import EDGE_CHARS, JOINED_CHARS_MAX, SHORT_CHARS, joined
 from llmproxy.shield.verdict import ALLOW, Finding, Flag
 
@@ -125,7 +126,7 @@ def test_what_was_found_in_a_part_itself_is_not_found_again() -> None:
 
 
 def test_it_is_judged_by_whose_text_it_is() -> None:
-    class Half:
+    class Half(Apart):
         """As sure of it as a tool's text needs, and a user's does not."""
 
         name = "injection"
@@ -136,10 +137,7 @@ def test_it_is_judged_by_whose_text_it_is() -> None:
         def inspect(self, segment: Any) -> Any:
             return Flag((Finding("injection", 0, 2, "flag", 0.4),)) if segment.text == "ab" else ALLOW
 
-    look = preflight.Look(Half(), 1)  # type: ignore[arg-type]
-    look.guard = type("Weighing", (Half, preflight.Apart), {"sparing": lambda self, tenant: None})()  # type: ignore[assignment]
-    ring = preflight.pipeline(GUARDS)
-    ring.steps = (look,)
+    ring = preflight.pipeline((Half(),))
     assert isinstance(asked(PLACES["chat tool"](["a", "b"]), ring), Refused)
     assert isinstance(asked(PLACES["chat user"](["a", "b"]), ring), Examined)
 

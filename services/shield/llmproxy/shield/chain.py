@@ -107,13 +107,22 @@ def may_hold(guard: Guard, appearances: Sequence[str]) -> bool:
         return True
 
 
-def clear(guard: Spent, texts: Collection[str]) -> set[str]:
-    """A guard's quick look at many texts that have one appearance each: those in which it sees nothing."""
+def first_look(guard: Spent, texts: Sequence[str]) -> int | None:
+    """Its bits; None where it failed, and nothing is known."""
     try:
-        return guard.clear(texts)
+        return guard.look(texts)
     except Exception as error:  # noqa: BLE001 - as above
         log.error("guard %s: %s", guard.name, type(error).__name__)
-        return set()
+        return None
+
+
+def suspects(guard: Spent, texts: Collection[str]) -> Collection[str]:
+    """Of the texts of its first look those in which it may see something; all where it failed."""
+    try:
+        return guard.suspects()
+    except Exception as error:  # noqa: BLE001 - as above
+        log.error("guard %s: %s", guard.name, type(error).__name__)
+        return texts
 
 
 def applies(guard: Guard, policy: Policy) -> bool:

@@ -96,7 +96,7 @@ def examine_within(
         case Pass() | Modify():
             return Examined(
                 masked=inspection.masked,
-                originals=inspection.vault.originals,
+                originals=inspection.originals,
                 findings=inspection.counts(),
                 explained=inspection.explained(),
                 uncertain=uncertain(inspection) if order.is_weighed else (),

@@ -5,7 +5,7 @@ for are theirs; here they become one table.
 """
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 
 from llmproxy.common import native
@@ -43,7 +43,7 @@ BUCKETS, FILTER_BITS = 4096, 16
 HASH = 0x9E3779B1
 
 
-class _Literals(ctypes.Structure):
+class Literals(ctypes.Structure):
     """`Literals` of candidates.c: where literals begin, by the hash of their first letters; 0: nowhere. `filter` has a bit for the first four
     letters of a name."""
 
@@ -55,6 +55,11 @@ class _Literals(ctypes.Structure):
     )
 
 
+_candidates = native.function(
+    "llmproxy_candidates", ctypes.c_uint32, ctypes.POINTER(Literals), ctypes.c_char_p, ctypes.c_size_t
+)
+
+
 def at(text: str) -> int:
     """The bits of `Look`."""
     global _last
@@ -62,8 +67,7 @@ def at(text: str) -> int:
     if known[0] is text:
         return known[1]
     data = text.encode("utf-8", "surrogatepass")
-    candidates, literals = _pass()
-    bits: int = candidates(literals, data, len(data))
+    bits: int = _candidates(literals(), data, len(data))
     _last = (text, bits)
     return bits
 
@@ -72,19 +76,18 @@ _last: tuple[str, int] = ("", 0)
 
 
 @cache
-def _pass() -> tuple[Callable[..., int], "ctypes._Pointer[_Literals]"]:
-    literals = ctypes.POINTER(_Literals)
-    function = native.function("llmproxy_candidates", ctypes.c_uint32, literals, ctypes.c_char_p, ctypes.c_size_t)
-    return function, ctypes.pointer(_literals())
+def literals() -> "ctypes._Pointer[Literals]":
+    """What guards look for, as the native passes want it."""
+    return ctypes.pointer(_literals())
 
 
-def _literals() -> _Literals:
+def _literals() -> Literals:
     chains = bytearray(1)  # So that no chain begins at 0.
     names = _table(_names(), 3, chains)
     keys = _table(
         ((literal, EXACT) for vendor in VENDORS if not vendor.before for literal in vendor.literals), 2, chains
     )
-    return _Literals(_filter(literal for literal, _ in _names()), names, keys, bytes(chains))
+    return Literals(_filter(literal for literal, _ in _names()), names, keys, bytes(chains))
 
 
 def _filter(literals: Iterable[bytes]) -> bytes:

@@ -1,7 +1,7 @@
 """Ring 2: each guard looks at the request, then what they found is masked. Built-in guards are steps like any plugin."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -10,15 +10,17 @@ from msgspec import Struct, structs
 from llmproxy.common import explanations, segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import Explained, Explanation
-from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring
+from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
 from llmproxy.common.policy import THRESHOLDS, TRAJECTORY, Policy
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.answers.canary import planted
-from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, clear, may_hold, under
+from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, first_look, may_hold, suspects, under
 from llmproxy.shield.documents import documents
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
-from llmproxy.shield.guards.base import Apart, Fitted, Guard, Spent
+from llmproxy.shield.guards.base import Apart, Fitted, Guard, Sighted, Spent
+from llmproxy.shield.look import ALL
+from llmproxy.shield.made import Made
 from llmproxy.shield.spread import Joined, joined
 from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
@@ -75,14 +77,16 @@ class Inspection:
         self.documents = documents(self.tree, body)
         self.texts += (one.text for one in self.documents)
         self.said = "\n".join(self.texts)
-        self.appearances = self._appearances(self.said)  # What is said, in every way a guard will see it.
+        self.appearances = self.appearances_of(self.said)  # What is said, in every way a guard will see it.
+        self.sparing: Spent | None = None  # Who has taken the first look, if anybody has; and what it says:
+        self.bits = ALL  # What is not ruled out, as `look.Look` has it.
         # In segments, findings and lines of text; None: no bound.
         self.work, self.work_max = len(self.texts) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
         self.suspicions: dict[int, Finding] = {}  # Index of a segment -> that it is an injection, however unlikely.
         self.failed: list[Explanation] = []  # Of guards that refused without a finding: they could not look.
-        self.vault = Vault(key, lambda: self.quoted)
         self.masked: bytes | None = None
+        self.originals: dict[str, str] = {}  # Placeholder -> what it stands for.
         self.is_looked_at = False  # Some guard wanted more than the quick look.
 
     @property
@@ -99,20 +103,24 @@ class Inspection:
     def text(self) -> str:
         return self.body.decode()
 
-    def _appearances(self, text: str) -> tuple[str, ...]:
+    def appearances_of(self, text: str) -> tuple[str, ...]:
         """A document in a string also without its escapes."""
         appearances = normalise.appearances(text)
         if "\\" in text and (b'"arguments"' in self.body or b"\\u" in self.body):
             appearances += (ESCAPED_SIGN.sub(_sign, appearances[-1]),)
         return appearances
 
-    def cleared(self, guard: Guard, sparing: Spent | None) -> set[str]:
+    def look_first(self, guard: Apart) -> None:
+        """With one look for all guards, where each text is seen in one way alone: what has one appearance is made of texts that have one."""
+        if self.work_max is None or len(self.appearances) > 1:
+            return
+        sparing = guard.sparing(self.key)
+        if sparing is not None and (bits := first_look(sparing, self.texts)) is not None:
+            self.sparing, self.bits = sparing, bits
+
+    def cleared(self, guard: Guard) -> set[str]:
         """The texts in which the guard sees nothing, each by itself: for those no place has to be known."""
-        if (
-            sparing is not None and len(self.appearances) == 1
-        ):  # What has one appearance is made of texts that have one.
-            return clear(sparing, self.texts)
-        return {text for text in self.texts if not may_hold(sparing or guard, self._appearances(text))}
+        return {text for text in self.texts if not may_hold(guard, self.appearances_of(text))}
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -216,7 +224,14 @@ def explain(finding: Finding, segment: Segment) -> Explanation:
     )
 
 
-class Look:
+class Conditional:
+    """A step that has nothing to do under some policies."""
+
+    def is_wanted(self, policy: Policy) -> bool:
+        raise NotImplementedError
+
+
+class Look(Conditional):
     """The step of one guard."""
 
     fail: Literal["closed", "open"] = "closed"
@@ -226,44 +241,61 @@ class Look:
         self.name = guard.name
         self.timeout_ms = Policy().guard_timeout_ms  # What applies to a request is its policy's.
         self._last: tuple[Policy | None, Guard | None] = (None, None)
+        self._needs = guard.needs if isinstance(guard, Sighted) else 0
 
     def _fitted(self, policy: Policy) -> Guard | None:
         guard = under(self.guard, policy) if applies(self.guard, policy) else None
         self._last = (policy, guard)
         return guard
 
+    def is_wanted(self, policy: Policy) -> bool:
+        return applies(self.guard, policy)
+
     def run(self, inspection: Inspection) -> Result:
         # The guard as this policy wants it, if at all. Nearly every request has the policy of the one before.
         known, guard = self._last
         if known is not inspection.policy:
             guard = self._fitted(inspection.policy)
-        if guard is None:
+        if guard is None or (self._needs and not inspection.bits & self._needs):
             return PASS
-        is_apart = isinstance(self.guard, Apart)
-        if not is_apart and not may_hold(guard, inspection.appearances):
+        if isinstance(guard, Apart):
+            return self._weigh(guard, inspection)
+        if not may_hold(guard, inspection.appearances):
             return PASS
         if isinstance(guard, Fitted) and not guard.is_quick(inspection.said):
             inspection.needs_elsewhere()
-        if inspection.is_too_much and not is_apart:
+        if inspection.is_too_much:
             inspection.is_looked_at = True
             return PASS
-        sparing = None
-        if isinstance(guard, Apart) and inspection.work_max is not None:
-            sparing = guard.sparing(inspection.key)
-        cleared = inspection.cleared(guard, sparing)
-        together: list[Joined] = []
-        if is_apart:
-            together += (
-                one for one in joined(inspection.tree, inspection.turns) if may_hold(sparing or guard, (one.text,))
-            )
+        cleared = inspection.cleared(guard)
+        if cleared.issuperset(inspection.texts):
+            return PASS
+        inspection.is_looked_at = True
+        return self._look(inspection, cleared, ())
+
+    def _weigh(self, guard: Guard, inspection: Inspection) -> Result:
+        """A guard that looks at each text by itself, and then at those that are read together."""
+        assert isinstance(guard, Apart)
+        sparing = inspection.sparing
+        if sparing is not None:
+            suspicious = suspects(sparing, inspection.texts)
+            cleared = set(inspection.texts).difference(suspicious) if suspicious else None
+        else:
+            sparing = guard.sparing(inspection.key) if inspection.work_max is not None else None
+            cleared = inspection.cleared(sparing or guard)
+            if cleared.issuperset(inspection.texts):
+                cleared = None
+        together = [one for one in joined(inspection.tree, inspection.turns) if may_hold(sparing or guard, (one.text,))]
         if sparing is not None and sparing.is_spent:
             inspection.needs_elsewhere()
             inspection.is_looked_at = True
             return PASS
-        if cleared.issuperset(inspection.texts) and not together:
+        if cleared is None and not together:  # All of them.
             return PASS
         inspection.is_looked_at = True
-        return PASS if inspection.is_too_much else self._look(inspection, cleared, together)
+        if inspection.is_too_much:
+            return PASS
+        return self._look(inspection, set(inspection.texts) if cleared is None else cleared, together)
 
     def _look(self, inspection: Inspection, cleared: set[str], together: Sequence[Joined]) -> Result:
         chain = Chain((self.guard,), inspection.policy)
@@ -339,7 +371,7 @@ def user_turns(inspection: Inspection) -> list[tuple[int, float]]:
     return list(turns.values())
 
 
-class Turns:
+class Turns(Conditional):
     """The step that looks at the user's turns of a conversation together."""
 
     name = TRAJECTORY
@@ -347,9 +379,12 @@ class Turns:
     timeout_ms = Policy().guard_timeout_ms
     fail: Literal["closed", "open"] = "closed"
 
+    def is_wanted(self, policy: Policy) -> bool:
+        return policy.injection.trajectory < 1
+
     def run(self, inspection: Inspection) -> Result:
         wanted = inspection.policy.injection
-        if len(inspection.suspicions) < TURNS_MIN or wanted.trajectory >= 1 or inspection.is_too_much:
+        if len(inspection.suspicions) < TURNS_MIN or inspection.is_too_much:
             return PASS
         places = user_turns(inspection)
         found = together([suspicion for _, suspicion in places], wanted.threshold("user"))
@@ -388,8 +423,11 @@ class Masking:
     fail: Literal["closed", "open"] = "closed"
 
     def run(self, inspection: Inspection) -> Result:
-        if inspection.is_too_much:
+        if not inspection.seen or inspection.is_too_much:
             return PASS
+        # Nothing that the inspection keeps leads back to it: what is in a circle stays in memory until a collector looks for it.
+        vault = Vault(inspection.key, lambda: inspection.quoted)
+        inspection.originals = vault.originals
         rewrite = Rewrite()
         files: list[tuple[Segment, Rewrite]] = []
         for index, findings in inspection.seen.items():
@@ -397,7 +435,7 @@ class Masking:
             inspection.seen[index] = kept = apart(findings)
             own = Rewrite() if segment.form == "document" else rewrite
             for finding in kept:
-                self._take_out(finding, segment, inspection.vault, own)
+                self._take_out(finding, segment, vault, own)
             if own is not rewrite and not own.is_empty:
                 files.append((segment, own))
         if rewrite.is_empty and not files:
@@ -431,7 +469,7 @@ class Masking:
                 rewrite.replace(segment, finding.start, finding.end, stands)
 
 
-class Planting:
+class Planting(Conditional):
     """The step that puts a marker into the system text, where answers are searched for one."""
 
     name = "canary"
@@ -439,8 +477,11 @@ class Planting:
     timeout_ms = Policy().guard_timeout_ms
     fail: Literal["closed", "open"] = "closed"
 
+    def is_wanted(self, policy: Policy) -> bool:
+        return policy.answers.canary
+
     def run(self, inspection: Inspection) -> Result:
-        if not inspection.policy.answers.canary or inspection.is_too_much:
+        if inspection.is_too_much:
             return PASS
         body = inspection.masked if inspection.masked is not None else inspection.body
         found = planted(body, inspection.max_depth, inspection.key)
@@ -450,6 +491,28 @@ class Planting:
         return MODIFIED
 
 
+class Preflight(Pipeline[Inspection]):
+    """The ring. Under each policy those steps run that it wants."""
+
+    def __init__(self, steps: Iterable[Step[Inspection]]) -> None:
+        super().__init__(Ring.PRE_FLIGHT, steps)
+        self._wanted, self._of = Made(self._under), self.steps
+
+    def _under(self, policy: Policy) -> tuple[Apart | None, Pipeline[Inspection]]:
+        """Who takes the first look under a policy, and the steps."""
+        wanted = [step for step in self.steps if not isinstance(step, Conditional) or step.is_wanted(policy)]
+        apart = (step.guard for step in wanted if isinstance(step, Look) and isinstance(step.guard, Apart))
+        return next(apart, None), self.only(wanted)
+
+    def start(self, inspection: Inspection) -> Result | Awaitable[Result]:
+        if self._of is not self.steps:  # Others have been put in their place.
+            self._wanted, self._of = Made(self._under), self.steps
+        apart, steps = self._wanted.of(inspection.policy)
+        if apart is not None:
+            inspection.look_first(apart)
+        return steps.start(inspection)
+
+
 def pipeline(guards: Sequence[Guard]) -> Pipeline[Inspection]:
     looks = [Look(guard, FIRST_PRIORITY + index) for index, guard in enumerate(guards)]
-    return Pipeline(Ring.PRE_FLIGHT, [*looks, Turns(), Masking(), Planting()])
+    return Preflight([*looks, Turns(), Masking(), Planting()])

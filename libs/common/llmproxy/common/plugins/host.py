@@ -77,6 +77,12 @@ class Pipeline(Generic[D]):
         self.steps = tuple(sorted(steps, key=lambda step: step.priority))
         self.failed: dict[str, int] = {}  # Step name -> how often it raised or timed out.
 
+    def only(self, steps: Iterable[Step[D]]) -> "Pipeline[D]":
+        """Some of its steps, in the same order; what fails is counted here."""
+        some = Pipeline(self.ring, steps)
+        some.failed = self.failed
+        return some
+
     def describe(self) -> list[StepInfo]:
         return [
             StepInfo(

@@ -1,6 +1,6 @@
 """What every guard is."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Protocol
 
 from llmproxy.common.policy import Policy
@@ -53,6 +53,16 @@ class Spent(Guard, Protocol):
     @property
     def is_spent(self) -> bool: ...
 
-    def clear(self, texts: Collection[str]) -> set[str]:
-        """The quick look at many texts: those in which `inspect` would see nothing."""
+    def look(self, texts: Sequence[str]) -> int:
+        """The first look at many texts, for all guards: what any of them may hold, as the bits of `look.Look`."""
         ...
+
+    def suspects(self) -> set[str]:
+        """Of the texts of the last `look` those in which `inspect` may see something."""
+        ...
+
+
+class Sighted:
+    """A guard that finds nothing where the first look has set none of these bits of `look.Look`."""
+
+    needs: int

@@ -3,7 +3,7 @@
 It says how likely that is and where; from which probability on something follows, and what, is the policy's.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from secrets import token_bytes
 
 from llmproxy.common.policy import INJECTION
@@ -11,6 +11,7 @@ from llmproxy.common.segments import Segment
 from llmproxy.common.signatures import Budget
 from llmproxy.shield.guards.base import Apart
 from llmproxy.shield.injection import model
+from llmproxy.shield.injection.first import CLEAR, First, Open
 from llmproxy.shield.injection.model import PROBABILITY_MIN, Weighed
 from llmproxy.shield.injection.recent import SECRET_BYTES, Recent
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
@@ -29,19 +30,27 @@ class Injection(Apart):
 
     def __init__(self) -> None:
         self._last: tuple[str, Weighed] | None = None  # What was worth a look is looked at next.
-        self._recent: Recent | None = None
+        self._first: First | None = None
 
     def may_hold(self, text: str) -> bool:
         return is_enough(text) and bool(self.suspects((text,)))
 
     def suspects(self, texts: Sequence[str], budget: Budget | None = None) -> list[str]:
         """Those that may hold something. When the budget is exhausted, nothing is known of the rest."""
+        return self._found(texts, model.shipped().suspects(texts, budget), budget)
+
+    def suspects_among(self, opened: Sequence[Open], budget: Budget) -> list[str]:
+        """As `suspects`, of texts that were not clear at the first look."""
+        some = model.shipped()
+        return self._found([one.text for one in opened], (some.opened(one, budget) for one in opened), budget)
+
+    def _found(self, texts: Sequence[str], weighed: Iterable[Weighed | None], budget: Budget | None) -> list[str]:
         found: list[str] = []
-        for text, weighed in zip(texts, model.shipped().suspects(texts, budget), strict=False):
+        for text, one in zip(texts, weighed, strict=False):
             if budget is not None and budget.exhausted:
                 break
-            if weighed is not None:
-                self._last = (text, weighed)
+            if one is not None:
+                self._last = (text, one)
                 found.append(text)
         return found
 
@@ -58,13 +67,16 @@ class Injection(Apart):
         return Flag((seen_in(seen.view, segment.text, finding),))
 
     def sparing(self, tenant: bytes) -> "Sparing":
-        if self._recent is None:
-            self._recent = Recent(token_bytes(SECRET_BYTES))
-        return Sparing(self, self._recent, tenant)
+        if self._first is None:
+            self._first = model.shipped().first(Recent(token_bytes(SECRET_BYTES)))
+        return Sparing(self, self._first, tenant)
 
     def weighed(self, text: str) -> Weighed:
         last = self._last
         return last[1] if last is not None and last[0] == text else model.shipped().weigh(text)
+
+
+NONE: set[str] = set()
 
 
 class Sparing:
@@ -72,24 +84,34 @@ class Sparing:
 
     name = INJECTION
 
-    def __init__(self, guard: Injection, recent: Recent, tenant: bytes) -> None:
-        self._guard, self._recent, self._tenant = guard, recent, tenant
+    def __init__(self, guard: Injection, first: First, tenant: bytes) -> None:
+        self._guard, self._first, self._tenant = guard, first, tenant
         self._budget = Budget(LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX)
+        self._open: Sequence[Open] = CLEAR
 
     @property
     def is_spent(self) -> bool:
         return self._budget.exhausted
 
     def may_hold(self, text: str) -> bool:
-        return self.is_spent or text not in self.clear((text,))
+        if self.is_spent:
+            return True
+        self.look((text,))
+        return bool(self.suspects())
 
-    def clear(self, texts: Collection[str]) -> set[str]:
-        worth = [text for text in texts if len(text) >= ASCII_CHARS_MIN or is_enough(text)]
-        others = self._recent.others(self._tenant, worth)
-        suspects = self._guard.suspects([*others], self._budget)
+    def look(self, texts: Sequence[str]) -> int:
+        bits, self._open = self._first.over(self._tenant, texts, self._budget)
+        return bits
+
+    def suspects(self) -> set[str]:
+        if not self._open:
+            return NONE
+        suspects = set(self._guard.suspects_among(self._open, self._budget))
         if not self.is_spent:
-            self._recent.remember([digest for text, digest in others.items() if text not in suspects])
-        return set(texts).difference(suspects)
+            for one in self._open:
+                if one.text not in suspects:
+                    self._first.recent.remember(one.memory)
+        return suspects
 
     def inspect(self, segment: Segment) -> Verdict:
         return self._guard.inspect(segment)

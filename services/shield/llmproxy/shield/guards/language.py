@@ -3,11 +3,11 @@
 from functools import lru_cache
 
 from llmproxy.common.policy import Policy
-from llmproxy.common.rails import DOES, LanguageRule
+from llmproxy.common.rails import DOES, LanguageRule, Rails
 from llmproxy.common.segments import Segment
 from llmproxy.shield.guards.base import Apart, Fitted
+from llmproxy.shield.made import Made
 from llmproxy.shield.rails import languages
-from llmproxy.shield.rails.settled import Settled
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
 
 KIND = "language"
@@ -72,4 +72,4 @@ def _of(settings: LanguageRule) -> Language:
     return Language(settings)
 
 
-_settled = Settled(lambda rails: _of(rails.asking().language))
+_settled: Made[Rails, Language] = Made(lambda rails: _of(rails.asking().language))

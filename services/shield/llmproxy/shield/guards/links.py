@@ -3,11 +3,11 @@
 from functools import lru_cache
 
 from llmproxy.common.policy import Policy
-from llmproxy.common.rails import DOES, LinkRule
+from llmproxy.common.rails import DOES, LinkRule, Rails
 from llmproxy.common.segments import Segment
 from llmproxy.shield import links
 from llmproxy.shield.guards.base import Fitted
-from llmproxy.shield.rails.settled import Settled
+from llmproxy.shield.made import Made
 from llmproxy.shield.verdict import ALLOW, Finding, Verdict, found
 
 KIND = "link"
@@ -118,4 +118,4 @@ def _of(settings: LinkRule) -> Links:
     return Links(settings)
 
 
-_settled = Settled(lambda rails: _of(rails.asking().links))
+_settled: Made[Rails, Links] = Made(lambda rails: _of(rails.asking().links))

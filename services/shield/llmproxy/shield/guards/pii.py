@@ -12,6 +12,7 @@ from itertools import islice
 
 from llmproxy.common.segments import Segment
 from llmproxy.shield import glance, look, words
+from llmproxy.shield.guards.base import Sighted
 from llmproxy.shield.ids import NUMBERS
 from llmproxy.shield.ids.form import always
 from llmproxy.shield.look import Look
@@ -21,10 +22,14 @@ PLACE_CHARS_BEFORE, PLACE_CHARS_AFTER = 6, 14
 """How far around a run of digits a pattern may look."""
 
 
-class Pii:
+OURS = Look.AT | Look.COLONS | Look.DOTS | Look.CODED | Look.NUMBER | Look.STATED | Look.WALLET
+
+
+class Pii(Sighted):
     """Masks personal data in any text."""
 
     name = "pii"
+    needs = OURS | Look.YEAR  # A date of birth has one.
 
     def may_hold(self, text: str) -> bool:
         return next(find(text, look.at(text)), None) is not None
@@ -66,8 +71,6 @@ def find(text: str, bits: int) -> Iterator[Finding]:
     if bits & Look.WALLET:
         yield from _wallets(page)
 
-
-OURS = Look.AT | Look.COLONS | Look.DOTS | Look.CODED | Look.NUMBER | Look.STATED | Look.WALLET
 
 RUN = re.compile(rb"0(?:[ ()./_-]{0,3}0){5,}")  # Of a shape: what begins with one byte is found five times as fast.
 FOLLOWING = re.compile(r"[ ./_-]{1,3}(?=[\d(+])", re.ASCII)

@@ -3,11 +3,11 @@
 from functools import lru_cache
 
 from llmproxy.common.policy import Policy
-from llmproxy.common.rails import Rule, sources
+from llmproxy.common.rails import Rails, Rule, sources
 from llmproxy.common.segments import Segment
 from llmproxy.shield.guards.base import Fitted
+from llmproxy.shield.made import Made
 from llmproxy.shield.rails.expressions import Expressions
-from llmproxy.shield.rails.settled import Settled
 from llmproxy.shield.verdict import Verdict, found
 
 KEPT_MAX = 64  # Compiled lists of rules.
@@ -44,4 +44,4 @@ def _of(rules: tuple[Rule, ...]) -> Rules:
     return Rules(rules)
 
 
-_settled = Settled(lambda rails: _of(rails.asking().rules))
+_settled: Made[Rails, Rules] = Made(lambda rails: _of(rails.asking().rules))

@@ -14,6 +14,7 @@ from llmproxy.common import keyring
 from llmproxy.common.segments import Segment
 from llmproxy.shield import glance, look, passwords
 from llmproxy.shield.drawn import CAMEL_BYTES, DIGITS_MIN, STAND_IN, TURNS_MIN, entropy_bits, is_drawn
+from llmproxy.shield.guards.base import Sighted
 from llmproxy.shield.look import Look
 from llmproxy.shield.vendors import VENDORS, Vendor
 from llmproxy.shield.verdict import Finding, Verdict, found
@@ -25,10 +26,14 @@ WORD_CHARS_MIN = 16
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-class Secrets:
+OURS = Look.VENDOR | Look.ASSIGNED | Look.BASIC | Look.URL | Look.PRIVATE | Look.PASSWORD | Look.PASSWORD_BEYOND
+
+
+class Secrets(Sighted):
     """Masks credentials in any text. Kinds are `secret.<rule>`."""
 
     name = "secrets"
+    needs = OURS
 
     def may_hold(self, text: str) -> bool:
         return next(find(text, look.at(text)), None) is not None
@@ -66,8 +71,6 @@ def find(text: str, bits: int) -> Iterator[Finding]:
     if bits & Look.PASSWORD_BEYOND:
         yield from (Finding("secret.password", *span) for span in passwords.find_beyond(text, lower))
 
-
-OURS = Look.VENDOR | Look.ASSIGNED | Look.BASIC | Look.URL | Look.PRIVATE | Look.PASSWORD | Look.PASSWORD_BEYOND
 
 RUNS = re.compile(rb"[A-Za-z0-9]{8,}")
 ALTERNATING = re.compile(rb"[A-Za-z]\d[A-Za-z]\d")

@@ -3,12 +3,12 @@
 from functools import lru_cache
 
 from llmproxy.common.policy import Policy
-from llmproxy.common.rails import Topic, sources
+from llmproxy.common.rails import Rails, Topic, sources
 from llmproxy.common.segments import Segment
 from llmproxy.shield.guards.base import Fitted
+from llmproxy.shield.made import Made
 from llmproxy.shield.rails.expressions import Expressions, finding
 from llmproxy.shield.rails.fuzzy import Fuzzy
-from llmproxy.shield.rails.settled import Settled
 from llmproxy.shield.verdict import ALLOW, Verdict, found
 
 KEPT_MAX = 64  # Compiled lists of topics.
@@ -60,4 +60,4 @@ def _of(topics: tuple[Topic, ...]) -> Topics:
     return Topics(topics)
 
 
-_settled = Settled(lambda rails: _of(rails.asking().topics))
+_settled: Made[Rails, Topics] = Made(lambda rails: _of(rails.asking().topics))

@@ -17,6 +17,8 @@ from llmproxy.common import signatures
 from llmproxy.common.signatures import Budget, Hit, Matcher
 from llmproxy.common.views import View, hints, views
 from llmproxy.common.words import Candidate
+from llmproxy.shield.injection.first import First, Open
+from llmproxy.shield.injection.recent import Recent
 from llmproxy.shield.injection.sweep import TEXTS_MAX, Sweep, lowered
 from llmproxy.shield.injection.windows import FILTER_BYTES, Reader, Worst, fold
 
@@ -117,6 +119,17 @@ class Model:
             for text, one in zip(some, seen, strict=True):
                 weighed = self._suspect(text, *one, budget) if one is not None else self.weigh(text, budget)
                 yield weighed if weighed is not None and weighed.probability >= PROBABILITY_MIN else None
+
+    def first(self, recent: Recent) -> First:
+        """The first look that goes with this model."""
+        return First(self._sweep, self._quiet, recent)
+
+    def opened(self, one: Open, budget: Budget) -> Weighed | None:
+        """As `suspects`, of a text of which the first look has seen something."""
+        if one.seen is None and not one.text.isascii():  # It was not folded.
+            return next(self.suspects((one.text,), budget))
+        weighed = self._suspect(one.text, *one.seen, budget) if one.seen is not None else self.weigh(one.text, budget)
+        return weighed if weighed is not None and weighed.probability >= PROBABILITY_MIN else None
 
     def _suspect(
         self, text: str, worst: Worst, candidates: Sequence[Candidate], budget: Budget | None

@@ -19,7 +19,7 @@ _CANDIDATE = struct.Struct("=3I")
 _Out = ctypes.c_char * (TEXTS_MAX * _SEEN.size + CANDIDATES_MAX * _CANDIDATE.size)
 
 
-class _Sweeping(ctypes.Structure):
+class Sweeping(ctypes.Structure):
     """`Sweeping` of native/sweep.c."""
 
     _fields_ = (
@@ -32,7 +32,7 @@ _Texts = (ctypes.c_char_p, ctypes.c_size_t) * 3
 _sweep = native.function(
     "llmproxy_sweep",
     ctypes.c_uint32,
-    ctypes.POINTER(_Sweeping),
+    ctypes.POINTER(Sweeping),
     ctypes.c_uint32,
     *_Texts,
     ctypes.c_uint32,
@@ -52,7 +52,7 @@ class Sweep:
         known = lexicon.shipped()
         self._kept = (reader, near, known)  # As long as their addresses are.
         pointers = (ctypes.addressof(one.pointer.contents) for one in (known, reader, near))
-        self._pointer = ctypes.pointer(_Sweeping(*pointers, near.reach))
+        self.pointer = ctypes.pointer(Sweeping(*pointers, near.reach))
 
     def over(self, texts: Sequence[str], words_max: int) -> tuple[list[Seen | None], int]:
         """What is seen of each text, of TEXTS_MAX at most, and how many words of signatures they have, `words_max` at most.
@@ -64,7 +64,7 @@ class Sweep:
             lower = BORDER.join([lowered(text) for text in texts])
         out, count, sizes = _Out(), len(texts), (len(raw), len(folded or b""), len(lower or b""))
         words = _sweep(
-            self._pointer,
+            self.pointer,
             count,
             raw,
             sizes[0],

@@ -1,0 +1,109 @@
+"""The first look at the texts of a request, in one native call (native/sweep.c): which of them are clear, or were a moment ago (docs/adr/0031), and
+what the guards of secrets and personal data may find in any of them."""
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from itertools import starmap
+
+from msgspec import Struct
+
+from llmproxy.common import native
+from llmproxy.common.signatures import Budget
+from llmproxy.common.words import NOTHING, Candidate
+from llmproxy.shield import look
+from llmproxy.shield.injection.recent import MEMORY_BYTES, Recent, Table
+from llmproxy.shield.injection.sweep import BORDER, CANDIDATES_MAX, TEXTS_MAX, Seen, Sweep, Sweeping
+
+_GLANCE = struct.Struct("=16sIIf2If2I")
+"""`Glance` of native/sweep.c; before the first one stand three numbers, of all together."""
+
+_CANDIDATE = struct.Struct("=3I")
+_HEAD_BYTES = 12
+_Out = ctypes.c_uint32 * ((_HEAD_BYTES + TEXTS_MAX * _GLANCE.size + CANDIDATES_MAX * _CANDIDATE.size) // 4)
+
+
+class _First(ctypes.Structure):
+    """`First` of native/sweep.c."""
+
+    _fields_ = (
+        ("sweeping", ctypes.POINTER(Sweeping)),
+        ("literals", ctypes.POINTER(look.Literals)),
+        ("recent", Table),
+        ("quiet", ctypes.c_double),
+    )
+
+
+_first_look = native.function(
+    "llmproxy_first_look",
+    None,
+    ctypes.POINTER(_First),
+    ctypes.c_char_p,
+    ctypes.c_uint32,
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    _Out,
+)
+
+
+class Open(Struct, frozen=True):
+    """A text that is not clear at the first look. `seen`: what the model has seen of it; None where it is to be looked at by itself."""
+
+    text: str
+    seen: Seen | None
+    memory: bytes  # How it is remembered, if it is clear after all.
+
+
+class First:
+    """`quiet`: of a window without signatures, the least score that is of interest."""
+
+    def __init__(self, sweep: Sweep, quiet: float, recent: Recent) -> None:
+        self.recent = recent
+        literals = look.literals()
+        self._kept = (sweep, literals)  # As long as their addresses are.
+        self._pointer = ctypes.pointer(_First(sweep.pointer, literals, recent.table, quiet))
+
+    def over(self, tenant: bytes, texts: Sequence[str], budget: Budget) -> tuple[int, list[Open]]:
+        """The bits of all texts, as of `look.at`, and those that are to be weighed. What is clear is remembered of the tenant."""
+        if len(texts) <= TEXTS_MAX:
+            return self._over(self.recent.key(tenant), texts, budget)
+        bits, opened = 0, list[Open]()
+        for first in range(0, len(texts), TEXTS_MAX):
+            more, others = self._over(self.recent.key(tenant), texts[first : first + TEXTS_MAX], budget)
+            bits |= more
+            opened += others
+        return bits, opened
+
+    def _over(self, key: bytes, texts: Sequence[str], budget: Budget) -> tuple[int, list[Open]]:
+        raw = BORDER.join([text.encode("utf-8", "surrogatepass") for text in texts])
+        out = _Out()
+        _first_look(self._pointer, key, len(texts), raw, len(raw), max(0, budget.words), CANDIDATES_MAX, out)
+        bits, is_any_open, words = out[:3]
+        budget.words -= words
+        return bits, _read(memoryview(out).cast("B"), texts) if is_any_open else CLEAR
+
+
+CLEAR: list[Open] = []
+
+
+def _read(out: memoryview, texts: Sequence[str]) -> list[Open]:
+    opened: list[Open] = []
+    at = _HEAD_BYTES + len(texts) * _GLANCE.size
+    glances = _GLANCE.iter_unpack(out[_HEAD_BYTES:at])
+    for text, (memory, is_open, is_apart, score, start, end, others, windows, candidates) in zip(
+        texts, glances, strict=True
+    ):
+        if not is_open:
+            continue
+        found: Sequence[Candidate] = NOTHING
+        if candidates and not is_apart:
+            behind = at + candidates * _CANDIDATE.size
+            found = list(starmap(Candidate, _CANDIDATE.iter_unpack(out[at:behind])))
+            at = behind
+        opened.append(Open(text, None if is_apart else ((score, start, end, others, windows), found), memory))
+    return opened
+
+
+assert _GLANCE.size == MEMORY_BYTES + 32, "as native/sweep.c has it"
