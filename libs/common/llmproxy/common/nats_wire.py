@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -38,7 +39,37 @@ LEAVE_S = 20.0  # Above the longest that a handler may take.
 CLOSE_TIMEOUT_S = 2.0
 SETTLE_TIMEOUT_S = 2.0
 
+COMPLAIN_AGAIN_S = 10.0  # nats-py tries ten times a second, and says each time why it could not.
+COMPLAINTS_MAX = 64
+
 log = logging.getLogger(__name__)
+
+
+def shown(url: str) -> str:
+    """Without the user and password that it may hold."""
+    return re.sub(r"//[^/@]*@", "//", url)
+
+
+class Complaints:
+    """What goes wrong with the connection, in words of ours, and not again and again."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._said_at: dict[str, float] = {}
+
+    def said(self, error: Exception) -> str:
+        """What to log; "" when that was said a moment ago. The server's own words may name a subject, and with it a tenant."""
+        words = REFUSED if "authorization" in str(error).lower() else type(error).__name__
+        now = self._monotonic()
+        if now < self._said_at.get(words, -COMPLAIN_AGAIN_S) + COMPLAIN_AGAIN_S:
+            return ""
+        if len(self._said_at) >= COMPLAINTS_MAX:
+            self._said_at.clear()
+        self._said_at[words] = now
+        return words
+
+
+REFUSED = "it refuses the user or the password; check LLM_PROXY_NATS_USER and LLM_PROXY_NATS_PASSWORD"
 
 
 class _Subscribed:
@@ -67,6 +98,7 @@ class NatsWire:
         """Tries for ever: a service that starts before NATS waits for it."""
         client = DirectClient()
         wires: list[NatsWire] = []
+        complaints = Complaints(time.monotonic)
 
         async def reconnected() -> None:
             log.warning("connected to NATS again")
@@ -75,7 +107,8 @@ class NatsWire:
                 wire._watch_again()
 
         async def failed(error: Exception) -> None:
-            log.warning("NATS: %s", type(error).__name__)
+            if said := complaints.said(error):
+                log.warning("NATS at %s: %s", shown(url), said)
 
         while True:
             try:
@@ -95,7 +128,7 @@ class NatsWire:
                 )
                 break
             except (OSError, nats.errors.Error, TimeoutError) as error:
-                log.warning("cannot reach NATS at %s (%s); trying again", url, type(error).__name__)
+                log.warning("cannot reach NATS at %s (%s); trying again", shown(url), type(error).__name__)
                 await asyncio.sleep(RETRY_S)
         wire = cls(client)
         wires.append(wire)

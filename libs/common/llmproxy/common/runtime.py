@@ -15,6 +15,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
+from llmproxy.common import nats_wire
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import EVENT_INSTANCE_ANNOUNCED
 from llmproxy.common.config_watch import ConfigWatch
@@ -152,7 +153,7 @@ async def _serve(service: str, settings: S, run: Callable[[Context[S]], Awaitabl
 
 
 async def _start(service: str, instance: str, settings: Settings, readiness: Readiness) -> tuple[Bus, ConfigWatch]:
-    readiness.block("start", f"waiting for NATS at {settings.nats_url}")
+    readiness.block("start", f"waiting for NATS at {nats_wire.shown(settings.nats_url)}")
     wire = await NatsWire.connect(
         settings.nats_url, user=settings.nats_user, password=settings.nats_password, service=service
     )
