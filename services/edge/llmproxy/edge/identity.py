@@ -129,11 +129,18 @@ def client_ip(peer: str, forwarded: Iterable[str], trusted: tuple[Network, ...])
     for hop in reversed(",".join(forwarded).split(",")[-FORWARDED_MAX:]):
         if current is None or not any(current in network for network in trusted):
             break
-        claimed = _address(hop.strip())
+        claimed = _hop(hop.strip())
         if claimed is None:
             break
         current = claimed
     return str(current) if current is not None else peer
+
+
+def _hop(text: str) -> Address | None:
+    """An address of X-Forwarded-For, which some proxies write with the port: `192.0.2.1:4711`, `[2001:db8::1]:4711`."""
+    if text.startswith("["):
+        return _address(text[1:].partition("]")[0])
+    return _address(text.partition(":")[0] if text.count(":") == 1 else text)
 
 
 def _address(text: str) -> Address | None:
