@@ -128,6 +128,9 @@ SKIPPED = Because(
     reason="Redis has its own bound, after which the ledger is skipped: it only slows, and what is sent is decided by the guards"
     " all the same (docs/adr/0023)",
 )
+SAME_GUARD = Because(
+    outcomes=("raises", "is late"), reason="it is the same guard as in the row of its own name, which says how it fails"
+)
 WORDLESS = Because(apis=NO_WORDS, reason="the answer holds no text: numbers, judgements or sound")
 RANKED = Because(apis=("rerank",), reason="the answer's only texts are the caller's own documents")
 PAINTED = Because(apis=("images",), modes=("stream",), reason="the events of a streamed picture hold no text")
@@ -266,6 +269,22 @@ CONTROLS: tuple[Control, ...] = (
         guard="pii",
         promise="an e-mail address never reaches a provider: a placeholder does",
         failure=REFUSED,
+    ),
+    Control(
+        name="secrets: encoded",
+        step="secrets",
+        guard="secrets",
+        promise="a credential in base64 never reaches a provider: a placeholder for all of the base64 does",
+        failure=REFUSED,
+        absent=(SAME_GUARD,),
+    ),
+    Control(
+        name="pii: encoded",
+        step="pii",
+        guard="pii",
+        promise="an e-mail address behind percent signs never reaches a provider: a placeholder does",
+        failure=REFUSED,
+        absent=(SAME_GUARD,),
     ),
     Control(
         name="presidio",

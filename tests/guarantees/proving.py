@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import json
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from guarantees.asking import (
@@ -625,6 +626,8 @@ WORKS: dict[str, Proof] = {
     "token ids": token_ids,
     "secrets": masks(TOKEN, "SECRET"),
     "pii": masks(MAIL, "EMAIL"),
+    "secrets: encoded": masks(b64encode(f"the key is {TOKEN}".encode()).decode(), "SECRET"),
+    "pii: encoded": masks(quote(MAIL, safe=""), "EMAIL"),
     "presidio": masks(EMPLOYEE, "PII", "presidio"),
     "rules": rejects(PROJECT, "rule"),
     "topics": rejects(AIRSHIP, "topic"),

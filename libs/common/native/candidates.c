@@ -4,7 +4,7 @@
 
 enum {
     AT = 1 << 0, COLONS = 1 << 1, DOTS = 1 << 2, YEAR = 1 << 3, CODED = 1 << 4, NUMBER = 1 << 5, WALLET = 1 << 6, BEYOND = 1 << 7, VENDOR = 1 << 8,
-    ASSIGNED = 1 << 9, DRAWN = 1 << 10, /* 11 to 26 are given by literals alone. */ OF_TEXT = (1 << 27) - 1,
+    ASSIGNED = 1 << 9, DRAWN = 1 << 10, ENCODED = 1 << 18, /* The others below 27 are given by literals alone. */ OF_TEXT = (1 << 27) - 1,
     NAME = 1 << 27, VENDOR_NAME = 1 << 28, INSIDE = 1 << 29, EXACT = 1 << 30, /* What literals are. */
 };
 enum {
@@ -59,7 +59,7 @@ static int is_moment(const uint8_t *run, size_t size) {
 typedef struct {
     size_t first, run, run_digits; /* Where it begins; the letters and digits that end here, and how many of those are digits. */
     uint32_t turns, alternating;   /* From small to capital; how long a letter has followed a digit and a digit a letter. */
-    uint8_t is_drawn, has_upper, has_lower, is_upper_run, has_literal;
+    uint8_t is_drawn, has_upper, has_lower, has_digit, is_upper_run, has_literal;
 } Word;
 
 static void end_run(Word *word) {
@@ -80,6 +80,7 @@ static void add(Word *word, uint8_t one, uint8_t before) {
     }
     word->turns += upper && word->run && (is_digit(before) || before >= 'a');
     word->has_upper |= upper;
+    word->has_digit |= digit;
     word->has_lower |= letter && !upper;
     word->is_upper_run &= digit || upper;
     word->run++;
@@ -193,6 +194,7 @@ EXPORT uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *tex
         }
         if (one == '@') found |= AT;
         if (one >= 0x80) found |= BEYOND;
+        if (one == '%' && at + 2 < length && is_hex(text[at + 1]) && is_hex(text[at + 2])) found |= ENCODED;
 
         if (at < length && !is_break(one)) {
             add(&word, one, before);
@@ -200,6 +202,7 @@ EXPORT uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *tex
         }
         if (at - word.first >= WORD_MIN) {
             end_run(&word);
+            if (word.has_upper || word.has_digit) found |= ENCODED;
             int is_drawn = word.is_drawn || word.turns >= TURNS_MIN;
             if (word.has_literal && (is_drawn || word.has_upper || !word.has_lower)) found |= VENDOR;
             if (is_drawn) {

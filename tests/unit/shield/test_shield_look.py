@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmproxy.shield import look, passwords, words
+from llmproxy.shield import encoded, look, passwords, words
 from llmproxy.shield.guards import pii, secrets
 from llmproxy.shield.ids import NUMBERS
 from llmproxy.shield.look import Look
@@ -58,6 +58,15 @@ def test_what_the_quick_look_does_not_name_no_guard_finds(text: str) -> None:
     bits = look.at(text)
     assert list(pii.find(text, bits)) == list(pii.find(text, EVERYTHING))
     assert list(secrets.find(text, bits)) == list(secrets.find(text, EVERYTHING))
+
+
+@settings(max_examples=300)
+@given(
+    TEXTS | st.lists(st.sampled_from(["aGVs", "bG8gdGhlcmUg", "68656c6c6f20", "%", "%4", "61", "Zz", "+", "/", "-", "_", "=", " ", "\n", "é", "word"]), max_size=14).map("".join)
+)  # fmt: skip
+def test_what_the_quick_look_does_not_name_says_nothing_in_code(text: str) -> None:
+    if not look.at(text) & Look.ENCODED:
+        assert list(encoded._runs(text)) == []
 
 
 @pytest.mark.parametrize("value", VALUES + list(PIECES))

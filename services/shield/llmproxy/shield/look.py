@@ -14,7 +14,7 @@ from llmproxy.shield.vendors import VENDORS
 
 
 class Look:
-    """Bits, as plain numbers: the arithmetic of an enumeration costs more than the pass. The first eleven are the pass's own findings (libs/common/native/candidates.c), the others come with words."""
+    """Bits, as plain numbers: the arithmetic of an enumeration costs more than the pass. The first eleven and the last are the pass's own findings (libs/common/native/candidates.c), the others come with words."""
 
     AT = 1 << 0
     COLONS = 1 << 1  # `::`, or five signs with hexadecimal digits between them.
@@ -34,6 +34,7 @@ class Look:
     PRIVATE = 1 << 15
     BASIC = 1 << 16
     PASSWORD_BEYOND = 1 << 17
+    ENCODED = 1 << 18  # A long word with a capital or a digit, or an escape behind a percent sign.
 
 
 ALL = (1 << 27) - 1

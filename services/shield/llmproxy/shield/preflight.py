@@ -24,7 +24,7 @@ from llmproxy.shield.made import Made
 from llmproxy.shield.spread import Joined, joined
 from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
-from llmproxy.shield.verdict import Allow, Finding, Mask
+from llmproxy.shield.verdict import ALLOW, Allow, Finding, Mask, Verdict
 from llmproxy.shield.verdict import Block as Refuse
 
 FIRST_PRIORITY, TURNS_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 80, 90, 95
@@ -136,6 +136,11 @@ class Inspection:
                 for one in self.documents
             )
         return found
+
+    @cached_property
+    def files(self) -> frozenset[str]:
+        """Where texts that come as files stand."""
+        return frozenset(segments.join(one.path) for one in self.documents)
 
     @cached_property
     def quoted(self) -> frozenset[str]:
@@ -303,6 +308,8 @@ class Look(Conditional):
             if segment.text in cleared or (segment.host is not None and outermost(segment).text in cleared):
                 continue
             verdict = chain.inspect(segment, inspection.budget)
+            if inspection.documents:
+                verdict = _beside_files(verdict, segment, inspection)
             if chain.suspicion is not None:
                 inspection.suspicions[index] = chain.suspicion
             match (
@@ -356,6 +363,14 @@ class Look(Conditional):
         inspection.seen.setdefault(index, []).extend(refusal.findings)
         kinds = ", ".join(sorted({finding.kind for finding in refusal.findings})) or self.name
         return Block(refusal.code, f"{segment.path} holds what the policy blocks: {kinds}; remove it", segment.path)
+
+
+def _beside_files(verdict: Verdict, segment: Segment, inspection: Inspection) -> Verdict:
+    """Without what the base64 of a file holds: it is taken out of the file, which is a text of its own."""
+    if not isinstance(verdict, Mask) or segment.form != "value" or segment.path not in inspection.files:
+        return verdict
+    kept = tuple(finding for finding in verdict.findings if finding.via[:1] != ("base64",))
+    return Mask(kept) if kept else ALLOW
 
 
 def user_turns(inspection: Inspection) -> list[tuple[int, float]]:

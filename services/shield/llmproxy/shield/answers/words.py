@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate
 
-from llmproxy.shield import glance, look, normalise
+from llmproxy.shield import encoded, glance, look, normalise
 from llmproxy.shield.answers.stage import Look, Report
 from llmproxy.shield.guards.secrets import OURS, WORD_CHARS_MIN
 from llmproxy.shield.vault import redacted
@@ -93,7 +93,12 @@ class Words:
 def is_clear(text: str) -> bool:
     """Of passwords too, which are no single words. No word is looked at in pieces here, so what the guard cannot see in all of
     the text it cannot see in a part of it."""
-    return len(text) < WORD_CHARS_MAX and normalise.is_plain(text) and not look.at(text) & OURS
+    return (
+        len(text) < WORD_CHARS_MAX
+        and normalise.is_plain(text)
+        and not look.at(text) & OURS
+        and not encoded.has_runs(text)
+    )
 
 
 def _last_word(data: bytes, text: str, offset: int) -> int:

@@ -11,7 +11,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from itertools import islice
 
 from llmproxy.common.segments import Segment
-from llmproxy.shield import glance, look, words
+from llmproxy.shield import encoded, glance, look, words
 from llmproxy.shield.guards.base import Sighted
 from llmproxy.shield.ids import NUMBERS
 from llmproxy.shield.ids.form import always
@@ -29,13 +29,14 @@ class Pii(Sighted):
     """Masks personal data in any text."""
 
     name = "pii"
-    needs = OURS | Look.YEAR  # A date of birth has one.
+    needs = OURS | Look.YEAR | Look.ENCODED  # A date of birth has a year.
 
     def may_hold(self, text: str) -> bool:
-        return next(find(text, look.at(text)), None) is not None
+        return next(find(text, look.at(text)), None) is not None or encoded.may_hold(text, find)
 
     def inspect(self, segment: Segment) -> Verdict:
-        return found(list(find(segment.text, look.at(segment.text))))
+        text = segment.text
+        return found([*find(text, look.at(text)), *encoded.found(text, find)])
 
 
 class Page:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from llmproxy.common import keyring
 from llmproxy.common.segments import Segment
-from llmproxy.shield import glance, look, passwords
+from llmproxy.shield import encoded, glance, look, passwords
 from llmproxy.shield.drawn import CAMEL_BYTES, DIGITS_MIN, STAND_IN, TURNS_MIN, entropy_bits, is_drawn
 from llmproxy.shield.guards.base import Sighted
 from llmproxy.shield.look import Look
@@ -33,13 +33,14 @@ class Secrets(Sighted):
     """Masks credentials in any text. Kinds are `secret.<rule>`."""
 
     name = "secrets"
-    needs = OURS
+    needs = OURS | Look.ENCODED
 
     def may_hold(self, text: str) -> bool:
-        return next(find(text, look.at(text)), None) is not None
+        return next(find(text, look.at(text)), None) is not None or encoded.may_hold(text, find)
 
     def inspect(self, segment: Segment) -> Verdict:
-        return found(list(find(segment.text, look.at(segment.text))))
+        text = segment.text
+        return found([*find(text, look.at(text)), *encoded.found(text, find)])
 
 
 def find(text: str, bits: int) -> Iterator[Finding]:
