@@ -5,14 +5,16 @@ import os
 import random
 import secrets
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 LOOPBACK = "127.0.0.1"
-# Below Linux's ephemeral range (32768 up): a client that reconnects to a server that is away must not be handed the
-# server's own port as its source port, or it would be connected to itself and the server could not return.
+# Below Linux's ephemeral range (32768 up), for it is not everywhere that a port can be kept: a client that reconnects to a
+# server that is away must not be handed the server's own port as its source port, or it would be connected to itself and
+# the server could not return.
 PORT_FIRST, PORT_LAST = 15_000, 31_999
 PORT_TRIES_MAX = 200
 PASSWORD_BYTES = 24
@@ -49,6 +51,7 @@ class DataFolder:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._lock_fd: int | None = None
+        self._keepers: dict[str, socket.socket] = {}  # By what the port is for.
 
     def folder(self, *parts: str) -> Path:
         path = self.root.joinpath(*parts)
@@ -98,6 +101,9 @@ class DataFolder:
             os.ftruncate(self._lock_fd, 0)
             os.close(self._lock_fd)
             self._lock_fd = None
+        for keeper in self._keepers.values():
+            keeper.close()
+        self._keepers.clear()
 
     def holder(self) -> int | None:
         """The process that holds the folder (0: it has not said who it is), or None when nobody does."""
@@ -113,28 +119,38 @@ class DataFolder:
 
     # What it remembers.
 
-    def free_port(self) -> int:
-        """A free one that nothing remembers."""
-        return _free_port(taken=set())
+    def free_port(self, name: str) -> int:
+        """A free one that is not remembered; kept for `name` until it asks again or the folder is let go."""
+        return self._keep(name, _free_port(taken=set()))
 
     def ports(self, names: Sequence[str], configured: Mapping[str, int]) -> dict[str, int]:
         """A port for each name: the configured one (DataFolderError when busy), else the remembered one when it is
-        free, else another free one, which is remembered."""
+        free, else another free one, which is remembered. Kept until the folder is let go: a server that is away for a
+        moment finds its port again."""
         path, remembered = self.file("ports.json"), self.remembered_ports()
         chosen: dict[str, int] = {}
         for name in names:
-            if name in configured:
-                if not is_free(configured[name]):
-                    raise DataFolderError(
-                        f"port {configured[name]} for {name} is taken; stop what uses it or choose another"
-                    )
-                chosen[name] = configured[name]
-            elif name in remembered and remembered[name] not in chosen.values() and is_free(remembered[name]):
-                chosen[name] = remembered[name]
-            else:
-                chosen[name] = _free_port(taken=set(chosen.values()))
+            wanted = configured.get(name) or remembered.get(name)
+            keeper = bound(wanted) if wanted and wanted not in chosen.values() else None
+            if keeper is None and name in configured:
+                raise DataFolderError(
+                    f"port {configured[name]} for {name} is taken; stop what uses it or choose another"
+                )
+            chosen[name] = self._keep(name, keeper or _free_port(taken=set(chosen.values())))
         write_private(path, msgspec.json.encode(remembered | chosen))
         return chosen
+
+    def _keep(self, name: str, keeper: socket.socket) -> int:
+        """While we hold the port nobody else chooses it, and the kernel gives it to no outgoing connection; a server that
+        sets SO_REUSEADDR, as all of ours do, listens on it all the same. Linux alone lets both have it."""
+        if (before := self._keepers.pop(name, None)) is not None:
+            before.close()
+        port: int = keeper.getsockname()[1]
+        if sys.platform == "linux":
+            self._keepers[name] = keeper
+        else:
+            keeper.close()
+        return port
 
     def remembered_ports(self) -> dict[str, int]:
         """None of a file that cannot be read, as after a loss of power: others are as good."""
@@ -193,21 +209,27 @@ def write_private(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As the servers do: TIME_WAIT is no obstacle.
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
+def bound(port: int, *, though_it_was_used: bool = True) -> socket.socket | None:
+    """The port, held without listening; None when somebody serves there. `though_it_was_used`: as servers bind it, so that
+    connections in TIME_WAIT are no obstacle, nor is who merely holds it."""
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, though_it_was_used)
+    try:
+        keeper.bind((LOOPBACK, port))
+    except OSError:
+        keeper.close()
+        return None
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return keeper
 
 
-def _free_port(taken: set[int]) -> int:
+def _free_port(taken: set[int]) -> socket.socket:
+    """One that nobody holds, be it without serving yet: gateways that start together choose apart."""
     for _ in range(PORT_TRIES_MAX):
         port = random.randint(PORT_FIRST, PORT_LAST)  # noqa: S311 - spreads concurrent starts, protects nothing
-        if port not in taken and is_free(port):
-            return port
+        keeper = bound(port, though_it_was_used=False) if port not in taken else None
+        if keeper is not None:
+            return keeper
     raise DataFolderError(f"no free port between {PORT_FIRST} and {PORT_LAST} on {LOOPBACK}; name ports with --ports")
 
 

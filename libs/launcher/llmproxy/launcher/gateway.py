@@ -145,6 +145,7 @@ class Gateway:
         self._stop_signals = 0
         self._was_ready = False
         self._roll_asked = self._reload_asked = self._nats_asked = False
+        self._config_signature: tuple[int, int, int] | None = None
         self._wake = threading.Event()
         self._probes: dict[str, str] = {}  # Child -> the probes URL of its newest instance.
 
@@ -154,6 +155,7 @@ class Gateway:
         drain_s(self.environment)
         self.data.lock()
         try:
+            self._config_signature = signature(self.options.config_file)  # First, so that no change is overlooked.
             self.config = load_config(self.options.config_file, self.environment)
             self._warn()
             with self._listeners(), self._signals():
@@ -287,12 +289,10 @@ class Gateway:
         asked, self._reload_asked = self._reload_asked, False
         if file is None:
             return
-        with contextlib.suppress(OSError):
-            written = file.stat().st_mtime_ns
-            asked = asked or written != getattr(self, "_config_written", written)
-            self._config_written = written
-        if not asked:
+        found = signature(file)
+        if not asked and found in (None, self._config_signature):  # None: an editor is about to put it back.
             return
+        self._config_signature = found
         try:
             config = load_config(file, self.environment)
         except ConfigError as error:
@@ -355,7 +355,7 @@ class Gateway:
     def _program(self, service: Service, name: str) -> Program:
         """A new instance each time: what was meant for the one before must not reach its successor."""
         listener = {"edge": self._gateway_listener, "admin": self._admin_listener}.get(service)
-        port = self.data.free_port()
+        port = self.data.free_port(name)
         self._probes[name] = f"http://{LOOPBACK}:{port}"
         values = self._values() | {
             "NATS_USER": service,
@@ -456,6 +456,15 @@ class Gateway:
                 self._say(f"  {child.name}: {answer or 'does not answer'}; the end of {log}:")
                 for line in logs.tail(log, LOG_TAIL_LINES):
                     self._say(f"    {line}")
+
+
+def signature(file: Path | None) -> tuple[int, int, int] | None:
+    """Changes when the file does: its time alone may stay, for who writes in two steps within a tick of that clock."""
+    try:
+        status = file.stat() if file is not None else None
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_size, status.st_ino) if status is not None else None
 
 
 def probe(url: str, timeout_s: float = PROBE_TIMEOUT_S) -> tuple[bool, str]:

@@ -129,7 +129,9 @@ def remember(process: Process, path: Path) -> None:
         created = psutil.Process(process.pid).create_time()
     except psutil.NoSuchProcess:
         return
-    path.write_text(f"{process.pid} {created!r}")
+    written = path.with_suffix(".new")
+    written.write_text(f"{process.pid} {created!r}")
+    written.replace(path)  # Who reads it, be it after our death, reads it whole.
 
 
 def end_leftovers(folder: Path) -> None:
