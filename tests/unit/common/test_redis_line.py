@@ -7,6 +7,7 @@ import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 from redis.exceptions import ConnectionError, NoScriptError, ResponseError
 
 from llmproxy.common import redis
@@ -31,7 +32,7 @@ class Socket(asyncio.Transport):
         self.is_aborted = True
 
 
-def run(scenario: Callable[[Line, Socket], Awaitable[None]], timeout_s: float = 5.0) -> None:
+def run(scenario: Callable[[Line, Socket], Awaitable[None]], timeout_s: float = PATIENCE_S) -> None:
     async def main() -> None:
         socket = Socket()
         await scenario(Line(socket, timeout_s), socket)
@@ -102,7 +103,7 @@ def test_what_nobody_can_read_ends_the_line(strange: bytes) -> None:
 def test_a_late_reply_ends_the_line_and_who_asked_later_may_ask_again() -> None:
     async def scenario(line: Line, socket: Socket) -> None:
         first = line.ask(b"1")
-        await asyncio.sleep(BUDGET_S / 2)
+        line.timeout_s = 3600.0
         second = line.ask(b"2")
         with pytest.raises(TimeoutError):
             await first
@@ -119,7 +120,7 @@ def test_a_reply_in_time_leaves_no_clock_running() -> None:
         asked = line.ask(b"1")
         line.data_received(b":1\r\n")
         assert await asked == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while line._timer is not None:
                 await asyncio.sleep(BUDGET_S / 10)
         assert not socket.is_aborted
@@ -152,7 +153,7 @@ def test_more_than_may_wait_are_refused_at_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_line_that_is_told_to_be_patient_is_that_with_what_is_asked_next() -> None:
     async def scenario(line: Line, socket: Socket) -> None:
-        line.timeout_s = 3600.0
+        line.wait(3600.0)
         asked = line.ask(packed("PING"))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(asked), 2 * BUDGET_S)
@@ -161,3 +162,17 @@ def test_a_line_that_is_told_to_be_patient_is_that_with_what_is_asked_next() -> 
         assert await asked == b"PONG"
 
     run(scenario, BUDGET_S)
+
+
+def test_a_line_that_is_told_to_be_impatient_is_that_with_what_is_asked_next() -> None:
+    async def scenario(line: Line, socket: Socket) -> None:
+        answered = line.ask(packed("PING"))  # Its clock still runs for an hour.
+        line.data_received(b"+PONG\r\n")
+        assert await answered == b"PONG"
+        line.wait(BUDGET_S)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.shield(line.ask(packed("PING")))
+        assert socket.is_aborted
+
+    run(scenario, 3600.0)

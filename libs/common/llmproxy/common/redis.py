@@ -65,6 +65,13 @@ class Line(asyncio.Protocol):
         self.is_open = True
         transport.set_protocol(self)
 
+    def wait(self, timeout_s: float) -> None:
+        """How long the reply to what is asked from now on may take."""
+        self.timeout_s = timeout_s
+        if self._timer is not None:  # Set for what was asked before, and perhaps for much later.
+            self._timer.cancel()
+            self._timer = self._loop.call_later(timeout_s, self._look)
+
     def ask(self, command: bytes) -> "asyncio.Future[object]":
         """The reply to a packed command. It raises RedisError or TimeoutError; whoever waits may leave."""
         replied: asyncio.Future[object] = self._loop.create_future()
@@ -148,7 +155,7 @@ class Redis:
         self._timeout_s = timeout_ms / 1000
         self._pool.connection_kwargs["socket_connect_timeout"] = self._timeout_s
         if self._line is not None:
-            self._line.timeout_s = self._timeout_s
+            self._line.wait(self._timeout_s)
 
     @property
     def available(self) -> bool:
