@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from llmproxy.common.pii import Pii
@@ -153,8 +152,8 @@ class Lane:
         processes.end(self._pool)
 
 
-def _start() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+def _start() -> processes.Pool:
+    return processes.Pool(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
 
 
 def _begin() -> None:

@@ -1,13 +1,35 @@
 """How a process that works for the shield begins and ends. It imports nothing of the shield, so that such a process need not."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, ProcessPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def end(pool: ProcessPoolExecutor) -> None:
+class Pool(ProcessPoolExecutor):
+    """Of processes that may be killed. In Python 3.11 a pool that loses one stumbles over the first work that somebody has
+    cancelled, and whoever waits for what comes after it waits for ever (python/cpython#108974)."""
+
+    def submit(self, work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> "Future[T]":
+        future = super().submit(work, *arguments, **named)
+        fail = future.set_exception
+
+        def fail_if_awaited(exception: BaseException | None) -> None:
+            with contextlib.suppress(InvalidStateError):
+                fail(exception)
+
+        future.set_exception = fail_if_awaited  # type: ignore[method-assign]
+        return future
+
+
+def end(pool: Pool) -> None:
     processes = list((pool._processes or {}).values())  # The executor has no public way to end a task that hangs.
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 
 from llmproxy.shield import processes
@@ -30,7 +30,7 @@ class Aside:
     def _begin(self) -> None:
         self._begun_at = self._clock()
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_start, initargs=(self._place, self._read))
+        self._pool = processes.Pool(1, mp_context=context, initializer=_start, initargs=(self._place, self._read))
 
     async def problem(self, timeout_ms: int) -> str:
         """Waits until the model is read. What is wrong with it, or "" """
