@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from msgspec import Raw
+from patience import PATIENCE_S
 from scripted_upstream import Upstream
 
 from llmproxy.common.bus import Bus
@@ -21,7 +22,7 @@ from llmproxy.provider_workers.transport import Transport
 from llmproxy.provider_workers.work import Work
 
 KEY = "sk-test-0123456789"
-WAIT_S = 5.0
+WAIT_S = PATIENCE_S
 PRICE = Price(input=1_000_000_000, output=2_000_000_000)
 
 
@@ -117,7 +118,7 @@ def endpoint(served: Upstream, **fields: Any) -> Endpoint:
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * PATIENCE_S):
             await scenario()
 
     asyncio.run(bounded())

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from msgspec import Raw
+from patience import PATIENCE_S
 
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import REQUEST_INSPECT, REQUEST_ROUTE
@@ -16,14 +17,14 @@ from llmproxy.common.envelope import Envelope
 from llmproxy.common.frames import Data, End, Failure, Frame, Head
 from llmproxy.common.policy import Injection, Policy
 from llmproxy.common.segments import Segment
-from llmproxy.common.testing import envelope
+from llmproxy.common.testing import FakeClock, envelope
 from llmproxy.shield import postflight, preflight
 from llmproxy.shield.continuation import response_id
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.inspect import Inspect
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
 
-WAIT_S = 10.0
+WAIT_S = PATIENCE_S
 
 
 class Saying:
@@ -41,7 +42,7 @@ class Saying:
 
 class HereOffload:
     async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
-        return examine(order, preflight.pipeline((Saying(),)), time.monotonic)
+        return examine(order, preflight.pipeline((Saying(),)), FakeClock())
 
 
 async def serve(shield: Bus, injection: Injection) -> None:
@@ -53,7 +54,7 @@ async def serve(shield: Bus, injection: Injection) -> None:
         postflight=postflight.pipeline(),
         offload=HereOffload(),  # type: ignore[arg-type]
         mask_secret=b"secret",
-        clock=time.monotonic,
+        clock=FakeClock(),
         now=time.time,
     )
     await shield.serve(REQUEST_INSPECT, inspect, max_in_flight=64)

@@ -3,41 +3,23 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 import yaml
+from patience import PATIENCE_S, wait_for
+from ports import free_port
 
 KEY = "llm-test-key-0001"
-READY_S = 60.0
-STOP_S = 60.0
+READY_S = STOP_S = 2 * PATIENCE_S
 SERVICES = ("edge", "shield", "router", "provider-workers", "audit", "admin")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(true: Callable[[], Any], what: str, seconds: float = 15.0) -> Any:
-    """Polls until `true` returns something true, and returns it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = true()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds:g} s: {what}")
 
 
 class Gateway:
@@ -96,7 +78,11 @@ class Gateway:
             assert self._process.poll() is None, f"llmproxy up ended:\n{self.printed()}"
             return self.get("/readyz")[0] == 200
 
-        wait_for(ready, f"/readyz; printed:\n{self.printed()}", seconds)
+        try:
+            wait_for(ready, "/readyz", seconds)
+        except AssertionError as late:
+            late.add_note(f"printed:\n{self.printed()}")
+            raise
 
     def stop(self) -> None:
         """As Ctrl-C does."""
@@ -153,7 +139,7 @@ class Gateway:
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 return answer.status, _decoded(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, _decoded(error.read())
@@ -193,7 +179,7 @@ class Gateway:
         """SIGTERM, as a rolling restart sends it."""
         os.kill(pid, signal.SIGTERM)
 
-    def wait_replaced(self, service: str, gone: list[int], seconds: float = 20.0) -> list[int]:
+    def wait_replaced(self, service: str, gone: list[int], seconds: float = PATIENCE_S) -> list[int]:
         def replaced() -> list[int]:
             now = self.pids(service)
             return now if len(now) >= len(gone) and not set(now) & set(gone) else []

@@ -13,7 +13,7 @@ from llmproxy.common.channels import REQUEST_INSPECT, REQUEST_ROUTE
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.plugins.host import Pipeline
-from llmproxy.common.testing import envelope
+from llmproxy.common.testing import FakeClock, envelope
 from llmproxy.shield import postflight, preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
@@ -24,6 +24,7 @@ from llmproxy.shield.preflight import Inspection
 MAIL = "ada@example.com"
 BODY = json.dumps({"messages": [{"role": "user", "content": MAIL}]}).encode()
 IN_FLIGHT_MAX = 256
+STANDING_STILL = FakeClock()  # A guard has the time it needs.
 
 
 class HereOffload:
@@ -45,7 +46,7 @@ async def start_shield(bus: Bus) -> ConfigWatch:
 
 
 async def serve_shield(
-    bus: Bus, watch: ConfigWatch, clock: Callable[[], float] = time.monotonic, judges: Judges | None = None
+    bus: Bus, watch: ConfigWatch, clock: Callable[[], float] = STANDING_STILL, judges: Judges | None = None
 ) -> Inspect:
     """`clock` is what the guards' time is measured by."""
     ring = preflight.pipeline(GUARDS)

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
+from patience import PATIENCE_S
 
 REQUEST = b'{"model":"slow","messages":[{"role":"user","content":"mail ann@example.org about it"}]}'
-TIMEOUT_S = 60.0
 
 
 class SlowProvider:
@@ -22,6 +22,7 @@ class SlowProvider:
         self.delay_s = 0.3
         self.chunks = 20
         self.interval_s = 0.05
+        self.holds = False  # Nobody is answered as long as it is set.
         self.asked = 0
         self.open = 0
         self.aborted = 0
@@ -39,6 +40,8 @@ class SlowProvider:
             if json.loads(body).get("stream"):
                 return await self._stream(request)
             await asyncio.sleep(self.delay_s)
+            while self.holds:
+                await asyncio.sleep(0.01)
             return web.json_response(completion("all is well"))
         except (asyncio.CancelledError, ConnectionError):
             self.aborted += 1
@@ -112,7 +115,7 @@ class Connection:
         self._writer: asyncio.StreamWriter | None = None
 
     async def post(self, body: bytes = REQUEST) -> Result:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(2 * PATIENCE_S):
             if self._reader is None or self._writer is None:
                 self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
             local_port = int(self._writer.get_extra_info("sockname")[1])
@@ -174,12 +177,12 @@ class Background:
 
     def __enter__(self) -> SlowProvider:
         self._thread.start()
-        assert self._up.wait(10)
+        assert self._up.wait(PATIENCE_S)
         return self._provider
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
 
     def _run(self) -> None:
         async def main() -> None:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 from unit.edge.edge_gateway import CHAT, CONFIG, KEY, answers, gateway, until
 
 from llmproxy.common.bus import Answer
@@ -220,7 +221,7 @@ def test_a_body_that_grows_too_large_is_413_as_soon_as_it_is() -> None:
                 b"x-api-key: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % KEY.encode()
             )
             writer.write(b"3e8\r\n" + b" " * 1000 + b"\r\n" + b"1\r\n \r\n")  # And it does not end.
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 413 ")
             writer.close()
@@ -244,7 +245,7 @@ def test_a_body_whose_chunks_are_broken_is_a_4xx_and_the_end_of_its_connection()
             while not edge.edge.in_flight:
                 await asyncio.sleep(0.005)
             writer.write(b"nonsense\r\n")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 answer = await reader.read()
             assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 408 "))
             assert answer.count(b"HTTP/1.1") == 1
@@ -278,7 +279,7 @@ def test_a_client_that_leaves_while_it_sends_has_its_record() -> None:
                 b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                 b"x-api-key: %b\r\nContent-Length: 10\r\n\r\n{" % KEY.encode()
             )
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while not edge.edge.in_flight:
                     await asyncio.sleep(0.005)
                 writer.close()

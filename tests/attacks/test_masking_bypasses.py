@@ -2,13 +2,13 @@
 users. Each way past them, for every kind of value that is known here, in every place where a caller can write (features C, item 14)."""
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from llmproxy.common.policy import ALLOWED, Policy
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, examine
 from llmproxy.shield.guards import GUARDS
@@ -48,7 +48,7 @@ PLACES: dict[str, Callable[[str], Any]] = {
 
 def masked(body: Any, tenant: str = "acme") -> tuple[str, Mapping[str, str]]:
     order = Order(body=json.dumps(body).encode(), policy=Policy(), key=tenant_key(b"secret", tenant), max_depth=64)
-    examined = examine(order, RING, time.monotonic)
+    examined = examine(order, RING, FakeClock())
     assert isinstance(examined, Examined)
     assert examined.masked is not None
     return examined.masked.decode(), examined.originals

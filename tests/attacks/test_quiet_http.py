@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from patience import PATIENCE_S
 
 from llmproxy.admin import app as admin
 from llmproxy.admin.app import Token
@@ -53,7 +54,7 @@ def said(start: Started, request: str) -> str:
         try:
             reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
             writer.write(request.encode("latin-1"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 answer = await reader.read()
             writer.close()
             return answer.decode("latin-1")

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import time
 from collections.abc import Callable
 
 import pytest
 
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
@@ -57,7 +57,7 @@ def test_a_guard_that_raises_blocks_the_request_every_time_and_is_never_skipped(
 ) -> None:
     ring = preflight.pipeline([*GUARDS, Failing("inspect")])
     with caplog.at_level(logging.DEBUG):
-        answers = [examine(ordered(), ring, time.monotonic) for _ in range(100)]
+        answers = [examine(ordered(), ring, FakeClock()) for _ in range(100)]
     for answer in answers:
         assert isinstance(answer, Refused)
         assert answer.code == "guard_unavailable"
@@ -68,7 +68,7 @@ def test_a_guard_that_raises_blocks_the_request_every_time_and_is_never_skipped(
 def test_a_quick_look_that_raises_does_not_let_the_request_pass_unseen(caplog: pytest.LogCaptureFixture) -> None:
     ring = preflight.pipeline([Failing("may_hold"), *GUARDS])
     with caplog.at_level(logging.DEBUG):
-        answer = examine(ordered(), ring, time.monotonic)
+        answer = examine(ordered(), ring, FakeClock())
     assert isinstance(answer, Examined)
     assert answer.masked is not None
     assert CANARY.encode() not in answer.masked
@@ -98,7 +98,7 @@ def test_guards_that_take_longer_than_the_policy_allows_block_the_request() -> N
     ],
 )
 def test_a_body_of_the_wrong_shape_is_still_read_everywhere(tree: object) -> None:
-    answer = examine(ordered(body=json.dumps(tree).encode()), preflight.pipeline(GUARDS), time.monotonic)
+    answer = examine(ordered(body=json.dumps(tree).encode()), preflight.pipeline(GUARDS), FakeClock())
     assert isinstance(answer, Examined)
     assert answer.masked is not None
     assert CANARY.encode() not in answer.masked
@@ -115,7 +115,7 @@ NESTED: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("depth", [65, 1_000, 100_000])
 def test_nesting_is_refused_without_exhausting_the_stack(shape: str, depth: int) -> None:
     body = f'{{"messages":{NESTED[shape](depth)}}}'.encode()
-    answer = examine(ordered(body=body), preflight.pipeline(GUARDS), time.monotonic)
+    answer = examine(ordered(body=body), preflight.pipeline(GUARDS), FakeClock())
     assert isinstance(answer, Refused)
     assert answer.code == "too_deep"
 
@@ -123,7 +123,7 @@ def test_nesting_is_refused_without_exhausting_the_stack(shape: str, depth: int)
 def test_nesting_inside_tool_call_arguments_is_read_as_text_and_not_followed() -> None:
     arguments = "[" * 50_000 + f'"{CANARY}"' + "]" * 50_000
     body = json.dumps({"messages": [{"tool_calls": [{"function": {"arguments": arguments}}]}]}).encode()
-    answer = examine(ordered(body=body), preflight.pipeline(GUARDS), time.monotonic)
+    answer = examine(ordered(body=body), preflight.pipeline(GUARDS), FakeClock())
     assert isinstance(answer, Examined)
     assert answer.masked is not None
     assert CANARY.encode() not in answer.masked

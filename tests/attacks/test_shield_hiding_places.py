@@ -1,13 +1,13 @@
 """Every place and every spelling in which a value could slip past the shield. Nothing of it may reach the next stage."""
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from llmproxy.common.policy import Policy
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
@@ -22,7 +22,7 @@ VALUES = (MAIL, CARD, KEY)
 def inspect(body: Any, tenant: str = "acme", **policy: Any) -> Examined | Refused:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     order = Order(body=raw, policy=Policy(**policy), key=tenant_key(b"secret", tenant), max_depth=64)
-    return examine(order, RING, time.monotonic)
+    return examine(order, RING, FakeClock())
 
 
 def masked(body: Any, **options: Any) -> str:

@@ -9,6 +9,7 @@ import pytest
 from fetching import PNG, fetcher, said, wanted, web
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 from scripted_upstream import Script, always, answer, upstream
 
 from llmproxy.common import addresses, config
@@ -244,7 +245,7 @@ def called(
         await transport.close()
         return results
 
-    return asyncio.run(asyncio.wait_for(scenario(), 10))
+    return asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
 @pytest.mark.parametrize("address", [*PRIVATE, *NEVER])
@@ -288,7 +289,7 @@ def test_a_name_is_resolved_once_for_what_is_checked_and_connected_to() -> None:
             assert served.asked[0].headers["host"] == f"api.example.com:{port}"
             await transport.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
 def test_a_name_that_changes_its_mind_is_refused_when_it_is_asked_again() -> None:
@@ -304,7 +305,7 @@ def test_a_name_that_changes_its_mind_is_refused_when_it_is_asked_again() -> Non
             await transport.call(kept, request)
         await transport.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
 @pytest.mark.parametrize("location", ["http://169.254.169.254/", "https://api.example.com/", "/other", "//10.0.0.1/"])
@@ -320,7 +321,7 @@ def test_a_provider_that_redirects_is_not_followed(location: str) -> None:
             assert len(served.asked) == 1
             await transport.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
 # -- What callers' addresses lead to
@@ -346,7 +347,7 @@ def fetch_problem(
             else:
                 results.append(("", len(served.asked)))
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
     return results[0]
 
 

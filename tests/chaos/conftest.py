@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from gateway import Gateway, free_port
+from gateway import Gateway
+from ports import free_port
 
 Started = Callable[..., AbstractContextManager[Gateway]]
 

@@ -8,7 +8,8 @@ from collections import Counter
 import psutil
 import pytest
 from chaos.conftest import Started
-from gateway import Gateway, wait_for
+from gateway import Gateway
+from patience import wait_for
 from traffic import Connection, Result, SlowProvider, serving
 
 CONCURRENT = 200

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,6 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
+from patient_nats import _nats_has_time  # noqa: F401 - a fixture
+from ports import free_port
 
 from llmproxy.common.bus import Wire
 from llmproxy.common.nats_wire import NatsWire
@@ -17,12 +19,6 @@ from llmproxy.common.permissions import PERMISSIONS, authorization
 from llmproxy.common.testing import FakeBroker, FakeWire
 
 Connect = Callable[[str], "asyncio.Future[Wire]"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RealNats:
@@ -48,7 +44,7 @@ class RealNats:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from botocore.config import Config
 from botocore.session import get_session
 from google import genai
 from google.genai import errors as genai_errors
+from patience import PATIENCE_S
 from upstreams import KEY, MODELS, VENDORS, Behaviour, Upstream, running
 
 from llmproxy.fakes.openai.variant import Variant
@@ -121,7 +122,7 @@ def ask(vendor: str, key: str) -> tuple[str, str]:
         async with running(Upstream(VENDORS[vendor], Behaviour(key=KEY))) as url:
             return await asyncio.to_thread(CLIENTS[vendor], url, key)
 
-    return asyncio.run(asyncio.wait_for(run(), 30))
+    return asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
 
 
 @pytest.mark.parametrize("vendor", CLIENTS)
@@ -141,7 +142,7 @@ def with_fake_openai(scenario: Callable[[openai.OpenAI], None]) -> None:
             with openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as client:
                 await asyncio.to_thread(scenario, client)
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
 
 
 def test_the_openai_package_reads_every_other_api() -> None:

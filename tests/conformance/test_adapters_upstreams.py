@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from msgspec.structs import replace
 from openai.types.chat import ChatCompletion
+from patience import PATIENCE_S
 from upstreams import MODELS, VENDORS, Behaviour, Upstream, running
 
 from llmproxy.common.errors import GatewayError
@@ -102,7 +103,7 @@ def against(provider: str, scenario: Callable[[Upstream, str], Awaitable[None]],
         async with running(upstream) as url:
             await scenario(upstream, url)
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    asyncio.run(asyncio.wait_for(run(), 2 * PATIENCE_S))
 
 
 def said(text: str = "Weather in Paris?", **fields: Any) -> dict[str, Any]:

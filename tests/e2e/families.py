@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from patience import PATIENCE_S
 from upstreams import KEY, MODELS, VENDORS, Behaviour, Upstream, running
 
 from llmproxy.provider_workers.adapters import ADAPTERS
@@ -71,12 +72,12 @@ class Fakes:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._up.wait(10)
+        assert self._up.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
 
     def behave(self, family: str, **behaviour: Any) -> Upstream:
         upstream = self.upstreams[family]

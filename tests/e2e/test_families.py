@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 from e2e.families import FAMILIES, Fakes, model_of
-from gateway import Gateway, wait_for
+from gateway import Gateway
 from openai import OpenAI
 from openai.types.chat import ChatCompletionChunk
+from patience import PATIENCE_S, wait_for
 
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import Capability
@@ -35,7 +36,7 @@ def events(gateway: Gateway, body: dict[str, Any]) -> list[str]:
         f"{gateway.base_url}/chat/completions",
         json={"messages": SAID, **body, "stream": True},
         headers={"authorization": f"Bearer {gateway.key}"},
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     return [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
 
@@ -76,7 +77,7 @@ def test_a_cancelled_stream_closes_the_providers_connection(openai_client: OpenA
     stream = openai_client.chat.completions.create(model=family, messages=SAID, stream=True)
     next(iter(stream))
     stream.close()
-    wait_for(lambda: upstream.disconnects > before, "the provider's connection closed", 3)
+    wait_for(lambda: upstream.disconnects > before, "the provider's connection closed")
 
 
 @pytest.mark.parametrize("form", ["json_object", "text"])

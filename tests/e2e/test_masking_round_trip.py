@@ -13,8 +13,10 @@ import pytest
 from aiohttp import web
 from e2e.clients import CLIENTS, Client, Messages, Tool, Wish
 from e2e.families import Fakes
-from gateway import KEY, Gateway, free_port, wait_for
+from gateway import KEY, Gateway
 from openai import OpenAI
+from patience import PATIENCE_S, wait_for
+from ports import free_port
 from traffic import Background, SlowProvider, completion, event
 from upstreams import Asked, Saying, Upstream
 
@@ -90,10 +92,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, echo_port: int) -> Iterato
     echo = {"provider": "openai", "url": url, "models": ["echo", "*"]}
     chatty = {"provider": "deepseek", "url": url, "models": ["chatty", "strict"], "key": "env:CHATTY_KEY"}
     blocking = {"when": {"models": ["strict"]}, "answers": {"kinds": {"secret": "block"}}}
-    judge = {"model": "the-judge", "low": 0.05, "timeout_ms": 20_000}
+    judge = {"model": "the-judge", "low": 0.05, "timeout_ms": 1000 * int(PATIENCE_S)}
     doubting = {"mode": "block", "user": 1.0, "trajectory": 1.0, "judge": judge}
     judged = {"when": {"models": ["judged"]}, "injection": doubting}
-    configuration = {"endpoints": {"echo": echo, "chatty": chatty}, "policy": {"overrides": [blocking, judged]}}
+    configuration = {
+        "endpoints": {"echo": echo, "chatty": chatty},
+        "policy": {"overrides": [blocking, judged]},
+        "limits": {"redis_timeout_ms": 1000 * int(PATIENCE_S)},  # What the threat ledger is told must not be lost.
+    }
     folder = tmp_path_factory.mktemp("masking")
     keys = {"LLM_PROXY_API_KEYS": f"{KEY},{JUDGE_KEY}", "LLM_PROXY_JUDGE_KEY": JUDGE_KEY}
     with Gateway(folder, configuration, environment={"CHATTY_KEY": "k", **keys}) as running:
@@ -222,9 +228,13 @@ def test_a_judge_is_asked_through_the_gateway_itself_masked_and_recorded_and_who
     (own,), judges = wait_for(lambda: found if all(found := recorded()) else None, "both are recorded")
     assert {one["guard"] for one in own["explained"]["findings"] if one["kind"] == "injection"} == {"judge"}
     assert {one["key"] for one in judges}.isdisjoint({own["key"]})
-    status, listed = gateway.get("/api/v1/threats", admin=True)
-    assert status == 200
-    assert [(one["kind"], one["name"], one["step"]) for one in listed["threats"]] == [("key", own["key"], "")]
+
+    def remembered() -> list[Any]:
+        status, listed = gateway.get("/api/v1/threats", admin=True)
+        assert status == 200
+        return [(one["kind"], one["name"], one["step"]) for one in listed["threats"]]
+
+    assert wait_for(remembered, "the threat ledger knows of it") == [("key", own["key"], "")]
 
 
 # -- every API, with the vendors' own packages, where it is passed through and where it is translated
@@ -351,7 +361,7 @@ def call(gateway: Gateway, api: str, model: str, *, stream: bool) -> tuple[int, 
         headers={"Authorization": f"Bearer {gateway.key}", "Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, answer.read().decode(), answer.headers["x-request-id"]
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(), error.headers["x-request-id"]

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from e2e.families import ENVIRONMENT, KEY_VARIABLE, Fakes
-from gateway import Gateway, wait_for
+from gateway import Gateway
 from openai import OpenAI
+from patience import wait_for
 from upstreams import Behaviour
 
 LISTED = ("acme/large", "acme/small:free")

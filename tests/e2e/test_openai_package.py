@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from gateway import Gateway, wait_for
+from gateway import Gateway
 from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionToolParam
+from patience import wait_for
 
 HELLO: list[Any] = [{"role": "user", "content": "hello there"}]
 WEATHER: ChatCompletionToolParam = {

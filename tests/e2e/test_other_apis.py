@@ -11,6 +11,7 @@ import pytest
 from e2e.families import FAMILIES, Fakes
 from gateway import Gateway
 from openai import OpenAI
+from patience import PATIENCE_S
 
 from llmproxy.common.envelope import Api
 from llmproxy.common.offers import serves
@@ -53,7 +54,7 @@ def test_rerank(families: Gateway, family: str, path: str, fakes: Fakes) -> None
     fakes.behave(family)
     body = {"model": family, "query": "red coat", "documents": TEXTS, "top_n": 2}
     headers = {"authorization": f"Bearer {families.key}"}
-    answer = httpx.post(families.url + path, json=body, headers=headers, timeout=30)
+    answer = httpx.post(families.url + path, json=body, headers=headers, timeout=PATIENCE_S)
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert [one["index"] for one in found.get("results") or found["data"]] == [2, 0]

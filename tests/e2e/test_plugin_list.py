@@ -1,7 +1,8 @@
 """What runs is what is guaranteed: the steps of a running gateway are those of the table (docs/guarantees.md)."""
 
-from gateway import Gateway, wait_for
+from gateway import Gateway
 from guarantees.controls import CONTROLS
+from patience import wait_for
 
 from llmproxy.common.plugins.host import Ring
 

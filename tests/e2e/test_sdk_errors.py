@@ -7,10 +7,11 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from gateway import Gateway, wait_for
+from gateway import Gateway
 from google import genai
 from google.genai import errors as google_errors
 from google.genai import types
+from patience import wait_for
 
 Ask = Callable[..., Any]
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
@@ -55,6 +56,7 @@ def asking(gateway: Gateway, package: str, key: str) -> Iterator[tuple[Ask, type
                 )
 
 
+ALLOWED_MAX = 4
 PACKAGES = ("openai", "openai responses", "anthropic", "google-genai")
 TYPES: dict[str, tuple[type[Exception], ...]] = {
     "openai": (
@@ -73,7 +75,7 @@ TYPES: dict[str, tuple[type[Exception], ...]] = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def key_for_one(demo: Gateway) -> str:
     """A key with one request a minute."""
     wanted = {"name": "one a minute", "limit": {"requests_per_minute": 1, "burst": 1}}
@@ -83,9 +85,10 @@ def key_for_one(demo: Gateway) -> str:
     return key
 
 
-def use_up(gateway: Gateway, key: str) -> None:
-    body = {"model": "demo", "messages": MESSAGES}
-    wait_for(lambda: gateway.post("/v1/chat/completions", body, key=key)[0] == 429, "the limit of the key")
+def asked(ask: Ask, model: str, good: bool, times: int) -> None:
+    """Of a limited key one request is allowed, and one more while Redis is late and the edge counts by itself."""
+    for _ in range(times):
+        ask(model, good)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -99,10 +102,8 @@ def test_each_package_raises_its_own_exceptions(demo: Gateway, key_for_one: str,
             (429, key_for_one, "demo", True),
         )
     ):
-        if status == 429:
-            use_up(demo, key)
         with asking(demo, package, key) as (ask, base), pytest.raises(base) as raised:
-            ask(model, good)
+            asked(ask, model, good, times=ALLOWED_MAX if status == 429 else 1)
         assert isinstance(raised.value, TYPES[family][number]), (status, raised.value)
         assert getattr(raised.value, "status_code", None) or getattr(raised.value, "code", None) == status
         assert key not in str(raised.value)

@@ -341,19 +341,22 @@ async def says_nothing(*_: Any) -> bytes:
 
 
 async def judge(it: Trial, place: Place) -> None:
-    await judged_by(it, place, convicts, 400, "content_blocked")
+    await judged_by(it, place, convicts, "judge", 400, "content_blocked")
     assert it.gateway.records[-1].findings == {"injection": 1}
 
 
 async def judge_fails(it: Trial, place: Place) -> None:
-    await judged_by(it, place, says_nothing if it.cell.outcome == "is late" else is_gone, 503, "guard_unavailable")
+    model, principal = (says_nothing, "hasty judge") if it.cell.outcome == "is late" else (is_gone, "judge")
+    await judged_by(it, place, model, principal, 503, "guard_unavailable")
 
 
-async def judged_by(it: Trial, place: Place, model: Callable[[], Awaitable[bytes]], status: int, code: str) -> None:
+async def judged_by(
+    it: Trial, place: Place, model: Callable[[], Awaitable[bytes]], principal: str, status: int, code: str
+) -> None:
     it.gateway.opinion.answer, before = model, it.gateway.opinion.asked
     like = next(step for step in it.gateway.preflight.steps if step.name == "injection")
     with replaced(it.gateway.preflight, "injection", Look(Suspicious(DOUBTFUL), like.priority)):
-        it.refused(await it.ask(place, f"{DOUBTFUL} text", "judge"), status, code)
+        it.refused(await it.ask(place, f"{DOUBTFUL} text", principal), status, code)
     assert it.gateway.opinion.asked == before + 1
 
 

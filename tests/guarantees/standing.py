@@ -14,8 +14,9 @@ import aiohttp
 import msgspec
 from guarantees.hearing import Said, Wire
 from guarantees.speaking import vendor
+from patience import PATIENCE_S
 from shields import serve_shield
-from unit.edge.edge_gateway import Gateway, gateway
+from unit.edge.edge_gateway import QUICK, Gateway, gateway
 
 from llmproxy.common import keyring, money
 from llmproxy.common.channels import CONFIG_BUCKET, REQUEST_CALL, REQUEST_ROUTE
@@ -109,7 +110,8 @@ RAILS: dict[str, dict[str, Any]] = {
 INJECTION = {"user": 0.4, "assistant": 0.4, "tool": 0.4, "system": 0.4, "parameter": 0.4}
 """Half a model's word is enough for a plain attack: the matrix says that the guard is asked, not how good it is."""
 
-JUDGE = {"model": "gpt-4o", "low": 0.2, "high": 0.9, "on_failure": "block", "timeout_ms": 5}
+JUDGE = {"model": "gpt-4o", "low": 0.2, "high": 0.9, "on_failure": "block", "timeout_ms": 1000 * int(PATIENCE_S)}
+HASTY = {**JUDGE, "timeout_ms": 5}
 
 POLICIES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -117,6 +119,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "injection": {"injection": {"mode": "block", **INJECTION}},
     "trajectory": {"injection": {"mode": "block", "trajectory": 0.6, **INJECTION}},
     "judge": {"injection": {"mode": "block", "judge": JUDGE, **INJECTION}},
+    "hasty judge": {"injection": {"mode": "block", "judge": HASTY, **INJECTION}},
     "presidio": {"pii": {"engine": "presidio", "recognizers": [EMPLOYEE]}},
     "canary": {"answers": {**ALWAYS, "canary": True}},
     "answers": {"answers": ALWAYS},
@@ -134,6 +137,9 @@ def policy() -> Policy:
     of_principals = [{"when": {"principals": [name]}, **said} for name, said in POLICIES.items() if said]
     return Policy(overrides=tuple(msgspec.convert(one, Override) for one in (*of_principals, AUDITORS)))
 
+
+UNHURRIED = msgspec.structs.replace(QUICK, lost_s=PATIENCE_S)
+"""Nobody dies here. While Presidio reads, the loop stands, and the edge must not take the shield for dead."""
 
 SPARE = "-spare"
 BODY_BYTES_MAX = 12_000
@@ -275,7 +281,7 @@ def configuration(urls: dict[str, str]) -> Config:
 
 
 def load() -> None:
-    """Reads what takes seconds to read: meanwhile the loop stands, and the edge would take the shield for dead."""
+    """Reads what takes seconds to read, so that no cell waits for it."""
     presidio = msgspec.convert(POLICIES["presidio"], Policy)
     Chain(GUARDS, presidio).inspect(Segment(role="user", path="messages[0].content", text="E-00000"))
 
@@ -296,7 +302,9 @@ async def standing() -> AsyncIterator[Standing]:
         async def redis(keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> list[int]:
             raise Unavailable("limits_unavailable", "Redis does not answer")
 
-        edge = await stack.enter_async_context(gateway(config=config, broker=broker, serve=False, call=redis))
+        edge = await stack.enter_async_context(
+            gateway(config=config, broker=broker, serve=False, timings=UNHURRIED, call=redis)
+        )
         bucket = await edge.stage.wire.bucket(CONFIG_BUCKET)
         await bucket.put(CURRENT, msgspec.json.encode(Snapshot(revision=1, config=config)))
         watch = ConfigWatch(edge.stage)

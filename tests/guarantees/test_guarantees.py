@@ -9,8 +9,7 @@ import uvloop
 from guarantees.controls import Cell, lacks, promised
 from guarantees.proving import prove
 from guarantees.standing import Standing, standing
-
-SECONDS_MAX = 20.0  # For one cell; then something hangs.
+from patience import PATIENCE_S
 
 
 class Running:
@@ -21,7 +20,7 @@ class Running:
 
     def prove(self, cell: Cell) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(SECONDS_MAX):
+            async with asyncio.timeout(PATIENCE_S):
                 await prove(self._gateway, cell)
 
         self._runner.run(bounded())

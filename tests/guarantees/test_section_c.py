@@ -22,6 +22,7 @@ from guarantees.controls import CALLS
 from guarantees.hearing import Said, Wire
 from guarantees.proving import MAIL
 from guarantees.standing import MODELS, Standing, standing
+from patience import PATIENCE_S
 from unit.edge.edge_gateway import record_of
 
 from llmproxy.common.config import Breaker
@@ -35,7 +36,7 @@ CODE = "def f(x):\n\t# why: see //docs\n    if x:  # two  spaces\n        return
 
 def run(scenario: Callable[[Standing], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(30), standing() as gateway:
+        async with asyncio.timeout(PATIENCE_S), standing() as gateway:
             gateway.forget()
             await scenario(gateway)
 

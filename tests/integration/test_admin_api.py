@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from patience import PATIENCE_S, wait_for
 from shields import Router, start_shield
 
 from llmproxy.common.bus import Bus
@@ -27,7 +27,6 @@ from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.launcher.embedded import EmbeddedServers
 
 TOKEN = "integration-admin-token"
-WAIT_S = 30.0
 WRITING = re.compile(r'^llmproxy_ledger_writing\{service="audit",instance="([^"]+)"\} 1\.0$', re.MULTILINE)
 CONFIG = 'endpoints: {main: {provider: openai, key: "env:OPENAI_API_KEY", models: [gpt-4o]}}\n'
 
@@ -39,7 +38,7 @@ class Control:
         self.servers, self.folder = servers, folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.config = folder / "llmproxy.yaml"
-        self.config.write_text(CONFIG)
+        self.configure(CONFIG)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
 
@@ -75,7 +74,7 @@ class Control:
             self.url + path, data=content, method=method, headers={"Authorization": f"Bearer {TOKEN}", **headers}
         )
         try:
-            with urllib.request.urlopen(request, timeout=15) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 status, said = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             status, said = error.code, error.read()
@@ -86,11 +85,30 @@ class Control:
         except msgspec.DecodeError:
             return status, said.decode()
 
-    def eventually(self, condition: Callable[[], Any], what: str) -> None:
-        deadline = time.monotonic() + WAIT_S
-        while not condition():
-            assert time.monotonic() < deadline, f"never happened: {what}\n{self.logs()}"
-            time.sleep(0.05)
+    def eventually(self, condition: Callable[[], Any], what: str) -> Any:
+        try:
+            return wait_for(condition, what)
+        except AssertionError as late:
+            late.add_note(self.logs())
+            raise
+
+    def configure(self, text: str) -> None:
+        """As careful editors do: who reads the file meanwhile reads the old text or the new one."""
+        written = self.config.with_suffix(".new")
+        written.write_text(text)
+        written.replace(self.config)
+
+    def proof(self) -> dict[str, Any]:
+        """What a verification of the ledger says, of an audit instance that has the time."""
+        said: list[dict[str, Any]] = []
+
+        def asked() -> bool:
+            status, proof = self.call("POST", "/api/v1/audit/verify")
+            said.append(proof)
+            return status == 200
+
+        self.eventually(asked, "the ledger is verified")
+        return said[-1]
 
     def logs(self) -> str:
         return "\n".join(path.read_text()[-3_000:] for path in sorted(self.folder.glob("*.log")))
@@ -107,7 +125,7 @@ class Control:
             process.terminate()
         for process in self.processes.values():
             try:
-                process.wait(20)
+                process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -198,8 +216,7 @@ def test_a_changed_policy_holds_on_every_shield_for_the_requests_that_come_after
         ]
         router = Router(edge)
         await router.serve(routing)
-        for shield in shields:
-            await start_shield(shield)
+        watches = [await start_shield(shield) for shield in shields]
         assert await router.passes() == {False}
         override = "policy: {overrides: [{when: {tenants: [default]}, kinds: {email: flag}}]%s}\n"
         rules = ", rails: {rules: [{name: mail, pattern: 'a[d]a@', action: replace}]}"
@@ -209,15 +226,16 @@ def test_a_changed_policy_holds_on_every_shield_for_the_requests_that_come_after
             (CONFIG + override % "", True),
             (CONFIG, False),
         ):
-            control.config.write_text(config)
-            while await router.passes() != {passes}:  # In a mixed answer one shield is ahead of the other.
+            before = watches[0].snapshot.revision
+            control.configure(config)
+            while not all(watch.snapshot.revision > before for watch in watches):
                 await asyncio.sleep(0.05)
             assert await router.passes() == {passes}
         for bus in (edge, routing, *shields):
             await bus.drain(0.1)
 
     async def bounded() -> None:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await scenario()
 
     asyncio.run(bounded())
@@ -225,7 +243,7 @@ def test_a_changed_policy_holds_on_every_shield_for_the_requests_that_come_after
 
 def test_a_changed_file_is_the_next_revision_everywhere(control: Control) -> None:
     before = control.call("GET", "/api/v1/config")[1]["revision"]
-    control.config.write_text(CONFIG.replace("gpt-4o", "gpt-4.1"))
+    control.configure(CONFIG.replace("gpt-4o", "gpt-4.1"))
 
     def revisions() -> set[int]:
         return {one["revision"] for one in control.instances().values()}
@@ -235,10 +253,9 @@ def test_a_changed_file_is_the_next_revision_everywhere(control: Control) -> Non
 
 
 def test_records_are_in_the_ledger_once_and_proven_although_the_writer_is_killed(control: Control) -> None:
-    control.eventually(control.writer, "one audit instance writes")
     sent = 0
     for _ in range(2):
-        writer = control.writer()
+        writer = control.eventually(control.writer, "one audit instance writes")
         send(control, range(sent, sent + 500), "killed")
         sent += 500
         control.processes[writer].send_signal(signal.SIGKILL)
@@ -248,9 +265,10 @@ def test_records_are_in_the_ledger_once_and_proven_although_the_writer_is_killed
         control.eventually(lambda: control.writer() not in ("", writer), "the other one takes over")  # noqa: B023
         control.start_audit(writer)
         control.eventually(lambda: len(found(control, "killed")) >= sent, "all records are there")  # noqa: B023
-    assert sorted(found(control, "killed")) == sorted(f"killed-{n}" for n in range(sent))
-    status, proof = control.call("POST", "/api/v1/audit/verify")
-    assert (status, proof["ok"], proof["problem"]) == (200, True, "")
+    expected = sorted(f"killed-{n}" for n in range(sent))
+    control.eventually(lambda: sorted(found(control, "killed")) == expected, "each of them once")
+    proof = control.proof()
+    assert (proof["ok"], proof["problem"]) == (True, "")
     assert proof["records"] >= sent
 
 
@@ -271,10 +289,10 @@ def test_records_keep_their_order_while_postgres_is_away(control: Control) -> No
     send(control, range(100, 400), "ordered")
     control.servers.restart("postgres")
     send(control, range(400, 500), "ordered")
-    control.eventually(lambda: len(found(control, "ordered")) == 500, "all records are there")
-    assert found(control, "ordered") == [f"ordered-{n}" for n in range(500)]
+    expected = [f"ordered-{n}" for n in range(500)]
+    control.eventually(lambda: found(control, "ordered") == expected, "all records are there, in their order")
     control.eventually(control.writer, "one audit instance writes again")
-    assert control.call("POST", "/api/v1/audit/verify")[1]["ok"]
+    assert control.proof()["ok"]
 
 
 def test_metrics_of_all_services_are_on_one_page(control: Control) -> None:
@@ -286,14 +304,14 @@ def test_metrics_of_all_services_are_on_one_page(control: Control) -> None:
         assert status == 200
         return str(text)
 
+    wanted.append("llmproxy_ledger_records_total{")
     control.eventually(lambda: all(line in page() for line in wanted), "both audit instances are on the page")
-    assert "llmproxy_ledger_records_total{" in page()
 
 
 def test_admin_stops_at_once_and_starts_with_what_it_had(control: Control) -> None:
     before = control.call("GET", "/api/v1/config")[1]
     control.processes["admin-1"].terminate()
-    assert control.processes["admin-1"].wait(10) == 0
+    assert control.processes["admin-1"].wait(PATIENCE_S) == 0
     control.start_admin("admin-2", CONFIG_SOURCE="api", API_KEYS="from-the-environment")
     control.eventually(lambda: control.call("GET", "/readyz")[0] == 200, "admin is ready again")
     assert control.call("GET", "/api/v1/config")[1]["revision"] == before["revision"]

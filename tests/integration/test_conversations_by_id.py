@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from conversing import Around, serve
+from patience import PATIENCE_S
 
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import CONVERSATIONS_BUCKET
@@ -13,7 +14,15 @@ from llmproxy.common.errors import Unavailable
 from llmproxy.common.nats_wire import NatsWire
 from llmproxy.common.policy import Injection
 from llmproxy.launcher.embedded import EmbeddedServers
+from llmproxy.shield import conversations
 from llmproxy.shield.conversations import Conversations
+
+
+@pytest.fixture(autouse=True)
+def _shields_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what others have heard: what is tested is not how long a busy machine takes."""
+    monkeypatch.setattr(conversations, "TIMEOUT_S", PATIENCE_S)
+
 
 BLOCK = Injection(mode="block", user=0.6, trajectory=0.8)
 
@@ -77,7 +86,7 @@ def test_after_a_restart_of_nats_alone_conversations_are_known_and_large_bodies_
         again = Conversations(lambda: other.wire.bucket(CONVERSATIONS_BUCKET))
         assert await again.recall("a" * 32) == (0.55,)
         assert await again.recall("b" * 32) == ()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not await takes_bodies(other):  # These lie in memory: admin makes their bucket again.
                 await asyncio.sleep(0.05)
         for one in (other, admin):

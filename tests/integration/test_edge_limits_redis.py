@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from patience import PATIENCE_S
+
 from llmproxy.common.config import Limit
 from llmproxy.common.redis import Redis
 from llmproxy.edge.limits import Dimension, Limiter, script
@@ -12,7 +14,7 @@ from llmproxy.edge.limits import Dimension, Limiter, script
 
 @asynccontextmanager
 async def limiter_on(url: str, lease_ttl_s: float = 30.0) -> AsyncIterator[Limiter]:
-    redis = Redis(url, timeout_s=2.0)
+    redis = Redis(url, timeout_s=PATIENCE_S)
     limiter = Limiter(redis.script(script()), monotonic=time.monotonic, lease_ttl_s=lease_ttl_s)
     try:
         yield limiter
@@ -28,14 +30,14 @@ def dimension(name: str, **limit: int) -> Dimension:
 def test_exactly_the_burst_passes_over_two_edges_at_once(redis_url: str) -> None:
     async def run() -> None:
         async with limiter_on(redis_url) as one, limiter_on(redis_url) as two:
-            wanted = [dimension("burst", requests_per_minute=6, burst=25)]
+            wanted = [dimension("burst", requests_per_minute=1, burst=25)]
             quotas = await asyncio.gather(
                 *((one, two)[number % 2].acquire(f"r{number}", wanted, "closed") for number in range(400))
             )
             assert sum(quota.allowed for quota in quotas) == 25
             refused = next(quota for quota in quotas if not quota.allowed)
-            assert (refused.kind, refused.scope, refused.limit, refused.remaining) == ("rate", "key", 6, 0)
-            assert 0 < refused.retry_after_ms <= 10_000
+            assert (refused.kind, refused.scope, refused.limit, refused.remaining) == ("rate", "key", 1, 0)
+            assert 0 < refused.retry_after_ms <= 60_000
             assert sorted(quota.remaining for quota in quotas if quota.allowed) == list(range(25))
 
     asyncio.run(run())
@@ -59,7 +61,7 @@ def test_never_more_at_once_than_allowed_and_a_released_place_is_free(redis_url:
 def test_a_refused_request_consumes_nothing_in_any_dimension(redis_url: str) -> None:
     async def run() -> None:
         async with limiter_on(redis_url) as limiter:
-            wide = dimension("wide", requests_per_minute=6, burst=10, concurrency=10)
+            wide = dimension("wide", requests_per_minute=1, burst=10, concurrency=10)
             full = dimension("full", concurrency=1)
             assert (await limiter.acquire("first", [wide, full], "closed")).allowed
             for number in range(20):
@@ -72,28 +74,38 @@ def test_a_refused_request_consumes_nothing_in_any_dimension(redis_url: str) -> 
 
 def test_a_dead_edges_places_expire_and_a_living_ones_are_renewed(redis_url: str) -> None:
     async def run() -> None:
-        async with limiter_on(redis_url, lease_ttl_s=0.3) as dead, limiter_on(redis_url, lease_ttl_s=0.3) as living:
-            gone, kept = [dimension("gone", concurrency=1)], [dimension("kept", concurrency=1)]
-            assert (await dead.acquire("a", gone, "closed")).allowed
-            assert (await living.acquire("b", kept, "closed")).allowed
-            async with asyncio.timeout(5):
-                while not (await living.acquire("c", gone, "closed")).allowed:
-                    await living.renew()
+        redis = Redis(redis_url, timeout_s=PATIENCE_S)
+
+        async def lasts_until_us(lease: str, kept: Dimension) -> float:
+            found = await redis.guarded(lambda client: client.zscore(kept.lease_key, lease))
+            assert isinstance(found, float)
+            return found
+
+        async with limiter_on(redis_url, lease_ttl_s=0.3) as dead, limiter_on(redis_url) as living:
+            gone, kept = dimension("gone", concurrency=1), dimension("kept", concurrency=1)
+            assert (await dead.acquire("a", [gone], "closed")).allowed
+            assert (await living.acquire("b", [kept], "closed")).allowed
+            at_first = await lasts_until_us("b", kept)
+            async with asyncio.timeout(PATIENCE_S):
+                while not (await living.acquire("c", [gone], "closed")).allowed:
                     await asyncio.sleep(0.02)
-            assert not (await dead.acquire("d", kept, "closed")).allowed
+            await living.renew()
+            assert await lasts_until_us("b", kept) > at_first
+            assert not (await dead.acquire("d", [kept], "closed")).allowed
+        await redis.close()
 
     asyncio.run(run())
 
 
 def test_keys_do_not_stay_in_redis(redis_url: str) -> None:
     async def run() -> None:
-        redis = Redis(redis_url, timeout_s=2.0)
+        redis = Redis(redis_url, timeout_s=PATIENCE_S)
         async with limiter_on(redis_url) as limiter:
-            wanted = [dimension("ttl", requests_per_minute=60, concurrency=3)]
+            wanted = [dimension("ttl", requests_per_minute=1, concurrency=3)]
             await limiter.acquire("a", wanted, "closed")
             for key in (wanted[0].rate_key, wanted[0].lease_key):
                 left = await redis.guarded(lambda client, key=key: client.pttl(key))
-                assert 0 < left <= 40_000
+                assert 0 < left <= 120_000
         await redis.close()
 
     asyncio.run(run())
@@ -101,9 +113,9 @@ def test_keys_do_not_stay_in_redis(redis_url: str) -> None:
 
 def test_a_server_that_forgot_the_script_is_taught_again(redis_url: str) -> None:
     async def run() -> None:
-        redis = Redis(redis_url, timeout_s=2.0)
+        redis = Redis(redis_url, timeout_s=PATIENCE_S)
         async with limiter_on(redis_url) as limiter:
-            wanted = [dimension("flush", requests_per_minute=60)]
+            wanted = [dimension("flush", requests_per_minute=1, burst=2)]
             assert (await limiter.acquire("a", wanted, "closed")).allowed
             await redis.guarded(lambda client: client.script_flush())
             assert (await limiter.acquire("b", wanted, "closed")).allowed
@@ -117,7 +129,7 @@ def test_a_server_that_does_not_answer_costs_its_budget_once_and_then_nothing(re
         silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
         redis = Redis(f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}")
         limiter = Limiter(redis.script(script()), monotonic=time.monotonic)
-        wanted = [dimension("slow", requests_per_minute=6, burst=3)]
+        wanted = [dimension("slow", requests_per_minute=1, burst=3)]
         allowed = [(await limiter.acquire(f"r{number}", wanted, "local")).allowed for number in range(5)]
         assert allowed == [True, True, True, False, False]
         assert not redis.available

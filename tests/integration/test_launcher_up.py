@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from patience import PATIENCE_S, wait_for
+from ports import free_port
 
 # Runs the launcher with stand-ins for the six services.
 LAUNCHER = """
@@ -55,6 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 servers = []
 
 def serve(listener):
+    listener.setblocking(False)  # Two edges share it: who comes second to a connection must not wait for the next one.
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
     server.socket.close()
     server.socket, server.daemon_threads = listener, False
@@ -88,15 +90,22 @@ class Running:
         """What the newest instance of the service was told. Waits for the first: the stand-in of the edge is ready
         whatever the others do."""
         pattern = f"{service}-*.told"
-        assert wait(lambda: any(self._told.glob(pattern))), f"{service} has not started"
+        wait_for(lambda: any(self._told.glob(pattern)), f"{service} has started")
         found = max(self._told.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
         environment: dict[str, str] = json.loads(found.read_text())
         return environment
 
     def services(self) -> dict[str, psutil.Process]:
+        """All six: the launcher may say that it is ready before it has started the last of them."""
+        return dict(wait_for(lambda: found if len(found := self._services()) == 6 else None, "every service runs"))
+
+    def pids(self, count: int) -> set[int]:
+        return set(wait_for(lambda: found if len(found := self._pids()) == count else None, f"{count} services run"))
+
+    def _services(self) -> dict[str, psutil.Process]:
         return {argv[2]: child for child, argv in self._stand_ins()}
 
-    def pids(self) -> set[int]:
+    def _pids(self) -> set[int]:
         return {child.pid for child, _ in self._stand_ins()}
 
     def _stand_ins(self) -> Iterator[tuple[psutil.Process, list[str]]]:
@@ -106,25 +115,9 @@ class Running:
                 if len(argv) == 3 and "stand_in" in argv[1]:
                     yield child, argv
 
-    def wait_until_said(self, text: str, timeout_s: float = 30) -> None:
-        wait(lambda: text in self.said() or self.process.poll() is not None, timeout_s)
+    def wait_until_said(self, text: str) -> None:
+        wait_for(lambda: text in self.said() or self.process.poll() is not None, f"{text!r} is said")
         assert text in self.said(), self.said()
-
-
-def wait(condition, timeout_s: float = 30) -> bool:  # type: ignore[no-untyped-def]
-    end_at = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end_at:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -155,10 +148,11 @@ def up(folder: Path, *options: str, stand_in: str = STAND_IN) -> Iterator[Runnin
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+            raise AssertionError(f"it did not stop:\n{running.said()}") from None
 
 
 def test_up_prints_url_key_and_curl_and_leaves_no_process(tmp_path: Path) -> None:
@@ -168,13 +162,12 @@ def test_up_prints_url_key_and_curl_and_leaves_no_process(tmp_path: Path) -> Non
         assert f"http://127.0.0.1:{running.port}/v1" in said
         assert "llmp-made-for-you" in said
         assert '"model":"gpt-4o-mini"' in said
-        children = psutil.Process(running.process.pid).children(recursive=True)
-        assert len(running.services()) == 6
         for service in running.services():
             assert running.told(service)  # From then on it says when it leaves.
+        children = psutil.Process(running.process.pid).children(recursive=True)
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(30) == 0
-    assert psutil.wait_procs(children, timeout=5)[1] == []
+        assert running.process.wait(PATIENCE_S) == 0
+    assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
     assert not (tmp_path / "data" / "run.json").exists()
     left_at = {
         log.stem: int(line.split()[-1])
@@ -205,29 +198,32 @@ def test_each_service_is_told_its_own_and_nothing_of_the_others(tmp_path: Path) 
     assert PROVIDER_KEY not in Path(told["admin"]["LLM_PROXY_CONFIG"]).read_text()
 
 
-def test_a_killed_service_is_replaced_within_a_second_and_the_port_never_refuses(tmp_path: Path) -> None:
+def test_a_killed_service_is_replaced_at_once_and_the_port_never_refuses(tmp_path: Path) -> None:
+    """At once: at the supervisor's next tick, which the launcher's log shows by saying nothing of a delay."""
     with up(tmp_path) as running:
         running.wait_until_said("curl ")
         before = running.services()
         before["edge"].kill()
         before["shield"].kill()
-        killed_at = time.monotonic()
-        with socket.create_connection(("127.0.0.1", running.port), timeout=1):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S):
             pass
         gone = {before["edge"].pid, before["shield"].pid}
-        assert wait(lambda: len(running.services()) == 6 and not gone & running.pids(), 10)
-        assert time.monotonic() - killed_at < 1
-        with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/readyz", timeout=10) as answer:
+        wait_for(lambda: len(running.services()) == 6 and not gone & running.pids(6), "both are replaced")
+        with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/readyz", timeout=PATIENCE_S) as answer:
             assert answer.status == 200
-        assert "edge-1 ended (signal 9" in running.said() or "restart" not in running.said()
+        assert "next try in" not in running.said()
 
 
 def test_a_killed_server_is_replaced(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         running.wait_until_said("curl ")
-        pid = int((running.data / "run" / "nats.pid").read_text().split()[0])
+
+        def nats() -> int:
+            return int((running.data / "run" / "nats.pid").read_text().split()[0])
+
+        pid = nats()
         os.kill(pid, signal.SIGKILL)
-        assert wait(lambda: int((running.data / "run" / "nats.pid").read_text().split()[0] or pid) != pid, 5)
+        wait_for(lambda: nats() != pid, "it is replaced")
 
 
 def test_nothing_is_left_when_the_launcher_is_killed(tmp_path: Path) -> None:
@@ -235,21 +231,19 @@ def test_nothing_is_left_when_the_launcher_is_killed(tmp_path: Path) -> None:
         running.wait_until_said("curl ")
         children = psutil.Process(running.process.pid).children(recursive=True)
         running.process.kill()
-        assert psutil.wait_procs(children, timeout=10)[1] == []
+        assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
 
 
 def test_a_rolling_restart_replaces_every_instance_and_fails_no_request(tmp_path: Path) -> None:
     with up(tmp_path, "--scale", "edge=2") as running:
         running.wait_until_said("curl ")
-        before = running.pids()
-        assert len(before) == 7
+        before = running.pids(7)
         running.process.send_signal(signal.SIGUSR1)
         while "edge-2 was restarted" not in running.said():
             assert running.process.poll() is None
-            with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/readyz", timeout=PATIENCE_S) as answer:
                 assert answer.status == 200
-        after = running.pids()
-        assert len(after) == 7
+        after = running.pids(7)
         assert not before & after
 
 
@@ -260,7 +254,7 @@ def test_a_second_up_on_the_folder_exits_with_its_own_code_and_names_the_process
             [sys.executable, "-m", "llmproxy.launcher", "up", "--data", str(running.data), "--port", "0"],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         assert second.returncode == 5
         assert f"process {running.process.pid}" in second.stderr
@@ -273,7 +267,7 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path: Path) -
             [sys.executable, "-m", "llmproxy.launcher", "up", "--data", str(tmp_path / "data"), "--port", str(port)],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
     assert attempt.returncode == 6
     assert f"127.0.0.1:{port}" in attempt.stderr
@@ -287,13 +281,20 @@ def test_a_changed_config_file_is_applied_and_a_broken_one_is_not(tmp_path: Path
         running.wait_until_said("curl ")
         effective = running.data / "config.effective.yaml"
         assert "one" in effective.read_text()
-        file.write_text("endpoints: {two: {provider: nobody, models: [two]}}")
+        write_whole(file, "endpoints: {two: {provider: nobody, models: [two]}}")
         running.wait_until_said("was not applied")
         assert "one" in effective.read_text()
-        file.write_text("endpoints: {two: {provider: demo, models: [two]}}")
+        write_whole(file, "endpoints: {two: {provider: demo, models: [two]}}")
         running.wait_until_said("was read again")
         assert "two" in effective.read_text()
         assert running.told("admin")["LLM_PROXY_CONFIG_SOURCE"] == "file"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """As careful editors do: who reads it meanwhile reads the old text or the new one."""
+    written = path.with_suffix(".new")
+    written.write_text(text)
+    written.replace(path)
 
 
 def test_a_key_that_is_not_there_is_named_and_the_other_endpoints_serve(tmp_path: Path) -> None:
@@ -310,6 +311,6 @@ def test_a_service_that_does_not_come_up_is_named_with_the_end_of_its_log(tmp_pa
     broken = STAND_IN.replace("servers = []", "servers = []\nassert service != 'router', 'no map'")
     broken = broken.replace("send_response(200)", "send_response(503 if service == 'edge' else 200)")
     with up(tmp_path, stand_in=broken) as running:
-        running.wait_until_said("AssertionError: no map", timeout_s=60)
+        running.wait_until_said("AssertionError: no map")
         assert "not ready after 2 s" in running.said()
         assert "router-1: does not answer; the end of" in running.said()

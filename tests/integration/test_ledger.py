@@ -12,6 +12,7 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.audit import checkpoint
 from llmproxy.audit.answers import Answers
@@ -27,8 +28,6 @@ from llmproxy.common.probes import Readiness
 from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.common.testing import FakeBroker, fake_bus
 from llmproxy.launcher.embedded import EmbeddedServers
-
-WAIT_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +60,14 @@ def spelled(numbers: range) -> list[tuple[Columns, bytes]]:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + PATIENCE_S
     while not await condition():
         assert time.monotonic() < deadline, f"never happened: {what}"
         await asyncio.sleep(0.02)
 
 
-async def run_sql(dsn: str, statement: str, *arguments: object) -> list[Any]:
-    connection = await asyncpg.connect(dsn, timeout=5)  # A dead server's socket may still take connections.
+async def run_sql(dsn: str, statement: str, *arguments: object, timeout_s: float = PATIENCE_S) -> list[Any]:
+    connection = await asyncpg.connect(dsn, timeout=timeout_s)
     try:
         return list(await connection.fetch(statement, *arguments))
     finally:
@@ -113,8 +112,9 @@ async def commit(bus: Bus, numbers: range, size: int = 10) -> None:
 
 async def holds(dsn: str, count: int) -> bool:
     try:
-        found = await run_sql(dsn, "SELECT count(*) FROM ledger")
-    except (OSError, asyncpg.PostgresError):
+        # It is asked again, and a dead server's socket may still take connections.
+        found = await run_sql(dsn, "SELECT count(*) FROM ledger", timeout_s=5)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return False
     return bool(found[0][0] == count)
 
@@ -268,7 +268,7 @@ def test_what_somebody_with_the_database_password_changes_is_found(
         kept = await run_sql(dsn, "SELECT * FROM ledger")
         await run_sql(dsn, statement)
         found = await checked(dsn, folder)
-        connection = await asyncpg.connect(dsn, timeout=5)  # A dead server's socket may still take connections.
+        connection = await asyncpg.connect(dsn, timeout=PATIENCE_S)
         await connection.execute("DELETE FROM ledger")
         await connection.copy_records_to_table("ledger", records=[tuple(row) for row in kept])
         await connection.close()
@@ -324,7 +324,7 @@ def test_a_ledger_forged_from_the_start_needs_the_signing_key(sound: tuple[str, 
 
     async def scenario() -> None:
         kept = await run_sql(dsn, "SELECT * FROM ledger")
-        connection = await asyncpg.connect(dsn, timeout=5)  # A dead server's socket may still take connections.
+        connection = await asyncpg.connect(dsn, timeout=PATIENCE_S)
         await connection.execute("DELETE FROM ledger")
         pairs = [(columns(record(n, cost=1)), canonical(record(n, cost=1))) for n in range(1, 11)]
         await connection.copy_records_to_table("ledger", records=extend(GENESIS, pairs))
@@ -412,7 +412,7 @@ def test_admin_gets_pages_and_the_proof_over_the_bus(dsn: str, tmp_path: Path) -
 
             async def ask(**filters: Any) -> list[int]:
                 query = LedgerQuery(address=admin.address, id=uuid4().hex, **filters)
-                page = await admin.ask(LEDGER_QUERY, query, LEDGER_ANSWER, query.id, WAIT_S)
+                page = await admin.ask(LEDGER_QUERY, query, LEDGER_ANSWER, query.id, PATIENCE_S)
                 assert isinstance(page, LedgerPage)
                 assert not page.problem
                 return [entry.seq for entry in page.entries]
@@ -423,7 +423,7 @@ def test_admin_gets_pages_and_the_proof_over_the_bus(dsn: str, tmp_path: Path) -
             assert await ask(from_ms=1_732_000_000_005, to_ms=1_732_000_000_007) == [6, 5]
             assert await ask(tenant="' OR 1=1 --") == []
             question = LedgerVerify(address=admin.address, id=uuid4().hex)
-            proof = await admin.ask(LEDGER_VERIFY, question, LEDGER_ANSWER, question.id, WAIT_S)
+            proof = await admin.ask(LEDGER_VERIFY, question, LEDGER_ANSWER, question.id, PATIENCE_S)
             assert isinstance(proof, LedgerVerified)
             assert (proof.ok, proof.records, proof.problem) == (True, 40, "")
         view = await run_sql(dsn, "SELECT cost_nano_dollars, record FROM ledger_entry WHERE seq = 1")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.common.channels import CHANNELS, ROOT, Channel
 from llmproxy.common.nats_wire import NatsWire
@@ -96,7 +97,11 @@ def violations(servers: EmbeddedServers, service: str, publish: list[str], subsc
             complaints.append(str(error).lower())
 
         connection = await nats.connect(
-            servers.nats_address, user=service, password=servers.nats_password(service), error_cb=complained
+            servers.nats_address,
+            user=service,
+            password=servers.nats_password(service),
+            error_cb=complained,
+            connect_timeout=int(PATIENCE_S),
         )
         for subject in publish:
             await connection.publish(subject, b"{}")
@@ -104,7 +109,7 @@ def violations(servers: EmbeddedServers, service: str, publish: list[str], subsc
             await connection.subscribe(subject, queue=queue)
         await asyncio.sleep(0)
         for _ in range(2):  # nats-py's flush may overtake what is buffered; the second one cannot.
-            await connection.flush()
+            await connection.flush(int(PATIENCE_S))
         await connection.close()
         return "\n".join(complaints)
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import itertools
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
+from msgspec import structs
+from patience import PATIENCE_S
+from redis_server import RedisServer
 
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import EVENT_CIRCUIT_CLOSED, EVENT_CIRCUIT_OPENED, OUTCOME
@@ -23,55 +22,25 @@ from llmproxy.router.breaker import Breaker, script
 from llmproxy.router.circuits import Circuits
 
 ROUTERS = 3
-WAIT_S = 10.0
 OPEN_MS = 300
-SETTINGS = BreakerSettings(failures=3, window_ms=60_000, open_ms=OPEN_MS, probe_lease_ms=600)
+LEASED_MS = 1_000 * int(PATIENCE_S)  # So long that no lease ends by itself while a test looks.
+SETTINGS = BreakerSettings(failures=3, window_ms=600_000, open_ms=OPEN_MS, probe_lease_ms=LEASED_MS)
 numbers = itertools.count()
 
 
-class Server:
-    def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process = self.start()
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        program = Path(sys.executable).with_name("redis-server")
-        process = subprocess.Popen(
-            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-            stdout=subprocess.DEVNULL,
-        )
-        for _ in range(500):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return process
-            try:
-                process.wait(0.01)
-            except subprocess.TimeoutExpired:
-                continue
-            break
-        raise AssertionError("redis-server did not start")
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
+def server() -> Iterator[RedisServer]:
+    made = RedisServer()
     yield made
-    made.stop()
+    made.kill()
 
 
 class Router:
     """What of a router concerns circuits."""
 
-    def __init__(self, bus: Bus, redis: Redis, endpoint: str) -> None:
+    def __init__(self, bus: Bus, redis: Redis, endpoint: str, settings: BreakerSettings = SETTINGS) -> None:
         self.bus, self.redis, self.endpoint = bus, redis, endpoint
-        self.circuits, self.readiness = Circuits(SETTINGS), Readiness()
+        self.circuits, self.readiness = Circuits(settings), Readiness()
         loop = asyncio.get_running_loop()
         self.now_ms = lambda: int(loop.time() * 1000)
         self.breaker = Breaker(self.circuits, redis.script(script()), bus, self.readiness, self.now_ms)
@@ -84,6 +53,15 @@ class Router:
     @property
     def is_half_open(self) -> bool:
         return self.circuits.probeable(self.endpoint, self.now_ms())
+
+    async def leases(self, request_id: str) -> bool:
+        return await self.breaker.lease(self.endpoint, request_id)
+
+    async def leased(self, request_id: str) -> None:
+        """Asks as requests do, one after another, until one of them is the probe."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not await self.leases(request_id):
+                await asyncio.sleep(0.005)
 
 
 class Fleet:
@@ -113,18 +91,20 @@ class Fleet:
         await self.until(lambda: all(not router.circuits.unshared() for router in self.routers))
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not holds():
                 await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
-async def fleet(server: Server, size: int = ROUTERS) -> AsyncIterator[Fleet]:
+async def fleet(server: RedisServer, size: int = ROUTERS, settings: BreakerSettings = SETTINGS) -> AsyncIterator[Fleet]:
     endpoint = f"up{next(numbers)}"
     broker = FakeBroker()
     worker, watcher = await fake_bus(broker, "provider-workers"), await fake_bus(broker, "audit")
     routers = [
-        Router(await fake_bus(broker, "router", f"r{number}"), Redis(server.url, timeout_s=1.0), endpoint)
+        Router(
+            await fake_bus(broker, "router", f"r{number}"), Redis(server.url, timeout_s=PATIENCE_S), endpoint, settings
+        )
         for number in range(size)
     ]
     made = Fleet(routers, worker, endpoint)
@@ -152,13 +132,13 @@ async def fleet(server: Server, size: int = ROUTERS) -> AsyncIterator[Fleet]:
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(2 * PATIENCE_S):
             await scenario()
 
     asyncio.run(bounded())
 
 
-def test_all_routers_open_together_and_the_world_hears_of_it_once(server: Server) -> None:
+def test_all_routers_open_together_and_the_world_hears_of_it_once(server: RedisServer) -> None:
     async def scenario() -> None:
         async with fleet(server) as routers:
             await routers.open()
@@ -168,13 +148,13 @@ def test_all_routers_open_together_and_the_world_hears_of_it_once(server: Server
     run(scenario)
 
 
-def test_of_many_requests_at_many_routers_one_is_the_probe(server: Server) -> None:
+def test_of_many_requests_at_many_routers_one_is_the_probe(server: RedisServer) -> None:
     async def scenario() -> None:
         async with fleet(server) as routers:
             await routers.open()
             await routers.until(lambda: all(router.is_half_open for router in routers.routers))
             asked = [
-                router.breaker.lease(routers.endpoint, f"{number}-{index}")
+                router.leases(f"{number}-{index}")
                 for number in range(20)
                 for index, router in enumerate(routers.routers)
             ]
@@ -183,13 +163,12 @@ def test_of_many_requests_at_many_routers_one_is_the_probe(server: Server) -> No
     run(scenario)
 
 
-def test_a_probe_that_succeeds_closes_the_circuit_everywhere(server: Server) -> None:
+def test_a_probe_that_succeeds_closes_the_circuit_everywhere(server: RedisServer) -> None:
     async def scenario() -> None:
         async with fleet(server) as routers:
             await routers.open()
             first = routers.routers[0]
-            await routers.until(lambda: first.is_half_open)
-            assert await first.breaker.lease(routers.endpoint, "p")
+            await first.leased("p")
             routers.report("", probe=True, id="p")
             await routers.until(lambda: all(router.is_closed for router in routers.routers))
             await routers.until(lambda: routers.events == ["opened", "closed"])
@@ -201,13 +180,12 @@ def test_a_probe_that_succeeds_closes_the_circuit_everywhere(server: Server) -> 
     run(scenario)
 
 
-def test_a_probe_that_fails_opens_it_again_once(server: Server) -> None:
+def test_a_probe_that_fails_opens_it_again_once(server: RedisServer) -> None:
     async def scenario() -> None:
         async with fleet(server) as routers:
             await routers.open()
             first = routers.routers[0]
-            await routers.until(lambda: first.is_half_open)
-            assert await first.breaker.lease(routers.endpoint, "p")
+            await first.leased("p")
             routers.report(probe=True, id="p")
             await routers.until(lambda: routers.events == ["opened", "opened"])
             assert not any(router.is_closed for router in routers.routers)
@@ -215,46 +193,38 @@ def test_a_probe_that_fails_opens_it_again_once(server: Server) -> None:
     run(scenario)
 
 
-def test_the_lease_of_a_dead_probe_ends(server: Server) -> None:
+def test_the_lease_of_a_dead_probe_ends(server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with fleet(server, settings=structs.replace(SETTINGS, probe_lease_ms=300)) as routers:
+            await routers.open()
+            first, second = routers.routers[:2]
+            await first.leased("p")
+            await second.leased("s")
+
+    run(scenario)
+
+
+def test_a_cancelled_probe_gives_its_lease_back(server: RedisServer) -> None:
     async def scenario() -> None:
         async with fleet(server) as routers:
             await routers.open()
             first, second = routers.routers[:2]
-            await routers.until(lambda: first.is_half_open and second.is_half_open)
-            assert await first.breaker.lease(routers.endpoint, "p")
-            assert not await second.breaker.lease(routers.endpoint, "q")
-            await routers.until(lambda: second.is_half_open)
-            assert await second.breaker.lease(routers.endpoint, "s")
-
-    run(scenario)
-
-
-def test_a_cancelled_probe_gives_its_lease_back(server: Server) -> None:
-    async def scenario() -> None:
-        async with fleet(server) as routers:
-            await routers.open()
-            first = routers.routers[0]
-            await routers.until(lambda: first.is_half_open)
-            assert await first.breaker.lease(routers.endpoint, "p")
+            await first.leased("p")
+            assert not await second.leases("q")
             routers.report("client_closed_request", probe=True, id="p", counts=False)
-            await routers.until(lambda: first.is_half_open)
-
-            async def again() -> bool:
-                return await first.breaker.lease(routers.endpoint, "q")
-
-            async with asyncio.timeout(WAIT_S):
-                while not await again():
-                    await asyncio.sleep(0.01)
+            await first.leased("q")
 
     run(scenario)
 
 
-def test_a_router_that_starts_later_learns_of_an_open_circuit(server: Server) -> None:
+def test_a_router_that_starts_later_learns_of_an_open_circuit(server: RedisServer) -> None:
     async def scenario() -> None:
         async with fleet(server) as routers:
             await routers.open()
             late = Router(
-                await fake_bus(FakeBroker(), "router", "late"), Redis(server.url, timeout_s=1.0), routers.endpoint
+                await fake_bus(FakeBroker(), "router", "late"),
+                Redis(server.url, timeout_s=PATIENCE_S),
+                routers.endpoint,
             )
             assert late.is_closed
             await late.breaker.refresh()
@@ -265,41 +235,40 @@ def test_a_router_that_starts_later_learns_of_an_open_circuit(server: Server) ->
     run(scenario)
 
 
-def test_without_redis_each_router_goes_by_its_own_view_and_says_so(server: Server) -> None:
+def test_without_redis_each_router_goes_by_its_own_view_and_says_so(server: RedisServer) -> None:
     async def scenario() -> None:
         async with fleet(server) as routers:
-            server.stop()
+            server.kill()
             for _ in range(SETTINGS.failures):
                 routers.report()
             await routers.until(lambda: not any(router.is_closed for router in routers.routers))
             await routers.until(lambda: all("redis" in router.readiness.notes for router in routers.routers))
             first = routers.routers[0]
-            await routers.until(lambda: first.is_half_open)
-            assert await first.breaker.lease(routers.endpoint, "p")
-            assert not await first.breaker.lease(routers.endpoint, "q")
+            await first.leased("p")
+            assert not await first.leases("q")
             routers.report("", probe=True, id="p")
             await routers.until(lambda: all(router.is_closed for router in routers.routers))
-            server.process = server.start()
+            server.start()
             await routers.until(lambda: not any("redis" in router.readiness.notes for router in routers.routers))
 
     run(scenario)
 
 
-def test_an_opening_made_while_redis_was_away_is_told_when_it_is_back(server: Server) -> None:
+def test_an_opening_made_while_redis_was_away_is_told_when_it_is_back(server: RedisServer) -> None:
     async def scenario() -> None:
         async with fleet(server) as routers:
-            server.stop()
+            server.kill()
             for _ in range(SETTINGS.failures):
                 routers.report()
             await routers.until(lambda: not any(router.is_closed for router in routers.routers))
-            server.process = server.start()
+            server.start()
             await routers.until(lambda: not any(router.circuits.unshared() for router in routers.routers))
             assert not any(router.is_closed for router in routers.routers)
 
     run(scenario)
 
 
-def test_status_shows_open_circuits_and_looking_changes_nothing(server: Server) -> None:
+def test_status_shows_open_circuits_and_looking_changes_nothing(server: RedisServer) -> None:
     async def scenario() -> None:
         async with fleet(server, size=1) as routers:
             await routers.open()
@@ -309,6 +278,6 @@ def test_status_shows_open_circuits_and_looking_changes_nothing(server: Server) 
             for _ in range(10):
                 await router.breaker.refresh()
             assert router.is_half_open
-            assert await router.breaker.lease(routers.endpoint, "p")
+            await router.leased("p")
 
     run(scenario)

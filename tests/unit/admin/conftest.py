@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.admin.__main__ import Settings, run
 from llmproxy.common.bus import Bus
@@ -20,7 +21,6 @@ from llmproxy.common.runtime import Context
 from llmproxy.common.testing import FakeBroker, fake_bus
 
 TOKEN = "token-of-the-admin-for-tests"
-WAIT_S = 10.0
 
 
 class AdminServer:
@@ -52,7 +52,7 @@ class AdminServer:
         return [record.action for record in self.recorded()][1:]
 
     async def eventually(self, condition: Callable[[], Any], what: str) -> None:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 assert what
                 await asyncio.sleep(0.01)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from patience import PATIENCE_S
 
 from llmproxy.admin.fleet import SERVICES, STALE_S, Fleet
 from llmproxy.common.channels import (
@@ -67,7 +68,7 @@ def test_status_shows_instances_circuits_configuration_and_the_ledgers_head(star
                 found: dict[str, Any] = body
                 return found
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while (now := await look())["ledger"] is None:
                     await asyncio.sleep(0.01)
             assert now["ledger"] == {"seq": 7, "head": "ab", "signature": "cd"}
@@ -88,7 +89,7 @@ def test_status_shows_instances_circuits_configuration_and_the_ledgers_head(star
                 {"name": "main", "provider": "demo", "url": "", "models": ["demo"], "circuit": "open"}
             ]
             router.event(EVENT_CIRCUIT_CLOSED, endpoint="main")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while (await admin.call("GET", "/api/v1/endpoints"))[1]["endpoints"][0]["circuit"] != "closed":
                     await asyncio.sleep(0.01)
             assert (await admin.call("GET", "/api/v1/version"))[1]["revision"] == 1

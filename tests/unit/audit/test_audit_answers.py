@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from patience import PATIENCE_S
+
 from llmproxy.audit.answers import PAGE_BYTES_MAX, Answers, entries
 from llmproxy.audit.ledger import Verification
 from llmproxy.audit.record import canonical
@@ -11,8 +13,6 @@ from llmproxy.common.errors import Unavailable
 from llmproxy.common.ledger_questions import LedgerPage, LedgerQuery, LedgerVerified, LedgerVerify
 from llmproxy.common.records import AuditRecord
 from llmproxy.common.testing import FakeBroker, fake_bus
-
-WAIT_S = 10.0
 
 
 def row(seq: int, size: int = 1) -> tuple[int, bytes, bytes]:
@@ -41,9 +41,9 @@ def test_what_the_database_cannot_answer_is_said_instead_of_nothing() -> None:
         audit, admin = await fake_bus(broker, "audit"), await fake_bus(broker, "admin")
         await Answers(audit, Gone(), gone).serve()
         asked: dict[str, Any] = {"address": admin.address, "id": "1"}
-        page = await admin.ask(LEDGER_QUERY, LedgerQuery(**asked), LEDGER_ANSWER, "1", WAIT_S)
+        page = await admin.ask(LEDGER_QUERY, LedgerQuery(**asked), LEDGER_ANSWER, "1", PATIENCE_S)
         assert page == LedgerPage(problem="Postgres does not answer: OSError")
-        proof = await admin.ask(LEDGER_VERIFY, LedgerVerify(**asked), LEDGER_ANSWER, "1", WAIT_S)
+        proof = await admin.ask(LEDGER_VERIFY, LedgerVerify(**asked), LEDGER_ANSWER, "1", PATIENCE_S)
         assert proof == LedgerVerified(ok=False, problem="Postgres does not answer: OSError")
         await audit.drain(1)
         await admin.drain(1)

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.audit import checkpoint
 from llmproxy.audit.store import Writer
@@ -31,7 +32,7 @@ def test_a_writer_that_is_ended_ends_although_its_head_has_advanced_just_now(tur
         for _ in range(turns):
             await asyncio.sleep(0)
         running.cancel()
-        done, _ = await asyncio.wait({running}, timeout=2)
+        done, _ = await asyncio.wait({running}, timeout=PATIENCE_S)
         running.cancel()
         assert done
         await bus.drain(0)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from patience import PATIENCE_S
+
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import HOLDING
 from llmproxy.common.frames import Holding
@@ -10,7 +12,7 @@ from llmproxy.common.testing import FakeBroker, envelope, fake_bus
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -29,7 +31,7 @@ def test_what_is_held_after_a_time_without_requests_is_announced_like_the_first(
         for number in range(3):
             await until(lambda: sleeps(shield))
             held = shield.hold(envelope(id=f"request-{number}", edge=edge.address, reply_to=edge.address))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 assert (await announced.get()).held == [(f"request-{number}", 0)]
             assert not sleeps(shield)
             held.release()

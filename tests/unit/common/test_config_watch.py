@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.common.channels import CONFIG_BUCKET
 from llmproxy.common.config import Config, Gateway, Snapshot
@@ -44,7 +45,7 @@ class Published:
 
 def run(scenario: Callable[[Published], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await scenario(Published())
 
     asyncio.run(main())

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import aiohttp
+from patience import PATIENCE_S
 
 from llmproxy.common.probes import Readiness, serve_probes
 
@@ -13,7 +14,7 @@ Get = Callable[[str], Awaitable[tuple[int, str, str]]]
 def probing(readiness: Readiness, scenario: Callable[[Get], Awaitable[None]]) -> None:
     async def main() -> None:
         runner, url = await serve_probes(readiness, "127.0.0.1", 0)
-        async with aiohttp.ClientSession() as session, asyncio.timeout(10):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
 
             async def get(path: str) -> tuple[int, str, str]:
                 async with session.get(url + path) as response:

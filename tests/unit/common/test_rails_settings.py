@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.common import expressions
 from llmproxy.common.channels import CONFIG_BUCKET
@@ -132,7 +133,7 @@ def test_rails_that_this_version_cannot_use_leave_the_old_ones_in_force() -> Non
         assert set(seen) == {"first", "third"}
 
     async def main() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await scenario()
 
     asyncio.run(main())

@@ -5,6 +5,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 from redis.exceptions import ConnectionError
 
 from llmproxy.common.errors import Unavailable
@@ -14,7 +15,7 @@ from llmproxy.common.redis import Redis
 @pytest.mark.parametrize("ends", ["with an answer", "with an error"])
 def test_a_cancellation_that_the_client_swallows_is_not_lost(ends: str) -> None:
     async def run() -> None:
-        redis = Redis("redis://127.0.0.1:1", timeout_s=5.0)
+        redis = Redis("redis://127.0.0.1:1", timeout_s=PATIENCE_S)
         entered = asyncio.Event()
 
         async def call(_: Any) -> object:
@@ -29,7 +30,7 @@ def test_a_cancellation_that_the_client_swallows_is_not_lost(ends: str) -> None:
         calling = asyncio.create_task(redis.guarded(call))
         await entered.wait()
         calling.cancel()
-        await asyncio.wait({calling}, timeout=5)
+        await asyncio.wait({calling}, timeout=PATIENCE_S)
         assert calling.cancelled()
         assert redis.available
         await redis.close()
@@ -47,7 +48,7 @@ def test_the_patience_with_redis_is_changed_while_it_is_used() -> None:
         silent = await asyncio.start_server(keep, "127.0.0.1", 0)
         redis = Redis(f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}", timeout_s=3600.0)
         redis.wait(1)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(Unavailable):
                 await redis.evaluate(redis.script("return 1"), [], [])
         await redis.close()

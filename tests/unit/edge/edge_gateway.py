@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from patience import PATIENCE_S
 
 from llmproxy.common import keyring
 from llmproxy.common.bus import Answer, Bus, Handler
@@ -55,7 +56,8 @@ HEAD = Head(
 )
 END = End(usage=Usage(input=3, output=5), cost=12_500, provider_ms=2)
 MATCHERS = cache(build_matcher)  # The same signatures for all tests: they take a quarter of a second to compile.
-QUICK = Timings(lost_s=0.3, tick_s=0.02, ping_s=0.1, settle_s=0.3)
+QUICK = Timings(lost_s=0.5, tick_s=0.02, ping_s=0.1, settle_s=0.3)
+ALIVE_S = 0.05  # Often enough that a loop which is held up now and then is not taken for dead.
 
 
 def chunk(text: str) -> Data:
@@ -130,7 +132,7 @@ class Gateway:
         writer.write(data)
         await writer.drain()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 return await reader.read() if until_close else await reader.readuntil(b"\r\n\r\n")
         finally:
             writer.close()
@@ -146,7 +148,7 @@ async def gateway(
     remembered: Any = None,
     spool: Path | None = None,
     serve: bool = True,
-    alive_s: float = 0.1,
+    alive_s: float = ALIVE_S,
     replay_s: float = 0.05,
     broker: FakeBroker | None = None,
     bodies_bytes_max: int = 512 << 20,
@@ -186,7 +188,7 @@ async def gateway(
         exchanges,
         keys_loaded=lambda: keys.loaded,
         new_id=lambda: uuid7(1, os.urandom(RANDOM_BYTES)),
-        timeout_s=0.5,
+        timeout_s=PATIENCE_S,
     )
     edge = Edge(
         bus,
@@ -234,7 +236,7 @@ async def gateway(
             await bus.drain(0.1)
 
 
-async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     """Waits for a state, not for a time."""
     async with asyncio.timeout(seconds):
         while not true():

@@ -5,6 +5,7 @@ import json
 
 import aiohttp
 import msgspec
+from patience import PATIENCE_S
 from unit.edge.edge_gateway import CHAT, CONFIG, END, HEAD, KEY, QUICK, WHOLE, answers, chunk, gateway, until
 
 from llmproxy.common.bus import Answer
@@ -157,7 +158,7 @@ def test_a_draining_stage_costs_a_short_pause_and_no_error() -> None:
             answers(envelope, answer)
 
     async def run() -> None:
-        async with gateway(script) as edge:
+        async with gateway(script, config=gateway_config(grace_ms=1_000 * int(PATIENCE_S))) as edge:
             status, headers, _ = await edge.ask(json=STREAM)
             assert (status, headers["x-llmproxy-attempts"]) == (200, "4")
 
@@ -180,7 +181,7 @@ def test_an_absent_stage_is_waited_for_within_the_grace_and_then_503() -> None:
 
 def test_a_stage_that_comes_back_within_the_grace_is_not_noticed() -> None:
     async def run() -> None:
-        async with gateway(serve=False) as edge:
+        async with gateway(serve=False, config=gateway_config(grace_ms=1_000 * int(PATIENCE_S))) as edge:
             asking = asyncio.create_task(edge.ask())
             await until(lambda: sum("request.inspect" in subject for subject, _ in edge.broker.published) >= 2)
             await edge.stage.serve(REQUEST_INSPECT, answers, max_in_flight=10)
@@ -191,7 +192,7 @@ def test_a_stage_that_comes_back_within_the_grace_is_not_noticed() -> None:
 
 def test_a_lost_connection_to_nats_is_waited_for_too() -> None:
     async def run() -> None:
-        async with gateway() as edge:
+        async with gateway(config=gateway_config(grace_ms=1_000 * int(PATIENCE_S))) as edge:
             edge.broker.down = True
             asking = asyncio.create_task(edge.ask())
             await until(lambda: len(edge.exchanges) == 1)
@@ -221,7 +222,7 @@ def test_a_client_that_leaves_cancels_the_holder_and_what_was_used_is_recorded()
             )
             await response.content.readany()
             response.close()
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE_S):
                 await cancelled.wait()
             await until(lambda: len(edge.records) == 1)
             (record,) = edge.records
@@ -249,7 +250,7 @@ def test_a_client_that_leaves_at_once_is_cancelled_as_soon_as_somebody_says_that
             asking = asyncio.create_task(edge.ask())
             await started.wait()
             asking.cancel()
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE_S):
                 await cancelled.wait()
             await until(lambda: len(edge.records) == 1)  # Nobody says anything more: recorded all the same.
             assert edge.records[0].verdict == "cancelled"
@@ -287,7 +288,7 @@ def test_whoever_gives_an_answer_that_a_guard_has_ended_is_cancelled_at_once() -
             published = edge.broker.published
             await until(lambda: any("holding" in subject for subject, _ in published))
             known.set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await cancelled.wait()
             assert b"content_blocked" in (await asking)[2]
             ended = next(at for at, (_, payload) in enumerate(published) if b"content_blocked" in payload)
@@ -321,10 +322,10 @@ def test_the_deadline_ends_a_request_and_its_holder() -> None:
             raise
 
     async def run() -> None:
-        async with gateway(script, config=gateway_config(deadline_ms=200)) as edge:
+        async with gateway(script, config=gateway_config(deadline_ms=1_000)) as edge:
             status, _, body = await edge.ask()
             assert (status, code_of(body)) == (504, "deadline_exceeded")
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE_S):
                 await cancelled.wait()
             assert edge.records[0].code == "deadline_exceeded"
 
@@ -370,7 +371,7 @@ def test_a_client_that_does_not_read_is_cut_off_and_others_do_not_notice() -> No
                 b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                 b"x-api-key: %b\r\nContent-Length: %d\r\n\r\n%b" % (KEY.encode(), len(body), body)
             )
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await cancelled.wait()
                 assert (await edge.ask(json={**CHAT, "model": "other"}))[0] == 200
                 await until(lambda: len(edge.records) == 2)
@@ -447,7 +448,7 @@ def test_a_draining_edge_answers_on_open_connections_and_says_close() -> None:
             streaming = asyncio.create_task(edge.ask(json=STREAM))
             await until(lambda: len(edge.seen) == 2)
             edge.edge.draining = True
-            draining = asyncio.create_task(edge.server.drain(lambda: edge.edge.in_flight, 5.0, 10.0))
+            draining = asyncio.create_task(edge.server.drain(lambda: edge.edge.in_flight, PATIENCE_S, 3_600))
             async with kept.post(url, json=CHAT, headers=headers) as response:
                 assert response.status == 200
                 assert response.headers["connection"] == "close"
@@ -455,7 +456,7 @@ def test_a_draining_edge_answers_on_open_connections_and_says_close() -> None:
             assert not draining.done()
             release.set()
             assert (await streaming)[2].endswith(b"data: [DONE]\n\n")
-            async with asyncio.timeout(3):  # No connection is left, so the linger is over early.
+            async with asyncio.timeout(PATIENCE_S):  # No connection is left, so the linger is over early.
                 await draining
 
     asyncio.run(run())

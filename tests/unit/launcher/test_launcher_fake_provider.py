@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from patience import PATIENCE_S
 
 from llmproxy.common.config import parse
 from llmproxy.fakes.families import FAMILIES, MODELS
@@ -47,7 +48,7 @@ def fake(*options: str) -> Iterator[tuple[str, str]]:
 def post(url: str, body: Any, **headers: str) -> tuple[int, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())

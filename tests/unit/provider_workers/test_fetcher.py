@@ -12,6 +12,7 @@ from fetching import PDF, PNG, Web, fetcher, said, wanted, web
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from patience import PATIENCE_S
 from scripted_upstream import Script, always, answer, upstream
 
 from llmproxy.common.config import Fetch
@@ -19,11 +20,9 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.connections import Connector
 from llmproxy.provider_workers.fetcher import Fetcher, NotFetched, _moved
 
-WITHIN_S = 10.0
-
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), WITHIN_S))
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
 def reply(body: bytes = PNG, media: str = "image/png", *headers: str) -> bytes:

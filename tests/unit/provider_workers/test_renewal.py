@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.renewal import FORGET_S, LIFETIME_S_MAX, MARGIN_S, PAUSE_S, Ask, Fetched, Renewed
@@ -38,7 +39,7 @@ async def nobody(request: object) -> tuple[int, bytes]:
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
 def test_it_is_fetched_once_and_kept() -> None:

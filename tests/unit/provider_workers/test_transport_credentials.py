@@ -7,6 +7,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as TheirKeys
+from patience import PATIENCE_S
 from scripted_upstream import always, answer, upstream
 
 from llmproxy.common.auth import Auth, OAuth
@@ -46,7 +47,7 @@ def run(scenario: Callable[[Transport], Awaitable[None]]) -> None:
     async def bounded() -> None:
         transport = Transport()
         try:
-            await asyncio.wait_for(scenario(transport), 20)
+            await asyncio.wait_for(scenario(transport), PATIENCE_S)
         finally:
             await transport.close()
 

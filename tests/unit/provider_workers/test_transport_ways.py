@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority, server_context
+from patience import PATIENCE_S
 from prometheus_client import REGISTRY
 from scripted_upstream import STREAM_HEAD, Script, Upstream, always, answer, upstream
 
@@ -27,12 +28,18 @@ from llmproxy.provider_workers.trust import LOOK_AGAIN_S, Trust
 
 OK = always(answer(200, b"ok"))
 ENVIRONMENT = {"KEY": "sk-1", "PASSWORD": "pw", "TENANT": "blue team"}
-NEVER_CLOSED_S = 10.0
 
 
 def kept(url: str, **fields: Any) -> Destination:
     endpoint = Endpoint(
-        **{"provider": "openai", "url": url, "key": "env:KEY", "models": ("*",), "connect_ms": 3_000, **fields}
+        **{
+            "provider": "openai",
+            "url": url,
+            "key": "env:KEY",
+            "models": ("*",),
+            "connect_ms": 1000 * int(PATIENCE_S),
+            **fields,
+        }
     )
     return Destination("ways", endpoint, ADAPTERS["openai"], Credentials(ENVIRONMENT), networks=LOOPBACK)
 
@@ -51,7 +58,7 @@ def within(scenario: Callable[[Transport], Awaitable[None]], names: Names | None
     async def bounded() -> None:
         transport = Transport(names)
         try:
-            await asyncio.wait_for(scenario(transport), NEVER_CLOSED_S)
+            await asyncio.wait_for(scenario(transport), PATIENCE_S)
         finally:
             await transport.close()
 

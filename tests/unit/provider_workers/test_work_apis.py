@@ -335,7 +335,7 @@ def test_a_caller_who_leaves_frees_the_vendor_and_pays_for_what_came(plan: Attem
             asked.ask(request)
             await asyncio.wait_for(asked.arrived.wait(), WAIT_S)
             asked.edge.cancel(asked.worker.address, request.id, request.attempt)
-            await asyncio.wait_for(served.left.wait(), 0.5)
+            await asyncio.wait_for(served.left.wait(), WAIT_S)
             await asyncio.wait_for(asked.ended.wait(), WAIT_S)
             assert (asked.last.finish, asked.last.usage.output) == ("cancelled", 40 // CHARS_PER_TOKEN)
             assert asked.last.usage.estimated

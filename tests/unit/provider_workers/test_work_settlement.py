@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.common.channels import OUTCOME
 from llmproxy.common.outcomes import Outcome, Outcomes
@@ -11,8 +12,6 @@ from llmproxy.common.testing import FakeBroker, fake_bus
 from llmproxy.provider_workers.__main__ import served
 from llmproxy.provider_workers.settlement import BATCH_MAX, WAITING_MAX, Settlement
 from llmproxy.provider_workers.work import HEADERS_MAX, reexposed
-
-WAIT_S = 5.0
 
 
 def outcome(number: int, provider: str = "openai") -> Outcome:
@@ -25,7 +24,7 @@ def run(scenario: Callable[[FakeBroker, Settlement, list[Outcomes]], Awaitable[N
         worker, router = await fake_bus(broker, "provider-workers"), await fake_bus(broker, "router")
         heard: list[Outcomes] = []
         await router.subscribe(OUTCOME, heard.append)
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await scenario(broker, Settlement(worker), heard)
         for bus in (worker, router):
             await bus.drain(0.0)

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from patience import PATIENCE_S
+
 from llmproxy.common.bus import Answer
 from llmproxy.common.channels import REQUEST_CALL, REQUEST_ROUTE
 from llmproxy.common.config import Breaker, Config, Endpoint, Group, Routing, Target
@@ -16,7 +18,6 @@ from llmproxy.router.circuits import Circuits
 from llmproxy.router.route import Router
 from llmproxy.router.tables import Tables
 
-WAIT_S = 5.0
 SETTINGS = Breaker(failures=1, open_ms=1_000)
 
 
@@ -54,14 +55,14 @@ class Harness:
 
     async def routed(self, **fields: Any) -> Envelope:
         self.send(**fields)
-        return await asyncio.wait_for(self.slips.get(), WAIT_S)
+        return await asyncio.wait_for(self.slips.get(), PATIENCE_S)
 
     async def plan(self, model: str = "m") -> list[str]:
         return [attempt.endpoint for attempt in (await self.routed(model=model)).plan]
 
     async def refused(self, **fields: Any) -> Failure:
         self.send(**fields)
-        return await asyncio.wait_for(self.failures.get(), WAIT_S)
+        return await asyncio.wait_for(self.failures.get(), PATIENCE_S)
 
 
 @asynccontextmanager
@@ -83,7 +84,7 @@ async def router(config: Config) -> AsyncIterator[Harness]:
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * PATIENCE_S):
             await scenario()
 
     asyncio.run(bounded())

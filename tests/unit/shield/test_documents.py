@@ -1,7 +1,6 @@
 """Texts that come as files in base64 are read and masked as those of messages are."""
 
 import json
-import time
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from typing import Any
 
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxy.common.policy import Policy
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield.documents import Document, documents
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
@@ -27,7 +27,7 @@ def base64(text: str | bytes) -> str:
 def examined(body: Any, **policy: Any) -> Examined | Refused:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     order = Order(body=raw, policy=Policy(**policy), key=b"k" * 32, max_depth=64)
-    return examine(order, pipeline(GUARDS), time.monotonic)
+    return examine(order, pipeline(GUARDS), FakeClock())
 
 
 def chat(url: str) -> Any:

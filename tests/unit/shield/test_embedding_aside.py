@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from embedding_stand_ins import echo, hang
+from patience import PATIENCE_S
 
 from llmproxy.common.testing import FakeClock
 from llmproxy.shield.embedding.aside import RESTART_S, WAITING_MAX, Aside
 from llmproxy.shield.embedding.stage import Question, load
 
 ASKED = Question("an order", 0, 8, 0.25)
-PATIENT_MS = 30_000
+PATIENT_MS = 1_000 * int(PATIENCE_S)
 
 
 def with_aside(
@@ -23,7 +24,7 @@ def with_aside(
         clock = FakeClock()
         aside = Aside(Path("/nowhere"), clock, read)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(2 * PATIENCE_S):
                 await scenario(aside, clock)
         finally:
             aside.close()

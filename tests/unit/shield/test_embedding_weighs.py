@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from patience import PATIENCE_S
 from unit.shield.test_shield_judge import Model, judges_of, says
 from unit.shield.test_shield_trajectory import Saying
 
@@ -22,7 +23,7 @@ from llmproxy.common.frames import Failure, Frame
 from llmproxy.common.judge import Judge
 from llmproxy.common.policy import Injection, Policy
 from llmproxy.common.segments import Segment
-from llmproxy.common.testing import FakeBroker, envelope, fake_bus
+from llmproxy.common.testing import FakeBroker, FakeClock, envelope, fake_bus
 from llmproxy.shield import postflight, preflight
 from llmproxy.shield.embedding.stage import Question
 from llmproxy.shield.examine import Examined, Order, Refused, examine
@@ -36,7 +37,12 @@ UNCERTAIN, CLEAN, CERTAIN = "p=0.3 as I say", "p=0.1 hello", "p=0.9 attack"
 
 def policy(mode: Any = "block", judge: str = "", **embedding: Any) -> Policy:
     return Policy(
-        injection=Injection(mode=mode, user=0.5, judge=Judge(model=judge, low=0.25), embedding=Embedding(**embedding))
+        injection=Injection(
+            mode=mode,
+            user=0.5,
+            judge=Judge(model=judge, low=0.25, timeout_ms=1_000 * int(PATIENCE_S)),
+            embedding=Embedding(**embedding),
+        )
     )
 
 
@@ -55,7 +61,7 @@ class Weighing:
 
 class HereOffload:
     async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
-        return examine(order, preflight.pipeline((Saying(),)), time.monotonic)
+        return examine(order, preflight.pipeline((Saying(),)), FakeClock())
 
 
 def outcome(
@@ -75,7 +81,7 @@ def outcome(
             judges=judges_of(judge) if judge is not None else None,
             embedding=weighing,
             mask_secret=b"secret",
-            clock=time.monotonic,
+            clock=FakeClock(),
             now=time.time,
         )
         came: asyncio.Queue[Envelope | Frame] = asyncio.Queue()
@@ -89,7 +95,7 @@ def outcome(
         sent = envelope(edge=edge.address, reply_to=edge.address, body=Raw(body))
         edge.expect(sent, lambda frames: [came.put_nowait(frame) for frame in frames] and None)
         edge.forward(REQUEST_INSPECT, sent)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             found = await came.get()
         for bus in (edge, router, own):
             await bus.drain(0.1)
@@ -189,7 +195,7 @@ class Found:
 def uncertain(guard: Found, *contents: str, is_weighed: bool = True) -> Examined:
     body = json.dumps({"messages": [{"role": "user", "content": content} for content in contents]}).encode()
     order = Order(body=body, policy=policy(), key=b"k" * 32, max_depth=64, is_weighed=is_weighed)
-    examined = examine(order, preflight.pipeline((guard,)), time.monotonic)
+    examined = examine(order, preflight.pipeline((guard,)), FakeClock())
     assert isinstance(examined, Examined)
     return examined
 

@@ -1,7 +1,6 @@
 """What the injection guard may spend in the event loop: hostile text is examined elsewhere, with the same verdict."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from llmproxy.common.policy import Policy
 from llmproxy.common.signatures import Budget
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine, examine_within
 from llmproxy.shield.guards import GUARDS
@@ -34,7 +34,7 @@ def order(*texts: str) -> Order:
 
 
 def within(work_max: int | None, *texts: str) -> Examined | Refused | None:
-    return examine_within(work_max, order(*texts), RING, time.monotonic)
+    return examine_within(work_max, order(*texts), RING, FakeClock())
 
 
 def test_text_that_nearly_matches_many_signatures_is_not_examined_in_the_loop() -> None:
@@ -59,7 +59,7 @@ def test_what_is_spent_by_one_request_is_not_missing_to_the_next() -> None:
 @given(st.lists(st.lists(st.sampled_from(PIECES), max_size=6).map("".join), min_size=1, max_size=3))
 def test_what_the_loop_says_is_what_is_said_without_a_bound(texts: list[str]) -> None:
     answer = within(INLINE_WORK_MAX, *texts)
-    assert answer is None or answer == examine(order(*texts), RING, time.monotonic)
+    assert answer is None or answer == examine(order(*texts), RING, FakeClock())
 
 
 @pytest.mark.parametrize("text", [PIECES[1], PIECES[2], "Please " + PIECES[1]])

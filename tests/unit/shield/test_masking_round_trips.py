@@ -1,7 +1,6 @@
 """Every API: what is masked on the way out never reaches the provider, and comes back unmasked however its answer is cut."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -20,6 +19,7 @@ from pydantic import TypeAdapter
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
 from llmproxy.common.policy import Policy
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.answers.asked import NOTHING
 from llmproxy.shield.answers.reading import Guards, Reading
@@ -43,7 +43,7 @@ RING = preflight.pipeline(GUARDS)
 def masked(body: Tree) -> tuple[Tree, dict[str, str]]:
     """(what goes on, the originals)."""
     order = Order(body=json.dumps(body).encode(), policy=Policy(), key=tenant_key(b"secret", "acme"), max_depth=64)
-    examined = examine(order, RING, time.monotonic)
+    examined = examine(order, RING, FakeClock())
     assert isinstance(examined, Examined)
     assert examined.masked is not None
     for original in examined.originals.values():

@@ -4,13 +4,14 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.common.pii import Pii, Recognizer
 from llmproxy.common.policy import Override, Policy, When
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield.answers.reading import Guards
 from llmproxy.shield.examine import Examined, Order, examine_within
 from llmproxy.shield.guards import GUARDS
@@ -39,7 +40,7 @@ def order(content: str, policy: Policy) -> Order:
 def test_the_loop_leaves_to_another_process_what_presidio_has_to_see(
     policy: Policy, content: str, *, is_elsewhere: bool
 ) -> None:
-    examined = examine_within(INLINE_WORK_MAX, order(content, policy), pipeline(GUARDS), time.monotonic)
+    examined = examine_within(INLINE_WORK_MAX, order(content, policy), pipeline(GUARDS), FakeClock())
     assert (examined is None) == is_elsewhere
 
 
@@ -47,7 +48,7 @@ def test_the_first_request_waits_for_the_load_and_is_masked() -> None:
     async def scenario() -> Any:
         offload = Offload(1)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(2 * PATIENCE_S):
                 return await offload.examine(order("launch Bluebird on Friday", OWN))
         finally:
             offload.close()

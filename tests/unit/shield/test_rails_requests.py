@@ -1,7 +1,6 @@
 """Operators' rules and topics in requests: what they find, what is done, and what is said of it."""
 
 import json
-import time
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from llmproxy.common.policy import Policies, Policy
 from llmproxy.common.rails import Rails, Rule, Topic
 from llmproxy.common.segments import Segment
-from llmproxy.common.testing import envelope
+from llmproxy.common.testing import FakeClock, envelope
 from llmproxy.shield import preflight
 from llmproxy.shield.chain import Chain
 from llmproxy.shield.examine import Examined, Order, Refused, examine, examine_within
@@ -33,7 +32,7 @@ def order(body: Any, rails: Any, **more: Any) -> Order:
 
 
 def examined(body: Any, rails: Any, **more: Any) -> Examined | Refused:
-    return examine(order(body, rails, **more), preflight.pipeline(GUARDS), time.monotonic)
+    return examine(order(body, rails, **more), preflight.pipeline(GUARDS), FakeClock())
 
 
 def chat(content: str, role: str = "user", **more: Any) -> dict[str, Any]:
@@ -200,7 +199,7 @@ def test_an_override_changes_the_rules_for_whom_it_names() -> None:
 
 def test_a_rule_that_is_slow_on_a_text_is_tried_elsewhere() -> None:
     def within(content: str, rails: Any) -> Any:
-        return examine_within(INLINE_WORK_MAX, order(chat(content), rails), preflight.pipeline(GUARDS), time.monotonic)
+        return examine_within(INLINE_WORK_MAX, order(chat(content), rails), preflight.pipeline(GUARDS), FakeClock())
 
     heavy = rule("a.{200}b")
     assert isinstance(within("a" + "." * 200 + "b", heavy), Examined)
@@ -240,7 +239,7 @@ def test_replacing_changes_nothing_outside_of_what_was_found(text: str) -> None:
         Policy,
     )
     seen = examine(
-        Order(body=body, policy=policy, key=b"k" * 32, max_depth=64), preflight.pipeline(GUARDS), time.monotonic
+        Order(body=body, policy=policy, key=b"k" * 32, max_depth=64), preflight.pipeline(GUARDS), FakeClock()
     )
     assert isinstance(seen, Examined)
     wanted = text.replace("acme", "<&>").replace("PRJ-1", "<&>").replace("é", "<&>")
@@ -305,8 +304,8 @@ def test_a_topic_refuses_by_its_action() -> None:
 def test_a_long_text_with_a_fuzzy_list_is_looked_at_elsewhere() -> None:
     policy = topic(fuzzy=["bluebird"])
     long = order(chat("quite harmless words " * 300), policy)
-    assert examine_within(INLINE_WORK_MAX, long, preflight.pipeline(GUARDS), time.monotonic) is None
-    assert isinstance(examine(long, preflight.pipeline(GUARDS), time.monotonic), Examined)
+    assert examine_within(INLINE_WORK_MAX, long, preflight.pipeline(GUARDS), FakeClock()) is None
+    assert isinstance(examine(long, preflight.pipeline(GUARDS), FakeClock()), Examined)
 
 
 LETTERS = st.text("abcde", min_size=3, max_size=10)

@@ -1,7 +1,6 @@
 """Every verdict of the request side says why: guard, kind, place, decodings, action, score. Never the text."""
 
 import json
-import time
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from llmproxy.common import segments
 from llmproxy.common.explanations import EXPLANATIONS_MAX, Explanation
 from llmproxy.common.policy import Injection, Policy
 from llmproxy.common.segments import Segment
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
@@ -51,7 +51,7 @@ class Raising:
 
 def examined(body: Any, policy: Policy | None = None, guards: Any = GUARDS) -> Examined | Refused:
     order = Order(body=json.dumps(body).encode(), policy=policy or Policy(), key=b"k" * 32, max_depth=64)
-    return examine(order, preflight.pipeline(guards), time.monotonic)
+    return examine(order, preflight.pipeline(guards), FakeClock())
 
 
 def chat(content: str, role: str = "user", **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec import Raw, structs
+from patience import PATIENCE_S
 
 from llmproxy.common.answers import Answers
 from llmproxy.common.bus import Answer, Bus
@@ -31,13 +32,12 @@ from llmproxy.common.plugins.host import PASS
 from llmproxy.common.policy import Policy
 from llmproxy.common.rails import Rails, Rule
 from llmproxy.common.records import Event
-from llmproxy.common.testing import FakeBroker, envelope, fake_bus
+from llmproxy.common.testing import FakeBroker, FakeClock, envelope, fake_bus
 from llmproxy.shield import postflight, preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.inspect import Inspect
 
-WAIT_S = 5.0
 MAIL = "ada@example.com"
 
 
@@ -45,7 +45,7 @@ class HereOffload:
     """Examines large bodies in the loop."""
 
     async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
-        return examine(order, preflight.pipeline(GUARDS), time.monotonic)
+        return examine(order, preflight.pipeline(GUARDS), FakeClock())
 
 
 class Gateway:
@@ -65,15 +65,15 @@ class Gateway:
         return sent
 
     async def route(self) -> tuple[Envelope, Answer]:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await self.routed.get()
 
     async def frame(self) -> Frame:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await self.frames.get()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 await asyncio.sleep(0)
 
@@ -96,7 +96,7 @@ def gateway(
             postflight=postflight.pipeline(),
             offload=HereOffload(),
             mask_secret=b"secret",
-            clock=time.monotonic,
+            clock=FakeClock(),
             now=time.time,
         )
         around = Gateway(edge, router, shield, inspect, config)
@@ -104,7 +104,7 @@ def gateway(
         await router.serve(REQUEST_ROUTE, lambda one, answer: around.routed.put_nowait((one, answer)), max_in_flight=64)
         for channel in (EVENT_SEGMENT_MASKED, EVENT_GUARD_FAILED, EVENT_GUARD_ALERTED):
             await edge.subscribe(channel, around.events.put_nowait)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * PATIENCE_S):
             await scenario(around)
         for bus in (edge, router, shield):
             await bus.drain(0.1)
@@ -198,7 +198,7 @@ def test_what_is_held_back_comes_before_the_end_and_before_a_failure_in_mid_stre
 @pytest.mark.parametrize("how", ["failure", "cancel", "deadline", "gap"])
 def test_the_mask_map_is_freed_however_the_answer_ends(how: str) -> None:
     async def scenario(around: Gateway) -> None:
-        deadline_ms = int(time.time() * 1000) + (150 if how == "deadline" else 60_000)
+        deadline_ms = int(time.time() * 1000) + (1_000 if how == "deadline" else 60_000)
         sent = around.send(chat(MAIL), deadline_ms=deadline_ms)
         _, answer = await around.route()
         assert around.inspect.sessions
@@ -290,7 +290,7 @@ def test_an_alert_is_an_event_at_once_and_tells_kinds_alone() -> None:
         around.send(chat(f"mail {MAIL}, not 219-09-9998"))
         routed, _ = await around.route()
         assert MAIL.encode() in bytes(routed.body)
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             told = await around.events.get()
         assert (told.id, told.tenant, told.facts) == (routed.id, routed.tenant, {"email": 1})
 
@@ -342,7 +342,7 @@ def test_a_policy_change_applies_to_the_next_request_and_not_to_the_one_in_fligh
 def test_the_event_of_a_masking_names_kinds_and_counts_only() -> None:
     async def scenario(around: Gateway) -> None:
         around.send(chat(f"{MAIL} 219-09-9998"), tenant="acme")
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             event = await around.events.get()
         assert event.facts == {"email": 1, "us_ssn": 1}
         assert event.tenant == "acme"

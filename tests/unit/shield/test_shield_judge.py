@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from patience import PATIENCE_S
 from unit.shield.test_shield_trajectory import Saying
 
 from llmproxy.common import config as configuration
@@ -32,13 +33,15 @@ from llmproxy.shield.judge import AT_ONCE_MAX, KEPT_S, WAITING_MAX, Judges, Opin
 from llmproxy.shield.preflight import DOUBT_CHARS_MAX, DOUBTS_MAX
 
 KEY = "llm-the-judges-own-key"
-SETTINGS = Judge(model="small", low=0.3, timeout_ms=500)
+PATIENT_MS = 1_000 * int(PATIENCE_S)
+SETTINGS = Judge(model="small", low=0.3, timeout_ms=PATIENT_MS)
+STANDING_STILL = FakeClock()
 DOUBTFUL, CLEAN, CERTAIN = "p=0.5 do as I say", "p=0.1 hello", "p=0.9 attack"
 
 
 def policy(mode: Any = "block", **judge: Any) -> Policy:
     return Policy(
-        injection=Injection(mode=mode, user=0.66, judge=Judge(**{"model": "small", "timeout_ms": 500, **judge}))
+        injection=Injection(mode=mode, user=0.66, judge=Judge(**{"model": "small", "timeout_ms": PATIENT_MS, **judge}))
     )
 
 
@@ -75,13 +78,13 @@ class Model:
             self.at_once -= 1
 
 
-def judges_of(model: Model, clock: Callable[[], float] = time.monotonic) -> Judges:
+def judges_of(model: Model, clock: Callable[[], float] = STANDING_STILL) -> Judges:
     return Judges(model, KEY, nonce=lambda: "n0nce", clock=clock)
 
 
 class HereOffload:
     async def examine(self, order: Order, caller: str = "") -> Examined | Refused:
-        return examine(order, preflight.pipeline((Saying(),)), time.monotonic)
+        return examine(order, preflight.pipeline((Saying(),)), FakeClock())
 
 
 class Around:
@@ -97,7 +100,7 @@ class Around:
         sent = envelope(edge=self.edge.address, reply_to=self.edge.address, body=Raw(body), **fields)
         self.edge.expect(sent, lambda frames: [self.came.put_nowait(frame) for frame in frames] and None)
         self.edge.forward(REQUEST_INSPECT, sent)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             return await self.came.get()
 
 
@@ -113,7 +116,7 @@ def shield(scenario: Callable[[Around], Awaitable[None]], wanted: Policy, judges
             offload=HereOffload(),  # type: ignore[arg-type]
             judges=judges,
             mask_secret=b"secret",
-            clock=time.monotonic,
+            clock=FakeClock(),
             now=time.time,
         )
         around = Around(edge)
@@ -247,7 +250,7 @@ def test_of_many_doubts_the_most_suspicious_are_asked_about() -> None:
         key=b"k" * 32,
         max_depth=64,
     )
-    examined = examine(order, preflight.pipeline((Saying(),)), time.monotonic)
+    examined = examine(order, preflight.pipeline((Saying(),)), FakeClock())
     assert isinstance(examined, Examined)
     assert [doubt.score for doubt in examined.doubts] == [0.59, 0.58, 0.57, 0.56][:DOUBTS_MAX]
 
@@ -295,7 +298,7 @@ def test_questions_are_bounded_and_those_that_are_too_many_fail_at_once() -> Non
         assert model.most_at_once == AT_ONCE_MAX
         assert model.at_once == 0
         model.answer = says(True)
-        assert await judges.opinions(examined_doubts(), settings) == [Opinion(True, 0.9)]  # Nothing is left behind.
+        assert await judges.opinions(examined_doubts(), SETTINGS) == [Opinion(True, 0.9)]  # Nothing is left behind.
 
     asyncio.run(run())
 
@@ -311,13 +314,13 @@ def test_nothing_goes_on_being_asked_for_a_request_that_is_gone() -> None:
         while model.at_once:
             await asyncio.sleep(0)
 
-    asyncio.run(asyncio.wait_for(run(), 5))
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
 
 
 def examined_doubts(content: str = DOUBTFUL) -> Any:
     body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
     order = Order(body=body, policy=policy(), key=b"k" * 32, max_depth=64)
-    found = examine(order, preflight.pipeline((Saying(),)), time.monotonic)
+    found = examine(order, preflight.pipeline((Saying(),)), FakeClock())
     assert isinstance(found, Examined)
     return found.doubts
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import msgspec
+from patience import PATIENCE_S
 from shields import Router, start_shield
 
 from llmproxy.common.channels import CONFIG_BUCKET
@@ -55,7 +56,7 @@ def test_every_shield_applies_a_new_policy_to_the_next_request() -> None:
             assert await router.passes() == {passes}
 
     async def main() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await scenario()
 
     asyncio.run(main())

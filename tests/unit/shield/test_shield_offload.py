@@ -7,10 +7,14 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from patience import PATIENCE_S
+
 from llmproxy.common.policy import Policy
 from llmproxy.shield.examine import Examined, Order, Refused
 from llmproxy.shield.offload import BUSY, SHORT_BYTES_MAX, UNAVAILABLE, Offload
 from llmproxy.shield.turns import WAITING_EACH_MAX, WAITING_MAX, Turns
+
+PATIENT = {"guard_timeout_ms": 1_000 * int(PATIENCE_S)}
 
 
 def order(content: str, **policy: Any) -> Order:
@@ -22,7 +26,7 @@ def with_offload(scenario: Callable[[Offload], Coroutine[Any, Any, None]], worke
     async def main() -> None:
         offload = Offload(workers)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(2 * PATIENCE_S):
                 await scenario(offload)
         finally:
             offload.close()
@@ -32,10 +36,10 @@ def with_offload(scenario: Callable[[Offload], Coroutine[Any, Any, None]], worke
 
 def test_a_body_examined_in_a_process_is_masked_or_refused_as_anywhere() -> None:
     async def scenario(offload: Offload) -> None:
-        examined = await offload.examine(order("mail ada@example.com", guard_timeout_ms=20_000))
+        examined = await offload.examine(order("mail ada@example.com", **PATIENT))
         assert isinstance(examined, Examined)
         assert list(examined.originals.values()) == ["ada@example.com"]
-        refused = await offload.examine(order("mail ada@example.com", kinds={"email": "block"}))
+        refused = await offload.examine(order("mail ada@example.com", kinds={"email": "block"}, **PATIENT))
         assert isinstance(refused, Refused)
         assert refused.error().code == "content_blocked"
 
@@ -44,33 +48,31 @@ def test_a_body_examined_in_a_process_is_masked_or_refused_as_anywhere() -> None
 
 def test_a_process_that_dies_refuses_its_request_and_the_next_is_served_by_another() -> None:
     async def scenario(offload: Offload) -> None:
-        patient = {"guard_timeout_ms": 20_000}
-        assert isinstance(await offload.examine(order("hello", **patient)), Examined)
+        assert isinstance(await offload.examine(order("hello", **PATIENT)), Examined)
         (process,) = offload._lanes[0]._pool._processes.values()
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        assert await offload.examine(order("hello", **patient)) == UNAVAILABLE
-        assert isinstance(await offload.examine(order("hello", **patient)), Examined)
+        assert await offload.examine(order("hello", **PATIENT)) == UNAVAILABLE
+        assert isinstance(await offload.examine(order("hello", **PATIENT)), Examined)
 
     with_offload(scenario)
 
 
 def test_a_process_that_hangs_is_replaced_and_its_request_refused() -> None:
     async def scenario(offload: Offload) -> None:
-        assert isinstance(await offload.examine(order("hello", guard_timeout_ms=20_000)), Examined)
+        assert isinstance(await offload.examine(order("hello", **PATIENT)), Examined)
         (process,) = offload._lanes[0]._pool._processes.values()
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)
         assert await offload.examine(order("hello", guard_timeout_ms=1)) == UNAVAILABLE
-        assert isinstance(await offload.examine(order("hello", guard_timeout_ms=20_000)), Examined)
-        process.join(10)
+        assert isinstance(await offload.examine(order("hello", **PATIENT)), Examined)
+        process.join(PATIENCE_S)
         assert not process.is_alive()
 
     with_offload(scenario)
 
 
-PATIENT = {"guard_timeout_ms": 20_000}
 LONG = "a " * SHORT_BYTES_MAX
 
 

@@ -1,7 +1,6 @@
 """Orders that come in pieces, each of which is none: in the parts of a message, of a tool's result, in turns that follow each other."""
 
 import json
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxy.common.policy import Injection, Policy
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine, examine_within
 from llmproxy.shield.guards import GUARDS
@@ -66,7 +66,7 @@ PLACES: dict[str, Callable[[list[str]], Body]] = {
 
 def asked(body: Body, ring: Any = RING, **policy: Any) -> Examined | Refused:
     order = Order(body=json.dumps(body).encode(), policy=Policy(**policy), key=b"k" * 32, max_depth=64)
-    return examine(order, ring, time.monotonic)
+    return examine(order, ring, FakeClock())
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -144,7 +144,7 @@ def test_it_is_judged_by_whose_text_it_is() -> None:
 
 def test_in_the_loop_too_and_a_refusal_of_many_parts_is_bounded() -> None:
     order = Order(body=json.dumps(PLACES["chat tool"](WORDS)).encode(), policy=Policy(), key=b"k" * 32, max_depth=64)
-    assert isinstance(examine_within(150, order, RING, time.monotonic), Refused)
+    assert isinstance(examine_within(150, order, RING, FakeClock()), Refused)
 
 
 @given(st.lists(st.text(max_size=2 * SHORT_CHARS), max_size=40))

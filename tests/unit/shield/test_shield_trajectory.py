@@ -1,7 +1,6 @@
 """Several turns of one conversation that are an attack together; and everything that is not one."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from llmproxy.common.explanations import Explanation
 from llmproxy.common.policy import Injection, Policy
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.trajectory import TURNS_MAX, TURNS_MIN, together
@@ -29,7 +29,7 @@ def body(*turns: str, role: str = "user") -> dict[str, Any]:
 
 def asked(request: dict[str, Any], policy: Policy = BLOCK) -> Examined | Refused:
     order = Order(body=json.dumps(request).encode(), policy=policy, key=b"k" * 32, max_depth=64)
-    return examine(order, preflight.pipeline((Saying(),)), time.monotonic)
+    return examine(order, preflight.pipeline((Saying(),)), FakeClock())
 
 
 def why(answer: Examined | Refused) -> tuple[Explanation, ...]:
