@@ -15,7 +15,7 @@ from llmproxy.common.explanations import NAME_CHARS_MAX, PATH_CHARS_MAX, VIA_MAX
 from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.common.testing import PAYLOAD_BYTES_MAX, FakeBroker, fake_bus
 from llmproxy.edge.__main__ import own_temporary_folder
-from llmproxy.edge.journal import Journal, withheld
+from llmproxy.edge.journal import NOBODYS_PENDING_MAX, Journal, withheld
 from llmproxy.edge.spool import Spool, Spooled
 
 decode = msgspec.json.Decoder(AuditBatch).decode
@@ -99,6 +99,27 @@ def test_message_ids_differ_between_two_lives_of_an_instance() -> None:
             await journal.write(a_record(1))
         assert len(broker.message_ids) == 2
         assert len(broker.streams["AUDIT"]) == 2
+
+    asyncio.run(run())
+
+
+def test_a_flood_without_keys_takes_no_room_from_others_and_every_request_of_it_is_counted() -> None:
+    flood = 15 * NOBODYS_PENDING_MAX
+
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker)
+        for number in range(flood):
+            journal.write(a_record(number, tenant="", verdict="refused"))
+        await journal.write(a_record(-1))
+        assert committed(broker).count("id--1") == 1
+        await until(lambda: not journal._commits)
+        await journal.write(a_record(flood, tenant="", verdict="refused"))
+        records = [
+            one for _, _, payload in broker.streams["AUDIT"] for one in decode(payload).records if not one.tenant
+        ]
+        assert len(records) + sum(one.unrecorded for one in records) == flood + 1
+        assert [one.unrecorded for one in records if one.unrecorded] == [flood - NOBODYS_PENDING_MAX]
 
     asyncio.run(run())
 

@@ -294,6 +294,7 @@ def test_a_record_is_told_in_words_with_the_reasons_of_its_verdict() -> None:
         "  and 3 more",
     ]
     assert list(told(msgspec.structs.replace(record, explained=None)))[1:] == ["  nothing was found"]
+    assert "  before it 7 requests" in list(told(msgspec.structs.replace(record, unrecorded=7)))[1]
 
 
 @pytest.mark.parametrize("variable", ["LLM_PROXY_API_KEYS", "LLM_PROXY_ADMIN_TOKEN"])

@@ -50,6 +50,7 @@ class AuditRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: str = ""
     action: str = ""  # Administrative: what was done, such as `key.created`.
     subject: str = ""  # Administrative: to what.
+    unrecorded: int = 0  # Requests without a good key before this one that were too many to have a record each.
 
 
 class AuditBatch(Struct, frozen=True):

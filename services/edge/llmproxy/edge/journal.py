@@ -21,6 +21,7 @@ BATCH_MAX = (
 COMMIT_PACE_S = 0.001  # After a commit, for each record in it, the next one waits so long: under load one serves many.
 COMMIT_PACE_MAX_S = 0.006
 PENDING_MAX = 20_000  # Records waiting for an acknowledgement, of one edge.
+NOBODYS_PENDING_MAX = 2_000  # Of them of requests without a good key: what is more is counted (docs/adr/0032).
 REPLAY_S = 1.0
 NOBODY = "-"  # The tenant of who could not be authenticated.
 UNAVAILABLE = "the audit log cannot be written, so no answer may leave; retry"
@@ -62,6 +63,7 @@ class Journal:
         self._commits: set[asyncio.Task[None]] = set()
         self._replaying: asyncio.Task[None] | None = None
         self._disk = asyncio.Lock()  # The spool is one file; this is never taken while JetStream answers.
+        self._unrecorded = 0  # Requests of nobody, since the last of them that has a record.
         self.trouble = ""  # Why the last commit failed; "" while commits succeed.
 
     def start(self) -> None:
@@ -73,6 +75,16 @@ class Journal:
 
         It raises Unavailable(audit_unavailable) after at most two commits' time: the one under way, and its own.
         """
+        lane_name = record.tenant or NOBODY
+        lane = self._lanes.get(lane_name)
+        if lane_name == NOBODY:
+            if lane is not None and len(lane.pending) >= NOBODYS_PENDING_MAX:
+                metrics.AUDIT_UNRECORDED.inc()
+                self._unrecorded += 1
+                return None
+            if self._unrecorded:
+                record = msgspec.structs.replace(record, unrecorded=self._unrecorded)
+                self._unrecorded = 0
         self._tell(record)
         if self._pending >= PENDING_MAX:
             metrics.AUDIT_LOST.inc()
@@ -80,8 +92,6 @@ class Journal:
             acknowledged.set_exception(Unavailable("audit_unavailable", UNAVAILABLE, retry_after_ms=1000))
             acknowledged.exception()
             return acknowledged if self._mode() == "strict" else None
-        lane_name = record.tenant or NOBODY
-        lane = self._lanes.get(lane_name)
         if lane is None:
             lane = self._lanes[lane_name] = _Lane()
         acknowledged = self._loop.create_future()

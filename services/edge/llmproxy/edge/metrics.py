@@ -34,4 +34,8 @@ AUDIT_COMMIT = Histogram(
 )
 AUDIT_FAILURES = Counter("llmproxy_edge_audit_commit_failures", "Batches that JetStream did not acknowledge")
 AUDIT_SPOOLED = Gauge("llmproxy_edge_audit_spooled_bytes", "Audit records waiting on disk for JetStream")
+AUDIT_UNRECORDED = Counter(
+    "llmproxy_edge_audit_unrecorded",
+    "Requests without a good key that were too many to have a record each; a later record has their number",
+)
 AUDIT_LOST = Counter("llmproxy_edge_audit_lost", "Audit records that could not be kept anywhere")

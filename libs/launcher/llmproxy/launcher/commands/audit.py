@@ -92,6 +92,8 @@ def told(record: AuditRecord) -> Iterator[str]:
     """A record in words, a line for each finding."""
     facts = (record.verdict, record.code, record.tenant, record.api, record.model, f"revision {record.policy}")
     yield f"{record.id}: {', '.join(fact for fact in facts if fact)}"
+    if record.unrecorded:
+        yield f"  before it {record.unrecorded} requests without a good key were too many to have a record each"
     if record.explained is None:
         yield "  nothing was found"
         return
