@@ -109,6 +109,16 @@ def test_behind_percent_signs_only_the_value_is_taken_out() -> None:
     assert list(result.originals.values()) == ["ada%40example.org"]
 
 
+@given(
+    st.integers(56, 90), st.sampled_from(["\n", "\r\n", "\n    "]), st.text(st.characters(codec="ascii"), max_size=90)
+)
+def test_lines_of_any_width_are_one_run(width: int, gap: str, before: str) -> None:
+    whole = base64(f"{before.translate(CONTROLS)} words before {'it ' * 9} {MAIL} {'and behind it ' * 9}")
+    run = gap.join(whole[at : at + width] for at in range(0, len(whole), width))
+    text = f"so:\n{run}\n\nok"
+    assert any(text[one.start : one.end].rstrip("=") == run.rstrip("=\r\n ") for one in seen(text))
+
+
 def test_a_run_of_lines_ends_where_its_lines_do() -> None:
     run = lines(f"{'Some words of a long letter. ' * 9}{MAIL} {'And more of them. ' * 3}")
     for behind in ("\nHello there, thanks", "\n\nThanks", "", "\nok"):
@@ -167,7 +177,15 @@ def test_a_value_is_found_in_any_text_that_is_encoded(before: str, value: str, b
 CONTROLS = dict.fromkeys([*range(32), 127, 0xFFFD, *range(0xD800, 0xE000)], " ")
 
 
-@given(st.text(st.sampled_from("aZ09+/-_=%4e \n\té☃:."), max_size=400))
+LINES = st.lists(st.text("aZ09+/-_4eGVs", min_size=50, max_size=64), max_size=6)
+
+
+@given(
+    st.text(st.sampled_from("aZ09+/-_=%4e \n\té☃:."), max_size=400)
+    | st.tuples(st.sampled_from(["\n", "\r\n", "\n  ", "\r"]), LINES, st.text("aZ=\r\n", max_size=9)).map(
+        lambda drawn: drawn[0].join(drawn[1]) + drawn[2]
+    )
+)
 def test_every_span_is_one_of_the_text(text: str) -> None:
     def everything(said: str, bits: int) -> list[Finding]:
         return [Finding("email", at, at + 1) for at in range(len(said))]

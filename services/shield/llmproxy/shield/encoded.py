@@ -19,7 +19,7 @@ from llmproxy.shield.verdict import Finding
 DEPTH_MAX = 2  # Percent escapes in base64, base64 of base64.
 RUN_CHARS_MIN = 16  # Twelve bytes: no shorter address or number is worth its encoding.
 SNIFFED_CHARS = 64  # Of a run: what is no text shows itself in its first bytes.
-TRIES_MAX = 4  # Places of a run at which a text may begin.
+PLACES_MAX = 32  # Of a run, that may be the beginning of a text: the first on each of four grids is tried.
 WRAPPED_CHARS_MIN = 56  # Of a line of base64 that goes on in the next one.
 
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
@@ -167,6 +167,7 @@ def _runs(text: str) -> Iterator[Run]:
                 end = token.end()
             elif (found := _hex(word, start)) is not None:
                 yield found
+                end = found.end
             elif (said := BASE64_OF_TEXT.search(word)) is not None:
                 ends = _ends(data, marks, start, end) if start >= wrapped else [end]
                 wrapped = max(wrapped, *ends)
@@ -190,32 +191,38 @@ def _escaped(text: str) -> Run | None:
 
 
 def _hex(word: bytes, start: int) -> Run | None:
+    """As `_base64`, of the first run of a word."""
     said = HEX_OF_TEXT.search(word)
     if said is None:
         return None
-    whole = HEX.match(word, said.start())
-    assert whole is not None
-    text = _as_text(bytes.fromhex(whole[0][: len(whole[0]) // 2 * 2].decode()))
-    return Run(start + said.start(), start + whole.end(), text, ("hex",)) if text else None
+    whole = next(one for one in HEX.finditer(word) if one.end() > said.start())
+    for begin in (whole.start(), said.start(), said.start() + 1):
+        digits = word[begin : whole.end()]
+        if text := _as_text(bytes.fromhex(digits[: len(digits) // 2 * 2].decode())):
+            return Run(start + whole.start(), start + whole.end(), text, ("hex",))
+    return None
 
 
 def _base64(data: bytes, start: int, at: int, ends: list[int]) -> Run | None:
     """Where it says a text from its beginning, or from some place on, to its end. `at`: the first place of ASCII."""
-    for _ in range(TRIES_MAX):
-        for begin in dict.fromkeys((start + (at - start) % 4, at)):
-            found = _from(data, start, begin, ends)
-            if found is not None:
-                return found
-        said = BASE64_OF_TEXT.search(data, at + 1, ends[-1])
+    tried: set[int] = set()
+    for _ in range(PLACES_MAX):
+        grid = (at - start) % 4
+        if grid not in tried:
+            tried.add(grid)
+            for begin in dict.fromkeys((start + grid, at)):
+                sniffed = _as_text(_decoded(data[begin : min(begin + SNIFFED_CHARS, ends[-1])]), is_cut=True)
+                found = _to_an_end(data, start, begin, ends) if sniffed else None
+                if found is not None:
+                    return found
+        said = BASE64_OF_TEXT.search(data, at + 1, ends[-1]) if len(tried) < 4 else None
         if said is None:
             break
         at = said.start()
     return None
 
 
-def _from(data: bytes, start: int, begin: int, ends: list[int]) -> Run | None:
-    if ends[-1] - begin > SNIFFED_CHARS and not _as_text(_decoded(data[begin : begin + SNIFFED_CHARS]), is_cut=True):
-        return None
+def _to_an_end(data: bytes, start: int, begin: int, ends: list[int]) -> Run | None:
     for end in ends:
         text = _as_text(_decoded(BREAK.sub(b"", data[begin:end])))
         if text:
