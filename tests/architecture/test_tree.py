@@ -175,3 +175,9 @@ def test_every_python_file_is_in_a_known_place() -> None:
 def test_the_lock_file_is_committed_beside_the_workspace() -> None:
     assert (ROOT / "uv.lock").is_file(), "uv.lock is what makes two installations the same; commit it."
     assert Path(ROOT / ".importlinter").is_file(), ".importlinter holds the import contracts; `make imports` needs it."
+
+
+def test_no_two_decisions_have_one_number() -> None:
+    numbers = [path.name[:4] for path in (ROOT / "docs" / "adr").glob("*.md")]
+    twice = sorted({number for number in numbers if numbers.count(number) > 1})
+    assert not twice, f"docs/adr: {twice} are there twice; references name a decision by its number."

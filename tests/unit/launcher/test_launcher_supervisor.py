@@ -273,3 +273,20 @@ def test_a_tool_of_the_start_does_not_hear_a_terminals_ctrl_c(tmp_path: Path) ->
         Program(name="tool", argv=(sys.executable, "-c", said), environment={}, log=log), timeout_s=PATIENCE_S
     )
     assert log.read_text().strip() == "True"
+
+
+LIMITED = """
+import resource
+from llmproxy.launcher.processes import allow_open_files
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4_096))
+allow_open_files({wanted})
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(("wanted", "allowed"), [(1_000, 1_000), (65_536, 4_096), (100, 256)])
+def test_as_many_files_may_be_open_as_the_machine_allows(wanted: int, allowed: int) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(wanted=wanted)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == [str(allowed), "4096"]

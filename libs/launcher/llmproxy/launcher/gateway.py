@@ -153,6 +153,7 @@ class Gateway:
         """Raises ConfigError, CannotStartError, DataFolderError (AlreadyRunningError)."""
         check_exposure(self.options, self.environment)
         drain_s(self.environment)
+        processes.allow_open_files()
         self.data.lock()
         try:
             self._config_signature = signature(self.options.config_file)  # First, so that no change is overlooked.

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
 LEFTOVER_GRACE_S = 5.0
 POLL_S = 0.02
+OPEN_FILES = 65_536  # A connection is one: 16,384 of an edge's clients, and what it opens itself.
 CREATED_TOLERANCE_S = 0.05  # psutil computes a start time from clock ticks and the boot time.
 
 
@@ -232,3 +234,11 @@ def holds_dac_override() -> bool:
         if line.startswith("CapPrm:"):
             return bool(int(line.split()[1], 16) & (1 << CAP_DAC_OVERRIDE))
     return False
+
+
+def allow_open_files(wanted: int = OPEN_FILES) -> None:
+    """As many as may be, up to `wanted`, for us and for whatever we start: shells often allow 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
