@@ -120,3 +120,45 @@ def test_what_cannot_be_used_is_refused_with_the_name_of_the_field(
             assert admin.changes() == []
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "name"),
+    [
+        ("POST", "/api/v1/keys", '{"name": "ci", "tenant": "acme", "name": "other"}', "name"),
+        ("POST", "/api/v1/keys", '{"name": "ci", "n\\u0061me": "other"}', "name"),
+        ("POST", "/api/v1/keys", '{"name": "ci", "limit": {"burst": 1, "burst": 900}}', "limit.burst"),
+        ("PUT", "/api/v1/config", '{"version": 1, "version": 1}', "version"),
+        ("PUT", "/api/v1/config", '{"policy": {"unreadable": "block", "unre\\u0061dable": "allow"}}', "unreadable"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused_by_name_and_changes_nothing(
+    start_admin: Any, method: str, path: str, body: str, name: str
+) -> None:
+    async def scenario() -> None:
+        async with start_admin(config_source="api") as admin:
+            before = admin.changes()
+            status, said = await admin.call(method, path, data=body)
+            assert status == 400
+            assert said["error"]["code"] in ("duplicate_key", "invalid_config")
+            assert "given twice" in said["error"]["message"]
+            assert name in said["error"]["message"]
+            assert admin.changes() == before
+            assert await admin.call("GET", "/api/v1/keys") == (200, {"keys": []})
+
+    asyncio.run(scenario())
+
+
+def test_every_route_with_a_body_is_one_of_those(start_admin: Any) -> None:
+    async def scenario() -> None:
+        async with start_admin() as admin:
+            _, document = await admin.call("GET", "/openapi.json")
+            taking = {
+                (method.upper(), path)
+                for path, methods in document["paths"].items()
+                for method, one in methods.items()
+                if "requestBody" in one
+            }
+            assert taking == {("POST", "/api/v1/keys"), ("PUT", "/api/v1/config"), ("POST", "/api/v1/config/check")}
+
+    asyncio.run(scenario())

@@ -15,7 +15,7 @@ from msgspec import Struct
 from llmproxy.admin import metrics, problems
 from llmproxy.admin.problems import Problem
 from llmproxy.admin.routes import BODY_BYTES_MAX, Actor, Call, Reply, Route
-from llmproxy.common import quiet_http
+from llmproxy.common import quiet_http, segments
 from llmproxy.common.errors import GatewayError, place
 
 BODY_TIMEOUT_S = 10.0
@@ -123,7 +123,13 @@ async def _body(route: Route, request: web.Request) -> Any:
         text = raw.decode()
     except UnicodeDecodeError:
         raise Problem(400, "invalid_encoding", "the body is not UTF-8") from None
-    return text if route.is_text else msgspec.json.decode(text, type=route.request)
+    if route.is_text:
+        return text
+    decoded = msgspec.json.decode(text, type=route.request)
+    segments.texts(
+        segments.decode(raw), raw
+    )  # Refuses a key given twice: msgspec keeps the last one, others the first.
+    return decoded
 
 
 def _response(route: Route, reply: Reply) -> web.Response:
