@@ -56,6 +56,11 @@ static int is_moment(const uint8_t *run, size_t size) {
     return at == size;
 }
 
+static int are_hex(const uint8_t *text, size_t count) {
+    for (size_t at = 0; at < count; at++) if (!is_hex(text[at])) return 0;
+    return 1;
+}
+
 typedef struct {
     size_t first, run, run_digits; /* Where it begins; the letters and digits that end here, and how many of those are digits. */
     uint32_t turns, alternating;   /* From small to capital; how long a letter has followed a digit and a digit a letter. */
@@ -187,6 +192,8 @@ EXPORT uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *tex
         if (one == ':' || one == '-') {
             if (++marks >= MARKS_MIN || (one == ':' && before == ':')) found |= COLONS;
         } else if (!is_hex(one)) marks = 0;
+        if (one == '.' && at >= 4 && at + 9 < length && text[at + 5] == '.' && are_hex(text + at - 4, 4) && are_hex(text + at + 1, 4)
+            && are_hex(text + at + 6, 4)) found |= COLONS; /* A MAC address in groups of four. */
         if (digit || letter) alnum++;
         else {
             if (alnum >= WALLET_MIN) found |= WALLET;

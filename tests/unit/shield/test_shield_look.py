@@ -20,7 +20,7 @@ PIECES = (
     "my password is Winter2024", "пароль: Qwerty!23", "密码是Zhang1988!", "seed phrase: " + "river stone " * 6, "sshpass -p Hk39!kd", "token = ",
     "postgres://a:s3cr3tPw@db/x", "Basic dXNlcjpwYXNzd29yZA==", "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n", "cloudflare ", "api key: ",
     "ada@example.org", "+1 415 555 2671", "(351) 935 736 819", "4111 1111 1111 1111", "4111111111111111", "219-09-9998", "ssn 219099998", "10.1.2.3",
-    "fe80::1", "2001:db8:0:0:0:0:0:1", "00:1b:44:11:3a:b7", "00-1B-44-11-3A-B7", "born on 12 May 1985", "né le 12/05/1985", "DOB 1985-05-12", "IBAN GB82 WEST 1234 5698 7654 32",
+    "fe80::1", "2001:db8:0:0:0:0:0:1", "00:1b:44:11:3a:b7", "00-1B-44-11-3A-B7", "001b.4411.3ab7", "mac 0011.2233.4455", "born on 12 May 1985", "né le 12/05/1985", "DOB 1985-05-12", "IBAN GB82 WEST 1234 5698 7654 32",
     "DE89370400440532013000", "ABCDE1234F", "RSSMRA85T10A562S", "passport C01X00T47", "BIC DEUTDEFF", "plate B-AB 1234", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq",
     "0x52908400098527886E0F7030069857D2E4169EE7", "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "AB 12 34 56 C", "2024-05-01", "12.345678", "1.2.3.4", "é", "名", "\u200b", "\ud800",
 )  # fmt: skip

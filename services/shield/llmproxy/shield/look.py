@@ -17,7 +17,7 @@ class Look:
     """Bits, as plain numbers: the arithmetic of an enumeration costs more than the pass. The first eleven and the last are the pass's own findings (libs/common/native/candidates.c), the others come with words."""
 
     AT = 1 << 0
-    COLONS = 1 << 1  # `::`, or five signs with hexadecimal digits between them.
+    COLONS = 1 << 1  # `::`, five signs with hexadecimal digits between them, or three groups of four with dots.
     DOTS = 1 << 2
     YEAR = 1 << 3
     CODED = 1 << 4  # Letters and digits as in an IBAN, a PAN, a codice fiscale.

@@ -299,17 +299,24 @@ def is_base58_checked(address: str) -> bool:
     return bool(raw) and sha256(sha256(raw[:-4]).digest()).digest()[:4] == raw[-4:]
 
 
-# -- what stands between colons: MAC and IPv6 addresses
+# -- what stands between colons, or dots: MAC and IPv6 addresses
 
 MAC = re.compile(
     r"(?<![0-9A-Za-z:-])[0-9A-Fa-f]{2}(?:(:)|-)[0-9A-Fa-f]{2}(?:(?(1):|-)[0-9A-Fa-f]{2}){4}(?![0-9A-Za-z]|[:-][0-9A-Fa-f]{2}(?![0-9A-Za-z]))"
 )
+MAC_GROUP = re.compile(r"\.[0-9A-Fa-f]{4}\.")
+MAC_DOTTED = re.compile(
+    r"(?<![0-9A-Za-z.:_-])[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}(?![0-9A-Za-z:_-]|\.[0-9A-Za-z])"
+)
+"""As Cisco's devices write it."""
+
+MAC_WORDS = re.compile(rb"(?<![a-z])(?:mac|hw-?addr|hardware|ether(?:net)?|arpa?|bia|vlan|lladdr)(?![a-z])")
 FULL_IP6 = re.compile(
     r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){6}(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})(?![\w:])",
     re.ASCII,
 )
 IP6_CHARS_MAX = 45
-GROUPS = re.compile(r"01[:-]00[:-]5e|33[:-]33|01[:-]80[:-]c2", re.IGNORECASE)
+GROUPS = re.compile(r"01[:-]?00[:.-]5e|33[:-]?33|01[:-]?80[:.-]c2", re.IGNORECASE)
 """What all of a network listens to: multicast of IPv4 (RFC 1112) and IPv6 (RFC 2464), and bridges (IEEE 802.1Q)."""
 
 
@@ -320,13 +327,32 @@ def _colons(page: Page) -> Iterator[Finding]:
     gaps = glance.gaps(page.data)
     if b":::::" in gaps:
         for match in MAC.finditer(text):
-            if (
-                len(set(match[0].lower()) - {":", "-"}) > 1 and GROUPS.match(match[0]) is None
-            ):  # Nor all zeroes, nor broadcast.
+            if _is_mac(match[0]):
                 yield Finding("mac_address", *match.span())
         for match in FULL_IP6.finditer(text):
             if _is_ip6(match[0]):
                 yield Finding("ip_address", *match.span())
+    if MAC_GROUP.search(text) is not None:
+        for match in MAC_DOTTED.finditer(text):
+            if _is_mac(match[0]) and (
+                _is_mixed(match[0]) or MAC_WORDS.search(_before(page, match.start())) is not None
+            ):
+                yield Finding("mac_address", *match.span())
+
+
+def _before(page: Page, start: int) -> bytes:
+    return page.lower[max(0, start - CONTEXT_CHARS) : start]
+
+
+def _is_mac(address: str) -> bool:
+    """Neither all zeroes, nor broadcast, nor a group's."""
+    return len(set(address.lower()) - set(":-.")) > 1 and GROUPS.match(address) is None
+
+
+def _is_mixed(address: str) -> bool:
+    """Neither digits alone, as a version or a number, nor letters alone, as words have them."""
+    signs = address.replace(".", "")
+    return not signs.isdigit() and not signs.isalpha()
 
 
 # -- e-mail
