@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from llmproxy.admin.app import Token
+from llmproxy.common.runtime import WRONG_SETTINGS
 
 PUBLIC = {("GET", "/livez"), ("GET", "/readyz")}
 
@@ -63,13 +64,15 @@ def test_only_a_bearer_token_that_is_the_token_is_admitted(header: str, admitted
     assert Token("s3cret").admits(header) is admitted
 
 
-def test_admin_does_not_start_without_a_token(start_admin: Any) -> None:
+def test_admin_does_not_start_without_a_token(start_admin: Any, capsys: pytest.CaptureFixture[str]) -> None:
     async def scenario() -> None:
         async with start_admin(admin_token="", ready=False):
             pass
 
-    with pytest.raises(SystemExit, match="LLM_PROXY_ADMIN_TOKEN is empty"):
+    with pytest.raises(SystemExit) as stopped:
         asyncio.run(scenario())
+    assert stopped.value.code == WRONG_SETTINGS
+    assert "LLM_PROXY_ADMIN_TOKEN is empty" in capsys.readouterr().err
 
 
 def test_metrics_can_be_made_public(start_admin: Any) -> None:
