@@ -3,9 +3,11 @@
 import http.server
 import json
 import shlex
+import socket
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from llmproxy.launcher import announcement, exits
 from llmproxy.launcher.cli import cli
 from llmproxy.launcher.commands.audit import told
 from llmproxy.launcher.data_folder import DataFolder, DataFolderError
+from llmproxy.launcher.gateway import fetch
 
 CLEAN = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "LLM_PROXY_DATA"))
 TOKEN = "the-admin-token"
@@ -234,6 +237,49 @@ def test_a_wrong_token_and_a_missing_gateway_exit_with_4_and_name_the_fix(admin:
     without = ask("status", "--data", str(tmp_path))
     assert without.exit_code == exits.UNREACHABLE
     assert "admin.token is not there" in without.output
+
+
+def test_a_token_that_no_header_can_carry_is_not_quoted() -> None:
+    answer = ask("status", LLM_PROXY_ADMIN_URL="http://127.0.0.1:1", LLM_PROXY_ADMIN_TOKEN="hunter2\nx")
+    assert answer.exit_code == exits.UNREACHABLE
+    assert "hunter2" not in answer.output
+    assert "copy it again" in answer.output
+
+
+@contextmanager
+def greeting(words: bytes) -> Iterator[str]:
+    """The URL of a server that says this to the first who asks, and leaves."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(words)
+
+        serving = threading.Thread(target=greet)
+        serving.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        serving.join()
+
+
+def test_what_does_not_speak_http_is_no_gateway() -> None:
+    with greeting(b"SSH-2.0-hello\r\n") as url:
+        answer = ask("status", LLM_PROXY_ADMIN_URL=url, LLM_PROXY_ADMIN_TOKEN="t")
+    assert answer.exit_code == exits.UNREACHABLE
+    assert "it does not speak HTTP" in answer.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"SSH-2.0-hello\r\n",
+        b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{",
+    ],
+)
+def test_a_service_that_dies_while_it_answers_a_probe_is_not_ready(words: bytes) -> None:
+    with greeting(words) as url:
+        assert fetch(url, 2.0) == (0, "")
 
 
 def test_the_token_is_found_in_the_data_folder(admin: FakeAdmin, tmp_path: Path) -> None:

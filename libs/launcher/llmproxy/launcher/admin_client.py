@@ -1,5 +1,6 @@
 """The admin API as the command line uses it."""
 
+import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -30,7 +31,7 @@ class RefusedError(AdminError):
 class AdminClient:
     def __init__(self, url: str, token: str) -> None:
         self.url = url.rstrip("/")
-        self._token = token
+        self._token = token.strip()
 
     def status(self) -> dict[str, Any]:
         return self.ask("GET", "/api/v1/status")
@@ -47,6 +48,8 @@ class AdminClient:
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """The answer's JSON object ({} when it has no body). Raises UnreachableError, RefusedError."""
+        if not (self._token.isascii() and self._token.isprintable()):  # Else http.client quotes it in its complaint.
+            raise UnreachableError("the admin token has a sign that no header can carry; copy it again")
         request = urllib.request.Request(  # noqa: S310 - the operator's own URL
             self.url + path,
             data=None if body is None else msgspec.json.encode(body),
@@ -60,8 +63,12 @@ class AdminClient:
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refusal(error.code, error.read(ANSWER_BYTES_MAX)) from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = (
+                "it does not speak HTTP"
+                if isinstance(error, http.client.HTTPException)
+                else getattr(error, "reason", error)
+            )
             raise UnreachableError(
                 f"no gateway answers at {self.url} ({reason}); start one with `llmproxy up`, "
                 "or say where it is with LLM_PROXY_ADMIN_URL or --data"

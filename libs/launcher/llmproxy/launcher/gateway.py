@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import http.client
 import os
 import secrets
 import shutil
@@ -478,12 +479,13 @@ def fetch(url: str, timeout_s: float) -> tuple[int, str]:
     """The status and the beginning of the answer; (0, "") when there is none."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=timeout_s) as answer:
+        try:
+            answer = opener.open(url, timeout=timeout_s)
+        except urllib.request.HTTPError as error:
+            answer = error
+        with answer:
             return answer.status, answer.read(ANSWER_BYTES_MAX).decode(errors="replace")
-    except urllib.request.HTTPError as error:
-        with error:
-            return error.code, error.read(ANSWER_BYTES_MAX).decode(errors="replace")
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # The last: it died while it answered.
         return 0, ""
 
 
