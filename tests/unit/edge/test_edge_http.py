@@ -3,9 +3,12 @@
 import asyncio
 import json
 
-from unit.edge.edge_gateway import CHAT, KEY, gateway
+from patience import PATIENCE_S
+from unit.edge.edge_gateway import CHAT, KEY, gateway, until
 
+from llmproxy.common.bus import Answer
 from llmproxy.common.config import Config, Endpoint, Group, Target
+from llmproxy.common.envelope import Envelope
 
 
 def test_the_models_list_is_what_the_key_may_use() -> None:
@@ -171,5 +174,51 @@ def test_a_client_that_asks_first_is_told_to_continue_only_with_a_good_key() -> 
             writer.write(head("wrong"))
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401 ")
             writer.close()
+
+    asyncio.run(run())
+
+
+def test_a_client_that_shuts_down_its_sending_side_gets_what_is_answered_at_once() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            for head, answer in (
+                (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200 OK\r\n"),
+                (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nx-api-key: %b\r\n\r\n" % KEY.encode(), b"HTTP/1.1 200 OK\r\n"),
+                (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nx-api-key: wrong\r\n\r\n", b"HTTP/1.1 401 "),
+            ):
+                reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+                writer.write(head)
+                writer.write_eof()
+                async with asyncio.timeout(PATIENCE_S):
+                    assert (await reader.read()).startswith(answer)  # And then the connection is closed.
+                writer.close()
+
+    asyncio.run(run())
+
+
+def test_a_client_that_shuts_down_its_sending_side_is_taken_to_have_left_when_its_answer_takes_long() -> None:
+    cancelled = asyncio.Event()
+
+    async def script(envelope: Envelope, answer: Answer) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def run() -> None:
+        async with gateway(script) as edge:
+            body = json.dumps(CHAT).encode()
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nx-api-key: %b\r\nContent-Length: %d\r\n\r\n%b"
+                % (KEY.encode(), len(body), body)
+            )
+            writer.write_eof()
+            async with asyncio.timeout(PATIENCE_S):
+                assert await reader.read() == b""
+                await cancelled.wait()
+            writer.close()
+            await until(lambda: [record.verdict for record in edge.records] == ["cancelled"])
 
     asyncio.run(run())

@@ -22,6 +22,7 @@ HEADER_BYTES_MAX = 16_384
 HEADERS_MAX = 100
 READ_BYTES = 1 << 18
 UNREAD_BODY_S = 2.0  # After an early answer: how long what the client still sends is read away, so that it sees it.
+HALF_CLOSED_S = 0.5  # What is answered so soon is answered, although the client has shut down its sending side.
 BACKLOG = 4_096
 LINGER_S = 3.0  # Kept connections are served so long after SIGTERM, each answer saying `connection: close`.
 LINGER_STEP_S = 0.02
@@ -142,6 +143,18 @@ class _Protocol(QuietHandler):
         metrics.CONNECTIONS.inc()
         if manager.is_full:
             self.force_close()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks whether the transport is to be kept.
+        """A client that will say nothing more may wait for its answer, or have left: only its silence can tell them apart. For a moment
+        it is taken at its word; then a call of a provider is not paid for on the chance (docs/adr/0034)."""
+        if not self._messages and not self._request_in_progress:
+            return False
+        self._loop.call_later(HALF_CLOSED_S, self._leave)
+        return True
+
+    def _leave(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._manager is not None:
