@@ -44,6 +44,10 @@ imports: install ## Who may import whom (import-linter)
 unit: install ## Unit, architecture and conformance tests and the guarantees, no servers
 	$(BIN)/pytest -q -n 2 tests/unit tests/architecture tests/conformance tests/attacks tests/guarantees
 
+.PHONY: explore
+explore: install ## Property tests with examples that nobody has seen yet; other targets always draw the same
+	$(BIN)/pytest -q -n 2 --hypothesis-profile exploring -m hypothesis tests/unit tests/conformance tests/attacks
+
 .PHONY: check
 check: lint types imports unit ## What every commit passes
 

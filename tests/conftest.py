@@ -4,7 +4,7 @@ import gc
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from workers import ByServers
 
 
@@ -13,9 +13,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers | 
 
 
 def pytest_configure() -> None:
-    """No test is a timing, and a first example may load a model: an example has no deadline."""
-    settings.register_profile("patient", settings(), deadline=None)
-    settings.load_profile("patient")
+    """No test is a timing, and a first example may load a model: an example has no deadline.
+
+    The examples of a commit are always the same, so that it passes everywhere or nowhere; `make explore` draws others.
+    """
+    unhurried = settings(settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("settled", unhurried, derandomize=True, database=None)
+    settings.register_profile("exploring", unhurried, derandomize=False, print_blob=True)
+    settings.load_profile("settled")
 
 
 @pytest.hookimpl(trylast=True)

@@ -142,7 +142,7 @@ def errors(client: Client, family: str, fakes: Fakes) -> None:
 
 def broken(client: Client, family: str, fakes: Fakes) -> None:
     text = "a long answer in many pieces " * 20
-    upstream = fakes.behave(family, text=text, error_after=20, chunk_delay_s=0.001)
+    upstream = fakes.behave(family, text=text, error_after=20)
     said = client.ask(family, client.user("x"), Wish(stream=True))
     assert said.failed
     assert said.text

@@ -58,7 +58,7 @@ def test_usage_is_not_shown_to_who_did_not_ask(families: Gateway, family: str, f
 
 @pytest.mark.parametrize("fault", [{"break_after": 8}, {"truncate": True}], ids=["cut", "without its end"])
 def test_a_stream_that_breaks_has_no_done(families: Gateway, family: str, fakes: Fakes, fault: dict[str, Any]) -> None:
-    fakes.behave(family, text="a long answer in many pieces " * 5, chunk_delay_s=0.001, **fault)
+    fakes.behave(family, text="a long answer in many pieces " * 5, **fault)
     last = json.loads(events(families, {"model": family})[-1])
     assert last["error"]["code"] == "provider_stream_broken"
 

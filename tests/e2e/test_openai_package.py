@@ -9,7 +9,7 @@ import pytest
 from gateway import Gateway
 from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionToolParam
-from patience import wait_for
+from patience import PATIENCE_S, wait_for
 
 HELLO: list[Any] = [{"role": "user", "content": "hello there"}]
 WEATHER: ChatCompletionToolParam = {
@@ -124,8 +124,8 @@ def test_a_cancelled_stream_is_recorded_as_cancelled(demo: Gateway, client: Open
 @pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key"])
 def test_a_key_is_accepted_in_every_usual_header(demo: Gateway, header: str) -> None:
     value = f"Bearer {demo.key}" if header == "authorization" else demo.key
-    assert httpx.get(f"{demo.base_url}/models", headers={header: value}).status_code == 200
-    assert httpx.get(f"{demo.base_url}/models", headers={header: value + "x"}).status_code == 401
+    assert httpx.get(f"{demo.base_url}/models", headers={header: value}, timeout=PATIENCE_S).status_code == 200
+    assert httpx.get(f"{demo.base_url}/models", headers={header: value + "x"}, timeout=PATIENCE_S).status_code == 401
 
 
 def test_every_request_has_one_record_and_the_ledger_verifies(demo: Gateway, client: OpenAI) -> None:

@@ -23,7 +23,7 @@ from ports import free_port
 from llmproxy.common import keyring
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import CONFIG_BUCKET, KEYS_BUCKET, REQUEST_INSPECT
-from llmproxy.common.config import Config, Endpoint, Limit, Limits, Snapshot
+from llmproxy.common.config import Config, Endpoint, Gateway, Limit, Limits, Snapshot
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.frames import Data, End, Failure, Head
 from llmproxy.common.keyring import KeyRecord
@@ -130,7 +130,8 @@ async def configure(servers: EmbeddedServers, limits: Limits | None = None) -> N
     )
     await wire.provision()
     endpoints = {"main": Endpoint(provider="demo", models=("demo",))}
-    config = Config(endpoints=endpoints, limits=limits or Limits())
+    grace_ms = 1_000 * int(PATIENCE_S)  # Longer than a stage needs to start, on any machine.
+    config = Config(endpoints=endpoints, limits=limits or Limits(), gateway=Gateway(grace_ms=grace_ms))
     await (await wire.bucket(CONFIG_BUCKET)).put(
         "current", msgspec.json.encode(Snapshot(revision=time.monotonic_ns(), config=config))
     )

@@ -216,7 +216,7 @@ def test_a_client_that_leaves_cancels_the_holder_and_what_was_used_is_recorded()
             raise
 
     async def run() -> None:
-        async with gateway(script) as edge:
+        async with gateway(script, timings=msgspec.structs.replace(QUICK, settle_s=PATIENCE_S)) as edge:
             response = await edge.session.post(
                 f"{edge.url}/v1/chat/completions", json=STREAM, headers={"x-api-key": KEY}
             )

@@ -12,6 +12,7 @@ import pytest
 from google import genai
 from google.genai import errors as google_errors
 from google.genai import types
+from patience import PATIENCE_S
 from unit.edge.edge_examples import AUDIO, MESSAGES
 from unit.edge.edge_gateway import END, HEAD, KEY, Gateway, gateway
 
@@ -234,7 +235,7 @@ def test_speech_and_transcription_are_carried_for_the_package() -> None:
 
 def test_a_key_in_the_url_is_what_old_clients_of_google_send_and_they_are_told() -> None:
     async def run() -> None:
-        async with gateway() as edge, httpx.AsyncClient() as plain:
+        async with gateway() as edge, httpx.AsyncClient(timeout=PATIENCE_S) as plain:
             answered = await plain.post(
                 f"{edge.url}/v1beta/models/demo:generateContent?key={KEY}", json={"contents": []}
             )

@@ -160,12 +160,12 @@ def test_a_large_event_in_small_pieces_costs_linear_time() -> None:
 
     def cost(size: int) -> float:
         stream, piece = EventStream(), b"x" * 64
-        started = time.process_time()
+        started = time.thread_time()
         stream.feed(b"data: ")
         for _ in range(size // 64):
             stream.feed(piece)
         assert [len(data) for _, data in stream.feed(b"\n\n")] == [size]
-        return time.process_time() - started
+        return time.thread_time() - started
 
     size = EVENT_BYTES_MAX // 16
     assert cost(size * 8) < 32 * max(min(cost(size) for _ in range(3)), 0.001)
