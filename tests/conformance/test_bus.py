@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -436,6 +436,31 @@ def test_a_receiver_that_raises_ends_nothing_but_its_own_message(wires: Opened) 
         edge.forward(REQUEST_INSPECT, first)
         edge.expect(second, inbox)
         edge.forward(REQUEST_INSPECT, second)
+        assert isinstance(await inbox.next(), End)
+
+    run(scenario, wires)
+
+
+def test_who_waits_for_an_answer_that_could_not_be_handled_is_told_and_others_are_not_touched(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+        await shield.serve(REQUEST_INSPECT, lambda _, answer: answer.send(End()), max_in_flight=10)
+        failed, inbox = Inbox(), Inbox()
+
+        def receive(frames: Sequence[Frame]) -> None:
+            if isinstance(frames[0], End):
+                raise RuntimeError("the answer said hunter2")
+            failed(frames)
+
+        first, second = request_to(edge), request_to(edge)
+        edge.expect(first, receive)
+        edge.expect(second, inbox)
+        for sent in (first, second):
+            edge.forward(REQUEST_INSPECT, sent)
+        failure = await failed.next()
+        assert isinstance(failure, Failure)
+        assert failure.code == "server_error"
+        assert "hunter2" not in failure.message
         assert isinstance(await inbox.next(), End)
 
     run(scenario, wires)

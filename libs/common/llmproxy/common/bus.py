@@ -248,7 +248,7 @@ class Bus:
     async def _listen(self, subject: str, receive: Receive, queue: str = "") -> Subscription:
         """What a receiver raises would end the wire's reader, and with it everything else that this instance does.
 
-        Nobody needs to be told: a reply that could not go on leaves a gap, and a holder that gave up is silent.
+        Nobody needs to be told here: who waits for a reply is told by `_on_reply`, and a holder that gave up is silent.
         """
 
         def guarded(subject: bytes, payload: bytes) -> None:
@@ -484,7 +484,13 @@ class Bus:
             expected.receive([lost])
             return
         expected.seq += 1
-        expected.receive(packet.frames)
+        try:
+            expected.receive(packet.frames)
+        except Exception:
+            self._expected.pop(packet.id, None)
+            bug = Failure(code="server_error", message=f"the {self.service} failed on this answer", stage=self.service)
+            expected.receive([bug])
+            raise
 
     # -- ending
 
