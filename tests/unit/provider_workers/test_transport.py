@@ -122,6 +122,19 @@ def test_a_rotated_key_is_in_the_next_head(tmp_path: Path) -> None:
     assert b"sk-1" not in head(kept)
 
 
+def test_a_key_that_is_written_within_the_tick_in_which_its_file_was_emptied_is_read(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    endpoint = Endpoint(provider="openai", url="https://api.example.com", key=f"file:{key}", models=("*",))
+    kept = Destination("up", endpoint, ADAPTERS["openai"], Credentials({}))
+    key.write_text("")
+    os.utime(key, ns=(1, 1))
+    with pytest.raises(GatewayError, match="is not there"):
+        head(kept)
+    key.write_text("sk-1")
+    os.utime(key, ns=(1, 1))
+    assert b"Bearer sk-1" in head(kept)
+
+
 async def silence(seconds: float, *, extended_s: float | None = None, deadline_s: float = 3_600) -> tuple[float, Watch]:
     """Waits under a watch for something that never comes; how long, and the watch."""
     loop = asyncio.get_running_loop()

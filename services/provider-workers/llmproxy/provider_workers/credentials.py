@@ -121,7 +121,7 @@ class Credentials:
         # What no reference may name is not here to be read, whatever a configuration gets past who checked it.
         self._environment = {name: text for name, text in environment.items() if not references.OWN.fullmatch(name)}
         self._now, self._directories, self._allowed = now, directories, directories
-        self._files: dict[str, tuple[int, str]] = {}  # Path -> modification time (ns), key.
+        self._files: dict[str, tuple[tuple[int, int], str]] = {}  # Path -> (modification time in ns, size), key.
         self._sources: dict[tuple[str, auth.Auth], Renewed[Any]] = {}  # They outlive a change of the configuration.
 
     def confine(self, *, named: bool) -> None:
@@ -276,9 +276,10 @@ class Credentials:
     def _read(self, endpoint: str, reference: str, path: str) -> str:
         """A stat per use; the file only when it changed."""
         try:
-            changed_ns = os.stat(path).st_mtime_ns
+            status = os.stat(path)
+            version = (status.st_mtime_ns, status.st_size)  # Emptied and written within one tick, it is two versions.
             known = self._files.get(path)
-            if known is not None and known[0] == changed_ns:
+            if known is not None and known[0] == version:
                 return known[1]
             with open(path, encoding="ascii") as file:
                 key = file.read(FILE_BYTES_MAX).strip()
@@ -287,5 +288,5 @@ class Credentials:
                 "provider_unauthorized",
                 f"the key of endpoint '{endpoint}' ({reference}) cannot be read: {type(error).__name__}",
             ) from error
-        self._files[path] = (changed_ns, key)
+        self._files[path] = (version, key)
         return key
