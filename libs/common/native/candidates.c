@@ -4,11 +4,13 @@
 
 enum {
     AT = 1 << 0, COLONS = 1 << 1, DOTS = 1 << 2, YEAR = 1 << 3, CODED = 1 << 4, NUMBER = 1 << 5, WALLET = 1 << 6, BEYOND = 1 << 7, VENDOR = 1 << 8,
-    ASSIGNED = 1 << 9, DRAWN = 1 << 10, ENCODED = 1 << 18, /* The others below 27 are given by literals alone. */ OF_TEXT = (1 << 27) - 1,
+    ASSIGNED = 1 << 9, DRAWN = 1 << 10, ENCODED = 1 << 18, MARKUP = 1 << 19, LONG = 1 << 20, /* The others below 27 are given by literals alone. */
+    OF_TEXT = (1 << 27) - 1,
     NAME = 1 << 27, VENDOR_NAME = 1 << 28, INSIDE = 1 << 29, EXACT = 1 << 30, /* What literals are. */
 };
 enum {
     WORD_MIN = 16, RUN_MIN = 8, DIGITS_MIN = 30, TURNS_MIN = 6, NAMED_BEFORE = 48, VENDOR_NAMED_MIN = 24, /* As guards.secrets. */
+    LONG_MIN = 256, /* As answers.noise. */
     NUMBER_MIN = 6, GAP_MAX = 3, MARKS_MIN = 5, WALLET_MIN = 26, DOTS_MIN = 3, OCTET_DIGITS_MAX = 3, /* As guards.pii. */
 };
 
@@ -16,6 +18,7 @@ static inline size_t bucket(uint32_t head) { return (head * 0x9E3779B1u) >> 20; 
 static inline int is_gap(uint8_t one) {
     return one == ' ' || one == '(' || one == ')' || one == '.' || one == '/' || one == '_' || one == '-';
 }
+static inline int is_markup(uint8_t one) { return one == '[' || one == ']' || one == '<' || one == '=' || one == '\\'; }
 static inline uint8_t lower(uint8_t one) { return (uint8_t)(one - 'A') < 26 ? one | 0x20 : one; }
 
 static inline int is_small(uint8_t one) { return (uint8_t)(one - 'a') < 26; }
@@ -202,12 +205,14 @@ EXPORT uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *tex
         if (one == '@') found |= AT;
         if (one >= 0x80) found |= BEYOND;
         if (one == '%' && at + 2 < length && is_hex(text[at + 1]) && is_hex(text[at + 2])) found |= ENCODED;
+        if (is_markup(one)) found |= MARKUP;
 
         if (at < length && !is_break(one)) {
             add(&word, one, before);
             continue;
         }
         if (at - word.first >= WORD_MIN) {
+            if (at - word.first >= LONG_MIN) found |= LONG;
             end_run(&word);
             if (word.has_upper || word.has_digit) found |= ENCODED;
             int is_drawn = word.is_drawn || word.turns >= TURNS_MIN;

@@ -7,7 +7,7 @@ from msgspec import Struct, structs
 from llmproxy.common import segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import Explained, Explanation
-from llmproxy.common.plugins.host import Block, Modify, Pass, Pipeline
+from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Modify, Pass, Pipeline
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import NOTHING, Asked, asked
 from llmproxy.shield.continuation import Continuation, continuation
@@ -81,7 +81,10 @@ def examine_within(
             param=error.param,
             explained=Explained((why,)) if error.code == "content_blocked" else None,
         )
-    match ring.start(inspection):
+    result = ring.start(inspection)
+    if result is PASS or result is MODIFIED:  # Nearly always, and cheaper than to match.
+        return _examined(order, inspection)
+    match result:
         case Block() as block:
             return Refused(
                 code=block.code,
@@ -91,21 +94,26 @@ def examine_within(
                 findings=inspection.counts(),
                 explained=inspection.explained(),
             )
-        case Pass() | Modify() if inspection.is_looked_at and inspection.is_too_much:
-            return None
         case Pass() | Modify():
-            return Examined(
-                masked=inspection.masked,
-                originals=inspection.originals,
-                findings=inspection.counts(),
-                explained=inspection.explained(),
-                uncertain=uncertain(inspection) if order.is_weighed else (),
-                doubts=doubts(inspection),
-                continuation=continuation(inspection) if order.is_continued else None,
-                asked=_asked(inspection),
-            )
+            return _examined(order, inspection)
         case _:
             raise AssertionError("the steps of this ring are synchronous and do not answer")
+
+
+def _examined(order: Order, inspection: Inspection) -> Examined | None:
+    if inspection.is_looked_at and inspection.is_too_much:
+        return None
+    is_any_seen = bool(inspection.seen or inspection.failed)
+    return Examined(
+        masked=inspection.masked,
+        originals=inspection.originals,
+        findings=inspection.counts() if is_any_seen else {},
+        explained=inspection.explained() if is_any_seen else None,
+        uncertain=uncertain(inspection) if order.is_weighed else (),
+        doubts=doubts(inspection) if inspection.suspicions else (),
+        continuation=continuation(inspection) if order.is_continued else None,
+        asked=_asked(inspection),
+    )
 
 
 def _asked(inspection: Inspection) -> Asked:

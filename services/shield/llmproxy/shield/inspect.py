@@ -33,6 +33,7 @@ from llmproxy.shield.embedding.weigh import Weighs, weighed
 from llmproxy.shield.examine import Examined, Order, Refused, examine_within
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.judge import Judges, judged
+from llmproxy.shield.made import Made
 from llmproxy.shield.offload import INLINE_BYTES_MAX as LOOP_BYTES_MAX
 from llmproxy.shield.offload import INLINE_WORK_MAX as LOOP_WORK_MAX
 from llmproxy.shield.offload import Offload
@@ -51,8 +52,9 @@ CHARS_PER_TOKEN = 4
 READ_BYTES_MAX = (
     8 << 10
 )  # Of one event that is read in the loop: 0.15 ms for each KiB, and three times that for hostile ones.
-GUARDS_KEPT_MAX = 64  # Policies whose guards for answers are kept ready.
 LAST = (End, Failure)
+NO_ORIGINALS = Originals({})
+NO_FINDINGS: dict[str, int] = {}
 TENANT_KEYS_MAX = 4_096  # Derived keys kept; a tenant beyond them costs one HMAC more for each request.
 
 
@@ -82,7 +84,8 @@ class Inspect:
         self._mask_secret, self._clock, self._now = mask_secret, clock, now
         self._tenant_keys: dict[str, bytes] = {}
         self._policies = Policies(config.config.policy)
-        self._guards: dict[int, Guards] = {}  # By the identity of their policy.
+        self._guards = Made[Policy, Guards](lambda policy: Guards(GUARDS, policy))
+        self.loop = asyncio.get_running_loop()  # To ask for it again costs a system call, before Python 3.12.
         metrics.SESSIONS.set_function(lambda: len(self.sessions))
 
     def __call__(self, envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | None:
@@ -133,7 +136,9 @@ class Inspect:
         self._proceed(envelope, answer, examined, order.policy, body_ref=body_ref)
 
     def _order(self, envelope: Envelope, body: bytes, config: Config) -> Order:
-        policy = self._policies_of(config).of(envelope)
+        if self._policies.configured is not config.policy:
+            self._policies = Policies(config.policy)
+        policy = self._policies.of(envelope)
         if self._judges is not None and self._judges.is_own(envelope.key):
             policy = self._judges.exempt(policy)
         return Order(
@@ -145,12 +150,6 @@ class Inspect:
             is_continued=envelope.api in CONTINUED,
             is_weighed=self.embedding is not None,
         )
-
-    def _policies_of(self, config: Config) -> Policies:
-        """Made once for each configuration."""
-        if self._policies.configured is not config.policy:
-            self._policies = Policies(config.policy)
-        return self._policies
 
     def key_of(self, tenant: str) -> bytes:
         key = self._tenant_keys.get(tenant)
@@ -178,12 +177,13 @@ class Inspect:
         onward = envelope
         if examined.masked is not None:
             onward = structs.replace(envelope, body=Raw(examined.masked), body_ref=body_ref)
-        if examined.masked is not None and examined.findings:
-            metrics.MASKED.inc()
-            self._bus.event(EVENT_SEGMENT_MASKED, id=envelope.id, tenant=envelope.tenant, **examined.findings)
+            if examined.findings:
+                metrics.MASKED.inc()
+                self._bus.event(EVENT_SEGMENT_MASKED, id=envelope.id, tenant=envelope.tenant, **examined.findings)
         is_masked = bool(examined.originals)
-        is_read = envelope.api in SPOKEN and is_inspected(
-            policy.answers, examined.asked, is_masked=is_masked or self._has_rails(policy)
+        guards = self._guards.of(policy) if envelope.api in SPOKEN else None
+        is_read = guards is not None and is_inspected(
+            policy.answers, examined.asked, is_masked=is_masked or guards.has_rails
         )
         going_on = examined.continuation if examined.continuation and examined.continuation.turns else None
         if not (is_masked or is_read or going_on):  # Nothing comes back, and nothing is looked for.
@@ -193,7 +193,8 @@ class Inspect:
         earlier = self.sessions.get(envelope.id)
         if earlier is not None and earlier.attempt > envelope.attempt:
             return  # This one was looked at for so long that the edge has published the request again.
-        session = self._open(envelope, answer, self._passage(envelope, examined, policy, is_read=is_read), deposited)
+        passage = self._passage(envelope, examined, guards if is_read else None)
+        session = self._open(envelope, answer, passage, deposited)
         session.going_on = going_on
         try:
             self._bus.forward(REQUEST_ROUTE, structs.replace(onward, reply_to=self._bus.address))
@@ -201,30 +202,19 @@ class Inspect:
             session.close()
             raise
 
-    def _passage(self, envelope: Envelope, examined: Examined, policy: Policy, *, is_read: bool) -> Passage:
-        if not is_read:
+    def _passage(self, envelope: Envelope, examined: Examined, guards: Guards | None) -> Passage:
+        """`guards`: of answers that are read."""
+        if guards is None:
             unmasking = Unmasking(examined.originals)
             return Passage(unmasking, restorer(envelope.api, unmasking, stream=envelope.stream))
         reading = Reading(
-            self._guards_of(policy),
+            guards,
             examined.asked,
-            Originals(examined.originals),
+            Originals(examined.originals) if examined.originals else NO_ORIGINALS,
             clock=self._clock,
             is_repeated=envelope.stream and envelope.api in REPEATING,
         )
         return Passage(reading, restorer(envelope.api, reading, stream=envelope.stream))
-
-    def _has_rails(self, policy: Policy) -> bool:
-        """Whether operators look for something in answers, which they then want to be read."""
-        return not policy.rails.is_empty and self._guards_of(policy).has_rails
-
-    def _guards_of(self, policy: Policy) -> Guards:
-        guards = self._guards.get(id(policy))
-        if guards is None or guards.policy is not policy:
-            if len(self._guards) >= GUARDS_KEPT_MAX:
-                self._guards.clear()
-            guards = self._guards[id(policy)] = Guards(GUARDS, policy)
-        return guards
 
     def alert(self, envelope: Envelope, explained: Explained, findings: Mapping[str, int]) -> None:
         alerting = {
@@ -261,7 +251,7 @@ class Session:
 
     __slots__ = (
         "_answer", "_aside", "_bus", "_closed", "_deposited", "_envelope", "_events", "_expiry", "_explained", "_found", "_head", "_hold",
-        "_inspect", "_late", "_parts", "_passage", "_stopped",
+        "_inspect", "_is_over", "_late", "_parts", "_passage", "_stopped",
         "going_on",
     )  # fmt: skip
 
@@ -277,10 +267,11 @@ class Session:
         self._passage: Passage | None = passage  # None: nobody reads the answer any more.
         self._deposited = deposited
         self.going_on: Continuation | None = None  # To be remembered under the answer's id, when it comes.
-        self._found: dict[str, int] = {}  # In the answer.
+        self._found = NO_FINDINGS  # In the answer.
         self._explained: Explained | None = None
-        self._head = Head()
+        self._head = NO_HEAD
         self._events = 0
+        self._is_over = False  # What the steps hold has come out.
         self._stopped: Failure | None = None  # Why the answer may not go on, while what was used is waited for.
         self._late: list[Frame] = []  # Frames behind a large answer that is being fetched or deposited.
         self._aside: asyncio.Task[None] | None = None
@@ -290,7 +281,7 @@ class Session:
         self._hold.cancelled = self._cancel
         self._bus.expect(envelope, self.receive)
         remaining_s = envelope.deadline_ms / 1000 - inspect._now()
-        self._expiry = asyncio.get_running_loop().call_later(max(0.0, remaining_s), self._expire)
+        self._expiry = inspect.loop.call_later(max(0.0, remaining_s), self._expire)
 
     @property
     def attempt(self) -> int:
@@ -315,7 +306,7 @@ class Session:
             self._aside = None
         self._hold.release()
         self._expiry.cancel()
-        self._expiry = asyncio.get_running_loop().call_later(FAREWELL_S, self.close)
+        self._expiry = self._inspect.loop.call_later(FAREWELL_S, self.close)
 
     def close(self) -> None:
         """Forgets the originals."""
@@ -335,9 +326,9 @@ class Session:
             self._inspect.alert(self._envelope, self._explained, self._found)
 
     def _forget(self) -> None:
-        if self._passage is not None:
-            self._found, self._explained = self._passage.counts, self._passage.explained
-            self._passage = None
+        passage, self._passage = self._passage, None
+        if passage is not None and (found := passage.counts):
+            self._found, self._explained = found, passage.explained
 
     def receive(self, frames: Sequence[Frame]) -> None:
         """Called by the bus, in order."""
@@ -352,6 +343,8 @@ class Session:
                 if (work := self._apart(frame, event)) is not None:
                     self._step_aside(work, frames[position + 1 :])
                     break
+                # A stream's end is told by itself: with it comes what was used, should it be refused.
+                self._is_over = len(frames) == position + 2 and type(frames[-1]) is End and not self._envelope.stream
                 restored = self._data(event, frame)
                 if len(restored) == 1 and restored[0] is frame:
                     sent.append(frame)
@@ -379,7 +372,7 @@ class Session:
     def _await_last_word(self) -> None:
         if self._stopped is not None and not self._closed:
             self._expiry.cancel()
-            self._expiry = asyncio.get_running_loop().call_later(FAREWELL_S, self._give_up)
+            self._expiry = self._inspect.loop.call_later(FAREWELL_S, self._give_up)
 
     def _restore(self, frame: Frame) -> list[Frame]:
         """Of any frame but data."""
@@ -400,7 +393,7 @@ class Session:
                 raise AssertionError("data goes another way")
 
     def _ended(self, end: End) -> list[Frame]:
-        rest = self._data(b"")
+        rest = [] if self._is_over else self._data(b"")
         if self._stopped is not None:
             return [structs.replace(self._stopped, usage=end.usage, cost=end.cost)]
         self._count()
@@ -429,15 +422,15 @@ class Session:
             metrics.FINDINGS.labels(kind).inc(count)
 
     def _data(self, event: bytes, frame: Data | None = None) -> list[Frame]:
-        """One event through ring 4, and the frame that it came in, if that may go on with it; `b""` is the end of the answer. A step
-        that fails ends the answer with its refusal.
+        """One event through ring 4, and the frame that it came in, if that may go on with it; `b""` is the end of the answer, if that was
+        not known with its last event. A step that fails ends the answer with its refusal.
 
         A stream ends at once. A whole answer ends when it is known what was used, which comes with it.
         """
         passage = self._passage
         if passage is None:
             return []
-        refusal = passage.through(self._inspect._postflight, event)
+        refusal = passage.through(self._inspect._postflight, event, is_last=self._is_over)
         self._events += 1
         if refusal is None:
             events = passage.events
@@ -522,6 +515,9 @@ class Session:
             name = f"{self._envelope.id}.{self._envelope.attempt}.restored.{self._parts}"
             return Data(ref=await self._bus.deposit(name, bytes(frame.json)))
         return frame
+
+
+NO_HEAD = Head()
 
 
 async def _settled(frames: list[Frame]) -> list[Frame]:

@@ -14,7 +14,7 @@ from llmproxy.shield.vendors import VENDORS
 
 
 class Look:
-    """Bits, as plain numbers: the arithmetic of an enumeration costs more than the pass. The first eleven and the last are the pass's own findings (libs/common/native/candidates.c), the others come with words."""
+    """Bits, as plain numbers: the arithmetic of an enumeration costs more than the pass. The first eleven and the last three are the pass's own findings (libs/common/native/candidates.c), the others come with words."""
 
     AT = 1 << 0
     COLONS = 1 << 1  # `::`, five signs with hexadecimal digits between them, or three groups of four with dots.
@@ -35,6 +35,8 @@ class Look:
     BASIC = 1 << 16
     PASSWORD_BEYOND = 1 << 17
     ENCODED = 1 << 18  # A long word with a capital or a digit, or an escape behind a percent sign.
+    MARKUP = 1 << 19  # One of `[]<=` or a backslash.
+    LONG = 1 << 20  # Hundreds of characters without a space between them.
 
 
 ALL = (1 << 27) - 1

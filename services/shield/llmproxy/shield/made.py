@@ -27,3 +27,7 @@ class Made(Generic[P, T]):
         made = self._make(policy)
         self._kept[id(policy)] = (policy, made)
         return made
+
+    def clear(self) -> None:
+        """All of it is made anew."""
+        self._kept.clear()

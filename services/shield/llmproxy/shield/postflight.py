@@ -18,18 +18,19 @@ NOTHING: dict[str, int] = {}
 class Passage:
     """One answer on its way back. `events` are what the caller gets in place of the event that came."""
 
-    __slots__ = ("events", "is_inspected", "is_over", "restorer", "texts")
+    __slots__ = ("events", "is_inspected", "is_over", "may_be_slow", "restorer", "texts")
 
     def __init__(self, texts: Texts, restorer: Restorer) -> None:
         self.texts, self.restorer = texts, restorer
         self.is_inspected = isinstance(texts, Reading)
+        self.may_be_slow = isinstance(texts, Reading) and texts.may_be_slow
         self.events: list[bytes] = []
         self.is_over = False  # The answer has ended; what steps still hold is to come out.
 
     @property
     def is_slow(self) -> bool:
         """Whether it may take longer than an event loop has, whatever the event."""
-        return isinstance(self.texts, Reading) and self.texts.is_slow
+        return self.may_be_slow and isinstance(self.texts, Reading) and self.texts.is_slow
 
     @property
     def counts(self) -> dict[str, int]:
@@ -44,9 +45,9 @@ class Passage:
         """The answer is no JSON."""
         self.restorer = Encoded(self.texts)
 
-    def through(self, ring: Pipeline["Passage"], event: bytes) -> GatewayError | None:
-        """Runs the ring over one event; `b""` is the end. Returns why the answer cannot go on, if so."""
-        self.is_over = not event
+    def through(self, ring: Pipeline["Passage"], event: bytes, *, is_last: bool = False) -> GatewayError | None:
+        """Runs the ring over one event; `b""` is the end, if that has not come with the last event. Returns why the answer cannot go on, if so."""
+        self.is_over = is_last or not event
         self.events = [event] if event else []
         result = ring.start(self)
         if result is PASS or result is MODIFIED:  # Nearly always, and cheaper than to match.
@@ -73,14 +74,13 @@ class Answer:
         if isinstance(passage.texts, Reading):
             passage.texts.begin()
         try:
-            if passage.is_over:
-                passage.events += passage.restorer.end()
-                return MODIFIED
             before = passage.events
             if len(before) == 1:  # As where no other step has looked at it.
                 passage.events = passage.restorer.chunk(before[0])
             else:
                 passage.events = [restored for event in before for restored in passage.restorer.chunk(event)]
+            if passage.is_over:
+                passage.events += passage.restorer.end()
             return PASS if passage.events == before else MODIFIED
         except Stopped as stopped:
             return Block("content_blocked", f"the answer holds what the policy blocks: {stopped.kind}")

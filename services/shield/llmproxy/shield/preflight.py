@@ -12,6 +12,7 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
 from llmproxy.common.policy import THRESHOLDS, TRAJECTORY, Policy
+from llmproxy.common.rails import Rails
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import normalise
 from llmproxy.shield.answers.canary import planted
@@ -69,13 +70,14 @@ class Inspection:
                 param=field,
             )
         # What operators look for may be shorter than anything that the shield knows of.
-        self.shortest = segments.TEXT_CHARS_MIN if policy.rails.is_empty else 1
+        self.shortest = _shortest.of(policy.rails)
         self.turns = segments.plain_turns(self.tree.get("messages"))
         self.texts = segments.texts(self.tree, body, max_depth, shortest=self.shortest, turns=self.turns)
         if model:
             self.texts.append(model)
         self.documents = documents(self.tree, body)
-        self.texts += (one.text for one in self.documents)
+        if self.documents:
+            self.texts += (one.text for one in self.documents)
         self.said = "\n".join(self.texts)
         self.appearances = self.appearances_of(self.said)  # What is said, in every way a guard will see it.
         self.sparing: Spent | None = None  # Who has taken the first look, if anybody has; and what it says:
@@ -168,6 +170,9 @@ class Inspection:
             explain(finding, self.segments[index]) for index, findings in self.seen.items() for finding in findings
         )
         return explanations.explained((*self.failed, *found))
+
+
+_shortest: Made[Rails, int] = Made(lambda rails: segments.TEXT_CHARS_MIN if rails.is_empty else 1)
 
 
 class Doubt(Struct, frozen=True):

@@ -18,6 +18,7 @@ from llmproxy.common.explanations import Explanation, per_mille
 from llmproxy.common.policy import ALLOWED, INJECTION, KINDS, SECRET, Policy
 from llmproxy.common.rails import DOES
 from llmproxy.common.segments import KNOWN_KEYS, URL_HOLDERS, Segment, is_base64_url
+from llmproxy.shield import look
 from llmproxy.shield.answers import escapes, images, invisible, keys, leak, lines, watch, words
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.canary import Canary
@@ -28,6 +29,7 @@ from llmproxy.shield.answers.keys import PrivateKeys
 from llmproxy.shield.answers.leak import Leak, words_of
 from llmproxy.shield.answers.lines import DIGITS_IN, DOTS_IN, NAMES_BEFORE, Lines
 from llmproxy.shield.answers.markup import wants_markup
+from llmproxy.shield.answers.noise import BLOCK_CHARS
 from llmproxy.shield.answers.rails import Rails, Taking
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
 from llmproxy.shield.answers.together import together
@@ -35,9 +37,11 @@ from llmproxy.shield.answers.wanted import wants_random
 from llmproxy.shield.answers.watch import Watch
 from llmproxy.shield.answers.words import Words
 from llmproxy.shield.chain import Budget, Chain
-from llmproxy.shield.guards.base import Fitted, Guard
+from llmproxy.shield.guards.base import Fitted, Guard, Sighted
 from llmproxy.shield.guards.rules import Rules
+from llmproxy.shield.guards.secrets import OURS as OF_SECRETS
 from llmproxy.shield.guards.topics import Topics
+from llmproxy.shield.look import Look
 from llmproxy.shield.restore.held import Text
 from llmproxy.shield.restore.whole import ARGUMENTS, THOUGHTS, decoded, rewritten, written
 from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
@@ -46,6 +50,9 @@ from llmproxy.shield.window import Originals, Window
 
 REPEATED_MAX, REPEATED_CHARS_MAX = 64, 256 << 10
 """Texts of an answer that comes in pieces and is then repeated whole; beyond them what is repeated is found again."""
+
+CONCERNS = OF_SECRETS | Look.ENCODED | Look.BEYOND | Look.MARKUP | Look.LONG | Look.URL | Look.COLONS
+"""What any stage looks for, but for what guards do behind a text. Five dashes, with which a private key begins, are COLONS, too."""
 
 TEXTS = re.compile(r'"text"\s*:\s*"')
 """How a text stands that is one of several: the parts of a message, the blocks of an answer."""
@@ -129,6 +136,11 @@ class Guards:
         self._expressions = tuple(guard.expressions for guard in self.rails.guards if isinstance(guard, Rules | Topics))
         self._clear_texts = tuple(self._checks(in_json=False))
         self._clear_documents = tuple(self._checks(in_json=True))
+        self._concerns = self._bits()
+
+    @property
+    def has_expressions(self) -> bool:
+        return bool(self._expressions)
 
     @property
     def is_slow(self) -> bool:
@@ -152,10 +164,21 @@ class Guards:
             yield lines.has_no_digits
         yield partial(watch.is_clear, settings=answers, may_hold=self.behind.may_hold)
 
+    def _bits(self) -> int:
+        """Without one of these bits of `look.Look` no check says anything of a short text; 0 where there may be one that does."""
+        bits = CONCERNS
+        for guard in self.behind.guards:
+            if not isinstance(guard, Sighted):
+                return 0
+            bits |= guard.needs
+        return 0 if self.takes_out_others else bits
+
     def is_clear(self, text: str, *, in_json: bool) -> bool:
         """A promise that the whole of a text comes out as it went in and nothing is reported, whatever was asked."""
         if self.has_rails:
             return False
+        if self._concerns and len(text) < BLOCK_CHARS and not look.at(text) & self._concerns:
+            return True  # As nearly all prose.
         for is_clear in self._clear_documents if in_json else self._clear_texts:  # noqa: SIM110 - as in lines.py
             if not is_clear(text):
                 return False
@@ -193,6 +216,11 @@ class Reading:
         self._carried: dict[Hashable, Carried] = {}  # Of the last text of those that readers put together.
         # Texts of one event that readers put together: by path, each with what becomes of it.
         self._apart: dict[str, tuple[str, str]] = {}
+
+    @property
+    def may_be_slow(self) -> bool:
+        """Whether it is worth asking."""
+        return self._guards.has_expressions
 
     @property
     def is_slow(self) -> bool:
