@@ -39,6 +39,13 @@ LINES = msgspec.json.Encoder()
 
 log = logging.getLogger(__name__)
 
+
+def unhandled(error: Exception) -> None:
+    """Of a message: its kind alone, for its words may quote a prompt."""
+    BUG.inc()
+    log.error("a message could not be handled: %s at %s", type(error).__name__, place(error))
+
+
 Receive = Callable[[bytes, bytes], None]
 """What a wire calls for each message: subject, payload. Must not block and must not raise."""
 
@@ -233,7 +240,7 @@ class Bus:
         NATS tells only the publisher that there are no responders, so the reply subject is ours and says whom to tell.
         """
         bounce = f"{self._bounce_prefix}{envelope.reply_to}.{channel.queue}.{envelope.id}.{envelope.attempt}"
-        self.wire.publish(channel.subject(**tokens), msgspec.json.encode(envelope), bounce)
+        self.wire.publish(channel.only or channel.subject(**tokens), msgspec.json.encode(envelope), bounce)
 
     async def commit(self, channel: Channel[T], message: T, message_id: str, **tokens: str) -> int:
         """Onto a stream; returns its sequence once JetStream has it. Raises Unavailable."""
@@ -255,8 +262,7 @@ class Bus:
             try:
                 receive(subject, payload)
             except Exception as error:  # noqa: BLE001 - as said; its words may quote a prompt
-                BUG.inc()
-                log.error("a message could not be handled: %s at %s", type(error).__name__, place(error))
+                unhandled(error)
 
         return await self.wire.subscribe(subject, guarded, queue)
 
@@ -290,24 +296,19 @@ class Bus:
                 LATE.inc()
                 return
             answer = Answer(self, envelope)
-            if len(self.holds) >= max_in_flight:
-                FULL.inc()
-                answer.fail(
-                    GatewayError("server_is_overloaded", f"every {self.service} is busy; retry", retry_after_ms=1000)
-                )
-                return
             try:
+                if len(self.holds) >= max_in_flight:
+                    FULL.inc()
+                    raise GatewayError(
+                        "server_is_overloaded", f"every {self.service} is busy; retry", retry_after_ms=1000
+                    )
                 work = handle(envelope, answer)
-            except GatewayError as error:
-                answer.fail(error)
-            except Exception as error:  # noqa: BLE001 - a bug must answer its caller; its words may quote a prompt
-                self._report_bug(envelope, error)
-                answer.fail(GatewayError("server_error", f"the {self.service} failed on this request"))
-            else:
                 if work is not None:
                     self._run(envelope, answer, work)
+            except Exception as error:  # noqa: BLE001 - a bug must answer its caller; its words may quote a prompt
+                self._fail(envelope, answer, error)
 
-        self._serving.append(await self._listen(channel.filter(**tokens), receive, channel.queue))
+        self._serving.append(await self.wire.subscribe(channel.filter(**tokens), receive, channel.queue))
 
     async def consume(
         self, channel: Channel[T], durable: str, handle: Callable[[list[Stored[T]]], Awaitable[None]]
@@ -404,19 +405,16 @@ class Bus:
     async def _guarded(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except GatewayError as error:
-            failure = error
         except Exception as error:  # noqa: BLE001 - as in serve
-            self._report_bug(envelope, error)
-            failure = GatewayError("server_error", f"the {self.service} failed on this request")
-        else:
-            return
-        with contextlib.suppress(Unavailable):  # Without a bus the edge learns of it by our silence.
-            answer.fail(failure)
+            self._fail(envelope, answer, error)
 
-    def _report_bug(self, envelope: Envelope, error: Exception) -> None:
-        BUG.inc()
-        log.error("request %s: %s at %s", envelope.id, type(error).__name__, place(error))
+    def _fail(self, envelope: Envelope, answer: Answer, error: Exception) -> None:
+        if not isinstance(error, GatewayError):
+            BUG.inc()
+            log.error("request %s: %s at %s", envelope.id, type(error).__name__, place(error))
+            error = GatewayError("server_error", f"the {self.service} failed on this request")
+        with contextlib.suppress(Unavailable):  # Without a bus the edge learns of it by our silence.
+            answer.fail(error)
 
     async def _announce(self) -> None:
         """New holders soon, all holders every second, one message for each edge."""
@@ -481,8 +479,7 @@ class Bus:
         if packet.seq > expected.seq:
             lost = Failure(code="stage_lost", message="part of the answer was lost inside the gateway; retry")
             self._expected.pop(packet.id)
-            expected.receive([lost])
-            return
+            packet = msgspec.structs.replace(packet, frames=[lost])
         expected.seq += 1
         try:
             expected.receive(packet.frames)

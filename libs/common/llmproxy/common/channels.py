@@ -3,7 +3,8 @@
 import hashlib
 import re
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -70,15 +71,18 @@ class Channel(Generic[T]):
     purpose: str
     queue: str = ""  # Instances of one service share these messages.
     stream: str = ""  # The JetStream stream that keeps them.
+    only: str = field(init=False, repr=False, compare=False)
+    """The subject of a channel without places; "" of one that has some."""
+    decode: Callable[[bytes], T] = field(init=False, repr=False, compare=False)
+    """A payload as what travels here. Raises msgspec.DecodeError. The decoder's own method: every message of every hop goes through it."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_decoder", msgspec.json.Decoder(self.type))
-        object.__setattr__(self, "_only", "" if "{" in self.pattern else f"{ROOT}.{self.pattern}")
+        object.__setattr__(self, "only", "" if "{" in self.pattern else f"{ROOT}.{self.pattern}")
+        object.__setattr__(self, "decode", msgspec.json.Decoder(self.type).decode)
 
     def subject(self, **tokens: str) -> str:
         """The subject to publish on. Every place must be given; what is not a plain token is encoded."""
-        only: str = self._only  # type: ignore[attr-defined]
-        return only or _subject(self.pattern, *tokens.items())
+        return self.only or _subject(self.pattern, *tokens.items())
 
     def filter(self, **tokens: str) -> str:
         """The subject to subscribe to: places not given match anything."""
@@ -90,10 +94,6 @@ class Channel(Generic[T]):
             return "*.*" if name in ("address", "publisher") else "*"
 
         return f"{ROOT}.{PLACEHOLDER.sub(place, self.pattern)}"
-
-    def decode(self, payload: bytes) -> T:
-        decoder: msgspec.json.Decoder[T] = self._decoder  # type: ignore[attr-defined]
-        return decoder.decode(payload)
 
 
 REQUEST_INSPECT = Channel("request.inspect", Envelope, "edge → shield: a request to inspect", queue="shield")
