@@ -154,7 +154,7 @@ def test_a_caller_that_leaves_while_we_ask_gives_its_place_back() -> None:
             return [1, 0, 0, 0, 0, 0, 0] * acquired(arguments)
 
         limiter = Limiter(call, monotonic=FakeClock())
-        acquiring = asyncio.create_task(limiter.acquire("r", [rate(60, concurrency=1)], "local"))
+        acquiring = asyncio.ensure_future(limiter.acquire("r", [rate(60, concurrency=1)], "local"))
         await asked.wait()
         acquiring.cancel()
         await asyncio.wait({acquiring})

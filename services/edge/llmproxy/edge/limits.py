@@ -177,6 +177,7 @@ def _lease_keys(wanted: Sequence[Dimension]) -> tuple[str, ...]:
 class _Waiting(Struct, frozen=True):
     lease: str
     terms: _Terms
+    when_redis_fails: Literal["local", "closed"]
     decided: "asyncio.Future[Quota]"
 
 
@@ -211,28 +212,25 @@ class Limiter:
     def held(self) -> int:
         return len(self._leases)
 
-    async def acquire(
+    def acquire(
         self,
         lease: str,
         wanted: Sequence[Dimension],
         when_redis_fails: Literal["local", "closed"],
         suspects: Suspects | None = None,
-    ) -> Quota:
-        """Consumes from every dimension or from none. Raises Unavailable when Redis is away and limits fail closed."""
+    ) -> "asyncio.Future[Quota]":
+        """Consumes from every dimension or from none. Raises Unavailable when Redis is away and limits fail closed.
+        Whoever leaves cancels what he waits for."""
+        decided: asyncio.Future[Quota] = self._loop.create_future()
         if not wanted and suspects is None:
-            return UNLIMITED
+            decided.set_result(UNLIMITED)
+            return decided
         terms = self._terms_of(wanted)
         if suspects is not None:
             terms = structs.replace(terms, suspects=suspects)
-        decided: asyncio.Future[Quota] = self._loop.create_future()
-        self._waiting.append(_Waiting(lease, terms, decided))
+        self._waiting.append(_Waiting(lease, terms, when_redis_fails, decided))
         self._schedule()
-        try:
-            return await decided
-        except Unavailable:
-            if when_redis_fails == "closed" and wanted:
-                raise
-            return self._local.acquire(lease, wanted)
+        return decided
 
     def _terms_of(self, wanted: Sequence[Dimension]) -> _Terms:
         terms = self._terms.get(id(wanted))
@@ -340,14 +338,21 @@ class Limiter:
             self._note(error.message)
             self._releases = (releases + self._releases)[-RELEASES_MAX:]
             for one in waiting:
-                if not one.decided.done():
-                    one.decided.set_exception(Unavailable(error.code, error.message, retry_after_ms=1000))
+                self._do_without(one, error)
             return
         self._note("")
         fields = [int(field or 0) for field in reply]
         for index, one in enumerate(chain.from_iterable(groups)):
             answer = fields[index * ACQUIRE_FIELDS : (index + 1) * ACQUIRE_FIELDS]
             self._settle(one, quota(one.terms.wanted, answer))
+
+    def _do_without(self, one: _Waiting, error: Unavailable) -> None:
+        if one.decided.done():  # As below.
+            return
+        if one.when_redis_fails == "closed" and one.terms.wanted:
+            one.decided.set_exception(Unavailable(error.code, error.message, retry_after_ms=1000))
+        else:
+            one.decided.set_result(self._local.acquire(one.lease, one.terms.wanted))
 
     def _settle(self, one: _Waiting, decision: Quota) -> None:
         held = one.terms.lease_keys if decision.allowed else ()
