@@ -13,7 +13,14 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import HttpRequest
 from llmproxy.provider_workers.credentials import Credentials
-from llmproxy.provider_workers.transport import HEADS_KEPT_MAX, INFORMATIONAL_MAX, Destination, Transport, Watch
+from llmproxy.provider_workers.transport import (
+    HEADS_KEPT_MAX,
+    INFORMATIONAL_MAX,
+    Destination,
+    Transport,
+    Watch,
+    Watches,
+)
 
 HEADERS = (("content-type", "application/json"),)
 
@@ -139,7 +146,7 @@ async def silence(seconds: float, *, extended_s: float | None = None, deadline_s
     """Waits under a watch for something that never comes; how long, and the watch."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    watch = Watch(seconds, deadline_s)
+    watch = Watches().over(seconds, deadline_s)
     try:
         with watch:
             if extended_s is not None:
@@ -174,10 +181,47 @@ def test_no_extension_outlives_the_deadline() -> None:
     assert watch.is_past_deadline
 
 
+def test_each_of_many_watches_expires_when_it_is_due_and_no_other_with_it() -> None:
+    async def scenario() -> list[int]:
+        loop, watches, late = asyncio.get_running_loop(), Watches(), list[int]()
+        never = asyncio.Event()
+
+        async def waits(number: int, seconds: float, extended_s: float | None = None) -> None:
+            started, watch = loop.time(), watches.over(seconds, 3_600)
+            try:
+                with watch:
+                    if extended_s is not None:
+                        watch.extend(extended_s)
+                    await (never.wait() if seconds < 60 else asyncio.sleep(0))
+            except TimeoutError:
+                assert loop.time() - started >= (extended_s or seconds) - 0.001
+                late.append(number)
+
+        dues = [(0.09, None), (0.03, None), (60.0, None), (0.06, None), (0.01, 0.12)]
+        await asyncio.gather(*(waits(number, *due) for number, due in enumerate(dues)))
+        assert not watches.under_way
+        return late
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 5)) == [1, 3, 0, 4]
+
+
+def test_a_watch_that_has_ended_cancels_nobody() -> None:
+    async def scenario() -> float:
+        loop, watches = asyncio.get_running_loop(), Watches()
+        with watches.over(0.01, 60):
+            pass
+        started = loop.time()
+        with pytest.raises(TimeoutError), watches.over(0.05, 60):
+            await asyncio.Event().wait()
+        return loop.time() - started
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 5)) >= 0.049
+
+
 def test_a_cancellation_from_outside_stays_one() -> None:
     async def scenario() -> None:
         async def waits() -> None:
-            with Watch(60, 60):
+            with Watches().over(60, 60):
                 await asyncio.Event().wait()
 
         task = asyncio.create_task(waits())

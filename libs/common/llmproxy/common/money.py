@@ -48,6 +48,9 @@ def cost(usage: Usage, price: Price) -> int:
     if usage.charged is not None:
         return max(usage.charged, 0)
     tokens = max(usage.input, 0)
+    if not (usage.cache_read or usage.cache_write):
+        total = tokens * price.input + max(usage.output, 0) * price.output
+        return -(-total // TOKENS_PER_PRICE)
     read = min(max(usage.cache_read, 0), tokens)
     write = min(max(usage.cache_write, 0), tokens - read)
     total = (

@@ -218,7 +218,9 @@ def _is_strange(finish: str | None, said: Said | WireDelta | None) -> bool:
 
 def _hides(wire: WireUsage | None, used: Usage) -> bool:
     """It counts reasoning beside the output, where OpenAI's clients expect it inside."""
-    return wire is not None and tokens(wire.completion_tokens) != used.output
+    if wire is None or wire.completion_tokens == used.output:
+        return False
+    return tokens(wire.completion_tokens) != used.output
 
 
 def _plain(finish: str | None) -> str:

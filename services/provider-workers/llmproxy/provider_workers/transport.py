@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import ClientTimeout, StreamReader
@@ -244,51 +244,76 @@ def _origin(url: str) -> URL | None:
 
 
 class Watch:
-    """Cancels the task that reads an answer when the answer stays away for too long.
+    """Cancels the task that reads an answer when the answer stays away for too long. Made by `Watches.over`."""
 
-    Re-arming costs an assignment: the one timer looks, when it fires, whether it has become too early.
-    """
+    __slots__ = ("_deadline", "_loop", "_task", "_watches", "due", "has_expired")
 
-    __slots__ = ("_deadline", "_due", "_handle", "_loop", "_task", "has_expired")
-
-    def __init__(self, seconds: float, left_s: float) -> None:
-        """After `left_s` the request ends, whatever `extend` says."""
-        loop = self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        assert task is not None
-        self._task = task
-        now = loop.time()
-        self._deadline = now + left_s
-        self._due = now + min(seconds, left_s)
-        self._handle = loop.call_at(self._due, self._look)
+    def __init__(self, watches: "Watches", task: "asyncio.Task[Any]", due: float, deadline: float) -> None:
+        self._watches, self._loop, self._task = watches, watches.loop, task
+        self.due, self._deadline = due, deadline
         self.has_expired = False
 
     def extend(self, seconds: float) -> None:
         """From now. Shortening takes effect at once too."""
-        self._due = min(self._loop.time() + seconds, self._deadline)
-        if self._due < self._handle.when():
-            self._handle.cancel()
-            self._handle = self._loop.call_at(self._due, self._look)
+        self.due = min(self._loop.time() + seconds, self._deadline)
+        self._watches.look_by(self.due)
 
     @property
     def is_past_deadline(self) -> bool:
         return self._loop.time() >= self._deadline
 
+    def expire(self) -> None:
+        self.has_expired = True
+        self._task.cancel()
+
     def __enter__(self) -> Self:
+        self._watches.under_way.add(self)
+        self._watches.look_by(self.due)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Our own cancellation becomes TimeoutError; one that came from outside stays what it is."""
-        self._handle.cancel()
+        self._watches.under_way.discard(self)
         if self.has_expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise TimeoutError from None
 
-    def _look(self) -> None:
-        if self._loop.time() < self._due:
-            self._handle = self._loop.call_at(self._due, self._look)
+
+class Watches:
+    """All waits of one worker under one timer, which is set for the first of them that may be late. Nearly none ever is: a timer
+    for each would be made and thrown away with every call."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.under_way: set[Watch] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf  # In loop time.
+
+    def over(self, seconds: float, left_s: float) -> Watch:
+        """Over the current task, while it is in the context. After `left_s` the request ends, whatever `extend` says."""
+        task = asyncio.current_task(self.loop)
+        assert task is not None
+        now = self.loop.time()
+        return Watch(self, task, now + min(seconds, left_s), now + left_s)
+
+    def look_by(self, due: float) -> None:
+        if due >= self._looks_at:
             return
-        self.has_expired = True
-        self._task.cancel()
+        self.close()
+        self._looks_at = due
+        self._timer = self.loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer, self._looks_at = None, math.inf
+        now = self.loop.time()
+        for late in [one for one in self.under_way if one.due <= now]:
+            self.under_way.discard(late)
+            late.expire()
+        if self.under_way:
+            self.look_by(min(one.due for one in self.under_way))
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Reply:
@@ -383,7 +408,7 @@ class Transport:
     """
 
     def __init__(self, names: Names | None = None) -> None:
-        self.names, self.trust = names or Names(), Trust()
+        self.names, self.trust, self.watches = names or Names(), Trust(), Watches()
         self._loop = asyncio.get_running_loop()
         self._connector = Connector(self.names, limit=CONNECTIONS_MAX, force_close=True)
         self.once = Connector(self.names, limit=FETCHES_MAX, force_close=True)
@@ -473,6 +498,7 @@ class Transport:
         self._sweep = self._loop.call_later(KEEPALIVE_S, self._expire) if self._idle else None
 
     async def close(self) -> None:
+        self.watches.close()
         if self._sweep is not None:
             self._sweep.cancel()
         for idle in self._idle:

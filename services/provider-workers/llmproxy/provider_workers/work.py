@@ -268,7 +268,7 @@ class Call:
         """None when the answer has ended, well or not; an error while nothing has left for the caller."""
         envelope, attempt = self._envelope, self.attempt
         left_s = envelope.deadline_ms / 1000 - self._work.now()
-        watch = Watch(attempt.first_byte_ms / 1000, left_s)
+        watch = self._work.transport.watches.over(attempt.first_byte_ms / 1000, left_s)
         try:
             with watch:
                 await (self._demo() if attempt.provider == DEMO.name else self._call(watch))
