@@ -155,6 +155,19 @@ class _Expected:
         self.attempt, self.receive, self.seq = attempt, receive, 0
 
 
+Facts = dict[str, str | int | bool]
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """An event that waits for its message."""
+
+    at_ms: int
+    id: str
+    tenant: str
+    about: Any
+    facts: Callable[[Any], Facts]
+
+
 Handler = Callable[[Envelope, Answer], Coroutine[Any, Any, None] | None]
 """Handles a request: either at once (returns None) or as a coroutine, which then runs as a bounded, held task."""
 
@@ -184,7 +197,7 @@ class Bus:
         self._expected: dict[str, _Expected] = {}
         self._serving: list[Subscription] = []
         self._subscriptions: list[Subscription] = []
-        self._events: dict[str, list[Event]] = {}
+        self._events: dict[str, list[_Told]] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._questions: list[asyncio.Queue[Any]] = []
         self._ticker: asyncio.Task[None] | None = None
@@ -208,31 +221,42 @@ class Bus:
     def event(
         self, channel: Channel[Event], *, id: str = "", tenant: str = "", **facts: str | int | bool
     ) -> None:  # Events never fail a request.
-        event = Event(
-            at_ms=int(self._now() * 1000),
-            service=self.service,
-            instance=self.instance,
-            id=id,
-            tenant=tenant,
-            facts=facts,
-        )
+        self._gather(channel, _Told(int(self._now() * 1000), id, tenant, facts, dict))
+
+    def tell(
+        self, channel: Channel[Event], about: A, facts: Callable[[A], Facts], *, id: str = "", tenant: str = ""
+    ) -> None:
+        """An event of what happens with every request: its facts are asked for when the message leaves, together with all others."""
+        self._gather(channel, _Told(int(self._now() * 1000), id, tenant, about, facts))
+
+    def _gather(self, channel: Channel[Event], told: "_Told") -> None:
         gathered = self._events.get(channel.pattern)
         if gathered is None:
             if not self._events:
                 self._loop.call_later(EVENTS_GATHER_S, self._publish_events)
             gathered = self._events[channel.pattern] = []
         if len(gathered) < EVENTS_MAX:
-            gathered.append(event)
+            gathered.append(told)
 
     def _publish_events(self) -> None:
         events, self._events = self._events, {}
         for pattern, gathered in events.items():
             for start in range(0, len(gathered), EVENTS_PER_MESSAGE):
-                lines = LINES.encode_lines(gathered[start : start + EVENTS_PER_MESSAGE])
+                lines = LINES.encode_lines(list(map(self._event, gathered[start : start + EVENTS_PER_MESSAGE])))
                 try:
                     self.wire.publish(f"{channels.ROOT}.{pattern}", lines[:-1])  # Without the end of the last one.
                 except Unavailable:
                     return
+
+    def _event(self, told: "_Told") -> Event:
+        return Event(
+            at_ms=told.at_ms,
+            service=self.service,
+            instance=self.instance,
+            id=told.id,
+            tenant=told.tenant,
+            facts=told.facts(told.about),
+        )
 
     def forward(self, channel: Channel[Envelope], envelope: Envelope, **tokens: str) -> None:
         """To the next stage. If nobody serves it, whoever `reply_to` names gets a Failure with `again` at once.

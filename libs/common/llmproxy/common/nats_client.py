@@ -128,11 +128,11 @@ class DirectClient(Client):
         """
         if headers:
             size = f"{len(headers)} {len(headers) + len(payload)}"
-            command = f"HPUB {subject} {reply} {size}\r\n".encode() + headers + payload + b"\r\n"
+            command = f"HPUB {subject} {reply} {size}\r\n".encode() + headers
         else:
-            command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
-        self._pending.append(command)
-        self._pending_data_size += len(command)
+            command = f"PUB {subject} {reply} {len(payload)}\r\n".encode()
+        self._pending += (command, payload, LINE_END)  # Joined once, when all of the turn is there.
+        self._pending_data_size += len(command) + len(payload) + 2
         if self._wake is None:
             self._wake = self._loop.call_soon(self._write)
 

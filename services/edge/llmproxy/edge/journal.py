@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from llmproxy.common.bus import Bus
+from llmproxy.common.bus import Bus, Facts
 from llmproxy.common.channels import AUDIT, REQUEST_EVENTS
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.records import AuditBatch, AuditRecord
@@ -85,7 +85,7 @@ class Journal:
             if self._unrecorded:
                 record = msgspec.structs.replace(record, unrecorded=self._unrecorded)
                 self._unrecorded = 0
-        self._tell(record)
+        self._bus.tell(REQUEST_EVENTS[record.verdict], record, facts, id=record.id, tenant=record.tenant)
         if self._pending >= PENDING_MAX:
             metrics.AUDIT_LOST.inc()
             acknowledged: asyncio.Future[None] = self._loop.create_future()
@@ -216,25 +216,24 @@ class Journal:
                 metrics.AUDIT_SPOOLED.set(0)
             return batches, after
 
-    def _tell(self, record: AuditRecord) -> None:
-        self._bus.event(
-            REQUEST_EVENTS[record.verdict],
-            id=record.id,
-            tenant=record.tenant,
-            route=record.route,
-            api=record.api,
-            model=record.model,
-            endpoint=record.endpoint,
-            provider=record.provider,
-            status=record.status,
-            code=record.code,
-            stream=record.stream,
-            masked=record.masked,
-            input_tokens=record.input_tokens,
-            output_tokens=record.output_tokens,
-            cost=record.cost,
-            latency_ms=record.latency_ms,
-        )
+
+def facts(record: AuditRecord) -> Facts:
+    """What operators are told of a request at once."""
+    return {
+        "route": record.route,
+        "api": record.api,
+        "model": record.model,
+        "endpoint": record.endpoint,
+        "provider": record.provider,
+        "status": record.status,
+        "code": record.code,
+        "stream": record.stream,
+        "masked": record.masked,
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+        "cost": record.cost,
+        "latency_ms": record.latency_ms,
+    }
 
 
 def batch_of(records: Sequence[AuditRecord]) -> int:
