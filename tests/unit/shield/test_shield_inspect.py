@@ -6,7 +6,7 @@ import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -34,6 +34,7 @@ from llmproxy.common.rails import Rails, Rule
 from llmproxy.common.records import Event
 from llmproxy.common.testing import FakeBroker, FakeClock, envelope, fake_bus
 from llmproxy.shield import postflight, preflight
+from llmproxy.shield.continuation import Continuation
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.inspect import Inspect
@@ -467,6 +468,27 @@ def test_a_large_answer_that_cannot_be_fetched_fails_and_frees_the_map() -> None
         assert not around.inspect.sessions
 
     gateway(scenario)
+
+
+def test_a_bug_in_what_is_done_aside_of_the_loop_ends_the_answer_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Buggy:
+        async def remember(self, names: Any, turns: Any) -> None:
+            raise ZeroDivisionError(MAIL)
+
+    async def scenario(around: Gateway) -> None:
+        around.send(chat(MAIL), deadline_ms=int((time.time() + 3_600) * 1000))
+        _, answer = await around.route()
+        around.inspect.conversations = cast(Any, Buggy())
+        around.inspect.sessions[next(iter(around.inspect.sessions))].going_on = Continuation(turns=(0.1,))
+        answer.send(Data(Raw(b'{"id":"resp-1"}')), End())
+        failure = await around.frame()
+        assert isinstance(failure, Failure)
+        assert (failure.code, failure.stage) == ("server_error", "shield")
+        assert not around.inspect.sessions
+
+    gateway(scenario)
+    assert "ZeroDivisionError" in caplog.text
+    assert MAIL not in caplog.text
 
 
 def test_an_event_that_is_not_json_ends_the_answer_with_a_failure() -> None:

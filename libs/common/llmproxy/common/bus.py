@@ -423,10 +423,11 @@ class Bus:
 
     def _run(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
         held = self.hold(envelope)
-        held.task = self._loop.create_task(self._guarded(envelope, answer, work))
+        held.task = self._loop.create_task(self.guarded(envelope, answer, work))
         held.task.add_done_callback(held.release)
 
-    async def _guarded(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
+    async def guarded(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
+        """Work on a request that nobody waits for: whatever it raises ends the answer."""
         try:
             await work
         except Exception as error:  # noqa: BLE001 - as in serve

@@ -19,7 +19,6 @@ from llmproxy.common.channels import (
 from llmproxy.common.config import Config
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Api, Envelope
-from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import Explained, joined
 from llmproxy.common.frames import Data, End, Failure, Frame, Head, Usage
 from llmproxy.common.plugins.host import Pipeline
@@ -457,7 +456,7 @@ class Session:
 
     def _step_aside(self, work: Coroutine[Any, Any, list[Frame]], late: Sequence[Frame]) -> None:
         self._late += late
-        self._aside = asyncio.create_task(self._large(work))
+        self._aside = asyncio.create_task(self._bus.guarded(self._envelope, self._answer, self._large(work)))
 
     async def _large(self, work: Coroutine[Any, Any, list[Frame]]) -> None:
         """Sends frames one by one, what is too large by claim check, then what came meanwhile."""
@@ -465,11 +464,10 @@ class Session:
             frames = await work
             for frame in frames:
                 self._answer.send(await self._parked(frame))
-        except GatewayError as error:
+        except Exception:
             self._aside = None
             self.close()
-            self._answer.fail(error)
-            return
+            raise
         self._aside = None
         if frames and type(frames[-1]) in LAST:
             self.close()
