@@ -1,4 +1,4 @@
-/* How many keys the objects of a JSON document have together: strings with a colon behind them. */
+/* The keys of the objects of a JSON document: strings with a colon behind them. How many there are, and whether one is there twice. */
 #include "native.h"
 #include <string.h>
 
@@ -28,4 +28,39 @@ EXPORT size_t llmproxy_keys(const uint8_t *json, size_t length) {
         count += at < length && json[at] == ':';
     }
     return count;
+}
+
+enum { KEYS_MAX = 256, DEPTH_MAX = 64 }; /* Of the objects that are open at once; of more nothing is said. */
+
+/* Of a document that is valid: 0 when no object has a key twice, 1 when that cannot be said for certain: one has, or a key is written with
+ * escapes, or there are too many. Of any other bytes 0 or 1. */
+EXPORT int llmproxy_keys_repeat(const uint8_t *json, size_t length) {
+    struct { const uint8_t *name; size_t length; } keys[KEYS_MAX];
+    size_t first[DEPTH_MAX + 1]; /* Of each open object, which of `keys` its own begin with. */
+    size_t count = 0, depth = 0;
+    first[0] = 0;
+    for (size_t at = 0; at < length; at++) {
+        if (json[at] == '{') {
+            if (depth == DEPTH_MAX) return 1;
+            first[++depth] = count;
+        } else if (json[at] == '}') {
+            if (depth == 0) return 1;
+            count = first[depth--];
+        } else if (json[at] == '"') {
+            const uint8_t *name = json + at + 1;
+            size_t end = string_end(json, length, at + 1);
+            size_t behind = end + 1;
+            while (behind < length && is_space(json[behind])) behind++;
+            if (behind >= length) return 0;
+            at = behind - 1;
+            if (json[behind] != ':') continue;
+            size_t size = end - (size_t)(name - json);
+            if (count == KEYS_MAX || memchr(name, '\\', size)) return 1;
+            for (size_t other = first[depth]; other < count; other++)
+                if (keys[other].length == size && !memcmp(keys[other].name, name, size)) return 1;
+            keys[count].name = name;
+            keys[count++].length = size;
+        }
+    }
+    return 0;
 }

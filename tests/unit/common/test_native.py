@@ -269,20 +269,20 @@ TREES = st.recursive(
 SPACES = st.sampled_from(["", "", " ", "\n", "\t \r"])
 
 
+def _written(node: object, before: str, behind: str, is_ascii: bool) -> str:
+    match node:
+        case tuple():
+            names = ((json.dumps(name, ensure_ascii=is_ascii), one) for name, one in node)
+            members = (f"{name}{before}:{behind}{_written(one, before, behind, is_ascii)}" for name, one in names)
+            return "{" + ",".join(members) + "}"
+        case list():
+            return "[" + f"{before},{behind}".join(_written(one, before, behind, is_ascii) for one in node) + "]"
+        case _:
+            return json.dumps(node, ensure_ascii=is_ascii)
+
+
 @given(TREES, SPACES, SPACES, st.booleans())
 def test_keys_are_counted_however_a_document_is_written(tree: object, before: str, behind: str, is_ascii: bool) -> None:
-    def written(node: object) -> str:
-        match node:
-            case tuple():
-                members = (
-                    json.dumps(name, ensure_ascii=is_ascii) + before + ":" + behind + written(one) for name, one in node
-                )
-                return "{" + ",".join(members) + "}"
-            case list():
-                return "[" + f"{before},{behind}".join(map(written, node)) + "]"
-            case _:
-                return json.dumps(node, ensure_ascii=is_ascii)
-
     def counted(node: object) -> int:
         match node:
             case tuple():
@@ -292,7 +292,43 @@ def test_keys_are_counted_however_a_document_is_written(tree: object, before: st
             case _:
                 return 0
 
-    assert segments.keys(written(tree).encode("utf-8", "surrogatepass")) == counted(tree)
+    assert segments.keys(_written(tree, before, behind, is_ascii).encode("utf-8", "surrogatepass")) == counted(tree)
+
+
+@given(TREES, SPACES, SPACES, st.booleans())
+def test_a_key_that_is_there_twice_is_found_however_a_document_is_written(
+    tree: object, before: str, behind: str, is_ascii: bool
+) -> None:
+    document, repeated = _written(tree, before, behind, is_ascii), []
+    json.loads(document, object_pairs_hook=lambda pairs: repeated.append(len(dict(pairs)) < len(pairs)))
+    assert segments.is_ambiguous(document.encode()) == any(repeated)
+
+
+WIDE = {f"key {number}": number for number in range(1_000)}
+DEEP = '{"in":' * 200 + "1" + "}" * 200
+
+
+@pytest.mark.parametrize(
+    ("document", "is_ambiguous"),
+    [
+        (json.dumps(WIDE), False),
+        (json.dumps(WIDE)[:-1] + ',"key 999":0}', True),
+        (DEEP, False),
+        (DEEP.replace("1", '{"a":1,"a":1}'), True),
+        (json.dumps([{"a": 1, "in": {"a": [{"a": 2}]}, "behind": 3}] * 500), False),
+        ('{"a":1,"in":{"b":[]},"a":2}', True),
+        (r'{"a":1,"\u0061":2}', True),
+        (r'{"a":1,"\u0062":2}', False),
+        (r'{"a":"\"a\":","b":"a:"}', False),
+    ],
+)
+def test_of_wide_deep_and_escaped_documents_it_is_known_too(document: str, is_ambiguous: bool) -> None:
+    assert segments.is_ambiguous(document.encode()) is is_ambiguous
+
+
+@given(st.binary() | st.lists(st.sampled_from([b'"', b"\\", b":", b" ", b"a", b"{", b"}"]), max_size=400).map(b"".join))
+def test_of_any_bytes_it_is_said_whether_a_key_is_there_twice(data: bytes) -> None:
+    assert segments.is_ambiguous(data) in (False, True)
 
 
 @given(st.binary() | st.lists(st.sampled_from([b'"', b"\\", b":", b" ", b"a"]), max_size=40).map(b"".join))

@@ -491,6 +491,25 @@ def test_a_bug_in_what_is_done_aside_of_the_loop_ends_the_answer_at_once(caplog:
     assert MAIL not in caplog.text
 
 
+TWICE = b'{"choices":[{"index":0,"%s":{"content":"first","%s":"last"}}],"usage":null}'
+
+
+@pytest.mark.parametrize("again", [b"content", rb"conten\u0074"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("body", [chat(MAIL), {"messages": [{"role": "system", "content": "Answer in French."}]}])
+def test_an_answer_that_says_something_twice_in_one_object_is_a_bad_one(body: Any, stream: bool, again: bytes) -> None:
+    async def scenario(around: Gateway) -> None:
+        around.send(body, stream=stream)
+        _, answer = await around.route()
+        answer.send(Data(Raw(TWICE % (b"delta" if stream else b"message", again))), End())
+        failure = await around.frame()
+        assert isinstance(failure, Failure)
+        assert failure.code == "provider_bad_answer"
+        await around.until(lambda: not around.inspect.sessions)
+
+    gateway(scenario)
+
+
 def test_an_event_that_is_not_json_ends_the_answer_with_a_failure() -> None:
     async def scenario(around: Gateway) -> None:
         around.send(chat(MAIL), stream=True)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from llmproxy.common import explanations
+from llmproxy.common import explanations, segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import Explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Modify, Pass, Pipeline, Result, Ring
@@ -73,8 +73,10 @@ class Answer:
     def run(self, passage: Passage) -> Result:
         if isinstance(passage.texts, Reading):
             passage.texts.begin()
+        before = passage.events
+        if any(map(segments.is_ambiguous, before)):  # What was read need not be what a client reads.
+            return Block("provider_bad_answer", "the answer has a key twice in one object")
         try:
-            before = passage.events
             if len(before) == 1:  # As where no other step has looked at it.
                 passage.events = passage.restorer.chunk(before[0])
             else:
