@@ -311,6 +311,19 @@ def test_verifying_a_folder_without_a_ledger_says_so(tmp_path: Path) -> None:
     assert "holds no ledger" in answer.output
 
 
+@pytest.mark.parametrize("key", [None, "not a key", b"\xff\xfe"])
+def test_verifying_without_a_readable_public_key_is_no_verdict_and_says_how_to_give_one(
+    key: str | bytes | None, tmp_path: Path
+) -> None:
+    (tmp_path / "audit").mkdir()
+    if key is not None:
+        (tmp_path / "audit" / "signing.pub").write_bytes(key if isinstance(key, bytes) else key.encode())
+    answer = ask("audit", "verify", "--data", str(tmp_path), "--dsn", "postgresql://127.0.0.1:1/none")
+    assert answer.exit_code == exits.USAGE
+    assert str(tmp_path / "audit" / "signing.pub") in answer.output
+    assert "--public-key" in answer.output
+
+
 def test_a_record_is_told_in_words_with_the_reasons_of_its_verdict() -> None:
     mail = Explanation(guard="pii", kind="email", action="mask", path="messages[0].content", start=5, end=20)
     attack = Explanation(

@@ -47,6 +47,15 @@ async def verify(
     return walk.finish()
 
 
+def unreadable_key(path: Path) -> str:
+    """Why nothing can be proved with the public key at `path`; "" when something can."""
+    try:
+        checkpoint.read_public(path)
+    except CheckpointError as error:
+        return str(error)
+    return ""
+
+
 async def record_of(dsn: str, request_id: str) -> AuditRecord | None:
     """What the ledger says of one request. Raises Unavailable."""
     async with store.Reader.open(dsn) as reader:

@@ -41,13 +41,18 @@ def audit() -> None:
 def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, public_key: Path | None) -> None:
     """Check every record of the ledger against its chain and its signed head.
 
-    Works while the gateway runs and while it does not. Exit code 1 when anything was changed, removed, reordered or cut off.
+    Works while the gateway runs and while it does not. Exit code 1 when anything was changed, removed, reordered or cut off; 2 when
+    there is no public key to check the signature with.
     """
+    from llmproxy.audit.verify import unreadable_key
     from llmproxy.audit.verify import verify as verify_ledger
 
     folder = _folder(data, dsn)
     checkpoint = checkpoint or data / "audit" / CHECKPOINT
     public_key = public_key or data / "audit" / PUBLIC_KEY
+    if problem := unreadable_key(public_key):
+        fix = f"nothing was checked; give the ledger's {PUBLIC_KEY}, or a copy that you kept, with --public-key"
+        raise exits.Failure(f"{problem}; {fix}", exits.USAGE)
     with _database(folder, dsn) as address:
         try:
             result = asyncio.run(verify_ledger(address, checkpoint, public_key))
