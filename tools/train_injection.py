@@ -19,7 +19,7 @@ import sys
 from array import array
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -48,7 +48,7 @@ FILES = ("injection.jsonl.gz", "injection_extra.jsonl.gz", "injection_extra_weak
 SEED = 7
 FOLDS = 5
 SPREAD, PLACES_SPREAD = 0.7, 0.03  # How far the order of sources and their folds differ from one split to another.
-REGULARISATION, RULES_REGULARISATION = 10.0, 3.0
+REGULARISATION, TEXTS_REGULARISATION, RULES_REGULARISATION = 10.0, 100.0, 3.0
 ROUNDS = 2  # Of choosing, for a long attack, the window that holds it.
 CHARS_MAX = 8_000
 BENIGN_WINDOWS_MAX = 6  # Of one text, in training.
@@ -166,7 +166,7 @@ class Data:
         self.core = np.array([bool(r.get("core")) for r in rows]) & ~self.weak
         self.generated = np.isin(self.source, [*GENERATED, OWN])
         self.judged = ~self.inserted & ~self.generated & ~self.weak
-        self.windows, self.row = _windows(rows, reader)
+        self.windows, self.row, self.texts = _read(rows, reader)
         self.weight = self._weights()
 
     def _weights(self) -> np.ndarray:
@@ -190,24 +190,28 @@ class Data:
         return worst
 
 
-def _windows(rows: list[Row], reader: Reader) -> tuple[sp.csr_matrix, np.ndarray]:
-    """One line for each window: the sum of its two blocks over the root of how many features they have, as windows.c has it."""
-    indices: list[np.ndarray] = []
-    ends, owners = [0], []
+def _read(rows: list[Row], reader: Reader) -> tuple[sp.csr_matrix, np.ndarray, sp.csr_matrix]:
+    """A line for each window (two blocks) with the number of its row, and one for each row: every feature once."""
+    windows, owners, texts = [], [], []
     for number, row in enumerate(rows):
         blocks = [
             np.array(one, np.int32) for one in reader.blocks(fold(row["text"][:CHARS_MAX]).encode("utf-8", "replace"))
-        ]
+        ] or [np.zeros(0, np.int32)]
         for index in range(max(1, len(blocks) - 1)):
-            both = np.concatenate(blocks[index : index + 2] or [np.zeros(0, np.int32)])
-            indices.append(both)
-            ends.append(ends[-1] + len(both))
+            windows.append(np.concatenate(blocks[index : index + 2]))
             owners.append(number)
-    lengths = np.diff(ends)
+        texts.append(np.unique(np.concatenate(blocks)))
+    return _matrix(windows), np.array(owners), _matrix(texts)
+
+
+def _matrix(lines: list[np.ndarray]) -> sp.csr_matrix:
+    """The features of each line over the root of how many they are, as windows.c has it."""
+    lengths = np.array([len(one) for one in lines])
     values = np.repeat(1 / np.sqrt(np.maximum(lengths, COUNT_MIN)), lengths).astype(np.float32)
-    matrix = sp.csr_matrix((values, np.concatenate(indices), np.array(ends)), shape=(len(owners), FEATURES))
+    ends = np.r_[0, np.cumsum(lengths)]
+    matrix = sp.csr_matrix((values, np.concatenate(lines), ends), shape=(len(lines), FEATURES))
     matrix.sum_duplicates()
-    return matrix, np.array(owners)
+    return matrix
 
 
 # -- words
@@ -276,10 +280,52 @@ def fit(data: Data, used: np.ndarray, chance: np.random.Generator) -> tuple[np.n
     return weights, float(model.intercept_[0])
 
 
-def quantised(weights: np.ndarray) -> tuple[float, bytes]:
+def fit_texts(data: Data, used: np.ndarray) -> tuple[np.ndarray, float]:
+    """The same for whole texts, of which each is as it came: none that was put into a document."""
+    chosen = used & (data.weight > 0) & ~data.inserted & (np.diff(data.texts.indptr) > 0)
+    weight, is_attack = data.weight[chosen], data.attack[chosen]
+    weight[~is_attack] *= weight[is_attack].sum() / weight[~is_attack].sum()
+    columns = np.unique(data.texts[chosen].indices)
+    model = LogisticRegression(C=TEXTS_REGULARISATION, max_iter=100, tol=1e-4)
+    model.fit(data.texts[chosen][:, columns], is_attack, sample_weight=weight)
+    weights = np.zeros(FEATURES, np.float32)
+    weights[columns] = model.coef_[0]
+    return weights, float(model.intercept_[0])
+
+
+class Weights(NamedTuple):
+    """Of windows and of whole texts, as a weights file has them."""
+
+    steps: bytes
+    scale: float
+    bias: float
+    whole_scale: float
+    whole_bias: float
+
+
+def fitted(data: Data, used: np.ndarray) -> Weights:
+    weights, bias = fit(data, used, np.random.default_rng(SEED))
+    whole_weights, whole_bias = fit_texts(data, used)
+    scale, steps = quantised(weights)
+    whole_scale, whole_steps = quantised(whole_weights)
+    return Weights(np.stack([steps, whole_steps], 1).tobytes(), scale, bias, whole_scale, whole_bias)
+
+
+def quantised(weights: np.ndarray) -> tuple[float, np.ndarray]:
     """The step, and 16 bits for each weight."""
     scale = float(np.abs(weights).max()) / STEPS_MAX
-    return scale, np.round(weights / scale).astype("<i2").tobytes()
+    return scale, np.round(weights / scale).astype("<i2")
+
+
+def header_of(weights: Weights, **fields: Any) -> Header:
+    return Header(
+        version=3,
+        scale=weights.scale,
+        bias=weights.bias,
+        whole_scale=weights.whole_scale,
+        whole_bias=weights.whole_bias,
+        **fields,
+    )
 
 
 def folds(data: Data, split: int = 0) -> np.ndarray:
@@ -316,10 +362,9 @@ class Seen:
         rules: list[frozenset[str]] = []
         self.places: list[tuple[int, int] | None] = []  # Of the worst window; None where it was decoded first.
         for number in range(FOLDS):
-            weights, bias = fit(data, fold != number, np.random.default_rng(SEED))
-            scale, packed = quantised(weights)
-            header = Header(version=2, scale=scale, bias=bias, slope=1, intercept=0, rules={}, entries=0, threshold=1)
-            model = Model(header, Reader(*words, packed), matcher)
+            weights = fitted(data, fold != number)
+            header = header_of(weights, slope=1, intercept=0, rules={}, entries=0, threshold=1)
+            model = Model(header, Reader(*words, weights.steps), matcher)
             for at in np.flatnonzero((fold == number) & data.judged):
                 for view, seen in evidence(model, data.rows[at]["text"]):
                     self.owner.append(int(at))
@@ -503,11 +548,12 @@ def main() -> None:
     threshold = round(float(np.ceil(threshold * 100) / 100), 2)
 
     slope, intercept, rules = weigh(seen, data, fold, data.judged)
-    weights, bias = fit(data, np.ones(len(data.rows), bool), np.random.default_rng(SEED))
-    scale, steps = quantised(weights)
-    header = Header(version=2, scale=scale, bias=bias, slope=slope, intercept=intercept, entries=len(words[0]), threshold=threshold,
-                    rules={name: round(float(weight), 4) for name, weight in zip(seen.names, rules, strict=True)})  # fmt: skip
-    packed = pack(header, *words, steps)
+    weights = fitted(data, np.ones(len(data.rows), bool))
+    named = {name: round(float(weight), 4) for name, weight in zip(seen.names, rules, strict=True)}
+    header = header_of(
+        weights, slope=slope, intercept=intercept, rules=named, entries=len(words[0]), threshold=threshold
+    )
+    packed = pack(header, *words, weights.steps)
     read(packed, matcher)
     (PACKAGE / WEIGHTS).write_bytes(packed)
     CARD.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ typedef struct {
     uint32_t start, end;
     float others;     /* The mean score of all other windows of the text; 0 when there are none. */
     uint32_t windows; /* How many it has. */
+    float whole;      /* The score of all features of the text, each once, by the weights of texts. */
 } Window;
 
 typedef struct {

@@ -85,11 +85,20 @@ EXPORT uint32_t llmproxy_sweep(const Sweeping *by, uint32_t count, const uint8_t
 
 /* -- the first look at the texts of a request */
 
+/* A text without signatures is of no interest to anybody if its worst window and `weight` of all of it, or of `least`, are below. */
+typedef struct {
+    double below, weight, least;
+} Quiet;
+
+static int is_quiet(const Quiet *by, const Window *worst) {
+    return worst->score + by->weight * (worst->whole > by->least ? worst->whole : by->least) < by->below;
+}
+
 typedef struct {
     const Sweeping *sweeping;
     const Literals *literals;
     Recent recent;
-    double quiet; /* A window with a lower score, in a text without signatures, is of no interest to anybody. */
+    Quiet quiet;
 } First;
 
 /* Of one text. */
@@ -128,7 +137,7 @@ static int is_clear(const First *by, Part text, Room *room, Seen *seen) {
     lowered(own, text.at, length_of(text));
     Part lower = {own, own + length_of(text)};
     *seen = see(by->sweeping, text, lower, lower, room);
-    return !seen->is_apart && !seen->candidates && seen->worst.score < by->quiet;
+    return !seen->is_apart && !seen->candidates && is_quiet(&by->quiet, &seen->worst);
 }
 
 /* `count` texts with a BORDER between them. What is clear is remembered under the key; what is remembered as clear is not read. There are `words_max`

@@ -1,4 +1,4 @@
-/* How suspicious the windows of a text are, by a linear model over its words, what they mean, and how they stand together.
+/* How suspicious the windows of a text are, and all of it, by linear models over its words, what they mean, and how they stand together.
  * A text is read once, token by token; a block of tokens becomes a set of feature numbers, and a window is two neighbouring blocks. The text is
  * UTF-8 in lower case without accents (llmproxy.shield.injection.features.fold); other bytes are read as they come. */
 #include "native.h"
@@ -38,7 +38,7 @@ typedef struct {
 struct Model {
     const Entry *entries; /* [mask + 1], by open addressing; at least one is empty. */
     const uint8_t *filter; /* [8192]: a bit for the low bits of each key. */
-    const int16_t *weights; /* [FEATURES] */
+    const int16_t (*weights)[2]; /* [FEATURES]: of a feature in a window, and in a text. */
     const uint8_t *tags; /* [mask + 1][2]: the first byte of each key, which is 0 where there is none, and its last. */
     uint32_t mask;
 };
@@ -51,7 +51,7 @@ typedef struct {
 
 typedef struct {
     uint32_t *numbers;
-    const int16_t *weights; /* That are wanted soon. */
+    const int16_t (*weights)[2]; /* That are wanted soon. */
     uint32_t count, block;
     uint32_t seen[TABLE]; /* Numbers and in which block they are, by open addressing; what is of another block is empty. */
 } Set;
@@ -282,7 +282,7 @@ static void add(Set *set, uint32_t number) {
     uint32_t at = number * 2654435761u >> 22, entry = set->block * NUMBERS + number;
     while (set->seen[at] / NUMBERS == set->block && set->seen[at] != entry) at = (at + 1) & (TABLE - 1);
     if (set->seen[at] == entry || set->count == NUMBERS_MAX) return;
-    __builtin_prefetch(set->weights + number); /* Half a megabyte of weights is seldom near. */
+    __builtin_prefetch(set->weights + number); /* A megabyte of weights is seldom near. */
     set->seen[at] = entry;
     set->numbers[set->count++] = number;
 }
@@ -387,7 +387,7 @@ EXPORT uint64_t llmproxy_word_key(const uint8_t *word, size_t length, int is_ste
 
 static float root(float of) {
     float guess = of > 1 ? of / 2 : 1;
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 40; i++) { /* Each step halves what is far away, and then doubles the digits. */
         float before = guess;
         guess = (guess + of / guess) / 2;
         if (guess == before) break;
@@ -395,7 +395,10 @@ static float root(float of) {
     return guess;
 }
 
-/* Whether there is any token; `worst` is then the window with the highest score. A sum of weights has at most 2 * NUMBERS_MAX terms. */
+/* What a sum of so many weights is divided by. */
+static float rooted(uint32_t count) { return root((float)(count < COUNT_MIN ? COUNT_MIN : count)); }
+
+/* Whether there is any token; `worst` is then the window with the highest score. A window's sum of weights has at most 2 * NUMBERS_MAX terms. */
 EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst) {
     uint32_t numbers[NUMBERS_MAX], start = 0, end = 0, start_before = 0;
     Set set = {.numbers = numbers, .weights = model->weights};
@@ -403,11 +406,21 @@ EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t
     int32_t sum_before = 0;
     uint32_t count_before = 0, blocks = 0;
     double scores = 0; /* Of all windows but the first block alone. */
+    uint64_t seen[FEATURES / 64 + 1] = {0}; /* A bit for each feature of the text, */
+    uint32_t distinct = 0;                  /* of which there are so many. */
+    int64_t whole = 0;
     for (; next_block(&reading, &set, &start, &end); blocks++) {
         int32_t sum = 0;
-        for (uint32_t i = 0; i < set.count; i++) sum += model->weights[numbers[i]];
+        for (uint32_t i = 0; i < set.count; i++) {
+            const int16_t *weights = model->weights[numbers[i]];
+            uint64_t bit = 1ull << numbers[i] % 64, *bits = &seen[numbers[i] / 64], is_new = !(*bits & bit);
+            sum += weights[0];
+            whole += weights[1] * (int64_t)is_new;
+            distinct += (uint32_t)is_new;
+            *bits |= bit;
+        }
         uint32_t count = count_before + set.count;
-        float score = (float)(sum_before + sum) / root((float)(count < COUNT_MIN ? COUNT_MIN : count));
+        float score = (float)(sum_before + sum) / rooted(count);
         /* A window is two blocks; the first block alone is one only where it is all there is. */
         if (blocks < 2 || score > worst->score) *worst = (Window){.score = score, .start = blocks ? start_before : start, .end = end};
         if (blocks) scores += score;
@@ -415,6 +428,7 @@ EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t
     }
     if (!blocks) return 0;
     worst->windows = blocks > 1 ? blocks - 1 : 1;
+    worst->whole = (float)whole / rooted(distinct);
     worst->others = worst->windows > 1 ? (float)((scores - worst->score) / (worst->windows - 1)) : 0;
     return 1;
 }

@@ -7,7 +7,16 @@ from msgspec import structs
 
 from llmproxy.common.signatures import Budget
 from llmproxy.shield.injection import model
-from llmproxy.shield.injection.model import PROBABILITY_MIN, SCORE_MAX, Evidence, Model, Weighed, quiet_steps
+from llmproxy.shield.injection.model import (
+    PROBABILITY_MIN,
+    SCORE_MAX,
+    WHOLE_MAX,
+    Evidence,
+    Model,
+    Weighed,
+    quiet_below,
+)
+from llmproxy.shield.injection.quiet import NOTHING_IS_QUIET
 from llmproxy.shield.injection.sweep import CANDIDATES_MAX, TEXTS_MAX
 
 PIECES = st.sampled_from(
@@ -65,18 +74,29 @@ def test_a_long_text_is_read_to_its_end(size: int, letter: str) -> None:
     assert list(one.suspects([text, "short and plain text", text])) == [alone(one, text), None, alone(one, text)]
 
 
-def test_what_is_quiet_is_less_likely_than_anybody_wants_to_know() -> None:
-    one = model.shipped()
-    quiet, calm = quiet_steps(one.header), -SCORE_MAX / one.header.scale
-    below, *others = (one.logit(Evidence(quiet, 0, 0, calm, windows)) for windows in (3, 1, 2, 4, 100))
-    least = one.logit(Evidence(quiet + 0.1 / one.header.scale, 0, 0, calm, 3))
-    assert -1.4 < below < -1.386294361, "the odds of PROBABILITY_MIN, and no further from them than it must"
-    assert least > below > max(others), "nothing stands out more than from two calm windows"
+@given(st.floats(-3, 12), st.integers(1, 40), st.floats(-20, 20))
+def test_what_is_quiet_is_less_likely_than_anybody_wants_to_know(whole: float, windows: int, others: float) -> None:
+    """Just below the least that is not, with any rest of the text; and no further below than it must be."""
+    one, header = model.shipped(), model.shipped().header
+    quiet = quiet_below(header)
+    in_steps = (whole - header.whole_bias) / header.whole_scale
+    edge = quiet.below - quiet.weight * max(quiet.least, in_steps)
+
+    def logit(steps: float, others: float, windows: int) -> float:
+        return one.logit(Evidence(steps, 0, 0, (others - header.bias) / header.scale, windows, in_steps))
+
+    assert quiet.holds((edge - 0.1, 0, 0, 0.0, 1, in_steps))
+    assert not quiet.holds((edge + 0.1, 0, 0, 0.0, 1, in_steps))
+    assert logit(edge, others, windows) < -1.386294361, "the odds of PROBABILITY_MIN"
+    if whole <= WHOLE_MAX:
+        assert logit(edge, -SCORE_MAX, 3) > -1.4, "nothing stands out more than from two calm windows"
 
 
-@pytest.mark.parametrize("odd", [{"slope": 0.0}, {"slope": -1.0}, {"scale": 0.0}, {"intercept": 10 * SCORE_MAX}])
+@pytest.mark.parametrize(
+    "odd", [{"slope": 0.0}, {"slope": -1.0}, {"scale": 0.0}, {"whole_scale": 0.0}, {"intercept": 20 * SCORE_MAX}]
+)
 def test_with_odd_weights_nothing_is_quiet(odd: dict[str, float]) -> None:
-    assert quiet_steps(structs.replace(model.shipped().header, **odd)) == float("-inf")
+    assert quiet_below(structs.replace(model.shipped().header, **odd)) == NOTHING_IS_QUIET
 
 
 def test_of_no_text_nothing_is_said() -> None:

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmproxy.shield.injection.windows import ENTRY_BYTES, FEATURES, FILTER_BYTES, Reader, fold, word_key
+from llmproxy.shield.injection.windows import (
+    COUNT_MIN,
+    ENTRY_BYTES,
+    FEATURES,
+    FILTER_BYTES,
+    WEIGHT_BYTES,
+    Reader,
+    fold,
+    word_key,
+)
 
 PARTS = st.sampled_from(
     ["ignore ", "don't ", "all", " previous", "'", "_", "rules. ", "<|im_start|>", "[inst]", "### ", "@", "://", "忽略",
@@ -18,7 +27,7 @@ BARE, MEANINGS = HASHED, 32
 BLOCK_TOKENS = 20
 
 
-def reader(words: dict[str, tuple[int, int]], weights: bytes = bytes(2 * FEATURES)) -> Reader:
+def reader(words: dict[str, tuple[int, int]], weights: bytes = bytes(WEIGHT_BYTES * FEATURES)) -> Reader:
     """With words (a star for beginnings) that have a meaning's number and a family."""
     entries, known = bytearray(1024 * ENTRY_BYTES), bytearray(FILTER_BYTES)
     for word, (meaning, family) in words.items():
@@ -31,6 +40,15 @@ def reader(words: dict[str, tuple[int, int]], weights: bytes = bytes(2 * FEATURE
         entries[at * ENTRY_BYTES : (at + 1) * ENTRY_BYTES] = entry
         known[(key >> 4 & 0xFFFF) >> 3] |= 1 << (key >> 4 & 7)
     return Reader(bytes(entries), bytes(known), weights)
+
+
+def weights(window: dict[int, int], text: dict[int, int] | None = None) -> bytes:
+    """Of a few features, in a window and in a text."""
+    made = array("h", bytes(WEIGHT_BYTES * FEATURES))
+    for part, some in enumerate((window, text or {})):
+        for number, weight in some.items():
+            made[2 * number + part] = weight
+    return made.tobytes()
 
 
 def numbers(text: str, words: dict[str, tuple[int, int]]) -> set[int]:
@@ -48,7 +66,7 @@ def test_numbers_are_features_and_the_same_each_time(text: str) -> None:
     assert all(len(set(block)) == len(block) for block in found)
 
 
-WEIGHING = reader(LEXICON, array("h", (number % 120 for number in range(FEATURES))).tobytes())
+WEIGHING = reader(LEXICON, array("h", (number % 120 for number in range(2 * FEATURES))).tobytes())
 
 
 @given(st.binary(max_size=300))
@@ -89,17 +107,29 @@ def test_each_token_is_in_one_block(count: int) -> None:
 
 
 def test_the_worst_window_is_where_the_weights_are() -> None:
-    heavy = array("h", bytes(2 * FEATURES))
-    heavy[BARE + 1] = 100
+    heavy = weights(window={BARE + 1: 100})
     text = "plain words of no weight at all " * 20
     raw = (text + "rules " + text).encode()
-    window = reader(LEXICON, heavy.tobytes()).worst(raw)
+    window = reader(LEXICON, heavy).worst(raw)
     assert window is not None
-    score, start, end, others, windows = window
+    score, start, end, others, windows, whole = window
     assert score > others > 0
     assert windows == 14
     assert start <= len(text) < end
     assert end - start < len(raw) / 4
+    assert whole == 0
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 30])
+def test_the_whole_text_is_scored_by_weights_of_its_own(blocks: int) -> None:
+    """Each of its features once, over the root of how many there are; no matter which window is the worst."""
+    raw = b"rules " * BLOCK_TOKENS * blocks + b"rules end here"
+    by = reader(LEXICON, weights(window={}, text={BARE + 1: 100}))
+    window = by.worst(raw)
+    assert window is not None
+    score, *_, whole = window
+    assert score == 0
+    assert whole == pytest.approx(100 / max(len(numbers(raw.decode(), LEXICON)), COUNT_MIN) ** 0.5, rel=1e-6)
 
 
 def test_a_text_without_words_has_no_window() -> None:
@@ -109,6 +139,6 @@ def test_a_text_without_words_has_no_window() -> None:
 
 def test_tables_of_other_features_are_refused() -> None:
     with pytest.raises(ValueError, match="train the model again"):
-        Reader(bytes(ENTRY_BYTES), bytes(FILTER_BYTES), bytes(2 * FEATURES - 1))
+        Reader(bytes(ENTRY_BYTES), bytes(FILTER_BYTES), bytes(WEIGHT_BYTES * FEATURES - 1))
     with pytest.raises(ValueError, match="train the model again"):
-        Reader(bytes(3 * ENTRY_BYTES), bytes(FILTER_BYTES), bytes(2 * FEATURES))
+        Reader(bytes(3 * ENTRY_BYTES), bytes(FILTER_BYTES), bytes(WEIGHT_BYTES * FEATURES))

@@ -6,16 +6,17 @@ import struct
 from collections.abc import Sequence
 from itertools import starmap
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from llmproxy.common import native
 from llmproxy.common.signatures import Budget
 from llmproxy.common.words import NOTHING, Candidate
 from llmproxy.shield import look
+from llmproxy.shield.injection.quiet import Quiet
 from llmproxy.shield.injection.recent import MEMORY_BYTES, Recent, Table
 from llmproxy.shield.injection.sweep import BORDER, CANDIDATES_MAX, TEXTS_MAX, Seen, Sweep, Sweeping
 
-_GLANCE = struct.Struct("=16sIIf2If2I")
+_GLANCE = struct.Struct("=16sIIf2IfIfI")
 """`Glance` of native/sweep.c; before the first one stand three numbers, of all together."""
 
 _CANDIDATE = struct.Struct("=3I")
@@ -30,7 +31,7 @@ class _First(ctypes.Structure):
         ("sweeping", ctypes.POINTER(Sweeping)),
         ("literals", ctypes.POINTER(look.Literals)),
         ("recent", Table),
-        ("quiet", ctypes.c_double),
+        *((name, ctypes.c_double) for name in ("below", "weight", "least")),
     )
 
 
@@ -57,13 +58,11 @@ class Open(Struct, frozen=True):
 
 
 class First:
-    """`quiet`: of a window without signatures, the least score that is of interest."""
-
-    def __init__(self, sweep: Sweep, quiet: float, recent: Recent) -> None:
+    def __init__(self, sweep: Sweep, quiet: Quiet, recent: Recent) -> None:
         self.recent = recent
         literals = look.literals()
         self._kept = (sweep, literals)  # As long as their addresses are.
-        self._pointer = ctypes.pointer(_First(sweep.pointer, literals, recent.table, quiet))
+        self._pointer = ctypes.pointer(_First(sweep.pointer, literals, recent.table, *structs.astuple(quiet)))
 
     def over(self, tenant: bytes, texts: Sequence[str], budget: Budget) -> tuple[int, list[Open]]:
         """The bits of all texts, as of `look.at`, and those that are to be weighed. What is clear is remembered of the tenant."""
@@ -92,7 +91,7 @@ def _read(out: memoryview, texts: Sequence[str]) -> list[Open]:
     opened: list[Open] = []
     at = _HEAD_BYTES + len(texts) * _GLANCE.size
     glances = _GLANCE.iter_unpack(out[_HEAD_BYTES:at])
-    for text, (memory, is_open, is_apart, score, start, end, others, windows, candidates) in zip(
+    for text, (memory, is_open, is_apart, score, start, end, others, windows, whole, candidates) in zip(
         texts, glances, strict=True
     ):
         if not is_open:
@@ -102,8 +101,8 @@ def _read(out: memoryview, texts: Sequence[str]) -> list[Open]:
             behind = at + candidates * _CANDIDATE.size
             found = list(starmap(Candidate, _CANDIDATE.iter_unpack(out[at:behind])))
             at = behind
-        opened.append(Open(text, None if is_apart else ((score, start, end, others, windows), found), memory))
+        opened.append(Open(text, None if is_apart else ((score, start, end, others, windows, whole), found), memory))
     return opened
 
 
-assert _GLANCE.size == MEMORY_BYTES + 32, "as native/sweep.c has it"
+assert _GLANCE.size == MEMORY_BYTES + 36, "as native/sweep.c has it"

@@ -1,7 +1,7 @@
 """The injection model: how likely it is that a text gives a language model orders it should not take.
 
-Every view of the text (common/views.py) is weighed by itself: the most suspicious window by a linear model over what its words
-mean and how they stand together, and the firewall's signatures that match. Reads `weights.bin`, written by tools/train_injection.py.
+Every view of the text (common/views.py) is weighed by itself: its most suspicious window and all of it, by linear models over what
+the words mean and how they stand together, and the firewall's signatures that match. Reads `weights.bin`, written by tools/train_injection.py.
 """
 
 import zlib
@@ -18,6 +18,7 @@ from llmproxy.common.signatures import Budget, Hit, Matcher
 from llmproxy.common.views import View, hints, views
 from llmproxy.common.words import Candidate
 from llmproxy.shield.injection.first import First, Open
+from llmproxy.shield.injection.quiet import NOTHING_IS_QUIET, Quiet
 from llmproxy.shield.injection.recent import Recent
 from llmproxy.shield.injection.sweep import TEXTS_MAX, Sweep, lowered
 from llmproxy.shield.injection.windows import FILTER_BYTES, Reader, Worst, fold
@@ -25,6 +26,10 @@ from llmproxy.shield.injection.windows import FILTER_BYTES, Reader, Worst, fold
 WEIGHTS = "weights.bin"
 LOGIT_MAX = 30.0  # Beyond it a probability is 0 or 1 anyway.
 SCORE_MAX = 20.0  # Of a window: one word repeated says no more than that.
+
+WHOLE_WEIGHT, WHOLE_MIN, WHOLE_MAX = 0.5, -2.0, 8.0
+"""What the whole text says beside its worst window: much of a jailbreak is in its manner. Bounded below, so that no padding hides an
+attack."""
 PROBABILITY_MIN = 0.2  # Below it nobody can want to know: the share of attacks in the training data is as high.
 
 OTHERS_WEIGHT, OTHERS_MIN, OTHERS_MAX, OTHERS_USUAL = 0.4, -3.0, 0.0, -2.0
@@ -45,9 +50,11 @@ class Header(Struct, frozen=True, kw_only=True):
     """What stands before the tables, as one line of JSON."""
 
     version: int
-    scale: float  # Of one step of a weight.
+    scale: float  # Of one step of a window's weight; its score is scale * steps + bias.
     bias: float
-    slope: float  # logit = slope * standing_out(scale * steps + bias, …) + intercept + those of `rules` that match.
+    whole_scale: float  # The same of a whole text.
+    whole_bias: float
+    slope: float  # logit = slope * standing_out(score of both, …) + intercept + those of `rules` that match.
     intercept: float
     rules: dict[str, float]  # Of "<category>.<severity>" of signatures.
     entries: int  # Bytes of the table of words.
@@ -62,6 +69,7 @@ class Evidence(Struct, frozen=True):
     end: int
     others: float = 0.0  # The mean of all other windows, in steps too.
     windows: int = 1
+    whole: float = 0.0  # All of it, in steps of its own.
     rules: frozenset[str] = frozenset()  # As Header.rules names them.
     hits: tuple[str, ...] = ()  # Ids, the most severe first.
 
@@ -94,7 +102,7 @@ class Model:
     def __init__(self, header: Header, reader: Reader, matcher: Matcher) -> None:
         self.header, self._reader, self.matcher = header, reader, matcher
         self._sweep = Sweep(reader, matcher.near)
-        self._quiet = quiet_steps(header)
+        self._quiet = quiet_below(header)
 
     def probability(self, text: str) -> float:
         return self.weigh(text).probability
@@ -139,7 +147,7 @@ class Model:
         if candidates:
             plain = text.encode() if text.isascii() else lowered(text)
             hits = [hit for hit in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if hit]
-        if worst[0] < self._quiet and not hits:
+        if not hits and self._quiet.holds(worst):
             return None
         evidence = _evidence(worst, hits)
         return Weighed(self._probability(evidence), evidence, View(text))
@@ -155,7 +163,8 @@ class Model:
 
     def logit(self, seen: Evidence) -> float:
         header = self.header
-        score = max(-SCORE_MAX, min(SCORE_MAX, header.scale * seen.steps + header.bias))
+        of_text = max(WHOLE_MIN, min(WHOLE_MAX, header.whole_scale * seen.whole + header.whole_bias))
+        score = max(-SCORE_MAX, min(SCORE_MAX, header.scale * seen.steps + header.bias)) + WHOLE_WEIGHT * of_text
         if seen.windows > 1:
             score = standing_out(score, header.scale * seen.others + header.bias, seen.windows)
         logit = header.slope * score + header.intercept
@@ -166,7 +175,7 @@ class Model:
 
 
 def standing_out(worst: float, others: float, windows: int) -> float:
-    """How suspicious a text of several windows is: the worst one's score by how the rest of the text reads."""
+    """How suspicious a text of several windows is: the score of the worst one and of the text by how the rest of it reads."""
     score = worst - WINDOWS_WEIGHT * log(min(windows, WINDOWS_MAX))
     if windows < OTHERS_WINDOWS_MIN:
         return score
@@ -187,14 +196,18 @@ RAISED_MAX = OTHERS_WEIGHT * (OTHERS_USUAL - OTHERS_MIN) - WINDOWS_WEIGHT * log(
 QUIET_MARGIN = 1e-6  # More than rounding can make of a score.
 
 
-def quiet_steps(header: Header) -> float:
-    """Below it the score of a window without signatures means less than PROBABILITY_MIN, for certain: what is close is computed."""
-    if header.slope <= 0 or header.scale <= 0:
-        return float("-inf")
-    score = (log(PROBABILITY_MIN / (1 - PROBABILITY_MIN)) - header.intercept) / header.slope
-    if not -SCORE_MAX < score < SCORE_MAX:
-        return float("-inf")
-    return (score - RAISED_MAX - QUIET_MARGIN - header.bias) / header.scale
+def quiet_below(header: Header) -> Quiet:
+    """What is less likely than PROBABILITY_MIN, for certain: what is close is computed."""
+    if header.slope <= 0 or header.scale <= 0 or header.whole_scale <= 0:
+        return NOTHING_IS_QUIET
+    score = (log(PROBABILITY_MIN / (1 - PROBABILITY_MIN)) - header.intercept) / header.slope - RAISED_MAX - QUIET_MARGIN
+    if not WHOLE_WEIGHT * WHOLE_MAX - SCORE_MAX < score < SCORE_MAX:  # Beyond it scores are cut.
+        return NOTHING_IS_QUIET
+    return Quiet(
+        below=(score - header.bias - WHOLE_WEIGHT * header.whole_bias) / header.scale,
+        weight=WHOLE_WEIGHT * header.whole_scale / header.scale,
+        least=(WHOLE_MIN - header.whole_bias) / header.whole_scale,
+    )
 
 
 def ample(size: int) -> Budget:

@@ -12,7 +12,7 @@ from llmproxy.shield.injection.windows import Reader, Worst, fold
 
 BORDER = b"\xff"  # As in native/sweep.c: no text in UTF-8 has it.
 TEXTS_MAX, CANDIDATES_MAX = 32, 64  # In one call.
-_SEEN = struct.Struct("=If2If2I")
+_SEEN = struct.Struct("=If2IfIfI")
 """`Seen` of native/sweep.c."""
 
 _CANDIDATE = struct.Struct("=3I")
@@ -87,8 +87,8 @@ def lowered(text: str) -> bytes:
 def _read(out: "ctypes.Array[ctypes.c_char]", count: int) -> list[Seen | None]:
     found: list[Seen | None] = []
     at = count * _SEEN.size
-    for is_apart, score, start, end, others, windows, candidates in _SEEN.iter_unpack(memoryview(out)[:at]):
-        worst = (score, start, end, others, windows)
+    for is_apart, score, start, end, others, windows, whole, candidates in _SEEN.iter_unpack(memoryview(out)[:at]):
+        worst = (score, start, end, others, windows, whole)
         if is_apart:
             found.append(None)
         elif not candidates:

@@ -1,4 +1,4 @@
-"""Reads a text in windows, as the injection model does: native/windows.c with the tables that it needs."""
+"""Reads a text in windows and as a whole, as the injection model does: native/windows.c with the tables that it needs."""
 
 import ctypes
 import re
@@ -10,7 +10,7 @@ from llmproxy.common import native
 
 FILTER_BYTES = 8_192
 ENTRY_BYTES, KEY_BYTES = 16, 8
-WEIGHT_BYTES = 2
+WEIGHT_BYTES = 4  # A feature's weight in a window and in a text, 16 bits each.
 NUMBERS_PER_BYTE_MAX = 64  # In training.
 
 ACCENTS = re.compile("[\u0300-\u036f]+")
@@ -37,6 +37,7 @@ class _Window(ctypes.Structure):
         ("end", ctypes.c_uint32),
         ("others", ctypes.c_float),
         ("windows", ctypes.c_uint32),
+        ("whole", ctypes.c_float),
     )
 
 
@@ -60,17 +61,17 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", ACCENTS.sub("", decomposed))
 
 
-Worst = tuple[float, int, int, float, int]
-"""The score of the most suspicious window in steps of a weight, where it stands, in bytes, the mean score of all others, and how
-many windows there are."""
+Worst = tuple[float, int, int, float, int, float]
+"""The score of the most suspicious window in steps of a weight, where it stands, in bytes, the mean score of all others, how many
+windows there are, and the score of the whole text, in steps of its own."""
 
 
 class Reader:
     """Immutable, and any number of threads may use one."""
 
     def __init__(self, entries: bytes, known: bytes, weights: bytes) -> None:
-        """`entries`: what words mean, by open addressing; `known`: a bit for each of their keys; `weights`: 16 bits each.
-        ValueError if they do not belong to these features."""
+        """`entries`: what words mean, by open addressing; `known`: a bit for each of their keys; `weights`: of
+        each feature WEIGHT_BYTES. ValueError if they do not belong to these features."""
         slots = len(entries) // ENTRY_BYTES
         if len(weights) != WEIGHT_BYTES * FEATURES or len(known) != FILTER_BYTES or not slots or slots & (slots - 1):
             raise ValueError("the weights belong to other features; train the model again")
@@ -84,7 +85,7 @@ class Reader:
         window = _Window()
         if not _worst(self.pointer, folded, len(folded), window):
             return None
-        return window.score, window.start, window.end, window.others, window.windows
+        return window.score, window.start, window.end, window.others, window.windows, window.whole
 
     def blocks(self, folded: bytes) -> "list[array[int]]":
         """For training: the feature numbers of each block."""
