@@ -57,6 +57,8 @@ class Sweep:
     def over(self, texts: Sequence[str], words_max: int) -> tuple[list[Seen | None], int]:
         """What is seen of each text, of TEXTS_MAX at most, and how many words of signatures they have, `words_max` at most.
         None for a text that is to be looked at by itself."""
+        if len(texts) > TEXTS_MAX:
+            raise ValueError(f"more than {TEXTS_MAX} texts have no room in one call")
         raw = BORDER.join([text.encode("utf-8", "surrogatepass") for text in texts])
         folded = lower = None  # As it makes them itself of what is ASCII.
         if not all(map(str.isascii, texts)):
