@@ -151,13 +151,21 @@ class Gateway:
         entries: list[dict[str, Any]] = []
         before = ""
         while len(entries) < limit:
-            status, page = self.get(f"/api/v1/audit?limit={min(limit, 1000)}{before}", admin=True)
-            assert status == 200, page
+            path = f"/api/v1/audit?limit={min(limit, 1000)}{before}"
+            page = wait_for(lambda path=path: self._ledger_page(path), "a page of the ledger")
             entries += page["entries"]
             if not page["entries"]:
                 break
             before = f"&before_seq={page['entries'][-1]['seq']}"
         return [entry["record"] for entry in entries[:limit]]
+
+    def _ledger_page(self, path: str) -> Any:
+        """None while there is no ledger: requests are answered before the audit service has made its table."""
+        status, page = self.get(path, admin=True)
+        if status == 503:
+            return None
+        assert status == 200, page
+        return page
 
     def verify_ledger(self) -> dict[str, Any]:
         status, answer = self.post("/api/v1/audit/verify", {}, admin=True)

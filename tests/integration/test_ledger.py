@@ -23,6 +23,7 @@ from llmproxy.audit.verify import verify
 from llmproxy.audit.writer import LedgerWriter
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import AUDIT, EVENT_LEDGER_ADVANCED, LEDGER_ANSWER, LEDGER_QUERY, LEDGER_VERIFY
+from llmproxy.common.errors import Unavailable
 from llmproxy.common.ledger_questions import LedgerPage, LedgerQuery, LedgerVerified, LedgerVerify
 from llmproxy.common.probes import Readiness
 from llmproxy.common.records import AuditBatch, AuditRecord
@@ -134,6 +135,15 @@ def test_a_record_that_comes_again_is_written_once(dsn: str) -> None:
         async with entries(dsn) as (count, stored):
             assert [entry async for entry in stored] == extend(GENESIS, spelled(range(1, 10)))
         assert count == 9
+
+    asyncio.run(scenario())
+
+
+def test_before_the_audit_service_has_begun_it_is_said_that_there_is_no_ledger_yet(dsn: str) -> None:
+    async def scenario() -> None:
+        async with Reader.open(dsn) as reader:
+            with pytest.raises(Unavailable, match="no table yet"):
+                await reader.page(LedgerQuery())
 
     asyncio.run(scenario())
 

@@ -54,6 +54,10 @@ def _translated() -> Iterator[None]:
     """
     try:
         yield
+    except asyncpg.UndefinedTableError:
+        raise Unavailable(
+            "audit_unavailable", "the ledger has no table yet; the audit service is about to make it"
+        ) from None
     except (
         OSError,
         TimeoutError,
