@@ -143,7 +143,7 @@ def test_before_the_audit_service_has_begun_it_is_said_that_there_is_no_ledger_y
     async def scenario() -> None:
         async with Reader.open(dsn) as reader:
             with pytest.raises(Unavailable, match="no table yet"):
-                await reader.page(LedgerQuery())
+                await reader.page(LedgerQuery(address="a", id="q"))
 
     asyncio.run(scenario())
 
