@@ -4,24 +4,31 @@ what the guards of secrets and personal data may find in any of them."""
 import ctypes
 import struct
 from collections.abc import Sequence
-from itertools import starmap
 
 from msgspec import Struct, structs
 
 from llmproxy.common import native
 from llmproxy.common.signatures import Budget
-from llmproxy.common.words import NOTHING, Candidate
 from llmproxy.shield import look
 from llmproxy.shield.injection.quiet import Quiet
 from llmproxy.shield.injection.recent import MEMORY_BYTES, Recent, Table
-from llmproxy.shield.injection.sweep import BORDER, CANDIDATES_MAX, TEXTS_MAX, Seen, Sweep, Sweeping
+from llmproxy.shield.injection.sweep import (
+    BORDER,
+    CANDIDATE,
+    CANDIDATES_MAX,
+    SEEN,
+    TEXTS_MAX,
+    Seen,
+    Sweep,
+    Sweeping,
+    candidates,
+)
 
-_GLANCE = struct.Struct("=16sIIf2IfIfI")
+_GLANCE = struct.Struct(f"={MEMORY_BYTES}sI{SEEN}")
 """`Glance` of native/sweep.c; before the first one stand three numbers, of all together."""
 
-_CANDIDATE = struct.Struct("=3I")
 _HEAD_BYTES = 12
-_Out = ctypes.c_uint32 * ((_HEAD_BYTES + TEXTS_MAX * _GLANCE.size + CANDIDATES_MAX * _CANDIDATE.size) // 4)
+_Out = ctypes.c_uint32 * ((_HEAD_BYTES + TEXTS_MAX * _GLANCE.size + CANDIDATES_MAX * CANDIDATE.size) // 4)
 
 
 class _First(ctypes.Structure):
@@ -91,18 +98,14 @@ def _read(out: memoryview, texts: Sequence[str]) -> list[Open]:
     opened: list[Open] = []
     at = _HEAD_BYTES + len(texts) * _GLANCE.size
     glances = _GLANCE.iter_unpack(out[_HEAD_BYTES:at])
-    for text, (memory, is_open, is_apart, score, start, end, others, windows, whole, candidates) in zip(
+    for text, (memory, is_open, is_apart, score, start, end, others, windows, whole, near) in zip(
         texts, glances, strict=True
     ):
         if not is_open:
             continue
-        found: Sequence[Candidate] = NOTHING
-        if candidates and not is_apart:
-            behind = at + candidates * _CANDIDATE.size
-            found = list(starmap(Candidate, _CANDIDATE.iter_unpack(out[at:behind])))
-            at = behind
-        opened.append(Open(text, None if is_apart else ((score, start, end, others, windows, whole), found), memory))
+        if is_apart:
+            opened.append(Open(text, None, memory))
+            continue
+        found, at = candidates(out, at, near)
+        opened.append(Open(text, ((score, start, end, others, windows, whole), found), memory))
     return opened
-
-
-assert _GLANCE.size == MEMORY_BYTES + 36, "as native/sweep.c has it"

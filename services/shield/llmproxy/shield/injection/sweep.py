@@ -12,11 +12,12 @@ from llmproxy.shield.injection.windows import Reader, Worst, fold
 
 BORDER = b"\xff"  # As in native/sweep.c: no text in UTF-8 has it.
 TEXTS_MAX, CANDIDATES_MAX = 32, 64  # In one call.
-_SEEN = struct.Struct("=If2IfIfI")
-"""`Seen` of native/sweep.c."""
+SEEN = "If2IfIfI"
+"""`Seen` of native/sweep.c, as `struct` writes it."""
 
-_CANDIDATE = struct.Struct("=3I")
-_Out = ctypes.c_char * (TEXTS_MAX * _SEEN.size + CANDIDATES_MAX * _CANDIDATE.size)
+_SEEN = struct.Struct(f"={SEEN}")
+CANDIDATE = struct.Struct("=3I")
+_Out = ctypes.c_char * (TEXTS_MAX * _SEEN.size + CANDIDATES_MAX * CANDIDATE.size)
 
 
 class Sweeping(ctypes.Structure):
@@ -86,17 +87,22 @@ def lowered(text: str) -> bytes:
     return text.lower().encode("utf-8", "replace")
 
 
+def candidates(out: memoryview, at: int, count: int) -> tuple[Sequence[Candidate], int]:
+    """So many that stand there, and what is behind them."""
+    if not count:
+        return NOTHING, at
+    behind = at + count * CANDIDATE.size
+    return list(starmap(Candidate, CANDIDATE.iter_unpack(out[at:behind]))), behind
+
+
 def _read(out: "ctypes.Array[ctypes.c_char]", count: int) -> list[Seen | None]:
     found: list[Seen | None] = []
+    data = memoryview(out)
     at = count * _SEEN.size
-    for is_apart, score, start, end, others, windows, whole, candidates in _SEEN.iter_unpack(memoryview(out)[:at]):
-        worst = (score, start, end, others, windows, whole)
+    for is_apart, score, start, end, others, windows, whole, near in _SEEN.iter_unpack(data[:at]):
         if is_apart:
             found.append(None)
-        elif not candidates:
-            found.append((worst, NOTHING))
-        else:
-            behind = at + candidates * _CANDIDATE.size
-            found.append((worst, list(starmap(Candidate, _CANDIDATE.iter_unpack(memoryview(out)[at:behind])))))
-            at = behind
+            continue
+        some, at = candidates(data, at, near)
+        found.append(((score, start, end, others, windows, whole), some))
     return found
