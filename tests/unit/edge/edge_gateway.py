@@ -73,6 +73,19 @@ def answers(envelope: Envelope, answer: Answer) -> None:
         answer.send(HEAD, Data(msgspec.Raw(WHOLE)), END)
 
 
+def held_until(cancelled: asyncio.Event) -> Handler:
+    """Never answers, and says when it is told to give up."""
+
+    async def script(envelope: Envelope, answer: Answer) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    return script
+
+
 def record_of(key: str, **fields: Any) -> KeyRecord:
     digest = keyring.hash_key(key)
     return KeyRecord(id=keyring.key_id(digest), hash=digest, **{"tenant": "acme", "principal": "alice", **fields})

@@ -6,7 +6,20 @@ import json
 import aiohttp
 import msgspec
 from patience import PATIENCE_S
-from unit.edge.edge_gateway import CHAT, CONFIG, END, HEAD, KEY, QUICK, WHOLE, answers, chunk, gateway, until
+from unit.edge.edge_gateway import (
+    CHAT,
+    CONFIG,
+    END,
+    HEAD,
+    KEY,
+    QUICK,
+    WHOLE,
+    answers,
+    chunk,
+    gateway,
+    held_until,
+    until,
+)
 
 from llmproxy.common.bus import Answer
 from llmproxy.common.channels import HOLDING, REPLY, REQUEST_INSPECT
@@ -314,15 +327,8 @@ def test_whoever_has_failed_himself_is_not_cancelled() -> None:
 def test_the_deadline_ends_a_request_and_its_holder() -> None:
     cancelled = asyncio.Event()
 
-    async def script(envelope: Envelope, answer: Answer) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
     async def run() -> None:
-        async with gateway(script, config=gateway_config(deadline_ms=1_000)) as edge:
+        async with gateway(held_until(cancelled), config=gateway_config(deadline_ms=1_000)) as edge:
             status, _, body = await edge.ask()
             assert (status, code_of(body)) == (504, "deadline_exceeded")
             async with asyncio.timeout(PATIENCE_S):

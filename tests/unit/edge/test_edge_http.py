@@ -4,11 +4,9 @@ import asyncio
 import json
 
 from patience import PATIENCE_S
-from unit.edge.edge_gateway import CHAT, KEY, gateway, until
+from unit.edge.edge_gateway import CHAT, KEY, gateway, held_until, until
 
-from llmproxy.common.bus import Answer
 from llmproxy.common.config import Config, Endpoint, Group, Target
-from llmproxy.common.envelope import Envelope
 
 
 def test_the_models_list_is_what_the_key_may_use() -> None:
@@ -199,15 +197,8 @@ def test_a_client_that_shuts_down_its_sending_side_gets_what_is_answered_at_once
 def test_a_client_that_shuts_down_its_sending_side_is_taken_to_have_left_when_its_answer_takes_long() -> None:
     cancelled = asyncio.Event()
 
-    async def script(envelope: Envelope, answer: Answer) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
     async def run() -> None:
-        async with gateway(script) as edge:
+        async with gateway(held_until(cancelled)) as edge:
             body = json.dumps(CHAT).encode()
             reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
             writer.write(
