@@ -383,7 +383,10 @@ from llmproxy.common.channels import REQUEST_INSPECT
 from llmproxy.common.frames import Data, End, Head
 from llmproxy.common.nats_wire import NatsWire
 
+serving = asyncio.Event()
+
 async def handle(envelope, answer):
+    await serving.wait()  # What waits for it may come before it has been said that it is served.
     if envelope.api != "probe":
         print("holding", flush=True)
         await asyncio.sleep(1.0)
@@ -395,6 +398,7 @@ async def main():
     await bus.start()
     await bus.serve(REQUEST_INSPECT, handle, max_in_flight=5000)
     print("serving", flush=True)
+    serving.set()
     await asyncio.Event().wait()
 
 asyncio.run(main())
