@@ -45,7 +45,7 @@ def test_nothing_is_left_out_that_can_be_expressed() -> None:
     )
 
 
-def test_a_parameter_of_another_api_is_left_out_under_its_canonical_name() -> None:
+def test_a_parameter_of_another_api_is_left_out_under_its_name_there() -> None:
     body = {**HI, "max_tokens": 5, "top_k": 7}
     with pytest.raises(GatewayError):
         asked("groq", body, lenient=False, api="messages")

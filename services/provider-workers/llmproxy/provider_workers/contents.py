@@ -10,7 +10,7 @@ from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters.base import Adapter
 from llmproxy.provider_workers.canonical import UNREADABLE
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire
+from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire, named
 
 FIELDS = msgspec.json.Decoder(dict[str, Raw])
 LIST = msgspec.json.Decoder(list[dict[str, Raw]])
@@ -54,6 +54,9 @@ class WithContents:
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         return self._adapter.error(status, headers, body)
+
+    def named(self, error: GatewayError) -> GatewayError:
+        return named(self._adapter, error)
 
 
 def placed(body: bytes, contents: Mapping[str, str]) -> bytes:

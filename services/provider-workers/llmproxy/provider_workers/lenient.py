@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.canonical import UNREADABLE
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire
+from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire, named
 
 LEFT_OUT_MAX = 16  # Each is found by asking again.
 SUBSTANCE = frozenset(
@@ -46,6 +46,9 @@ class Lenient:
                 body = rest
                 continue
             return replace(made, dropped=(*left_out, *made.dropped)) if left_out else made
+
+    def named(self, error: GatewayError) -> GatewayError:
+        return named(self._wire, error)
 
     def response(self, body: bytes, request: Origin) -> Answer:
         return self._wire.response(body, request)

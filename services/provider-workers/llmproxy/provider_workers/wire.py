@@ -1,6 +1,6 @@
 """One API at one vendor, in the small: what is asked for, what is sent, and what comes back. Pure: no client, no clock, no log."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -104,3 +104,16 @@ class Wire(Protocol):
     def events(self, request: Origin) -> StreamTranslator:
         """A new translator for one stream."""
         ...
+
+
+@runtime_checkable
+class Naming(Protocol):
+    """A `Wire` whose vendor calls fields otherwise than who asked."""
+
+    def named(self, error: GatewayError) -> GatewayError:
+        """A vendor's error, naming the field as it was asked."""
+        ...
+
+
+def named(wire: Wire, error: GatewayError) -> GatewayError:
+    return wire.named(error) if isinstance(wire, Naming) else error

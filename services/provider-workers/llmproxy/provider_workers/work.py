@@ -36,7 +36,7 @@ from llmproxy.provider_workers.natives import count_tokens
 from llmproxy.provider_workers.settlement import Settlement
 from llmproxy.provider_workers.transport import Destination, Reply, Transport, Watch
 from llmproxy.provider_workers.wire import Answer as Whole
-from llmproxy.provider_workers.wire import Origin, StreamTranslator, Target, Wire
+from llmproxy.provider_workers.wire import Origin, StreamTranslator, Target, Wire, named
 
 HELD_BACK_MAX = 64  # Chunks without content (a role) that wait for the first one with it.
 PACKET_BYTES_MAX = INLINE_BYTES_MAX
@@ -347,7 +347,8 @@ class Call:
         reply = await work.transport.call(destination, request, envelope.traceparent)
         try:
             if not 200 <= reply.status < 300:
-                raise adapter.error(reply.status, _lower(reply.headers), await reply.read_error())
+                refused = adapter.error(reply.status, _lower(reply.headers), await reply.read_error())
+                raise named(asked, refused)
             if envelope.stream:
                 await self._stream(reply, asked.events(self._origin()), watch)
             else:

@@ -66,6 +66,7 @@ from llmproxy.provider_workers.natives.responses import (
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
+from llmproxy.provider_workers.written import renamed, retold
 
 FORWARDED = frozenset(
     {
@@ -161,6 +162,16 @@ class ErrorBody(Struct, frozen=True):
     code: str | int | None = None
 
 
+IN_A_CHAT = {
+    "input": "messages",
+    "max_output_tokens": "max_completion_tokens",
+    "reasoning": "reasoning_effort",
+    "reasoning.effort": "reasoning_effort",
+    "text.format": "response_format",
+    "text.verbosity": "verbosity",
+}
+"""What a chat calls fields of this API."""
+
 EXTRA = msgspec.json.Decoder(Extra)
 ITEM = msgspec.json.Decoder(OutputItem)
 RESPONSE = msgspec.json.Decoder(Response)
@@ -211,6 +222,10 @@ class OpenAIResponses:
             inner = WireError(message=inner or said.message, param=said.param, code=said.code)
         code = f"{inner.code or ''} {inner.type or ''}".strip()
         return vendor_error(VENDOR, status, headers, message=inner.message or "", code=code, param=inner.param or "")
+
+    def named(self, error: GatewayError) -> GatewayError:
+        """An error about a request that was a chat. Which message became which item is not looked up again."""
+        return retold(error, lambda path: renamed(IN_A_CHAT, path if path[:6] != "input[" else "input"))
 
 
 # --- Requests ---------------------------------------------------------------------------------------------------------

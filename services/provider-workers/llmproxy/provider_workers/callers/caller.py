@@ -3,6 +3,7 @@
 Pure, like an adapter: `caller body -> canonical request` on the way out, `canonical answer -> caller's answer` on the way back.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from llmproxy.common.envelope import Api
@@ -50,6 +51,15 @@ class Caller(Protocol):
     @property
     def api(self) -> Api: ...
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What fields of a chat are called here, where they are called something else."""
+        ...
+
     def read(self, body: bytes, *, stream: bool) -> Asked:
         """Raises GatewayError naming the field that is wrong or cannot be expressed."""
+        ...
+
+    def place(self, body: bytes, path: str) -> str:
+        """Where in a body that can be read stands what is at this path of its canonical form; see `written`."""
         ...

@@ -3,6 +3,7 @@
 The prompt becomes a user's message: a chat answers it where the old models went on with it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from llmproxy.provider_workers.callers.caller import Asked, Events
 from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE, UsageOut, decode_request, invalid, usage_out
 from llmproxy.provider_workers.canonical_answers import Logprob, Logprobs
 from llmproxy.provider_workers.wire import Origin
+from llmproxy.provider_workers.written import renamed
 
 READ = frozenset({"prompt", "suffix", "echo", "best_of", "logprobs"})
 """Fields that a chat has in another form. The others are a chat's own."""
@@ -33,6 +35,9 @@ NO_PLACE = (
 """What a chat would obey and the answer has no place for."""
 
 FINISH_REASONS = {"length": "length", "content_filter": "content_filter"}
+
+
+NAMES = {"messages": "prompt", "max_completion_tokens": "max_tokens", "top_logprobs": "logprobs"}
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -98,6 +103,7 @@ ANSWER = msgspec.json.Decoder(Answer)
 
 class Completions:
     api: Api = "completions"
+    names: Mapping[str, str] = NAMES
 
     def read(self, body: bytes, *, stream: bool) -> Asked:
         asked = decode_request(REQUEST, body)
@@ -115,6 +121,9 @@ class Completions:
             chat["logprobs"] = True
             chat["top_logprobs"] = asked.logprobs
         return CompletionsAsked(ENCODER.encode(chat), prompt if asked.echo else "")
+
+    def place(self, body: bytes, path: str) -> str:
+        return "prompt" if path.startswith("messages") else renamed(NAMES, path)
 
 
 def prompt_of(asked: Request) -> str:

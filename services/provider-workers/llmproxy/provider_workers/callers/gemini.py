@@ -1,21 +1,34 @@
 """Gemini's generateContent and streamGenerateContent, over any chat. https://ai.google.dev/api/generate-content"""
 
+from collections.abc import Mapping
+from functools import partial
+
 from llmproxy.common.envelope import Api
+from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.callers import gemini_answer
 from llmproxy.provider_workers.callers.caller import Asked, Events
+from llmproxy.provider_workers.callers.gemini_places import NAMES, place, spelled
 from llmproxy.provider_workers.callers.gemini_request import Generation, Thinking, read_body, translate
 from llmproxy.provider_workers.canonical import ENCODER
 from llmproxy.provider_workers.wire import Origin
+from llmproxy.provider_workers.written import retold
 
 
 class Gemini:
     api: Api = "gemini"
+    names: Mapping[str, str] = NAMES
 
     def read(self, body: bytes, *, stream: bool) -> Asked:
-        asked = read_body(body)
-        chat, dropped = translate(asked, stream=stream)
+        try:
+            asked = read_body(body)
+            chat, dropped = translate(asked, stream=stream)
+        except GatewayError as error:
+            raise retold(error, partial(spelled, body)) from error
         thinking = (asked.generation_config or Generation()).thinking_config or Thinking()
         return GeminiAsked(ENCODER.encode(chat), tuple(sorted(dropped)), thoughts=bool(thinking.include_thoughts))
+
+    def place(self, body: bytes, path: str) -> str:
+        return spelled(body, place(read_body(body), path))
 
 
 class GeminiAsked:

@@ -318,11 +318,18 @@ def calling(config: ToolConfig, declared: list[dict[str, Any]], dropped: list[st
     names = {one["function"]["name"] for one in declared}
     if unknown := [name for name in allowed if name not in names]:
         raise invalid(f"{at}.allowedFunctionNames", f"names {len(unknown)} functions that are not declared")
-    if allowed and mode in ("ANY", "VALIDATED"):
-        declared = [one for one in declared if one["function"]["name"] in allowed]
+    declared = allow(declared, found)
     if mode == "ANY" and len(allowed) == 1:
         return {"tools": declared, "tool_choice": {"type": "function", "function": {"name": allowed[0]}}}
     return {"tools": declared, **({"tool_choice": MODES[mode]} if found.mode else {})}
+
+
+def allow(declared: list[dict[str, Any]], config: Calling) -> list[dict[str, Any]]:
+    """Those that may be called, where some are named and one must be."""
+    allowed = config.allowed_function_names
+    if not allowed or (config.mode or "AUTO").upper() not in ("ANY", "VALIDATED"):
+        return declared
+    return [one for one in declared if one["function"]["name"] in allowed]
 
 
 # --- Messages ---------------------------------------------------------------------------------------------------------
@@ -333,9 +340,8 @@ def messages(body: Body, dropped: list[str]) -> list[dict[str, Any]]:
     if system := system_text(body.system_instruction):
         found.append({"role": "system", "content": system})
     calls = CallIds()
-    contents = body.contents if isinstance(body.contents, list) else [body.contents]
-    for index, content in enumerate(contents):
-        at = f"contents[{index}].parts"
+    for index, content in enumerate(contents_of(body)):
+        at = parts_at(body, index)
         parts = parts_of(content)
         for number, part in enumerate(parts):
             check(part, f"{at}[{number}]", dropped)
@@ -345,10 +351,19 @@ def messages(body: Body, dropped: list[str]) -> list[dict[str, Any]]:
             case None | "" | "user" | "function":
                 found += user_messages(parts, at, calls)
             case _:
-                raise invalid(f"contents[{index}].role", "must be user or model")
+                raise invalid(f"{at.removesuffix('.parts')}.role", "must be user or model")
     if not any(message["role"] != "system" for message in found):
         raise invalid("contents", "must not be empty")
     return found
+
+
+def contents_of(body: Body) -> list[Content]:
+    return body.contents if isinstance(body.contents, list) else [body.contents]
+
+
+def parts_at(body: Body, index: int) -> str:
+    """Where the parts of a content are; one content alone may stand there without a list."""
+    return f"contents[{index}].parts" if isinstance(body.contents, list) else "contents.parts"
 
 
 def parts_of(content: Content) -> list[Part]:
