@@ -457,3 +457,21 @@ def test_an_image_without_a_data_url_is_not_counted_by_its_bytes_either() -> Non
 
 def test_the_demos_other_apis_are_no_conversations() -> None:
     assert not set(DEMO.others) & set(CALLERS)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_vendor_says_is_wrong_is_named_as_the_caller_wrote_it(stream: bool) -> None:
+    said = b'{"error":{"message":"Invalid type for \'messages[1].content\'.","param":"messages[1].content","type":"x"}}'
+
+    async def scenario() -> None:
+        async with (
+            upstream(always(answer(400, said))) as served,
+            gateway({"up": endpoint(served)}, providers=PROVIDERS) as asked,
+        ):
+            body = json.dumps({**ASKED, "system": "s", "stream": stream, "brand_new": None}).encode()
+            error = await asked.answered(asking(attempt(), api="messages", stream=stream, body=Raw(body)))
+            assert isinstance(error, Failure)
+            assert (error.code, error.param) == ("provider_rejected", "messages[0].content")
+            assert "'messages[0].content'" in error.message
+
+    run(scenario)
