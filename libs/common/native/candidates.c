@@ -11,7 +11,7 @@ enum {
 enum {
     WORD_MIN = 16, RUN_MIN = 8, DIGITS_MIN = 30, TURNS_MIN = 6, NAMED_BEFORE = 48, VENDOR_NAMED_MIN = 24, /* As guards.secrets. */
     LONG_MIN = 256, /* As answers.noise. */
-    NUMBER_MIN = 6, GAP_MAX = 3, MARKS_MIN = 5, WALLET_MIN = 26, DOTS_MIN = 3, OCTET_DIGITS_MAX = 3, /* As guards.pii. */
+    NUMBER_MIN = 6, GAP_MAX = 3, MARKS_MIN = 5, WALLET_MIN = 26, DOTS_MIN = 3, OCTET_DIGITS_MAX = 3, /* As shield.personal. */
 };
 
 static inline size_t bucket(uint32_t head) { return (head * 0x9E3779B1u) >> 20; }
@@ -42,7 +42,7 @@ static uint32_t literals_at(const uint8_t *text, size_t length, size_t at, const
     return found;
 }
 
-/* A date, or seconds with their fraction, as guards.pii.MOMENT: 0000-00-00, 0000-00-000, either with " 00" behind it; 00.000 */
+/* A date, or seconds with their fraction, as shield.personal.numbers.MOMENT: 0000-00-00, 0000-00-000, either with " 00" behind it; 00.000 */
 static int is_moment(const uint8_t *run, size_t size) {
     size_t at = 0;
     if (size >= 6 && size <= 12 && is_digit(run[1]) && run[2] == '.') {

@@ -15,9 +15,11 @@ from llmproxy.common.segments import Segment
 from llmproxy.shield.chain import Chain
 from llmproxy.shield.examine import Examined, Order, examine
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.guards.pii import BASE58, Pii, is_iban
+from llmproxy.shield.guards.pii import Pii
 from llmproxy.shield.ids import NUMBERS, au, eu, form, in_, uk
 from llmproxy.shield.kinds import KINDS as DOCUMENTED
+from llmproxy.shield.personal.ibans import is_iban
+from llmproxy.shield.personal.wallets import BASE58
 from llmproxy.shield.preflight import pipeline
 from llmproxy.shield.vault import Vault, hashed, unmask
 from llmproxy.shield.verdict import Allow, Mask

@@ -6,7 +6,9 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import glance
 from llmproxy.shield.chain import Chain
-from llmproxy.shield.guards.pii import Pii, is_iban, is_luhn
+from llmproxy.shield.guards.pii import Pii
+from llmproxy.shield.personal.cards import is_luhn
+from llmproxy.shield.personal.ibans import is_iban
 from llmproxy.shield.verdict import Allow, Mask
 
 

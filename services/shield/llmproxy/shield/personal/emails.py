@@ -1,0 +1,77 @@
+"""E-mail addresses, in any script."""
+
+import re
+from collections.abc import Iterator
+
+from llmproxy.shield.verdict import Finding
+
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef"
+"""Scripts that put no space between an address and the sentence around it: Thai, Lao, Burmese, Khmer, Chinese, Japanese, Korean."""
+
+DOMAIN = re.compile(
+    rf"@(?:[A-Za-z0-9][A-Za-z0-9-]{{0,62}}(?:\.[A-Za-z0-9][A-Za-z0-9-]{{0,62}}){{1,8}}(?![\w-]|\.[^\W_])"
+    rf"|[A-Za-z0-9][A-Za-z0-9-]{{0,62}}(?:\.[A-Za-z0-9][A-Za-z0-9-]{{0,62}}){{0,7}}\.[A-Za-z]{{2,24}}(?=[{UNSPACED}])"
+    r"|[^\W_](?:[\w-]{0,62})(?:\.[^\W_][\w-]{0,62}){1,8})"
+)
+SENTENCE = re.compile(rf".*[{UNSPACED}]{{4}}(?=[\x21-\x7e]+\Z)")
+"""What stands before an address of ASCII letters without a space between them. Fewer letters may be a name that is part of it."""
+
+LOCAL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}\Z")
+LOCAL_CHARS_MAX = 64
+LOCAL_FIRST = re.compile(r"[\w]")
+FILE_SUFFIXES = frozenset(
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "ico",
+        "css",
+        "js",
+        "ts",
+        "jsx",
+        "tsx",
+        "py",
+        "rb",
+        "go",
+        "rs",
+        "md",
+        "txt",
+        "html",
+        "htm",
+        "json",
+        "xml",
+        "yaml",
+        "yml",
+        "pdf",
+        "zip",
+        "gz",
+    ]
+)
+"""`icon@2x.png` is a file. Some of these are countries too (md, py, rs): those are told by the name before the dot."""
+
+
+def find(text: str) -> Iterator[Finding]:
+    for domain in DOMAIN.finditer(text):
+        host = domain[0][1:].rstrip("-_")
+        suffix = host.rpartition(".")[2]
+        if not _is_top_level(suffix) or (suffix.lower() in FILE_SUFFIXES and host[0].isdigit()):
+            continue
+        local = LOCAL.search(text[max(0, domain.start() - LOCAL_CHARS_MAX) : domain.start()])
+        name = _local(local[0]) if local is not None else ""
+        if not name or (name == "git" and text[domain.start() + 1 + len(host) :][:1] in (":", "/")):
+            continue  # `git@host:owner/repository` is where a repository is.
+        yield Finding("email", domain.start() - len(name), domain.start() + 1 + len(host))
+
+
+def _local(name: str) -> str:
+    """Without what stands before the address rather than in it: quotes, `key=`, dots."""
+    name = SENTENCE.sub("", re.split(r"[=/|{}`'?&]", name)[-1])
+    first = LOCAL_FIRST.search(name)
+    return name[first.start() :] if first else ""
+
+
+def _is_top_level(suffix: str) -> bool:
+    return len(suffix) >= 2 and (suffix.isalpha() or suffix.lower().startswith("xn--"))

@@ -1,0 +1,117 @@
+"""Phone numbers: international, as their countries write them, or behind a word for one."""
+
+import re
+from collections.abc import Iterator
+
+from llmproxy.shield.personal.runs import each, only_digits
+from llmproxy.shield.verdict import Finding
+
+EXTENSION = r"(?:\s?(?:x|ext\.?|#)\s?\d{1,6})?"
+END_OF_PHONE = r"(?!\w|[.-]\d)"
+INTERNATIONAL = re.compile(
+    rf"(?<![\w+])(?:\+ ?\(?|(?<!-)00|\(\+(?=\d{{1,3}}\)))[1-9](?:[ ()./-]{{0,3}}\d){{6,14}}{EXTENSION}{END_OF_PHONE}",
+    re.ASCII,
+)
+NORTH_AMERICAN = re.compile(  # And Russian: the same groups after an 8.
+    r"(?<![\w.+-])(?<!\d )(?:[18][ .-]?)?(?:\([2-9]\d\d\)[ .-]?|[2-9]\d\d[ .-])[2-9]\d\d[ .-](?:\d{4}|\d\d[ -]\d\d)"
+    rf"{EXTENSION}{END_OF_PHONE}",
+    re.ASCII,
+)
+TRUNK = re.compile(
+    r"(?<![\w.+/-])(?<!\d )(?:"
+    r"0[1-9](?:[ .-]\d\d){4}"  # France
+    r"|\(?0[1-9]\d{1,3}\)?[ /-]\d{3,4}[ -]?\d{3,4}"  # United Kingdom, Germany, Australia, Japan
+    r"|0[1-9]\d{2,3}[ /-]\d{5,8}"
+    r"|0[1-9]\d{0,3}[ /.-]{1,2}\d{2,4}([ .-])\d{2,4}(?:\1\d{2,4}){0,2}"  # Area, then groups with one kind of sign between.
+    rf"){END_OF_PHONE}",
+    re.ASCII,
+)
+AREA = re.compile(
+    r"(?<![\w.+-])\((?!19\d\d\)|20\d\d\))0?[1-9]\d{1,4}\)[ /-]{0,2}(?!\d{4}[./-]\d\d?[./-])\d{2,6}(?:[ -]?\d{2,6}){0,3}"
+    rf"{EXTENSION}{END_OF_PHONE}",
+    re.ASCII,
+)
+"""An area in brackets is how people write telephone numbers, and nothing else that is not a year."""
+
+IN_CONTEXT = re.compile(rf"(?<![\w.+-])\(?\d(?:[ ()./-]{{0,2}}\d){{6,13}}{EXTENSION}{END_OF_PHONE}", re.ASCII)
+PHONE_SAID = re.compile(
+    r"(?:(?<![^\W_])(?:(?:tele)?phone|tel|tele?foon(?:nummer)?|telefon(?:o|nummer|nr|nummeret)?|telefone|handy(?:nummer)?|gsm|mobil(?:nummer|telefon|numret)?|m[oó]vil|num[eé]ro|desk|office|tel[eé]fono|t[eé]l[eé]phone|mobile?|mobiel|cell(?:ulare|phone|ular)?"
+    r"|celular|portable|kom[oó]rka|rufnummer|numer telefonu|puhelinnumero|fax|whatsapp|hotline|helpline|(?:contact|kontakt)(?=:| (?:number|nr|no|me|us|him|her|them|at|on))|call|ring|dial|reach(?= (?:me|us|him|her|them|at|on)\b)|sms|text(?=\s)|puhelin|telefonszám|điện thoại|sđt"
+    r"|телефону?|тел|моб(?:ильный)?|звоните|τηλ(?:έφωνο)?|κινητό)s?\d?"
+    r"(?: (?:number|nr|no|num|me|us|him|her|them|at|on|is|number is|(?:me |us |him |her |them )?(?:back )?(?:at|on)))?(?![^\W_])[\s.:#=\"']{0,4}"
+    r"(?:at |on |is |est le |est |ist |es |è |é |to |lautet |jest |er |är |on )?"
+    r"|(?:电话|手机|联系方式|電話番号|電話|携帯|手機|전화(?:번호)?|휴대폰|연락처|טלפון|נייד|هاتف|جوال|موبايل|โทร(?:ศัพท์)?|เบอร์|फ़ोन|फोन|मोबाइल)[號号码碼是はは은는이:：为為\s]{0,5})\Z",
+    re.IGNORECASE,
+)
+PHONE_HEADS = frozenset(
+    b"pho tel mob cel fax wha hot hel cal sms tex num m?v mov t?l des off han cid gsm por kom ruf con kon rin dia rea puh s?t".split()
+) | {b"??" + after for after in (b"?", b":", b" ")}  # The last three: words in other scripts.
+PHONE_CONTEXT_CHARS = 28
+PHONE_DIGITS_MIN, NATIONAL_DIGITS_MIN = 8, 9  # Shorter ones need a word.
+DIALLED_DIGITS_MAX = 15  # `00`, and what nearly all countries have behind it, in one piece.
+NO_PHONE_CHARS = 12
+NO_PHONE = re.compile(
+    r"(?<![a-z])(?:sku|isbn(?:-?1[03])?|issn|ean|gtin|upc|order|invoice|ticket|tracking|serial|model|article|item|part|row|batch|lot|patent|doi|oid|case|bestell\w{0,8}|artikel\w{0,4}"
+    r"|rechnung\w{0,6}|facture|commande|pedido|factura)(?: ?(?:no|nr|num(?:ber)?|id|code)\b\.?)?[\s:#=\"'.°º-]{1,4}\+?\(?\Z",
+    re.IGNORECASE,
+)
+"""What says that the groups of digits behind it are something else."""
+
+DATE = re.compile(r"\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4}")
+DIALLED = re.compile(r"00[ ()./-]{0,3}(\d{1,3})(?!\d)")
+COUNTRY = re.compile(
+    r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
+    r"|21[1-368]|2[2-69]\d|3[578]\d|42[013]|5[09]\d|6[789]\d|80[08]|8[578]\d|9[679]\d"
+)
+"""ITU-T E.164 (Annex to the Operational Bulletin no. 1114); where a block of ten is partly assigned, all of it."""
+
+
+def find(
+    text: str, first: int, last: int, start: int, end: int, before: bytes, heads: list[bytes], *, is_spaced: bool
+) -> Iterator[Finding]:
+    patterns = []
+    if "+" in text[first:start] or (text.startswith("00", start) and (is_spaced or end - start <= DIALLED_DIGITS_MAX)):
+        patterns.append(INTERNATIONAL)
+    if is_spaced:
+        patterns.append(NORTH_AMERICAN)
+        if text[start] == "0":
+            patterns.append(TRUNK)
+        if text[start - 1 : start] == "(":
+            patterns.append(AREA)
+    if patterns and NO_PHONE.search(text, max(0, first - NO_PHONE_CHARS), start) is None:
+        for pattern in patterns:
+            holds = HOLDS.get(pattern, _is_a_national_phone)
+            for span in each(pattern, text, first, end, last, holds):
+                yield Finding("phone", *span)
+    if b"phone" in before or not PHONE_HEADS.isdisjoint(heads):
+        for match in IN_CONTEXT.finditer(text, first, last):
+            if match.start() >= end:
+                break
+            if (
+                len(set(only_digits(match[0]))) > 2
+                and not DATE.match(match[0])
+                and is_said_a_phone(text, match.start())
+            ):
+                yield Finding("phone", *match.span())
+
+
+def is_said_a_phone(text: str, start: int) -> bool:
+    return PHONE_SAID.search(text[max(0, start - PHONE_CONTEXT_CHARS) : start]) is not None
+
+
+def _is_an_international_phone(match: re.Match[str]) -> bool:
+    """What begins with `00` is as often an id that is filled up with zeros: its first group is a country's, if it is a number."""
+    dialled = DIALLED.match(match[0])
+    return _is_a_phone(match) and (dialled is None or COUNTRY.fullmatch(dialled[1]) is not None)
+
+
+def _is_a_national_phone(match: re.Match[str]) -> bool:
+    return _is_a_phone(match) and len(only_digits(match[0])) >= NATIONAL_DIGITS_MIN
+
+
+def _is_a_phone(match: re.Match[str]) -> bool:
+    digits = only_digits(match[0])
+    return PHONE_DIGITS_MIN <= len(digits) <= 21 and len(set(digits)) > 2 and DATE.match(match[0]) is None
+
+
+HOLDS = {INTERNATIONAL: _is_an_international_phone, NORTH_AMERICAN: _is_a_phone}

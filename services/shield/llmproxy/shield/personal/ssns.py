@@ -1,0 +1,32 @@
+"""Social security numbers of the United States."""
+
+import re
+from collections.abc import Iterator
+
+from llmproxy.shield.ids.form import always
+from llmproxy.shield.personal.page import CONTEXT_CHARS
+from llmproxy.shield.personal.phones import is_said_a_phone
+from llmproxy.shield.personal.runs import each
+from llmproxy.shield.verdict import Finding
+
+SSN = re.compile(
+    r"[0-8](?<![\w-][0-8])(?<!\d\.[0-8])\d\d(?<!000)(?<!666)"
+    r"(?:-(?!00)\d\d-| (?<!\d \d\d\d )(?!00)\d\d )(?!0000)\d{4}(?![\w]|-\d)",
+    re.ASCII,
+)
+SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)", re.ASCII)
+"""What the text itself calls one, valid or not: a typing error is as telling, and 9xx is a taxpayer number (ITIN)."""
+
+SSN_CONTEXT = re.compile(r"(?:\b|_)ssns?(?:\b|_)|social.security", re.IGNORECASE)
+
+
+def find(text: str, first: int, last: int, start: int, end: int) -> Iterator[Finding]:
+    """https://www.ssa.gov/employer/randomization.html: no area 000, 666 or 9xx, no group 00, no serial 0000."""
+    for span in each(SSN, text, first, end, last, always):
+        yield Finding("us_ssn", *span)
+    if SSN_CONTEXT.search(text, max(0, start - CONTEXT_CHARS), start):
+        for match in SSN_STATED.finditer(text, first, last):
+            if match.start() >= end or is_said_a_phone(text, match.start()):
+                continue
+            if SSN_CONTEXT.search(text, max(0, match.start() - CONTEXT_CHARS), match.start()):
+                yield Finding("us_ssn", *match.span())
