@@ -9,6 +9,7 @@ from hashlib import sha256
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.shield.personal_findings import seen
 
 from llmproxy.common.policy import KINDS, Action, Policy
 from llmproxy.common.segments import Segment
@@ -23,11 +24,6 @@ from llmproxy.shield.personal.wallets import BASE58
 from llmproxy.shield.preflight import pipeline
 from llmproxy.shield.vault import Vault, hashed, unmask
 from llmproxy.shield.verdict import Allow, Mask
-
-
-def seen(text: str) -> set[tuple[str, str]]:
-    verdict = Pii().inspect(Segment(role="user", path="p", text=text))
-    return set() if isinstance(verdict, Allow) else {(one.kind, text[one.start : one.end]) for one in verdict.findings}
 
 
 def kinds(text: str) -> set[str]:

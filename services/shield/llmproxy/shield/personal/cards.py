@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 
+from llmproxy.shield.ids.form import is_luhn
 from llmproxy.shield.personal.page import CONTEXT_CHARS
-from llmproxy.shield.personal.runs import each, only_digits
+from llmproxy.shield.personal.runs import Run, only_digits
 from llmproxy.shield.verdict import Finding
 
 CARD = re.compile(
@@ -41,6 +42,8 @@ CARD_WORDS = re.compile(
     r"(?:credit|debit)[ _-]?card|card (?:number|no\b|#)|for (?:this )?card:?\s\Z|kreditkarte|carte (?:bancaire|de cr)",
     re.IGNORECASE,
 )
+"""A typing error in what the text itself calls a card is as telling as a checksum."""
+
 CARD_NEAR = re.compile(
     r"(?<![a-z])(?:(?:credit|debit|bank|kredit|debet|geld|giro|ec-?)?[ _-]?(?:cards?|kort|kart[aęeiyu]?|kaart|karten?)(?![a-z])|cart[aãe]o?s?(?![a-z])"
     r"|carte|tarjetas?|visa|master ?card|amex|american express|maestro|discover|diners|jcb|union ?pay|cc(?: ?(?:no|num|number|#))?(?![a-z])"
@@ -49,31 +52,25 @@ CARD_NEAR = re.compile(
 )
 """A word for it in some forty languages. Together with a checksum, less is needed than for a number that fails it."""
 
-DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
-
-def find(text: str, first: int, last: int, start: int, end: int) -> Iterator[Finding]:
-    is_said, is_near = _is_said_a_card(text, start), CARD_NEAR.search(text, max(0, start - CONTEXT_CHARS), start)
+def find(run: Run) -> Iterator[Finding]:
+    context = max(0, run.start - CONTEXT_CHARS)
+    is_said = CARD_WORDS.search(run.text, context, run.start) is not None
+    is_near = CARD_NEAR.search(run.text, context, run.start) is not None
 
     def holds(match: re.Match[str]) -> bool:
         digits = only_digits(match[0])
         if ISSUERS.fullmatch(digits) is None:
-            return is_near is not None and len(digits) in MADE_UP_DIGITS and is_luhn(digits)
-        if len(digits) <= SHORT_DIGITS_MAX and is_near is None:
+            return is_near and len(digits) in MADE_UP_DIGITS and _is_checked(digits)
+        if len(digits) <= SHORT_DIGITS_MAX and not is_near:
             return False
-        return is_said or is_luhn(digits)
+        return is_said or _is_checked(digits)
 
     for pattern in (CARD, CARD_WHOLE, CARD_INSIDE):
-        for span in each(pattern, text, first, end, last, holds):
+        for span in run.spans(pattern, holds):
             yield Finding("credit_card", *span)
 
 
-def _is_said_a_card(text: str, start: int) -> bool:
-    """A typing error in what the text itself calls a card is as telling."""
-    return CARD_WORDS.search(text, max(0, start - CONTEXT_CHARS), start) is not None
-
-
-def is_luhn(digits: str) -> bool:
-    """The checksum of card numbers (ISO/IEC 7812)."""
-    numbers = [int(digit) for digit in reversed(digits)]
-    return (sum(numbers[::2]) + sum(DOUBLED[number] for number in numbers[1::2])) % 10 == 0 and len(set(digits)) > 1
+def _is_checked(digits: str) -> bool:
+    """One digit again and again is no card, whatever its sum."""
+    return len(set(digits)) > 1 and is_luhn(digits)

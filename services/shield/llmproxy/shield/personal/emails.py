@@ -19,37 +19,10 @@ SENTENCE = re.compile(rf".*[{UNSPACED}]{{4}}(?=[\x21-\x7e]+\Z)")
 LOCAL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}\Z")
 LOCAL_CHARS_MAX = 64
 LOCAL_FIRST = re.compile(r"[\w]")
-FILE_SUFFIXES = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "ico",
-        "css",
-        "js",
-        "ts",
-        "jsx",
-        "tsx",
-        "py",
-        "rb",
-        "go",
-        "rs",
-        "md",
-        "txt",
-        "html",
-        "htm",
-        "json",
-        "xml",
-        "yaml",
-        "yml",
-        "pdf",
-        "zip",
-        "gz",
-    ]
-)
+FILE_SUFFIXES = frozenset((
+    "png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "css", "js", "ts", "jsx", "tsx", "py", "rb", "go",
+    "rs", "md", "txt", "html", "htm", "json", "xml", "yaml", "yml", "pdf", "zip", "gz",
+))  # fmt: skip
 """`icon@2x.png` is a file. Some of these are countries too (md, py, rs): those are told by the name before the dot."""
 
 

@@ -6,12 +6,12 @@ from itertools import islice
 
 from llmproxy.shield import glance, words
 from llmproxy.shield.ids import NUMBERS
-from llmproxy.shield.ids.form import always
-from llmproxy.shield.personal.page import CONTEXT_CHARS, HEAD, Page
-from llmproxy.shield.personal.runs import each
+from llmproxy.shield.ids.form import Number, always
+from llmproxy.shield.personal.page import Page
+from llmproxy.shield.personal.runs import Run
 from llmproxy.shield.verdict import Finding
 
-PLACE_CHARS_BEFORE = 6
+CHARS_AFTER = 8  # Fewer than may belong to a phone or a card.
 
 EVIDENT = tuple(number for number in NUMBERS if not number.words)
 EVIDENT_DIGITS = tuple(number for number in EVIDENT if number.kind in ("us_itin", "in_aadhaar", "fr_nir"))
@@ -35,32 +35,45 @@ ONE_LINE = frozenset({"bank_account", "passport", "driver_license", "medical_rec
 """Kinds of which only the words before them tell: those must be on the same line, and of the same field of JSON."""
 
 OTHER_FIELD = re.compile(rb"""\n|["'][a-z0-9_ -]{2,}["']\s{0,2}:""")
+CODED = (b"aaaaa0000a", b"aaaaaa00a00a000a", b"a00a00a00")
+CODED_DIGITS = 7  # What their letters count for, too.
 STATED = tuple(number for number in NUMBERS if number.digits_min <= 1)
-STATED_CHARS = 40
+STATED_CHARS_BEFORE, STATED_CHARS = 14, 40
 
 
-def in_run(page: Page, before: bytes, heads: list[bytes], start: int, end: int, count: int) -> Iterator[Finding]:
-    said = [
-        word for head in heads for word in WORDS_BY_HEAD.get(head, ()) if word in before and _is_whole(word, before)
-    ]
-    shape = page.shape
-    is_lettered = b"a" in shape[max(0, start - 3) : start] or b"a" in shape[start : end + 2]
-    if not said and not is_lettered and count < EVIDENT_DIGITS_MIN:
+def find(run: Run) -> Iterator[Finding]:
+    """In a run of digits, with the letters that belong to it."""
+    shape, start = run.page.shape, run.start
+    said = _said(run)
+    is_lettered = b"a" in shape[max(0, start - 3) : start] or b"a" in shape[start : run.end + 2]
+    if not said and not is_lettered and run.count < EVIDENT_DIGITS_MIN:
         return
-    first, last = max(0, start - PLACE_CHARS_BEFORE), min(len(page.text), end + 8)
+    last = min(len(run.text), run.end + CHARS_AFTER)
     for number in NUMBERS if said else EVIDENT if is_lettered else EVIDENT_DIGITS:
-        if count < number.digits_min or number.pattern.search(page.text, first, last) is None:  # As nearly always.
+        if run.count < number.digits_min or number.pattern.search(run.text, run.first, last) is None:
+            continue  # As nearly always.
+        if number.words and not _is_meant(number, said, run.before):
             continue
-        if number.words:
-            ends = [before.rfind(word) + len(word) for word in said if word in number.words]
-            if not ends or (number.kind in ONE_LINE and OTHER_FIELD.search(before, max(ends)) is not None):
-                continue
-            if number.kind == "bank_account" and OTHER_ACCOUNT.search(before) is not None:
-                continue
-        spans = each(number.pattern, page.text, first, end, last, number.is_in)
+        spans = run.spans(number.pattern, number.is_in, last)
         found = (Finding(number.kind, *span) for span in spans if span[1] > start)
         # Where only the words before it tell, they tell of one.
         yield from islice(found, 1 if number.holds is always or number.kind in ONE_LINE else None)
+
+
+def _said(run: Run) -> list[bytes]:
+    """The words for a number that stand before it."""
+    before = run.before
+    return [
+        word for head in run.heads for word in WORDS_BY_HEAD.get(head, ()) if word in before and _is_whole(word, before)
+    ]
+
+
+def _is_meant(number: Number, said: list[bytes], before: bytes) -> bool:
+    """Whether one of the words is for this number, and nothing behind it says that it is for something else."""
+    ends = [before.rfind(word) + len(word) for word in said if word in number.words]
+    if not ends or (number.kind in ONE_LINE and OTHER_FIELD.search(before, max(ends)) is not None):
+        return False
+    return number.kind != "bank_account" or OTHER_ACCOUNT.search(before) is None
 
 
 def _is_whole(word: bytes, before: bytes) -> bool:
@@ -69,11 +82,9 @@ def _is_whole(word: bytes, before: bytes) -> bool:
 
 def coded(page: Page) -> Iterator[Finding]:
     """What has its digits apart: PAN, codice fiscale, German passports."""
-    shape = page.shape
-    for form in (b"aaaaa0000a", b"aaaaaa00a00a000a", b"a00a00a00"):
-        for at in glance.places(shape, form):
-            before = page.lower[max(0, at - CONTEXT_CHARS) : at]
-            yield from in_run(page, before, HEAD.findall(before), at, at + len(form), 7)
+    for form in CODED:
+        for at in glance.places(page.shape, form):
+            yield from find(Run(page, at, at + len(form), CODED_DIGITS))
 
 
 def stated(page: Page) -> Iterator[Finding]:
@@ -83,6 +94,6 @@ def stated(page: Page) -> Iterator[Finding]:
             for number in STATED:
                 match = number.pattern.search(page.text, at + len(word), at + STATED_CHARS)
                 if match is not None and any(
-                    one in page.lower[max(0, at - 14) : match.start()] for one in number.words
+                    one in page.lower[max(0, at - STATED_CHARS_BEFORE) : match.start()] for one in number.words
                 ):
                     yield Finding(number.kind, *match.span())

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from llmproxy.shield import glance
-from llmproxy.shield.personal.page import Page, before
+from llmproxy.shield.personal.page import Page
 from llmproxy.shield.verdict import Finding
 
 MAC = re.compile(
@@ -61,7 +61,7 @@ def with_colons(page: Page) -> Iterator[Finding]:
                 yield Finding("ip_address", *match.span())
     if MAC_GROUP.search(text) is not None:
         for match in MAC_DOTTED.finditer(text):
-            if _is_mac(match[0]) and (_is_mixed(match[0]) or MAC_WORDS.search(before(page, match.start())) is not None):
+            if _is_mac(match[0]) and (_is_mixed(match[0]) or MAC_WORDS.search(page.before(match.start())) is not None):
                 yield Finding("mac_address", *match.span())
 
 
@@ -85,9 +85,8 @@ def _ip6s(page: Page) -> Iterator[Finding]:
         begin = max(at - IP6_CHARS_MAX, done)
         match = IP6.match(page.text, glance.begin_of(page.data, at, begin))
         if match is None:
-            done = (
-                at + 2
-            )  # From where this run of signs begins no address follows: not to be looked for at its every gap.
+            # From where this run of signs begins no address follows: not to be looked for at its every gap.
+            done = at + 2
             continue
         candidate = match[0]
         if candidate.endswith(":") and not candidate.endswith("::"):

@@ -18,6 +18,6 @@ class Page:
         self.text, self.data = text, glance.plain(text)
         self.lower, self.shape = self.data.lower(), glance.shape(self.data)
 
-
-def before(page: Page, start: int) -> bytes:
-    return page.lower[max(0, start - CONTEXT_CHARS) : start]
+    def before(self, at: int) -> bytes:
+        """The words that say what stands here."""
+        return self.lower[max(0, at - CONTEXT_CHARS) : at]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from llmproxy.shield.personal.runs import each, only_digits
+from llmproxy.shield.personal.runs import Run, only_digits
 from llmproxy.shield.verdict import Finding
 
 EXTENSION = r"(?:\s?(?:x|ext\.?|#)\s?\d{1,6})?"
@@ -66,33 +66,39 @@ COUNTRY = re.compile(
 """ITU-T E.164 (Annex to the Operational Bulletin no. 1114); where a block of ten is partly assigned, all of it."""
 
 
-def find(
-    text: str, first: int, last: int, start: int, end: int, before: bytes, heads: list[bytes], *, is_spaced: bool
-) -> Iterator[Finding]:
-    patterns = []
-    if "+" in text[first:start] or (text.startswith("00", start) and (is_spaced or end - start <= DIALLED_DIGITS_MAX)):
+def find(run: Run) -> Iterator[Finding]:
+    patterns = _patterns(run)
+    if patterns and NO_PHONE.search(run.text, max(0, run.first - NO_PHONE_CHARS), run.start) is None:
+        for pattern in patterns:
+            for span in run.spans(pattern, HOLDS.get(pattern, _is_a_national_phone)):
+                yield Finding("phone", *span)
+    if b"phone" in run.before or not PHONE_HEADS.isdisjoint(run.heads):
+        yield from _said(run)
+
+
+def _patterns(run: Run) -> list[re.Pattern[str]]:
+    """Those that the signs of this run leave possible."""
+    text, start, patterns = run.text, run.start, []
+    is_dialled = text.startswith("00", start) and (run.is_spaced or run.end - start <= DIALLED_DIGITS_MAX)
+    if is_dialled or "+" in text[run.first : start]:
         patterns.append(INTERNATIONAL)
-    if is_spaced:
+    if run.is_spaced:
         patterns.append(NORTH_AMERICAN)
         if text[start] == "0":
             patterns.append(TRUNK)
         if text[start - 1 : start] == "(":
             patterns.append(AREA)
-    if patterns and NO_PHONE.search(text, max(0, first - NO_PHONE_CHARS), start) is None:
-        for pattern in patterns:
-            holds = HOLDS.get(pattern, _is_a_national_phone)
-            for span in each(pattern, text, first, end, last, holds):
-                yield Finding("phone", *span)
-    if b"phone" in before or not PHONE_HEADS.isdisjoint(heads):
-        for match in IN_CONTEXT.finditer(text, first, last):
-            if match.start() >= end:
-                break
-            if (
-                len(set(only_digits(match[0]))) > 2
-                and not DATE.match(match[0])
-                and is_said_a_phone(text, match.start())
-            ):
-                yield Finding("phone", *match.span())
+    return patterns
+
+
+def _said(run: Run) -> Iterator[Finding]:
+    """What follows a word for a phone."""
+    for match in IN_CONTEXT.finditer(run.text, run.first, run.last):
+        if match.start() >= run.end:
+            break
+        is_likely = len(set(only_digits(match[0]))) > 2 and not DATE.match(match[0])
+        if is_likely and is_said_a_phone(run.text, match.start()):
+            yield Finding("phone", *match.span())
 
 
 def is_said_a_phone(text: str, start: int) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from llmproxy.shield.ids.form import always
 from llmproxy.shield.personal.page import CONTEXT_CHARS
 from llmproxy.shield.personal.phones import is_said_a_phone
-from llmproxy.shield.personal.runs import each
+from llmproxy.shield.personal.runs import Run
 from llmproxy.shield.verdict import Finding
 
 SSN = re.compile(
@@ -20,13 +20,16 @@ SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)", re.ASC
 SSN_CONTEXT = re.compile(r"(?:\b|_)ssns?(?:\b|_)|social.security", re.IGNORECASE)
 
 
-def find(text: str, first: int, last: int, start: int, end: int) -> Iterator[Finding]:
+def find(run: Run) -> Iterator[Finding]:
     """https://www.ssa.gov/employer/randomization.html: no area 000, 666 or 9xx, no group 00, no serial 0000."""
-    for span in each(SSN, text, first, end, last, always):
+    for span in run.spans(SSN, always):
         yield Finding("us_ssn", *span)
-    if SSN_CONTEXT.search(text, max(0, start - CONTEXT_CHARS), start):
-        for match in SSN_STATED.finditer(text, first, last):
-            if match.start() >= end or is_said_a_phone(text, match.start()):
-                continue
-            if SSN_CONTEXT.search(text, max(0, match.start() - CONTEXT_CHARS), match.start()):
+    if _is_said_one(run.text, run.start):
+        for match in SSN_STATED.finditer(run.text, run.first, run.last):
+            at = match.start()
+            if at < run.end and _is_said_one(run.text, at) and not is_said_a_phone(run.text, at):
                 yield Finding("us_ssn", *match.span())
+
+
+def _is_said_one(text: str, at: int) -> bool:
+    return SSN_CONTEXT.search(text, max(0, at - CONTEXT_CHARS), at) is not None

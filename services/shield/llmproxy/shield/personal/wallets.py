@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from llmproxy.shield import glance
-from llmproxy.shield.personal.page import CONTEXT_CHARS, Page
+from llmproxy.shield.personal.page import Page
 from llmproxy.shield.verdict import Finding
 
 WALLET_CHARS_MIN = 26
@@ -25,7 +25,7 @@ def find(page: Page) -> Iterator[Finding]:
 
 
 def _is_said_a_wallet(page: Page, start: int, address: str) -> bool:
-    before = page.lower[max(0, start - CONTEXT_CHARS) : start]
+    before = page.before(start)
     return any(word in before for word in WALLET_WORDS) and any(one.isdecimal() for one in address[1:])
 
 

@@ -1,0 +1,38 @@
+"""Runs of digits: cards and social security numbers in lists, beside other digits, and in tables."""
+
+import pytest
+from unit.shield.personal_findings import of_kind
+
+from llmproxy.shield.ids.form import is_luhn
+
+
+def test_luhn_rejects_every_single_digit_error() -> None:
+    number = "4111111111111111"
+    assert is_luhn(number)
+    wrong = [
+        number[:at] + digit + number[at + 1 :] for at in range(16) for digit in "0123456789" if digit != number[at]
+    ]
+    assert not any(is_luhn(one) for one in wrong)
+
+
+@pytest.mark.parametrize("between", [" ", "  ", ", ", " / ", "-"])
+@pytest.mark.parametrize(
+    "spelling", ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "340000000000009"]
+)
+def test_every_card_of_a_list_is_found(spelling: str, between: str) -> None:
+    text = between.join([spelling] * 99)
+    assert of_kind(text, "credit_card") == [spelling] * 99
+
+
+@pytest.mark.parametrize("text", ["12 4111111111111111 99", "2024 5500000000000004", "order 7 4111 1111 1111 1111 8"])
+def test_digits_beside_a_card_do_not_hide_it(text: str) -> None:
+    assert len(of_kind(text, "credit_card")) == 1
+
+
+def test_every_social_security_number_of_a_list_is_found() -> None:
+    assert len(of_kind(" ".join(["219-09-9998", "078-05-1120"] * 20), "us_ssn")) == 40
+    assert len(of_kind("row 12 219-09-9998 219-09-9997", "us_ssn")) == 2
+
+
+def test_numbers_in_a_table_are_no_cards() -> None:
+    assert not of_kind("4012 8888 1234 5678 9012 3456 7890 1234", "credit_card")
