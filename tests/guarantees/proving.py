@@ -40,7 +40,7 @@ from llmproxy.edge.limits import UNLIMITED, Quota, Suspects
 from llmproxy.edge.routes.table import STREAM_GENERATE, Route
 from llmproxy.edge.threats import Caller
 from llmproxy.fakes.conversation import Saying
-from llmproxy.router.circuits import Circuit
+from llmproxy.router.circuits import Circuit, whole
 from llmproxy.shield import conversations, inspect
 from llmproxy.shield.answers import images, noise, reading, watch
 from llmproxy.shield.continuation import PREVIOUS
@@ -456,7 +456,7 @@ async def resolve(it: Trial, place: Place) -> None:
 
 async def order(it: Trial, place: Place) -> None:
     name = ENDPOINT_OF[it.route.api]
-    it.gateway.circuits.open[name] = Circuit(1 << 60, is_shared=True)
+    it.gateway.circuits.open[whole(name)] = Circuit(1 << 60, is_shared=True)
     it.answered(await it.ask(place, HELLO))
     assert it.gateway.receivers == [name + SPARE]
 

@@ -315,7 +315,7 @@ async def standing() -> AsyncIterator[Standing]:
         circuits = Circuits(config.routing.breaker)
         routing, worker = await fake_bus(broker, "router"), await fake_bus(broker, "provider-workers")
 
-        async def lease(endpoint: str, request_id: str) -> bool:
+        async def lease(endpoint: str, model: str, request_id: str) -> bool:
             return False
 
         router = Router(routing, circuits, lease)

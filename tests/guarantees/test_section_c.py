@@ -107,9 +107,9 @@ def test_section_c_11_every_endpoint_is_called_as_its_own_vendor_wants_it() -> N
 def test_section_c_12_looking_at_a_half_open_circuit_leaves_its_probe_to_the_next_request() -> None:
     circuits = Circuits(Breaker(failures=1, open_ms=1_000))
     circuits.record(Outcome(id="x", endpoint="a", provider="openai", model="m", ok=False, code="provider_timeout"), 0)
-    assert not circuits.callable("a")
+    assert not circuits.callable("a", "m")
     for now_ms in range(1_000, 1_100):
-        assert circuits.probeable("a", now_ms)
+        assert circuits.probeable("a", "m", now_ms)
 
     async def scenario(gateway: Standing) -> None:
         async def statuses() -> list[int]:
@@ -123,7 +123,7 @@ def test_section_c_12_looking_at_a_half_open_circuit_leaves_its_probe_to_the_nex
 
         leases: list[str] = []
 
-        async def lease(endpoint: str, request_id: str) -> bool:
+        async def lease(endpoint: str, model: str, request_id: str) -> bool:
             leases.append(endpoint)
             return True
 

@@ -44,18 +44,18 @@ class Router:
         loop = asyncio.get_running_loop()
         self.now_ms = lambda: int(loop.time() * 1000)
         self.breaker = Breaker(self.circuits, redis.script(script()), bus, self.readiness, self.now_ms)
-        self.breaker.configure([endpoint])
+        self.breaker.configure([endpoint], [(endpoint, "m")])
 
     @property
     def is_closed(self) -> bool:
-        return self.circuits.callable(self.endpoint)
+        return self.circuits.callable(self.endpoint, "m")
 
     @property
     def is_half_open(self) -> bool:
-        return self.circuits.probeable(self.endpoint, self.now_ms())
+        return self.circuits.probeable(self.endpoint, "m", self.now_ms())
 
     async def leases(self, request_id: str) -> bool:
-        return await self.breaker.lease(self.endpoint, request_id)
+        return await self.breaker.lease(self.endpoint, "m", request_id)
 
     async def leased(self, request_id: str) -> None:
         """Asks as requests do, one after another, until one of them is the probe."""
@@ -70,13 +70,22 @@ class Fleet:
     def __init__(self, routers: list[Router], worker: Bus, endpoint: str) -> None:
         self.routers, self._worker, self.endpoint = routers, worker, endpoint
         self.events: list[str] = []
+        self.facts: list[tuple[str, str]] = []  # (endpoint, model) of each.
 
-    def report(self, code: str = "provider_error", *, probe: bool = False, id: str = "r", counts: bool = True) -> None:
+    def report(
+        self,
+        code: str = "provider_error",
+        *,
+        probe: bool = False,
+        id: str = "r",
+        counts: bool = True,
+        model: str = "m",
+    ) -> None:
         outcome = Outcome(
             id=id,
             endpoint=self.endpoint,
             provider="openai",
-            model="m",
+            model=model,
             ok=not code,
             code=code,
             probe=probe,
@@ -110,7 +119,11 @@ async def fleet(server: RedisServer, size: int = ROUTERS, settings: BreakerSetti
     made = Fleet(routers, worker, endpoint)
 
     def note(name: str) -> Callable[[Event], None]:
-        return lambda event: made.events.append(name)
+        def heard(event: Event) -> None:
+            made.events.append(name)
+            made.facts.append((str(event.facts["endpoint"]), str(event.facts.get("model", ""))))
+
+        return heard
 
     await watcher.subscribe(EVENT_CIRCUIT_OPENED, note("opened"))
     await watcher.subscribe(EVENT_CIRCUIT_CLOSED, note("closed"))
@@ -142,7 +155,7 @@ def test_all_routers_open_together_and_the_world_hears_of_it_once(server: RedisS
     async def scenario() -> None:
         async with fleet(server) as routers:
             await routers.open()
-            assert {router.circuits.generation(routers.endpoint) for router in routers.routers} == {0}
+            assert {router.circuits.generation((routers.endpoint, "m")) for router in routers.routers} == {0}
             await routers.until(lambda: routers.events == ["opened"])
 
     run(scenario)
@@ -173,7 +186,7 @@ def test_a_probe_that_succeeds_closes_the_circuit_everywhere(server: RedisServer
             await routers.until(lambda: all(router.is_closed for router in routers.routers))
             await routers.until(lambda: routers.events == ["opened", "closed"])
             await routers.until(
-                lambda: {router.circuits.generation(routers.endpoint) for router in routers.routers} == {1}
+                lambda: {router.circuits.generation((routers.endpoint, "m")) for router in routers.routers} == {1}
             )
             await routers.open()  # And it can open again.
 
@@ -279,5 +292,109 @@ def test_status_shows_open_circuits_and_looking_changes_nothing(server: RedisSer
                 await router.breaker.refresh()
             assert router.is_half_open
             await router.leased("p")
+
+    run(scenario)
+
+
+def test_a_models_circuit_is_shared_and_named_and_leaves_the_others_alone(server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with fleet(server) as routers:
+            await routers.open()
+            await routers.until(lambda: routers.facts == [(routers.endpoint, "m")])
+            for router in routers.routers:
+                assert router.circuits.callable(routers.endpoint, "other")
+                assert router.readiness.notes["circuits"] == f"open: {routers.endpoint}/m"
+
+    run(scenario)
+
+
+def test_a_name_that_a_caller_made_up_is_shared_and_said_nowhere(server: RedisServer) -> None:
+    made_up = "alice@example.com"
+
+    async def scenario() -> None:
+        async with fleet(server) as routers:
+            for _ in range(SETTINGS.failures):
+                routers.report(model=made_up)
+            key = (routers.endpoint, made_up)
+            await routers.until(lambda: all(key in router.circuits.open for router in routers.routers))
+            await routers.until(lambda: not any(router.circuits.unshared() for router in routers.routers))
+            await routers.until(lambda: routers.facts == [(routers.endpoint, "*")])
+            assert routers.routers[0].readiness.notes["circuits"] == f"open: {routers.endpoint}/*"
+            late = Router(
+                await fake_bus(FakeBroker(), "router", "late"),
+                Redis(server.url, timeout_s=PATIENCE_S),
+                routers.endpoint,
+            )
+            await late.breaker.refresh()
+            assert key in late.circuits.open
+            await late.redis.close()
+            await late.bus.drain(0.0)
+
+    run(scenario)
+
+
+def test_who_cannot_be_reached_is_open_for_every_model_everywhere(server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with fleet(server) as routers:
+            for number in range(SETTINGS.failures):
+                routers.report("provider_unreachable", model=f"m{number}")
+            await routers.until(lambda: not any(router.is_closed for router in routers.routers))
+            await routers.until(lambda: routers.facts == [(routers.endpoint, "")])
+
+    run(scenario)
+
+
+def test_a_model_behind_two_circuits_is_probed_once_for_both(server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with fleet(server) as routers:
+            await routers.open()
+            for _ in range(SETTINGS.failures):
+                routers.report("provider_unreachable", model="other")
+            await routers.until(lambda: all(len(router.circuits.open) == 2 for router in routers.routers))
+            await routers.until(lambda: not any(router.circuits.unshared() for router in routers.routers))
+            first, second = routers.routers[:2]
+            await first.leased("p")
+            assert not await second.breaker.lease(routers.endpoint, "other", "q"), "the endpoint's probe is under way"
+            routers.report("", probe=True, id="p")
+            await routers.until(lambda: not any(router.circuits.open for router in routers.routers))
+
+    run(scenario)
+
+
+def test_when_the_models_probe_is_anothers_the_endpoints_stays_free(server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with fleet(server) as routers:
+            await routers.open()
+            first, second = routers.routers[:2]
+            await first.leased("p")
+            for _ in range(SETTINGS.failures):
+                routers.report("provider_unreachable", model="other")
+            await routers.until(lambda: all(len(router.circuits.open) == 2 for router in routers.routers))
+            await routers.until(lambda: not any(router.circuits.unshared() for router in routers.routers))
+            assert not await second.leases("q")
+            async with asyncio.timeout(PATIENCE_S):
+                while not await second.breaker.lease(routers.endpoint, "other", "q"):
+                    await asyncio.sleep(0.005)
+
+    run(scenario)
+
+
+def test_a_router_that_starts_anew_can_open_what_was_open_before(server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with fleet(server, size=1) as routers:
+            await routers.open()
+            [first] = routers.routers
+            await first.leased("p")
+            routers.report("", probe=True, id="p")
+            await routers.until(lambda: routers.events == ["opened", "closed"])
+            again = Router(
+                await fake_bus(FakeBroker(), "router", "again"),
+                Redis(server.url, timeout_s=PATIENCE_S),
+                routers.endpoint,
+            )
+            await again.breaker.refresh()
+            assert again.circuits.generation((routers.endpoint, "m")) == 1
+            await again.redis.close()
+            await again.bus.drain(0.0)
 
     run(scenario)

@@ -60,6 +60,9 @@ def test_status_shows_instances_circuits_configuration_and_the_ledgers_head(star
                 announcement("router", "router-1", revision=1, in_flight=3, notes={"redis": "slow"}),
             )
             router.event(EVENT_CIRCUIT_OPENED, endpoint="main")
+            router.event(EVENT_CIRCUIT_OPENED, endpoint="main", model="demo")
+            router.event(EVENT_CIRCUIT_OPENED, endpoint="main", model="*")
+            router.event(EVENT_CIRCUIT_OPENED, endpoint="other", model="else")
             audit.event(EVENT_LEDGER_ADVANCED, seq=7, head="ab", signature="cd")
 
             async def look() -> dict[str, Any]:
@@ -86,11 +89,23 @@ def test_status_shows_instances_circuits_configuration_and_the_ledgers_head(star
             assert not now["ready"]
             assert now["config"]["revision"] == 1
             assert now["endpoints"] == [
-                {"name": "main", "provider": "demo", "url": "", "models": ["demo"], "circuit": "open"}
+                {
+                    "name": "main",
+                    "provider": "demo",
+                    "url": "",
+                    "models": ["demo"],
+                    "circuit": "open",
+                    "failing": ["demo"],
+                }
             ]
             router.event(EVENT_CIRCUIT_CLOSED, endpoint="main")
             async with asyncio.timeout(PATIENCE_S):
                 while (await admin.call("GET", "/api/v1/endpoints"))[1]["endpoints"][0]["circuit"] != "closed":
+                    await asyncio.sleep(0.01)
+            assert (await admin.call("GET", "/api/v1/endpoints"))[1]["endpoints"][0]["failing"] == ["demo"]
+            router.event(EVENT_CIRCUIT_CLOSED, endpoint="main", model="demo")
+            async with asyncio.timeout(PATIENCE_S):
+                while (await admin.call("GET", "/api/v1/endpoints"))[1]["endpoints"][0]["failing"]:
                     await asyncio.sleep(0.01)
             assert (await admin.call("GET", "/api/v1/version"))[1]["revision"] == 1
 

@@ -215,9 +215,11 @@ def test_status_shows_instances_and_exits_with_1_when_one_is_not_ready(admin: Fa
         "in_flight": 3,
         "notes": {"redis": "slow"},
     }
-    admin.status = {"instances": [instance], "endpoints": [{"name": "openai", "provider": "openai", "models": ["m"]}]}
+    endpoint = {"name": "openai", "provider": "openai", "models": ["m"], "circuit": "closed", "failing": ["m"]}
+    admin.status = {"instances": [instance], "endpoints": [endpoint]}
     good = ask("status", admin=admin)
     assert good.exit_code == exits.OK
+    assert "closed; open for m" in good.output
     assert "shield-1-ab12" in good.output
     assert "redis: slow" in good.output
     admin.status = {"instances": [{**instance, "ready": False}]}

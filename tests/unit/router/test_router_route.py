@@ -34,7 +34,7 @@ class Harness:
         self._number = 0
         self.edge: Any = None
 
-    async def lease(self, name: str, request_id: str) -> bool:
+    async def lease(self, name: str, model: str, request_id: str) -> bool:
         await asyncio.sleep(0)
         self.leases.append(name)
         return self.grants
@@ -42,9 +42,9 @@ class Harness:
     def keep(self, slip: Envelope, answer: Answer) -> None:
         self.slips.put_nowait(slip)
 
-    def fail(self, *endpoints: str) -> None:
+    def fail(self, *endpoints: str, model: str = "m", code: str = "provider_error") -> None:
         for name in endpoints:
-            failed = Outcome(id="x", endpoint=name, provider="openai", model="m", ok=False, code="provider_error")
+            failed = Outcome(id="x", endpoint=name, provider="openai", model=model, ok=False, code=code)
             self.circuits.record(failed, self.now_ms)
 
     def send(self, **fields: Any) -> None:
@@ -90,8 +90,8 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
-def endpoints(*names: str) -> dict[str, Endpoint]:
-    return {name: Endpoint(provider="openai", models=("m",)) for name in names}
+def endpoints(*names: str, models: tuple[str, ...] = ("m",)) -> dict[str, Endpoint]:
+    return {name: Endpoint(provider="openai", models=models) for name in names}
 
 
 CONFIG = Config(
@@ -115,7 +115,7 @@ def test_round_robin_takes_turns_and_skips_what_is_open() -> None:
     async def scenario() -> None:
         async with router(CONFIG) as asked:
             assert [(await asked.plan("ring"))[0] for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
-            asked.fail("b")
+            asked.fail("b", model="ring")
             assert sorted([(await asked.plan("ring"))[0] for _ in range(6)]) == ["a", "a", "a", "c", "c", "c"]
 
     run(scenario)
@@ -167,6 +167,19 @@ def test_an_open_endpoint_is_skipped() -> None:
             asked.fail("a")
             assert await asked.plan() == ["b", "c"]
             assert asked.leases == []
+
+    run(scenario)
+
+
+def test_a_model_that_fails_leaves_the_others_of_its_endpoint_alone() -> None:
+    async def scenario() -> None:
+        async with router(Config(endpoints=endpoints("a", "b", models=("m", "n")))) as asked:
+            asked.fail("a")
+            assert await asked.plan("m") == ["b"]
+            assert await asked.plan("n") == ["a", "b"]
+            asked.fail("b", code="provider_unreachable")
+            assert (await asked.refused()).code == "no_endpoint_available"
+            assert await asked.plan("n") == ["a"]
 
     run(scenario)
 

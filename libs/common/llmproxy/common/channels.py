@@ -138,8 +138,12 @@ EVENT_THREAT_THROTTLED = Channel(
 EVENT_THREAT_LOCKED = Channel(
     "event.threat.locked", Event, "a caller is refused for a while, for the same reason", stream="EVENTS"
 )
-EVENT_CIRCUIT_OPENED = Channel("event.circuit.opened", Event, "an endpoint's circuit opened", stream="EVENTS")
-EVENT_CIRCUIT_CLOSED = Channel("event.circuit.closed", Event, "an endpoint's circuit closed", stream="EVENTS")
+EVENT_CIRCUIT_OPENED = Channel(
+    "event.circuit.opened", Event, "a circuit opened, of an endpoint or of its `model`", stream="EVENTS"
+)
+EVENT_CIRCUIT_CLOSED = Channel(
+    "event.circuit.closed", Event, "a circuit closed, of an endpoint or of its `model`", stream="EVENTS"
+)
 EVENT_CONFIG_APPLIED = Channel("event.config.applied", Event, "an instance runs a new revision", stream="EVENTS")
 EVENT_KEY_CHANGED = Channel("event.key.changed", Event, "a key was created or revoked", stream="EVENTS")
 EVENT_LEDGER_ADVANCED = Channel("event.ledger.advanced", Event, "the ledger's signed head", stream="EVENTS")

@@ -10,7 +10,8 @@ from llmproxy.common.records import Announcement, Event
 SERVICES = ("edge", "shield", "router", "provider-workers", "audit", "admin")
 STALE_S = 15.0  # Three announcements were missed.
 INSTANCES_MAX = 1_000
-ENDPOINTS_MAX = 10_000
+CIRCUITS_MAX = 10_000
+UNLISTED = "*"  # Routers say no model's name that a caller made up.
 
 
 class LedgerHead(Struct, frozen=True, kw_only=True):
@@ -26,7 +27,7 @@ class Fleet:
         self.ledger: LedgerHead | None = None
         self._now = now
         self._heard: dict[tuple[str, str], tuple[float, Announcement]] = {}
-        self._open: set[str] = set()  # Endpoints whose circuit is open.
+        self._open: set[tuple[str, str]] = set()  # (endpoint, model); without a model, the endpoint's own.
 
     def announced(self, announcement: Announcement) -> None:
         if len(self._heard) >= INSTANCES_MAX:
@@ -35,11 +36,11 @@ class Fleet:
             self._heard[announcement.service, announcement.instance] = (self._now(), announcement)
 
     def circuit_opened(self, event: Event) -> None:
-        if len(self._open) < ENDPOINTS_MAX:
-            self._open.add(str(event.facts.get("endpoint", "")))
+        if len(self._open) < CIRCUITS_MAX:
+            self._open.add(_circuit(event))
 
     def circuit_closed(self, event: Event) -> None:
-        self._open.discard(str(event.facts.get("endpoint", "")))
+        self._open.discard(_circuit(event))
 
     def ledger_advanced(self, event: Event) -> None:
         facts = event.facts
@@ -55,7 +56,11 @@ class Fleet:
         return [self._heard[name][1] for name in sorted(self._heard)]
 
     def is_open(self, endpoint: str) -> bool:
-        return endpoint in self._open
+        return (endpoint, "") in self._open
+
+    def failing(self, endpoint: str) -> tuple[str, ...]:
+        """Its models whose own circuit is open, of those that the configuration names."""
+        return tuple(sorted(model for at, model in self._open if at == endpoint and model not in ("", UNLISTED)))
 
     @property
     def ready(self) -> bool:
@@ -67,3 +72,7 @@ class Fleet:
         oldest = self._now() - STALE_S
         for name in [name for name, (heard_at, _) in self._heard.items() if heard_at < oldest]:
             del self._heard[name]
+
+
+def _circuit(event: Event) -> tuple[str, str]:
+    return str(event.facts.get("endpoint", "")), str(event.facts.get("model", ""))

@@ -29,8 +29,9 @@ async def run(context: runtime.Context[Settings]) -> None:
     def configure(snapshot: Snapshot) -> None:
         redis.wait(snapshot.config.limits.redis_timeout_ms)
         circuits.settings = snapshot.config.routing.breaker
-        breaker.configure(snapshot.config.endpoints)
-        router.use(Tables(snapshot.config, prices))
+        tables = Tables(snapshot.config, prices)
+        breaker.configure(snapshot.config.endpoints, tables.models())
+        router.use(tables)
 
     context.config.on_change(configure)
     context.steps = router.pipeline.describe()

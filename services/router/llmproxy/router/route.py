@@ -34,14 +34,14 @@ class Planning:
         self.envelope, self.tables, self.now_ms = envelope, tables, now_ms
         self.route: Route | None = None
         self.candidates: list[Attempt] = []
-        self.waiting: list[str] = []  # Endpoints left out because their circuit is open.
+        self.waiting: list[Attempt] = []  # Left out because a circuit is open.
         self.plan: tuple[Attempt, ...] = ()
 
 
 class Lease(Protocol):
-    """Takes the one probe of a half-open endpoint, if it is free."""
+    """Takes the one probe of a half-open model, or endpoint, if it is free."""
 
-    async def __call__(self, endpoint: str, request_id: str, /) -> bool: ...
+    async def __call__(self, endpoint: str, model: str, request_id: str, /) -> bool: ...
 
 
 class Resolve:
@@ -109,16 +109,18 @@ class Order:
     def _usable(self, attempts: tuple[Attempt, ...], context: Planning) -> tuple[Attempt, ...]:
         circuits, now_ms = self._circuits, context.now_ms
         usable = tuple(
-            one for one in attempts if circuits.callable(one.endpoint) or circuits.probeable(one.endpoint, now_ms)
+            one
+            for one in attempts
+            if circuits.callable(one.endpoint, one.model) or circuits.probeable(one.endpoint, one.model, now_ms)
         )
-        context.waiting += [one.endpoint for one in attempts if one not in usable]
+        context.waiting += [one for one in attempts if one not in usable]
         return usable
 
 
 class Attempts:
     """The slip: as many attempts as configured, at most one of them a leased probe, which is always the first.
 
-    A half-open endpoint further down is left out: its probe would only run if those before it failed, and would hold the
+    A half-open one further down is left out: its probe would only run if those before it failed, and would hold the
     lease for nothing. If they fail for good their circuits open, and it becomes the first.
     """
 
@@ -135,11 +137,11 @@ class Attempts:
 
     async def _with_probe(self, context: Planning) -> Result:
         while context.candidates and not self._is_closed(first := context.candidates[0]):
-            if await self._lease(first.endpoint, context.envelope.id):
+            if await self._lease(first.endpoint, first.model, context.envelope.id):
                 if not self._is_closed(first):
                     context.candidates[0] = replace(first, probe=True)
                 break
-            context.waiting.append(context.candidates.pop(0).endpoint)
+            context.waiting.append(context.candidates.pop(0))
         return self._settle(context)
 
     def _settle(self, context: Planning) -> Result:
@@ -152,10 +154,10 @@ class Attempts:
         return MODIFIED
 
     def _is_closed(self, attempt: Attempt) -> bool:
-        return self._circuits.callable(attempt.endpoint)
+        return self._circuits.callable(attempt.endpoint, attempt.model)
 
     def _refusal(self, context: Planning) -> Block:
-        waits = [self._circuits.wait_ms(endpoint, context.now_ms) for endpoint in context.waiting]
+        waits = [self._circuits.wait_ms(one.endpoint, one.model, context.now_ms) for one in context.waiting]
         return Block(
             "no_endpoint_available",
             f"every endpoint for the model `{_shown(context.envelope)}` is failing; retry later",

@@ -74,6 +74,11 @@ class Tables:
         providers = self._known[api].able
         return [name for name, endpoint in self.config.endpoints.items() if endpoint.provider in providers]
 
+    def models(self) -> set[tuple[str, str]]:
+        """(endpoint, model as it is called there) of all that the configuration names."""
+        routes = [route for known in self._known.values() for route in known.routes.values()]
+        return {(one.endpoint, one.model) for route in routes for one in (*route.primary, *route.fallback)}
+
     def probe(self) -> str:
         """The provider whose worker answers for the path's health: the first one configured."""
         return next((endpoint.provider for endpoint in self.config.endpoints.values()), "demo")

@@ -57,10 +57,16 @@ def endpoints(answer: Mapping[str, Any]) -> Table:
         table.add_row(
             str(endpoint.get("name", "")),
             str(endpoint.get("provider", "")),
-            str(endpoint.get("circuit", "-")),
+            _circuit(endpoint),
             ", ".join(endpoint.get("models") or ()),
         )
     return table
+
+
+def _circuit(endpoint: Mapping[str, Any]) -> str:
+    """The endpoint's own, and the models for which it is not called."""
+    failing = ", ".join(map(str, endpoint.get("failing") or ()))
+    return f"{endpoint.get('circuit', '-')}{f'; open for {failing}' if failing else ''}"
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:

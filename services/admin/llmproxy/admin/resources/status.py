@@ -28,6 +28,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     url: str
     models: tuple[str, ...]
     circuit: str  # open | closed, as far as admin has heard since it runs.
+    failing: tuple[str, ...]  # Models whose own circuit is open there; the others are called.
 
 
 class Endpoints(Struct, frozen=True):
@@ -144,6 +145,7 @@ class StatusResource:
                 url=endpoint.url,
                 models=endpoint.models,
                 circuit="open" if self._fleet.is_open(name) else "closed",
+                failing=self._fleet.failing(name),
             )
             for name, endpoint in self._snapshot().config.endpoints.items()
         ]
