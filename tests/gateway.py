@@ -14,11 +14,14 @@ from typing import Any, Self
 
 import psutil
 import yaml
-from patience import PATIENCE_S, wait_for
+from patience import NATS_S, PATIENCE_S, wait_for
 from ports import free_port
 
 KEY = "llm-test-key-0001"
 READY_S = STOP_S = 2 * PATIENCE_S
+ALONE = {"LLM_PROXY_LOCAL_DISCOVERY": "0"}  # Whatever else runs on this machine.
+PATIENT = {"LLM_PROXY_NATS_TIMEOUT_S": str(NATS_S), "LLM_PROXY_LOST_S": str(NATS_S)}
+"""A process that a busy machine leaves waiting for seconds has not died. Who kills one says how long others wait for it."""
 SERVICES = ("edge", "shield", "router", "provider-workers", "audit", "admin")
 
 
@@ -39,7 +42,7 @@ class Gateway:
         self.base_url = f"{self.url}/v1"
         self.key = KEY
         self._config, self._scale = config, scale or {}
-        self._environment = {"LLM_PROXY_API_KEYS": KEY, **(environment or {})}
+        self._environment = {"LLM_PROXY_API_KEYS": KEY, **ALONE, **PATIENT, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 PATIENCE_S = 60.0
+NATS_S = 20.0
+"""What tests, and the services that they start, allow NATS for an answer. In production it is less: who gets none asks again."""
 
 
 def wait_for(true: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:

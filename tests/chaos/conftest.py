@@ -26,7 +26,7 @@ def started(tmp_path: Path, upstream_port: int) -> Started:
             }
         }
         named = {service.replace("_", "-"): count for service, count in scale.items()}
-        with Gateway(tmp_path / "gateway", config, scale=named) as gateway:
+        with Gateway(tmp_path / "gateway", config, environment={"LLM_PROXY_LOST_S": "2.5"}, scale=named) as gateway:
             yield gateway
 
     return start

@@ -3,20 +3,19 @@
 import asyncio
 import secrets
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_S
-from patient_nats import _nats_has_time  # noqa: F401 - a fixture
+from patience import NATS_S, PATIENCE_S
 from ports import free_port
 
 from llmproxy.common.bus import Wire
 from llmproxy.common.nats_wire import NatsWire
-from llmproxy.common.permissions import PERMISSIONS, authorization
+from llmproxy.common.permissions import PERMISSIONS
 from llmproxy.common.testing import FakeBroker, FakeWire
+from llmproxy.launcher.servers import nats
 
 Connect = Callable[[str], "asyncio.Future[Wire]"]
 
@@ -28,18 +27,17 @@ class RealNats:
         self.port = free_port()
         self.passwords = {user: secrets.token_hex(8) for user in PERMISSIONS}
         config = folder / "nats.conf"
-        config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{folder}/js" }}\nmax_payload: 2097152\n'
-            + authorization(self.passwords)
-        )
-        program = Path(sys.executable).with_name("nats-server")
-        self.process = subprocess.Popen(
-            [program, "-c", config], stdout=subprocess.DEVNULL, stderr=(folder / "nats.log").open("w")
-        )
+        config.write_text(nats.configuration(self.port, str(folder / "js"), self.passwords))
+        with (folder / "nats.log").open("w") as log:
+            self.process = subprocess.Popen([nats.binary(), "-c", config], stdout=subprocess.DEVNULL, stderr=log)
 
     async def connect(self, service: str) -> NatsWire:
         return await NatsWire.connect(
-            f"nats://127.0.0.1:{self.port}", user=service, password=self.passwords[service], service=service
+            f"nats://127.0.0.1:{self.port}",
+            user=service,
+            password=self.passwords[service],
+            service=service,
+            timeout_s=NATS_S,
         )
 
     def stop(self) -> None:

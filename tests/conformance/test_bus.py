@@ -261,7 +261,7 @@ def test_leaving_finishes_what_is_held_and_sends_new_requests_elsewhere(wires: O
         await asyncio.wait_for(entered.wait(), PATIENCE_S)
         second = await started(w, "shield")
         await second.serve(REQUEST_INSPECT, lambda _, answer: answer.send(End()), max_in_flight=10)
-        draining = asyncio.create_task(first.drain(10))
+        draining = asyncio.create_task(first.drain(PATIENCE_S))
         await first.leave()
         for _ in range(5):
             sent = request_to(edge)
@@ -385,14 +385,16 @@ def test_a_body_that_goes_while_it_is_read_ends_the_reading(real_nats: Any, monk
     asyncio.run(scenario())
 
 
-def test_a_body_that_is_discarded_makes_room(wires: Opened) -> None:
+def test_a_body_that_is_discarded_makes_room(wires: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmproxy.common.bus.DISCARDS_S", PATIENCE_S)
+
     async def scenario(w: Any) -> None:
         edge, shield, workers = [await started(w, name) for name in ("edge", "shield", "provider-workers")]
         for bus in (edge, shield, workers):
             reference = await bus.deposit(str(uuid.uuid4()), b"x" * (INLINE_BYTES_MAX + 1))
             bus.discard(reference)
             bus.discard("never deposited")
-            await bus.drain(1.0)
+            await bus.drain(PATIENCE_S)
             with pytest.raises(Unavailable):
                 await (await started(w, "edge")).withdraw(reference)
 
@@ -574,7 +576,9 @@ def test_the_configuration_bucket_can_be_read_by_every_service(wires: Opened) ->
     run(scenario, wires)
 
 
-def test_a_body_whose_sender_left_while_it_was_stored_leaves_nothing_behind(real_nats: Any) -> None:
+def test_a_body_whose_sender_left_while_it_was_stored_leaves_nothing_behind(
+    real_nats: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         admin, edge = await real_nats.connect("admin"), await real_nats.connect("edge")
         await admin.provision()
@@ -583,12 +587,23 @@ def test_a_body_whose_sender_left_while_it_was_stored_leaves_nothing_behind(real
             info = await edge._jetstream.stream_info(f"OBJ_{BODIES_BUCKET}")
             return int(info.state.bytes)
 
+        publish, published, may_go_on = edge._jetstream.publish, asyncio.Semaphore(0), asyncio.Event()
+
+        async def hesitant(*message: Any, **options: Any) -> Any:
+            acknowledged = await publish(*message, **options)
+            published.release()
+            await may_go_on.wait()
+            return acknowledged
+
         before = await stored_bytes()
+        monkeypatch.setattr(edge._jetstream, "publish", hesitant)
         sending = asyncio.create_task(edge.deposit(BODIES_BUCKET, str(uuid.uuid4()), bytes(8 << 20)))
-        while await stored_bytes() < before + (1 << 18):
-            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            await published.acquire()
+        assert await stored_bytes() > before + (1 << 16)
         assert sending.cancel()
         await asyncio.wait({sending})
+        may_go_on.set()
         async with asyncio.timeout(PATIENCE_S):
             while await stored_bytes() > before + (1 << 16):  # A deleted object's marker stays for its time to live.
                 await asyncio.sleep(0.05)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from patient_nats import _nats_has_time  # noqa: F401 - a fixture
 from redis_server import RedisServer
 
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from patience import PATIENCE_S, wait_for
+from patience import NATS_S, PATIENCE_S, wait_for
 from shields import Router, start_shield
 
 from llmproxy.common.bus import Bus
@@ -47,6 +47,7 @@ class Control:
             "NATS_URL": self.servers.nats_address,
             "NATS_USER": service,
             "NATS_PASSWORD": self.servers.nats_password(service),
+            "NATS_TIMEOUT_S": str(NATS_S),
             "INSTANCE": name,
             **settings,
         }
@@ -149,7 +150,8 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
 
 
 async def as_service(servers: EmbeddedServers, name: str) -> Bus:
-    wire = await NatsWire.connect(servers.nats_address, user=name, password=servers.nats_password(name), service=name)
+    password = servers.nats_password(name)
+    wire = await NatsWire.connect(servers.nats_address, user=name, password=password, service=name, timeout_s=NATS_S)
     bus = Bus(wire, service=name, instance=f"{name}-{uuid4().hex[:8]}")
     await bus.start()
     return bus
@@ -168,7 +170,7 @@ def send(control: Control, numbers: range, prefix: str) -> None:
                 for n in range(start, min(start + 10, numbers.stop))
             ]
             await bus.commit(AUDIT, AuditBatch(bus.instance, records), f"{prefix}-{start}", tenant=prefix)
-        await bus.drain(1)
+        await bus.drain(PATIENCE_S)
 
     asyncio.run(commit())
 
@@ -192,7 +194,7 @@ def test_a_key_reaches_the_edges_bucket_at_once_and_its_changes_the_ledger(contr
     async def seen_by_the_edge() -> KeyRecord:
         bus = await as_edge(control.servers)
         entry = await (await bus.wire.bucket(KEYS_BUCKET)).get(hash_key(made["key"]))
-        await bus.drain(1)
+        await bus.drain(PATIENCE_S)
         assert entry is not None
         return msgspec.json.decode(entry[0], type=KeyRecord)
 
@@ -277,7 +279,7 @@ def send_again(control: Control, numbers: range) -> None:
         bus = await as_edge(control.servers)
         records = [AuditRecord(id=f"killed-{n}", at_ms=n, verdict="answered", tenant="killed") for n in numbers]
         await bus.commit(AUDIT, AuditBatch(bus.instance, records), uuid4().hex, tenant="killed")
-        await bus.drain(1)
+        await bus.drain(PATIENCE_S)
 
     asyncio.run(commit())
 

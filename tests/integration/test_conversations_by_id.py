@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from conversing import Around, serve
-from patience import PATIENCE_S
+from patience import NATS_S, PATIENCE_S
 
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import CONVERSATIONS_BUCKET
@@ -35,7 +35,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 
 async def bus(servers: EmbeddedServers, service: str, instance: str = "1") -> Bus:
     password = servers.nats_password(service)
-    wire = await NatsWire.connect(servers.nats_address, user=service, password=password, service=service)
+    wire = await NatsWire.connect(
+        servers.nats_address, user=service, password=password, service=service, timeout_s=NATS_S
+    )
     made = Bus(wire, service=service, instance=f"{service}-{instance}")
     await made.start()
     return made
@@ -56,7 +58,7 @@ def test_turns_that_come_through_different_shields_are_one_conversation(servers:
                 await serve(shield, BLOCK)
                 codes.append(await around.ask("p=0.55", tenant=tenant, stream=stream, **last))
                 last = {"previous_response_id": codes[-1]}
-                await shield.drain(1.0)
+                await shield.drain(PATIENCE_S)
             assert codes[2] == "content_blocked"
             assert codes[0].startswith("resp_")
             assert codes[1].startswith("resp_")
@@ -66,7 +68,7 @@ def test_turns_that_come_through_different_shields_are_one_conversation(servers:
         assert bucket.config.max_age == 86_400
         assert bucket.config.discard == "old"
         for one in (admin, edge, vendor):
-            await one.drain(1.0)
+            await one.drain(PATIENCE_S)
 
     asyncio.run(main())
 
@@ -81,7 +83,7 @@ def test_after_a_restart_of_nats_alone_conversations_are_known_and_large_bodies_
         memory = Conversations(lambda: shield.wire.bucket(CONVERSATIONS_BUCKET))
         await memory.remember(["a" * 32], (0.55,))
         await asyncio.to_thread(servers.restart, "nats")
-        await shield.drain(0.1)
+        await shield.drain(PATIENCE_S)
         other = await bus(servers, "shield", "after")
         again = Conversations(lambda: other.wire.bucket(CONVERSATIONS_BUCKET))
         assert await again.recall("a" * 32) == (0.55,)
@@ -90,7 +92,7 @@ def test_after_a_restart_of_nats_alone_conversations_are_known_and_large_bodies_
             while not await takes_bodies(other):  # These lie in memory: admin makes their bucket again.
                 await asyncio.sleep(0.05)
         for one in (other, admin):
-            await one.drain(1.0)
+            await one.drain(PATIENCE_S)
 
     asyncio.run(main())
 

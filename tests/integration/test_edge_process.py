@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 import openai
 import pytest
-from patience import PATIENCE_S
+from patience import NATS_S, PATIENCE_S
 from ports import free_port
 
 from llmproxy.common import keyring
@@ -84,7 +84,10 @@ class Edges:
                 "LLM_PROXY_PROBES_PORT": str(probes),
                 "LLM_PROXY_LISTEN_FD": str(fd),
                 "LLM_PROXY_SPOOL_DIR": str(self._folder / "spool"),
-                "LLM_PROXY_LINGER_S": "1.0",
+                # Above any pause of a client: until then each of its connections has had an answer that says that it ends.
+                "LLM_PROXY_LINGER_S": str(PATIENCE_S / 2),
+                "LLM_PROXY_NATS_TIMEOUT_S": str(NATS_S),
+                "LLM_PROXY_LOST_S": "5",
             },
             stderr=(self._folder / f"edge-{self._count}.log").open("wb"),
         )
@@ -112,7 +115,11 @@ def answers(envelope: Envelope, answer: Answer) -> None:
 @asynccontextmanager
 async def stage(servers: EmbeddedServers, script=answers) -> AsyncIterator[Bus]:
     wire = await NatsWire.connect(
-        servers.nats_address, user="shield", password=servers.nats_password("shield"), service="shield"
+        servers.nats_address,
+        user="shield",
+        password=servers.nats_password("shield"),
+        service="shield",
+        timeout_s=NATS_S,
     )
     bus = Bus(wire, service="shield", instance=f"shield-{time.monotonic_ns()}")
     await bus.start()
@@ -120,13 +127,17 @@ async def stage(servers: EmbeddedServers, script=answers) -> AsyncIterator[Bus]:
     try:
         yield bus
     finally:
-        await bus.drain(1.0)
+        await bus.drain(PATIENCE_S)
 
 
 async def configure(servers: EmbeddedServers, limits: Limits | None = None) -> None:
     """What admin does."""
     wire = await NatsWire.connect(
-        servers.nats_address, user="admin", password=servers.nats_password("admin"), service="admin"
+        servers.nats_address,
+        user="admin",
+        password=servers.nats_password("admin"),
+        service="admin",
+        timeout_s=NATS_S,
     )
     await wire.provision()
     endpoints = {"main": Endpoint(provider="demo", models=("demo",))}
@@ -234,7 +245,11 @@ def test_a_restart_keeps_its_instance_name_and_every_record(servers: EmbeddedSer
     async def run() -> None:
         await configure(servers)
         wire = await NatsWire.connect(
-            servers.nats_address, user="audit", password=servers.nats_password("audit"), service="audit"
+            servers.nats_address,
+            user="audit",
+            password=servers.nats_password("audit"),
+            service="audit",
+            timeout_s=NATS_S,
         )
         seen: list[str] = []
 
@@ -383,18 +398,20 @@ from llmproxy.common.channels import REQUEST_INSPECT
 from llmproxy.common.frames import Data, End, Head
 from llmproxy.common.nats_wire import NatsWire
 
+address, password, timeout_s, instance, fate = sys.argv[1:]
 serving = asyncio.Event()
 
 async def handle(envelope, answer):
     await serving.wait()  # What waits for it may come before it has been said that it is served.
     if envelope.api != "probe":
         print("holding", flush=True)
-        await asyncio.sleep(1.0)
+        if fate == "is killed":
+            await asyncio.Event().wait()
     answer.send(Head(provider="demo"), Data(msgspec.Raw(b"{}")), End())
 
 async def main():
-    wire = await NatsWire.connect(sys.argv[1], user="shield", password=sys.argv[2], service="shield")
-    bus = Bus(wire, service="shield", instance=sys.argv[3])
+    wire = await NatsWire.connect(address, user="shield", password=password, service="shield", timeout_s=float(timeout_s))
+    bus = Bus(wire, service="shield", instance=instance)
     await bus.start()
     await bus.serve(REQUEST_INSPECT, handle, max_in_flight=5000)
     print("serving", flush=True)
@@ -408,8 +425,11 @@ asyncio.run(main())
 def test_killing_the_only_stage_three_times_under_200_requests_fails_none(
     servers: EmbeddedServers, tmp_path: Path
 ) -> None:
+    kills = 3
+
     def mortal(number: int) -> subprocess.Popen[bytes]:
-        arguments = [servers.nats_address, servers.nats_password("shield"), f"mortal-{number}"]
+        fate = "is killed" if number < kills else "lives"
+        arguments = [servers.nats_address, servers.nats_password("shield"), str(NATS_S), f"mortal-{number}", fate]
         process = subprocess.Popen([sys.executable, "-c", MORTAL_STAGE, *arguments], stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stdout.readline() == b"serving\n"
@@ -437,7 +457,7 @@ def test_killing_the_only_stage_three_times_under_200_requests_fails_none(
                         return response.status, int(response.headers.get("x-llmproxy-attempts", 0))
 
                 asking = [asyncio.create_task(ask()) for _ in range(200)]
-                for number in range(1, 4):
+                for number in range(1, kills + 1):
                     await asyncio.to_thread(holding, living)
                     living.kill()
                     living.wait()

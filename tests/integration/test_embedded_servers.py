@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 from nats.js.errors import NotFoundError
-from patience import PATIENCE_S
+from patience import NATS_S, PATIENCE_S
 
 from llmproxy.common.nats_wire import NatsWire
 from llmproxy.launcher import processes
@@ -38,7 +38,7 @@ async def write(servers: EmbeddedServers, number: int) -> None:
     await database.execute("insert into kept values ($1)", number)
     await database.close()
     bus = await nats.connect(servers.nats_url("test"))
-    stream = bus.jetstream()
+    stream = bus.jetstream(timeout=NATS_S)
     try:
         await stream.stream_info("KEPT")
     except NotFoundError:
@@ -55,7 +55,7 @@ async def read(servers: EmbeddedServers) -> tuple[list[int], int]:
     rows = [row["number"] for row in await database.fetch("select number from kept order by number")]
     await database.close()
     bus = await nats.connect(servers.nats_url("test"))
-    messages = (await bus.jetstream().stream_info("KEPT")).state.messages
+    messages = (await bus.jetstream(timeout=NATS_S).stream_info("KEPT")).state.messages
     await bus.close()
     return rows, messages
 
@@ -190,7 +190,11 @@ def test_jetstream_has_room_for_every_stream_and_again_when_admin_restarts(tmp_p
     async def provision(servers: EmbeddedServers) -> None:
         for _ in range(2):
             wire = await NatsWire.connect(
-                servers.nats_address, user="admin", password=servers.nats_password("admin"), service="admin"
+                servers.nats_address,
+                user="admin",
+                password=servers.nats_password("admin"),
+                service="admin",
+                timeout_s=NATS_S,
             )
             await wire.provision()
             await wire.close()

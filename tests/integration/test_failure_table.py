@@ -52,7 +52,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, ports: tuple[int, int]) ->
         "prices": {"slow": {"input": "1", "output": "2"}},
         "limits": {"key": {"requests_per_minute": 100000, "burst": 10000}},
     }
-    with Gateway(tmp_path_factory.mktemp("failures"), config) as running:
+    lost = {"LLM_PROXY_LOST_S": "5"}  # A worker is killed.
+    with Gateway(tmp_path_factory.mktemp("failures"), config, environment=lost) as running:
         yield running
 
 
@@ -81,7 +82,7 @@ def server_pid(gateway: Gateway, name: str) -> int:
 def test_a_worker_that_dies_in_mid_stream_ends_it_with_one_error_and_no_done(
     gateway: Gateway, provider: SlowProvider
 ) -> None:
-    provider.interval_s = 0.2
+    provider.chunks, provider.interval_s = 100_000, 0.2  # It is not over before the worker dies.
 
     async def scenario() -> bytes:
         reader, writer = await Connection(gateway.port, gateway.key).begin(STREAM)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nats
 import pytest
-from patience import PATIENCE_S
+from patience import NATS_S, PATIENCE_S
 
 from llmproxy.common.channels import CHANNELS, ROOT, Channel
 from llmproxy.common.nats_wire import NatsWire
@@ -161,7 +161,7 @@ def test_requests_cannot_be_listened_to_beside_the_queue_group(
 
 def test_without_a_password_nothing_is_reached(servers: EmbeddedServers) -> None:
     async def attempt() -> None:
-        await nats.connect(servers.nats_address, allow_reconnect=False, connect_timeout=2)
+        await nats.connect(servers.nats_address, allow_reconnect=False, connect_timeout=int(PATIENCE_S))
 
     with pytest.raises(nats.errors.Error):
         asyncio.run(attempt())
@@ -171,7 +171,11 @@ def test_every_service_can_reach_what_it_needs(servers: EmbeddedServers, tmp_pat
     async def attempt() -> None:
         for service in SERVICES[:-1]:
             wire = await NatsWire.connect(
-                servers.nats_address, user=service, password=servers.nats_password(service), service=service
+                servers.nats_address,
+                user=service,
+                password=servers.nats_password(service),
+                service=service,
+                timeout_s=NATS_S,
             )
             if service == "admin":
                 await wire.provision()

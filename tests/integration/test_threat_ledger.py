@@ -405,7 +405,7 @@ def test_an_edge_answers_what_admin_asks_and_forgets_whom_it_names(redis_url: st
 
             async def ask(**fields: Any) -> list[tuple[str, str, str]]:
                 question = ThreatsQuestion(address=admin.address, id="1", **fields)
-                answer = await admin.ask(THREATS_ASK, question, THREATS_ANSWER, "1", 5.0)
+                answer = await admin.ask(THREATS_ASK, question, THREATS_ANSWER, "1", PATIENCE_S)
                 return [(one.kind, one.name, one.step) for one in answer.known]
 
             site = ("address", "2001:db8::/64", "")

@@ -26,12 +26,12 @@ A = TypeVar("A")
 
 ANNOUNCE_NEW_S = 0.05  # A new holder is known to the edge within this time (and the next), so that a cancel finds it.
 ALIVE_S = 1.0
-COMMIT_TIMEOUT_S = 2.0
 EVENTS_GATHER_S = 0.02  # Events of one subject that come within this time share a message, one JSON object a line.
 EVENTS_PER_MESSAGE = 500  # Under the server's limit for a message.
 EVENTS_MAX = 10_000  # Gathered at once; what is more is not told.
 DRAIN_S = 60.0
 ASK_AGAIN_S = 0.1  # A question that nobody is there to answer.
+DISCARDS_S = 1.0  # For bodies that nobody needs any more, when a service leaves; what is left goes by its age.
 QUESTIONS_S = 10.0  # For the answers to questions that had arrived when a service leaves.
 
 LATE, FULL, UNDECODABLE, BUG = map(metrics.UNHANDLED.labels, ("late", "full", "undecodable", "bug"))
@@ -83,7 +83,7 @@ class Wire(Protocol):
     def connected(self) -> bool: ...
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None: ...
     async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> Subscription: ...
-    async def commit(self, subject: str, payload: bytes, message_id: str, timeout_s: float) -> int: ...
+    async def commit(self, subject: str, payload: bytes, message_id: str) -> int: ...
     async def consume(
         self, stream: str, durable: str, subject: str, handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]]
     ) -> Subscription: ...
@@ -269,7 +269,7 @@ class Bus:
     async def commit(self, channel: Channel[T], message: T, message_id: str, **tokens: str) -> int:
         """Onto a stream; returns its sequence once JetStream has it. Raises Unavailable."""
         payload = msgspec.json.encode(message)
-        return await self.wire.commit(channel.subject(**tokens), payload, message_id, COMMIT_TIMEOUT_S)
+        return await self.wire.commit(channel.subject(**tokens), payload, message_id)
 
     def cancel(self, holder: str, envelope_id: str, attempt: int) -> None:
         self.publish(CONTROL, Cancel(envelope_id, attempt), address=holder)
@@ -557,7 +557,7 @@ class Bus:
         if self._ticker is not None:
             self._ticker.cancel()
         if self._discards:
-            await asyncio.wait(self._discards, timeout=1.0)
+            await asyncio.wait(self._discards, timeout=DISCARDS_S)
         if self.wire.connected:
             self._publish_events()
             await self.wire.flush()

@@ -28,7 +28,7 @@ from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREA
 CONNECT_TIMEOUT_S = 2
 RECONNECT_WAIT_S = 0.1
 HEADER_BYTES_MAX = 512  # Of ours; NATS counts them to the payload.
-JETSTREAM_TIMEOUT_S = 2.0
+TIMEOUT_S = 2.0  # For an answer of NATS or JetStream, where nobody says otherwise (LLM_PROXY_NATS_TIMEOUT_S).
 WITHDRAW_TIMEOUT_S = 10.0  # Of 32 MiB. What is discarded while it is read never ends by itself.
 FETCH_MESSAGES = 256
 FETCH_WAIT_S = 0.25  # Between two questions: how long a batch gathers, for each costs a transaction.
@@ -36,9 +36,6 @@ ACK_WAIT_S = 5.0  # How long what a killed consumer held keeps its successor wai
 RETRY_S = 0.2
 STATUS_HEADER, STATUS_NONE, STATUS_EXPIRED = "Status", "404", "408"  # How JetStream ends a batch.
 LEAVE_S = 20.0  # Above the longest that a handler may take.
-CLOSE_TIMEOUT_S = 2.0
-SETTLE_TIMEOUT_S = 2.0
-
 COMPLAIN_AGAIN_S = 10.0  # nats-py tries ten times a second, and says each time why it could not.
 COMPLAINTS_MAX = 64
 
@@ -73,29 +70,31 @@ REFUSED = "it refuses the user or the password; check LLM_PROXY_NATS_USER and LL
 
 
 class _Subscribed:
-    def __init__(self, client: DirectClient, subscription: NatsSubscription) -> None:
-        self._client, self._subscription = client, subscription
+    def __init__(self, client: DirectClient, subscription: NatsSubscription, timeout_s: float) -> None:
+        self._client, self._subscription, self._timeout_s = client, subscription, timeout_s
 
     async def drain(self) -> None:
         with contextlib.suppress(nats.errors.Error, TimeoutError):
-            await self._client.leave(self._subscription, SETTLE_TIMEOUT_S)
+            await self._client.leave(self._subscription, self._timeout_s)
         self._client.direct.pop(self._subscription._id, None)
 
 
 class NatsWire:
     """One connection of one service."""
 
-    def __init__(self, client: DirectClient) -> None:
-        self._client = client
-        self._jetstream: JetStreamContext = client.jetstream(timeout=JETSTREAM_TIMEOUT_S)
+    def __init__(self, client: DirectClient, timeout_s: float) -> None:
+        self._client, self.timeout_s = client, timeout_s
+        self._jetstream: JetStreamContext = client.jetstream(timeout=timeout_s)
         self._watches: list[_Watch] = []
         self._acks: _Acks | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._provisions = False  # It is this one that makes the streams and buckets.
 
     @classmethod
-    async def connect(cls, url: str, *, user: str = "", password: str = "", service: str = "") -> "NatsWire":
-        """Tries for ever: a service that starts before NATS waits for it."""
+    async def connect(
+        cls, url: str, *, user: str = "", password: str = "", service: str = "", timeout_s: float = TIMEOUT_S
+    ) -> "NatsWire":
+        """Tries for ever: a service that starts before NATS waits for it. Connected, each answer may take `timeout_s`."""
         client = DirectClient()
         wires: list[NatsWire] = []
         complaints = Complaints(time.monotonic)
@@ -130,7 +129,7 @@ class NatsWire:
             except (OSError, nats.errors.Error, TimeoutError) as error:
                 log.warning("cannot reach NATS at %s (%s); trying again", shown(url), type(error).__name__)
                 await asyncio.sleep(RETRY_S)
-        wire = cls(client)
+        wire = cls(client, timeout_s)
         wires.append(wire)
         return wire
 
@@ -151,20 +150,20 @@ class NatsWire:
         subscription = await self._client.subscribe(subject, queue=queue, cb=never)
         self._client.direct[subscription._id] = receive
         await self.flush()  # The server knows of it when we return.
-        return _Subscribed(self._client, subscription)
+        return _Subscribed(self._client, subscription, self.timeout_s)
 
-    async def commit(self, subject: str, payload: bytes, message_id: str, timeout_s: float) -> int:
+    async def commit(self, subject: str, payload: bytes, message_id: str) -> int:
         problem = self._client.problem(len(payload) + HEADER_BYTES_MAX)
         if problem:
             raise Unavailable("audit_unavailable", f"JetStream did not acknowledge: {problem}")
         if self._acks is None:
             self._acks = await _Acks.open(self)
-        return await self._acks.commit(subject, payload, message_id, timeout_s)
+        return await self._acks.commit(subject, payload, message_id, self.timeout_s)
 
     async def consume(
         self, stream: str, durable: str, subject: str, handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]]
     ) -> Subscription:
-        consuming = _Consuming(self._client, self._jetstream, stream, durable, subject, handle)
+        consuming = _Consuming(self._client, self._jetstream, stream, durable, subject, handle, self.timeout_s)
         consuming.task = asyncio.create_task(consuming.run())
         return consuming
 
@@ -273,7 +272,7 @@ class NatsWire:
 
     async def flush(self) -> None:
         try:
-            await self._client.settle(SETTLE_TIMEOUT_S)
+            await self._client.settle(self.timeout_s)
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable("stage_unavailable", f"NATS does not answer ({type(error).__name__})") from error
 
@@ -281,7 +280,7 @@ class NatsWire:
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(nats.errors.Error, TimeoutError):
-            await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
+            await asyncio.wait_for(self._client.close(), self.timeout_s)
 
     async def watch(self, watch: "_Watch") -> None:
         self._watches.append(watch)
@@ -362,8 +361,9 @@ class _Consuming:
         durable: str,
         subject: str,
         handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]],
+        timeout_s: float,
     ) -> None:
-        self._client, self._jetstream = client, jetstream
+        self._client, self._jetstream, self._timeout_s = client, jetstream, timeout_s
         self._stream, self._durable, self._subject = stream, durable, subject
         self._handle = handle
         self._stop = asyncio.Event()
@@ -421,7 +421,7 @@ class _Consuming:
         messages: list[Msg] = []
         while len(messages) < FETCH_MESSAGES:
             try:
-                message = await subscription.next_msg(timeout=JETSTREAM_TIMEOUT_S)
+                message = await subscription.next_msg(timeout=self._timeout_s)
             except (TimeoutError, nats.errors.TimeoutError):
                 break  # The server went away; what it had sent is in `messages`.
             status = (message.headers or {}).get(STATUS_HEADER, "")
@@ -516,7 +516,7 @@ class _KvBucket:
             raise _kv_unavailable(error) from error
 
     async def watch(self, changed: Callable[[str, bytes | None], None]) -> Subscription:
-        watch = _Watch(self._kv, changed)
+        watch = _Watch(self._kv, changed, self._wire.timeout_s)
         try:
             await self._wire.watch(watch)
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
@@ -531,8 +531,8 @@ def _kv_unavailable(error: BaseException) -> Unavailable:
 class _Watch:
     """One watcher of a bucket, started anew after every reconnection; keys that went meanwhile are reported as gone."""
 
-    def __init__(self, kv: KeyValue, changed: Callable[[str, bytes | None], None]) -> None:
-        self._kv, self._changed = kv, changed
+    def __init__(self, kv: KeyValue, changed: Callable[[str, bytes | None], None], timeout_s: float) -> None:
+        self._kv, self._changed, self._timeout_s = kv, changed, timeout_s
         self._watcher: KeyValue.KeyWatcher | None = None
         self._task: asyncio.Task[None] | None = None
         self._known: set[str] = set()
@@ -546,7 +546,7 @@ class _Watch:
         coming = info.num_pending + info.delivered.consumer_seq
         initial: set[str] = set()
         while coming:
-            entry = await watcher.updates(timeout=JETSTREAM_TIMEOUT_S)  # type: ignore[no-untyped-call]
+            entry = await watcher.updates(timeout=self._timeout_s)  # type: ignore[no-untyped-call]
             if entry is None:
                 continue
             self._deliver(entry)

@@ -39,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_url: str = "nats://127.0.0.1:4222"  # Of nats-server, or of one of a cluster.
     nats_user: str = ""  # The service's own, with its row of permissions.
     nats_password: str = ""  # Of that user.
+    nats_timeout_s: float = nats_wire.TIMEOUT_S  # How long NATS and JetStream may take to answer.
     instance: str = ""  # Unique; default: the service's name and the process id.
     probes_host: str = "127.0.0.1"  # Where /livez, /readyz and /metrics are served.
     probes_port: int = 0  # Of the probes; 0: any free port.
@@ -155,7 +156,11 @@ async def _serve(service: str, settings: S, run: Callable[[Context[S]], Awaitabl
 async def _start(service: str, instance: str, settings: Settings, readiness: Readiness) -> tuple[Bus, ConfigWatch]:
     readiness.block("start", f"waiting for NATS at {nats_wire.shown(settings.nats_url)}")
     wire = await NatsWire.connect(
-        settings.nats_url, user=settings.nats_user, password=settings.nats_password, service=service
+        settings.nats_url,
+        user=settings.nats_user,
+        password=settings.nats_password,
+        service=service,
+        timeout_s=settings.nats_timeout_s,
     )
     bus = Bus(wire, service=service, instance=instance)
     await bus.start()

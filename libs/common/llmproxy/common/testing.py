@@ -194,7 +194,7 @@ class FakeWire:
         self.broker.subscriptions.append(subscription)
         return subscription
 
-    async def commit(self, subject: str, payload: bytes, message_id: str, timeout_s: float) -> int:
+    async def commit(self, subject: str, payload: bytes, message_id: str) -> int:
         await asyncio.sleep(0)
         self._need_jetstream()
         return self.broker.store(self, subject, payload, message_id)

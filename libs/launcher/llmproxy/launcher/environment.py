@@ -23,9 +23,9 @@ OWN: dict[Service, tuple[str, ...]] = {
     "admin": ("ADMIN_TOKEN", "API_KEYS", "CONFIG", "CONFIG_SOURCE", "LISTEN_FD"),
 }
 # What an operator may set for all services, and for one: passed on as it is.
-COMMON_TUNABLE = ("DRAIN_S", "LOG_LEVEL")
+COMMON_TUNABLE = ("DRAIN_S", "LOG_LEVEL", "NATS_TIMEOUT_S")
 TUNABLE: dict[Service, tuple[str, ...]] = {
-    "edge": ("LINGER_S",),
+    "edge": ("LINGER_S", "LOST_S"),
     "shield": ("MAX_IN_FLIGHT", "SHIELD_PROCESSES"),
     "router": (),
     "provider-workers": ("WORKER_PROVIDERS", "DEMO_CHUNK_MS", "SECRET_DIRS"),

@@ -17,7 +17,7 @@ from llmproxy.common.threats import Mode, Step
 from llmproxy.edge import metrics
 from llmproxy.edge.app import Edge
 from llmproxy.edge.end_users import EndUsers
-from llmproxy.edge.exchange import Exchanges
+from llmproxy.edge.exchange import LOST_S, Exchanges, Timings
 from llmproxy.edge.firewall import Firewall, Rules
 from llmproxy.edge.identity import Keys
 from llmproxy.edge.ids import pooled, uuid7
@@ -42,6 +42,7 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     spool_dir: str = ""  # Audit records wait here while JetStream is away. Default: in the system's temporary folder.
     edges: int = 1  # How many edges share the limits; each takes its part when Redis is away.
     linger_s: float = LINGER_S  # How long idle connections of clients stay open after SIGTERM.
+    lost_s: float = LOST_S  # Who holds a request and shows no sign of life for so long has died.
 
 
 async def run(context: Context[Settings]) -> None:
@@ -69,7 +70,12 @@ async def run(context: Context[Settings]) -> None:
         monotonic=time.monotonic,
         tell=lambda step, caller: tell_of(bus, step, caller, settled.config.threats.mode),
     )
-    exchanges = Exchanges(bus, random=random.random, grace_ms=lambda: settled.config.gateway.grace_ms)
+    exchanges = Exchanges(
+        bus,
+        random=random.random,
+        grace_ms=lambda: settled.config.gateway.grace_ms,
+        timings=Timings(lost_s=settings.lost_s),
+    )
     journal = open_journal(context, settled)
     steps = (Firewall(lambda: rules.matcher), EndUsers(settled, ledger))
     pipeline = ring(keys, limiter, settled, bodies, ledger, steps)
