@@ -229,7 +229,9 @@ def called(
     async def scenario() -> list[bytes | GatewayError]:
         results: list[bytes | GatewayError] = []
         transport = Transport(Names(resolver))
-        endpoint = Endpoint(provider="openai", url=url, key="env:KEY", models=("*",), connect_ms=500)
+        endpoint = Endpoint(
+            provider="openai", url=url, key="env:KEY", models=("*",), connect_ms=1_000 * int(PATIENCE_S)
+        )
         kept = Destination(
             "up", endpoint, ADAPTERS["openai"], Credentials({"KEY": "sk-1"}), networks=networks, named=named
         )

@@ -816,7 +816,7 @@ async def audit_fails(it: Trial, place: Place) -> None:
     """JetStream refuses, or has not answered in time: what the wire then says."""
     reason = "TimeoutError" if it.cell.outcome == "is late" else "NoStreamResponseError"
 
-    async def commit(subject: str, payload: bytes, message_id: str, timeout_s: float) -> int:
+    async def commit(subject: str, payload: bytes, message_id: str) -> int:
         raise Unavailable("audit_unavailable", f"JetStream did not acknowledge ({reason})")
 
     bus_wire = it.gateway.edge.journal._bus.wire

@@ -206,7 +206,7 @@ def test_in_shadow_mode_it_is_told_and_nobody_is_refused(redis_url: str) -> None
 def test_a_refusal_by_the_ledger_consumes_no_limit_and_a_limit_none_of_its_rate(redis_url: str) -> None:
     async def run() -> None:
         async with world(redis_url, SLOW) as it:
-            wanted = [Dimension("key", "a", Limit(requests_per_minute=60, burst=20))]
+            wanted = [Dimension("key", "a", Limit(requests_per_minute=1, burst=20))]
             await it.weigh(key("a"), times=6)
             it.ledger.known.add(key("a"))
             suspects = it.ledger.suspects([key("a")])

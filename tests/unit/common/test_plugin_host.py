@@ -26,7 +26,7 @@ class Scripted:
         body: Body = lambda _: PASS,
         *,
         priority: int = 0,
-        timeout_ms: int = 1_000,
+        timeout_ms: int = 60_000,
         fail: Literal["closed", "open"] = "closed",
     ) -> None:
         self.name, self.priority, self.timeout_ms, self.fail = name, priority, timeout_ms, fail

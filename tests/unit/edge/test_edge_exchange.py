@@ -328,7 +328,7 @@ def test_the_deadline_ends_a_request_and_its_holder() -> None:
     cancelled = asyncio.Event()
 
     async def run() -> None:
-        async with gateway(held_until(cancelled), config=gateway_config(deadline_ms=1_000)) as edge:
+        async with gateway(held_until(cancelled), config=gateway_config(deadline_ms=3_000)) as edge:
             status, _, body = await edge.ask()
             assert (status, code_of(body)) == (504, "deadline_exceeded")
             async with asyncio.timeout(PATIENCE_S):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from patience import PATIENCE_S
 from unit.edge.edge_gateway import CHAT, KEY, gateway, held_until, until
 
@@ -176,20 +177,32 @@ def test_a_client_that_asks_first_is_told_to_continue_only_with_a_good_key() -> 
     asyncio.run(run())
 
 
-def test_a_client_that_shuts_down_its_sending_side_gets_what_is_answered_at_once() -> None:
+def test_a_client_that_shuts_down_its_sending_side_gets_what_is_answered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("llmproxy.edge.server.HALF_CLOSED_S", 3.0)
+
     async def run() -> None:
         async with gateway() as edge:
-            for head, answer in (
-                (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200 OK\r\n"),
-                (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nx-api-key: %b\r\n\r\n" % KEY.encode(), b"HTTP/1.1 200 OK\r\n"),
-                (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nx-api-key: wrong\r\n\r\n", b"HTTP/1.1 401 "),
-            ):
+
+            async def said_to(head: bytes) -> bytes:
                 reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
                 writer.write(head)
                 writer.write_eof()
                 async with asyncio.timeout(PATIENCE_S):
-                    assert (await reader.read()).startswith(answer)  # And then the connection is closed.
+                    answer = await reader.read()  # And then the connection is closed.
                 writer.close()
+                return answer
+
+            models = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nx-api-key: %b\r\n\r\n"
+            live, good, wrong = await asyncio.gather(
+                said_to(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"),
+                said_to(models % KEY.encode()),
+                said_to(models % b"wrong"),
+            )
+            assert live.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert good.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert wrong.startswith(b"HTTP/1.1 401 ")
 
     asyncio.run(run())
 

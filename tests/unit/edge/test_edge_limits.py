@@ -183,24 +183,24 @@ def test_when_redis_is_away_limits_are_local_or_closed_and_somebody_is_told() ->
 
 def test_over_a_limit_the_client_learns_which_and_when_to_come_again() -> None:
     async def run() -> None:
-        limited = msgspec.structs.replace(CONFIG, limits=Limits(key=Limit(requests_per_minute=60, burst=2)))
+        limited = msgspec.structs.replace(CONFIG, limits=Limits(key=Limit(requests_per_minute=1, burst=2)))
         async with gateway(config=limited) as edge:
             _, headers, _ = await edge.ask()
-            assert headers["x-ratelimit-limit-requests"] == "60"
+            assert headers["x-ratelimit-limit-requests"] == "1"
             assert headers["x-ratelimit-remaining-requests"] == "1"
-            assert headers["x-ratelimit-reset-requests"] in ("1s", "1000ms")
+            assert headers["x-ratelimit-reset-requests"] == "1m0s"
             await edge.ask(json={"model": "demo", "messages": [1], "stream": True})
             status, headers, body = await edge.ask()
             assert status == 429
             assert json.loads(body)["error"] == {
-                "message": "the limit of 60 requests per minute for this key is reached; retry",
+                "message": "the limit of 1 requests per minute for this key is reached; retry",
                 "type": "rate_limit_error",
                 "param": None,
                 "code": "rate_limit_exceeded",
             }
             assert headers["x-should-retry"] == "true"
             assert headers["x-ratelimit-remaining-requests"] == "0"
-            assert 0 < int(headers["retry-after-ms"]) <= 1000
+            assert 0 < int(headers["retry-after-ms"]) <= 60_000
             assert edge.readiness.notes["redis"] == "Redis does not answer"
             assert edge.records[-1].verdict == "refused"
 

@@ -21,7 +21,7 @@ from llmproxy.edge.trace import parent
 
 
 class Step:
-    name, priority, timeout_ms, fail = "extra", 45, 50, "closed"
+    name, priority, timeout_ms, fail = "extra", 45, 60_000, "closed"
 
     def __init__(self, result: Result | Awaitable[Result] | Exception) -> None:
         self.result = result

@@ -42,7 +42,7 @@ def fake(*options: str) -> Iterator[tuple[str, str]]:
         yield found[1], "".join(line[4:] for line in printed.splitlines(keepends=True) if line.startswith("    "))
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def post(url: str, body: Any, **headers: str) -> tuple[int, Any]:

@@ -192,6 +192,12 @@ def test_stop_ends_groups_in_order_and_kills_what_does_not_listen(family: Family
     )
     deaf, polite = family.child("deaf"), family.child("polite")
     deaf.launch = lambda: processes.start(deaf_program)
+
+    def ask(process: Process) -> None:
+        process.terminate()
+        process.wait(PATIENCE_S)  # It listens; how soon is up to the machine.
+
+    polite.ask_to_stop = ask
     supervisor = family.supervisor(deaf, polite)
     supervisor.tick(0.0)
     processes_before = [child.process for child in (deaf, polite)]

@@ -202,7 +202,8 @@ def test_each_of_many_watches_expires_when_it_is_due_and_no_other_with_it() -> N
         assert not watches.under_way
         return late
 
-    assert asyncio.run(asyncio.wait_for(scenario(), 5)) == [1, 3, 0, 4]
+    # Each not before it is due, as asserted above; in which order, when several are due at once, says nothing.
+    assert sorted(asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))) == [0, 1, 3, 4]
 
 
 def test_a_watch_that_has_ended_cancels_nobody() -> None:
@@ -215,7 +216,7 @@ def test_a_watch_that_has_ended_cancels_nobody() -> None:
             await asyncio.Event().wait()
         return loop.time() - started
 
-    assert asyncio.run(asyncio.wait_for(scenario(), 5)) >= 0.049
+    assert asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S)) >= 0.049
 
 
 def test_a_cancellation_from_outside_stays_one() -> None:

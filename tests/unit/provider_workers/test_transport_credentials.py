@@ -34,7 +34,7 @@ def destination(
         key=key,
         region="eu-west-1",
         models=("*",),
-        connect_ms=2_000,
+        connect_ms=1_000 * int(PATIENCE_S),
     )
     return Destination("up", endpoint, ADAPTERS[provider], credentials or Credentials(ENVIRONMENT))
 

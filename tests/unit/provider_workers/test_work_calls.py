@@ -265,7 +265,7 @@ def test_the_deadline_ends_a_request_whatever_the_plan_still_holds() -> None:
             await asyncio.Event().wait()
 
         async with upstream(silent) as served, gateway({"up": endpoint(served)}) as asked:
-            soon = int(time.time() * 1000) + 1_000
+            soon = int(time.time() * 1000) + 3_000
             failure = await asked.answered(asking(attempt(), attempt(), deadline_ms=soon))
             assert failure.code == "deadline_exceeded"
             assert len(served.asked) == 1
@@ -469,7 +469,9 @@ def test_a_stream_without_usage_is_counted_by_us_and_says_so() -> None:
     run(scenario)
 
 
-def test_a_finished_stream_gives_its_connection_back() -> None:
+def test_a_finished_stream_gives_its_connection_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmproxy.provider_workers.work.TRAILER_S", WAIT_S)
+
     async def scenario() -> None:
         async def script(_: int, writer: asyncio.StreamWriter) -> None:
             writer.write(STREAM_HEAD + event(delta("a", finish="stop")) + event(DONE))

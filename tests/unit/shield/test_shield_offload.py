@@ -7,14 +7,22 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 from patience import PATIENCE_S
 
 from llmproxy.common.policy import Policy
+from llmproxy.shield import offload as offloading
 from llmproxy.shield.examine import Examined, Order, Refused
 from llmproxy.shield.offload import BUSY, SHORT_BYTES_MAX, UNAVAILABLE, Offload
 from llmproxy.shield.turns import WAITING_EACH_MAX, WAITING_MAX, Turns
 
 PATIENT = {"guard_timeout_ms": 1_000 * int(PATIENCE_S)}
+
+
+@pytest.fixture(autouse=True)
+def _turns_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a turn comes a process may have to start, which takes as long as the machine likes."""
+    monkeypatch.setattr(offloading, "WAIT_S", PATIENCE_S)
 
 
 def order(content: str, **policy: Any) -> Order:
