@@ -98,4 +98,9 @@ def configuration(fakes: Fakes) -> dict[str, Any]:
         }
     groups = {name: {"targets": [{"endpoint": name, "model": model_of(name)}]} for name in fakes.upstreams}
     # The suite makes every family fail again and again: circuits that open would refuse what comes next.
-    return {"endpoints": endpoints, "groups": groups, "routing": {"breaker": {"failures": 100_000}}}
+    return {
+        "endpoints": endpoints,
+        "groups": groups,
+        "routing": {"breaker": {"failures": 100_000}},
+        "policy": {"guard_timeout_ms": 1_000 * int(PATIENCE_S)},
+    }

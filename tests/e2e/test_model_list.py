@@ -6,7 +6,7 @@ import pytest
 from e2e.families import ENVIRONMENT, KEY_VARIABLE, Fakes
 from gateway import Gateway
 from openai import OpenAI
-from patience import wait_for
+from patience import PATIENCE_S, wait_for
 from upstreams import Behaviour
 
 LISTED = ("acme/large", "acme/small:free")
@@ -34,6 +34,9 @@ def test_what_a_vendor_lists_is_shown_beside_the_configured_names_though_another
         def shown() -> dict[str, str]:
             return {model.id: model.owned_by for model in client.models.list()}
 
-        found = wait_for(lambda: (seen := shown()).get(LISTED[0]) and seen, "the vendor's models are listed")
+        # A worker that could not ask at its start does so a minute later.
+        found = wait_for(
+            lambda: (seen := shown()).get(LISTED[0]) and seen, "the vendor's models are listed", 2 * PATIENCE_S
+        )
         assert found == {"mine": "vllm", **dict.fromkeys(LISTED, "openrouter")}
         assert client.models.retrieve(LISTED[1]).owned_by == "openrouter"

@@ -36,7 +36,7 @@ CODE = "def f(x):\n\t# why: see //docs\n    if x:  # two  spaces\n        return
 
 def run(scenario: Callable[[Standing], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(PATIENCE_S), standing() as gateway:
+        async with asyncio.timeout(2 * PATIENCE_S), standing() as gateway:
             gateway.forget()
             await scenario(gateway)
 

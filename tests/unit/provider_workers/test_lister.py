@@ -25,8 +25,8 @@ LIST = json.dumps({"object": "list", "data": [{"id": "a/one"}, {"id": "two"}, {"
 
 
 class Harness:
-    def __init__(self, lister: Lister, bucket: Any) -> None:
-        self.lister, self.bucket, self.now_s = lister, bucket, 1_000_000.0
+    def __init__(self, lister: Lister, bucket: Any, broker: FakeBroker) -> None:
+        self.lister, self.bucket, self.broker, self.now_s = lister, bucket, broker, 1_000_000.0
 
     async def known(self, name: str) -> ModelList | None:
         found = await self.bucket.get(name)
@@ -35,12 +35,13 @@ class Harness:
 
 @asynccontextmanager
 async def listing(endpoints: dict[str, Endpoint]) -> AsyncIterator[Harness]:
-    bus = await fake_bus(FakeBroker(), "provider-workers")
+    broker = FakeBroker()
+    bus = await fake_bus(broker, "provider-workers")
     transport = Transport()
     work = Work(bus, transport, Settlement(bus), Credentials({"KEY": KEY}), providers=frozenset(PROVIDERS))
     work.configure(Config(endpoints=endpoints))
     lister = Lister(bus, transport, work.destinations, now=lambda: harness.now_s)
-    harness = Harness(lister, await bus.wire.bucket(MODELS_BUCKET))
+    harness = Harness(lister, await bus.wire.bucket(MODELS_BUCKET), broker)
     try:
         yield harness
     finally:
@@ -102,6 +103,19 @@ def test_a_vendor_that_does_not_list_is_left_alone_for_a_while_and_disturbs_nobo
             asked.now_s += AFTER_FAILURE_MS / 1000
             await asked.lister.look()
             assert len(failing.asked) == 2
+
+    run(scenario)
+
+
+def test_what_our_own_stores_fail_at_is_not_held_against_the_vendor() -> None:
+    async def scenario() -> None:
+        async with upstream(always(answer(200, LIST))) as served, listing({"any": endpoint(served)}) as asked:
+            asked.broker.jetstream_down = True
+            await asked.lister.look()
+            asked.broker.jetstream_down = False
+            assert served.asked == []
+            await asked.lister.look()
+            assert await asked.known("any") is not None
 
     run(scenario)
 

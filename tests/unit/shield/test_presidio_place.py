@@ -20,7 +20,7 @@ from llmproxy.shield.preflight import pipeline
 from llmproxy.shield.presidio import models
 
 PROJECTS = Recognizer(name="Projects", supported_entity="PROJECT", deny_list=("Bluebird",))
-OWN = Policy(pii=Pii(engine="presidio", recognizers=(PROJECTS,)))
+OWN = Policy(guard_timeout_ms=1_000 * int(PATIENCE_S), pii=Pii(engine="presidio", recognizers=(PROJECTS,)))
 
 
 def order(content: str, policy: Policy) -> Order:

@@ -52,7 +52,6 @@ class Lister:
             try:
                 await self._refresh(destination)
             except (GatewayError, TimeoutError) as error:
-                self._tried[destination.name] = self._now_ms()
                 code = error.code if isinstance(error, GatewayError) else "provider_timeout"
                 log.info("endpoint '%s' did not list its models: %s", destination.name, code)
 
@@ -65,6 +64,7 @@ class Lister:
         known = await bucket.get(destination.name)
         if known is not None and self._is_fresh(known[0], endpoint.provider):
             return
+        self._tried[destination.name] = self._now_ms()
         async with asyncio.timeout(ANSWER_WITHIN_S):
             reply = await self._transport.call(destination, request)
             try:
@@ -75,6 +75,7 @@ class Lister:
         if names is None:
             raise GatewayError("provider_bad_answer", "its list cannot be read")
         found = ModelList(provider=endpoint.provider, models=names, listed_at_ms=self._now_ms())
+        del self._tried[destination.name]  # Whatever comes of it now is not the vendor's doing.
         await bucket.put(destination.name, ENCODER.encode(found))
 
     def _is_fresh(self, value: bytes, provider: str) -> bool:
