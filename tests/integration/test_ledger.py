@@ -93,8 +93,7 @@ class Audit:
     @asynccontextmanager
     async def start(cls, broker: FakeBroker, dsn: str, folder: Path, instance: str = "a") -> AsyncIterator["Audit"]:
         bus, readiness = await fake_bus(broker, "audit", instance), Readiness()
-        signer = checkpoint.open_signer(folder)
-        ledger = LedgerWriter(bus, readiness, signer, folder, partial(Writer.connect, dsn))
+        ledger = LedgerWriter(bus, readiness, folder, partial(Writer.connect, dsn))
         task = asyncio.create_task(ledger.run())
         try:
             yield cls(bus, readiness, ledger)

@@ -61,6 +61,7 @@ def test_filters_go_to_the_audit_service_and_its_entries_come_back(start_admin: 
                 "at_seq": 7,
                 "head": "ab",
                 "unsigned": 0,
+                "rekeyed": [],
             }
 
     asyncio.run(scenario())

@@ -77,3 +77,27 @@ def test_a_damaged_checkpoint_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(NOTE.encode()[:-20])
     with pytest.raises(CheckpointError, match="checkpoint"):
         checkpoint.read(path, SIGNER.public)
+
+
+def test_a_key_is_looked_for_without_making_one(tmp_path: Path) -> None:
+    assert checkpoint.find_signer(tmp_path / "audit") is None
+    assert not (tmp_path / "audit").exists()
+    made = checkpoint.open_signer(tmp_path / "audit")
+    found = checkpoint.find_signer(tmp_path / "audit")
+    assert found is not None
+    assert found.public == made.public
+
+
+def test_what_is_set_aside_is_kept_whole(tmp_path: Path) -> None:
+    assert checkpoint.set_aside(tmp_path / "nothing", "aside") is None
+    first = checkpoint.open_signer(tmp_path)
+    checkpoint.write(tmp_path / checkpoint.FILE, NOTE)
+    aside = checkpoint.set_aside(tmp_path, "aside")
+    assert aside == tmp_path / "aside"
+    assert aside.stat().st_mode & 0o077 == 0
+    kept = checkpoint.find_signer(aside)
+    assert kept is not None
+    assert kept.public == first.public
+    assert (aside / checkpoint.FILE).read_text() == NOTE
+    assert checkpoint.find_signer(tmp_path) is None
+    assert checkpoint.open_signer(tmp_path).public != first.public

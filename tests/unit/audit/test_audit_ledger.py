@@ -6,8 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxy.audit.ledger import GENESIS, Entry, Head, check, entry_hash, extend, head_of
+from llmproxy.audit.ledger import (
+    GENESIS,
+    REKEYED,
+    REKEYED_MAX,
+    Entry,
+    Head,
+    Verification,
+    Walk,
+    check,
+    entry_hash,
+    extend,
+    head_of,
+)
 from llmproxy.audit.record import canonical, columns
+from llmproxy.common.ledger_questions import Rekeyed
 from llmproxy.common.records import AuditRecord
 
 
@@ -138,3 +151,50 @@ def test_a_column_that_says_something_else_than_the_record_is_named(field: str, 
 def test_a_record_that_cannot_be_read_is_named() -> None:
     entries = extend(GENESIS, [(columns(records(1)[0]), b"not json")])
     assert check(entries).problem == "entry 1: its record cannot be read"
+
+
+def rekeyed(*keys: str) -> list[Entry]:
+    """A ledger whose third entry and those after it name new keys, one each, and one more entry."""
+    changes = [
+        AuditRecord(id=f"r{n}", at_ms=n, verdict="changed", action=REKEYED, subject=key) for n, key in enumerate(keys)
+    ]
+    all_records = [*records(2), *changes, AuditRecord(id="last", at_ms=9, verdict="changed", action="key.created")]
+    return extend(GENESIS, [(columns(record), canonical(record)) for record in all_records])
+
+
+def walked(entries: list[Entry], signed: Head, key: str) -> Verification:
+    walk = Walk(signed, key)
+    for entry in entries:
+        if (broken := walk.step(entry)) is not None:
+            return broken
+    return walk.finish()
+
+
+def test_a_change_of_the_signing_key_is_told() -> None:
+    entries = rekeyed("new")
+    found = walked(entries, head_of(entries, GENESIS), "new")
+    assert (found.ok, found.records) == (True, 4)
+    assert found.rekeyed == (Rekeyed(seq=3, at_ms=0, key="new"),)
+
+
+def test_a_head_after_the_change_must_be_signed_with_the_key_that_the_ledger_names() -> None:
+    entries = rekeyed("new", "newer")
+    for signed_at, key, is_good in ((3, "new", True), (3, "old", False), (4, "newer", True), (5, "new", False)):
+        found = walked(entries, Head(signed_at, entries[signed_at - 1].entry_hash), key)
+        assert found.ok is is_good, (signed_at, key)
+        if not is_good:
+            assert "signed with another key" in found.problem
+            assert found.at_seq == signed_at
+
+
+def test_a_head_that_was_kept_from_before_the_change_still_proves_what_it_covers() -> None:
+    entries = rekeyed("new")
+    found = walked(entries, Head(2, entries[1].entry_hash), "old")
+    assert (found.ok, found.unsigned) == (True, 2)
+
+
+def test_of_many_changes_the_newest_are_told() -> None:
+    entries = rekeyed(*(f"k{n}" for n in range(REKEYED_MAX + 5)))
+    found = check(entries)
+    assert len(found.rekeyed) == REKEYED_MAX
+    assert found.rekeyed[-1].key == f"k{REKEYED_MAX + 4}"

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from llmproxy.audit import checkpoint
 from llmproxy.audit.store import Writer
 from llmproxy.audit.writer import LedgerWriter
 from llmproxy.common.probes import Readiness
@@ -24,7 +23,7 @@ def test_a_writer_that_is_ended_ends_although_its_head_has_advanced_just_now(tur
 
     async def scenario() -> None:
         bus = await fake_bus(FakeBroker(), "audit")
-        ledger = LedgerWriter(bus, Readiness(), checkpoint.open_signer(tmp_path), tmp_path, no_postgres)
+        ledger = LedgerWriter(bus, Readiness(), tmp_path, no_postgres)
         running = asyncio.create_task(ledger.run())
         for _ in range(5):
             await asyncio.sleep(0)

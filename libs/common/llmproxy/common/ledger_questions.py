@@ -39,6 +39,14 @@ class LedgerVerify(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
 
 
+class Rekeyed(Struct, frozen=True, kw_only=True):
+    """An entry that says that another key signs from here on."""
+
+    seq: int
+    at_ms: int
+    key: str  # The new public key, as the note format writes it.
+
+
 class LedgerVerified(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="answer", tag="verified"):
     """`problem` names what is wrong and `at_seq` where; with `ok` false and `at_seq` 0 it could not be checked."""
 
@@ -48,6 +56,7 @@ class LedgerVerified(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     at_seq: int = 0
     head: str = ""  # Hex.
     unsigned: int = 0  # Of `records`, those after the signed head.
+    rekeyed: tuple[Rekeyed, ...] = ()  # The newest, where the key was changed.
 
 
 LedgerAnswer = LedgerPage | LedgerVerified

@@ -34,9 +34,8 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
 async def run(context: Context[Settings]) -> None:
     settings, bus = context.settings, context.bus
     folder = Path(settings.data_dir) / "audit"
-    signer = checkpoint.open_signer(folder)
     prove = partial(verify, settings.postgres_dsn, folder / checkpoint.FILE, folder / checkpoint.PUBLIC_FILE)
-    ledger = LedgerWriter(bus, context.readiness, signer, folder, partial(Writer.connect, settings.postgres_dsn))
+    ledger = LedgerWriter(bus, context.readiness, folder, partial(Writer.connect, settings.postgres_dsn))
     context.steps = STEPS
     async with Reader.open(settings.postgres_dsn) as reader, asyncio.TaskGroup() as group:
         await Answers(bus, reader, prove).serve()

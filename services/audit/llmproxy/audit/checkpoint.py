@@ -105,19 +105,43 @@ def _key_hash(public: Ed25519PublicKey) -> bytes:
 # Files.
 
 
+def find_signer(folder: Path) -> Signer | None:
+    """The key in `folder`; its public half is written beside it. None when there is no key. Raises CheckpointError."""
+    path = folder / SECRET_FILE
+    try:
+        signer = Signer(Ed25519PrivateKey.from_private_bytes(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise CheckpointError(f"{path} is not an Ed25519 key; restore it from a backup") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {type(error).__name__}") from None
+    write(folder / PUBLIC_FILE, vkey(signer.public) + "\n")
+    return signer
+
+
 def open_signer(folder: Path) -> Signer:
-    """The key in `folder`, created once; its public half is written beside it. Raises CheckpointError."""
+    """The same, of a key that is made when there is none. Raises CheckpointError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / SECRET_FILE
     if not path.exists():
         _create_once(path, Ed25519PrivateKey.generate().private_bytes_raw())
-    raw = path.read_bytes()
-    try:
-        signer = Signer(Ed25519PrivateKey.from_private_bytes(raw))
-    except ValueError:
-        raise CheckpointError(f"{path} is not an Ed25519 key; restore it from a backup") from None
-    write(folder / PUBLIC_FILE, vkey(signer.public) + "\n")
+    signer = find_signer(folder)
+    if signer is None:
+        raise CheckpointError(f"{path} was there and is gone; restore it from a backup")
     return signer
+
+
+def set_aside(folder: Path, name: str) -> Path | None:
+    """Moves the key and the checkpoint into a folder of their own beside them: evidence is kept. None when there was nothing."""
+    kept = [path for path in (folder / one for one in (FILE, SECRET_FILE, PUBLIC_FILE)) if path.exists()]
+    if not kept:
+        return None
+    aside = folder / name
+    aside.mkdir(mode=0o700)
+    for path in kept:
+        path.replace(aside / path.name)
+    return aside
 
 
 def read(path: Path, public: Ed25519PublicKey) -> Head | None:

@@ -7,6 +7,7 @@ from what else may be hashed one day (RFC 6962 does the same: 0x00 is a leaf, 0x
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -15,8 +16,13 @@ from msgspec import Struct
 
 from llmproxy.audit import record as records
 from llmproxy.audit.record import Columns
+from llmproxy.common.ledger_questions import Rekeyed
+from llmproxy.common.records import Verdict
 
 ENTRY = b"\x00"
+CHANGED: Verdict = "changed"  # The verdict of administrative records,
+REKEYED = "ledger.rekeyed"  # and the action of the one that says that another key signs from here on.
+REKEYED_MAX = 100  # Of them are told, the newest.
 
 
 class Head(NamedTuple):
@@ -53,6 +59,7 @@ class Verification(Struct, frozen=True, kw_only=True):
     at_seq: int = 0  # Where the problem is.
     head: str = ""  # Hash of the last good entry, hex.
     unsigned: int = 0  # Of `records`, those after the signed head: nothing but their chain speaks for them yet.
+    rekeyed: tuple[Rekeyed, ...] = ()  # Where the signing key was changed, the newest.
 
 
 def entry_hash(prev_hash: bytes, seq: int, spelled: bytes) -> bytes:
@@ -78,13 +85,18 @@ def head_of(entries: list[Entry], before: Head) -> Head:
 class Walk:
     """Follows the ledger entry by entry from the first and compares it with what was signed."""
 
-    def __init__(self, signed: Head | None = None) -> None:
+    def __init__(self, signed: Head | None = None, key: str = "") -> None:
+        """`key` is the public one that `signed` was signed with."""
         self.head = GENESIS
-        self._signed = signed
+        self._signed, self._key = signed, key
+        self._rekeyed: deque[Rekeyed] = deque(maxlen=REKEYED_MAX)
 
     def step(self, entry: Entry) -> Verification | None:
         """None while all is well. Must be given every entry, ordered by sequence."""
-        problem = _problem(self.head, entry) or self._signed_problem(entry)
+        problem = _problem(self.head, entry)
+        if not problem and entry.verdict == CHANGED:
+            self._note(entry)
+        problem = problem or self._signed_problem(entry)
         if problem:
             return self._broken(problem, self.head.seq + 1)
         self.head = Head(entry.seq, entry.entry_hash)
@@ -103,16 +115,38 @@ class Walk:
                 self.head.seq + 1,
             )
         unsigned = self.head.seq - (signed.seq if signed is not None else 0)
-        return Verification(ok=True, records=self.head.seq, head=self.head.hash.hex(), unsigned=unsigned)
+        return Verification(
+            ok=True,
+            records=self.head.seq,
+            head=self.head.hash.hex(),
+            unsigned=unsigned,
+            rekeyed=tuple(self._rekeyed),
+        )
+
+    def _note(self, entry: Entry) -> None:
+        said = records.parse(entry.record)
+        if said.action == REKEYED:
+            self._rekeyed.append(Rekeyed(seq=entry.seq, at_ms=said.at_ms, key=said.subject))
 
     def _signed_problem(self, entry: Entry) -> str:
         signed = self._signed
-        if signed is None or entry.seq != signed.seq or entry.entry_hash == signed.hash:
+        if signed is None or entry.seq != signed.seq:
             return ""
-        return f"entry {entry.seq} is not the one that was signed: the ledger was rewritten"
+        if entry.entry_hash != signed.hash:
+            return f"entry {entry.seq} is not the one that was signed: the ledger was rewritten"
+        if self._rekeyed and self._key and self._rekeyed[-1].key != self._key:
+            return f"entry {entry.seq} was signed with another key than entry {self._rekeyed[-1].seq} names"
+        return ""
 
     def _broken(self, problem: str, at_seq: int) -> Verification:
-        return Verification(ok=False, records=self.head.seq, problem=problem, at_seq=at_seq, head=self.head.hash.hex())
+        return Verification(
+            ok=False,
+            records=self.head.seq,
+            problem=problem,
+            at_seq=at_seq,
+            head=self.head.hash.hex(),
+            rekeyed=tuple(self._rekeyed),
+        )
 
 
 def check(entries: Iterable[Entry], signed: Head | None = None) -> Verification:

@@ -28,6 +28,7 @@ QUERY_TIMEOUT_MS = 5_000
 READERS_MAX = 2
 PAGE_LIMIT_MAX = 1_000
 LOOK = "run `llmproxy audit verify`"
+GO_ON = "restore what is missing from a backup, or go on with a new key by `llmproxy audit rekey`, of which the ledger keeps a record"
 WALK_ROWS = 256  # Per fetch: memory stays flat, and the loop is held for less than 5 ms.
 
 # A server that cannot reach its writer any more frees the lock within ten seconds.
@@ -99,18 +100,24 @@ class Writer:
             return bool(await self._connection.fetchval(self._queries["try_lock"], WRITER_LOCK))
 
     async def begin(self, signed: Head | None) -> None:
-        """Finds the head. Raises Broken when the ledger does not contain what was signed."""
+        """Finds the head. Raises Broken when the ledger does not contain what was signed, or nothing of it was."""
+        await self.resume()
+        if signed is None:
+            if self.head.seq:
+                raise Broken(f"the ledger has {self.head.seq} entries, and there is no signed head of it; {GO_ON}")
+            return
+        if signed.seq == 0:
+            return
         with _translated():
-            row = await self._connection.fetchrow(self._queries["head"])
-            self.head = ledger.GENESIS if row is None else Head(row[0], row[1])
-            if signed is None or signed.seq == 0:
-                return
             found = await self._connection.fetchval(self._queries["entry_hash_at"], signed.seq)
         if found != signed.hash:
-            raise Broken(
-                f"the ledger does not contain entry {signed.seq} as it was signed; {LOOK}, "
-                "keep the checkpoint as evidence, and move it away to go on from what is there"
-            )
+            raise Broken(f"the ledger does not contain entry {signed.seq} as it was signed; {LOOK}, and {GO_ON}")
+
+    async def resume(self) -> None:
+        """Goes on from what is there, whatever was signed."""
+        with _translated():
+            row = await self._connection.fetchrow(self._queries["head"])
+        self.head = ledger.GENESIS if row is None else Head(row[0], row[1])
 
     async def append(self, spelled: Sequence[tuple[Columns, bytes]]) -> Head:
         """Adds the records that are not there yet, in one transaction.

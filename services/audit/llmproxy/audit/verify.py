@@ -31,7 +31,7 @@ async def verify(
         return Verification(ok=False, records=0, problem=str(error))
     if signed is None:  # The writer signs before the first entry, too.
         return Verification(ok=False, records=0, problem=f"there is no checkpoint at {checkpoint_path}")
-    walk = Walk(signed)
+    walk = Walk(signed, checkpoint.vkey(public))
     try:
         async with store.entries(dsn) as (count, entries):
             async for entry in entries:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from llmproxy.audit import checkpoint, metrics
 from llmproxy.audit.checkpoint import CheckpointError, Signer
-from llmproxy.audit.ledger import Head
+from llmproxy.audit.ledger import GENESIS, Head
 from llmproxy.audit.record import columns, spell
-from llmproxy.audit.store import Broken, Writer
+from llmproxy.audit.store import GO_ON, Broken, Writer
 from llmproxy.common.bus import Bus, Stored, Subscription
 from llmproxy.common.channels import AUDIT, EVENT_LEDGER_ADVANCED
 from llmproxy.common.errors import Unavailable
@@ -40,12 +40,13 @@ class LedgerWriter:
         self,
         bus: Bus,
         readiness: Readiness,
-        signer: Signer,
         folder: Path,
         connect: Callable[[], Awaitable[Writer]],
     ) -> None:
-        self._bus, self._readiness, self._signer, self._connect = bus, readiness, signer, connect
+        """`folder` is where the signing key and the checkpoint are."""
+        self._bus, self._readiness, self._folder, self._connect = bus, readiness, folder, connect
         self._checkpoint = folder / checkpoint.FILE
+        self._signer: Signer | None = None  # Known with the ledger: a key is made for an empty one alone.
         self._writer: Writer | None = None
         self._finishing = False
         self._consuming: Subscription | None = None
@@ -78,9 +79,8 @@ class LedgerWriter:
         try:
             await writer.migrate()
             await self._take_lock(writer)
-            signed = checkpoint.read(self._checkpoint, self._signer.public)
-            await writer.begin(signed)
-            self._signed = 0 if signed is None else signed.seq
+            signed = await self._begin(writer)
+            self._signed = signed.seq
             self._writer = writer
             self._readiness.note("ledger", "")
             self._readiness.block("ledger", "")
@@ -103,6 +103,26 @@ class LedgerWriter:
                 self._writer = None
                 metrics.WRITING.set(0)
                 writer.close()
+
+    async def _begin(self, writer: Writer) -> Head:
+        """The head that was signed last. The first is signed before anything is written, so that there always is one.
+
+        A ledger without it is not continued: with a new key and in silence its past could be anybody's (docs/adr/0036).
+        """
+        try:
+            self._signer = checkpoint.find_signer(self._folder)
+            if self._signer is None and self._checkpoint.exists():
+                raise CheckpointError(f"{self._folder / checkpoint.SECRET_FILE} is not there, and its checkpoint is")
+            signed = checkpoint.read(self._checkpoint, self._signer.public) if self._signer is not None else None
+        except CheckpointError as error:
+            raise Broken(f"{error}; {GO_ON}") from None
+        await writer.begin(signed)
+        if signed is not None:
+            return signed
+        self._signer = checkpoint.open_signer(self._folder)
+        if not await self._sign(GENESIS):
+            raise Unavailable("audit_unavailable", f"{self._checkpoint} cannot be written")
+        return GENESIS
 
     async def _take_lock(self, writer: Writer) -> None:
         while not await writer.take_lock():
@@ -145,7 +165,9 @@ class LedgerWriter:
                 await self._sign(writer.head)
             await asyncio.sleep(CHECKPOINT_EVERY_S)
 
-    async def _sign(self, head: Head) -> None:
+    async def _sign(self, head: Head) -> bool:
+        """Whether it could be written."""
+        assert self._signer is not None, "a session finds the key before its head"
         note, signature = self._signer.sign(head)
         try:
             await asyncio.to_thread(checkpoint.write, self._checkpoint, note)
@@ -153,11 +175,12 @@ class LedgerWriter:
             log.error("the checkpoint cannot be written: %s", type(error).__name__)
             self._readiness.note("checkpoint", f"cannot be written: {type(error).__name__}")
             self._advanced.set()
-            return
+            return False
         self._readiness.note("checkpoint", "")
         self._signed = head.seq
         metrics.SIGNED.set(head.seq)
         self._bus.event(EVENT_LEDGER_ADVANCED, seq=head.seq, head=head.hash.hex(), signature=signature)
+        return True
 
     async def finish(self) -> None:
         """Writes and signs what was delivered, and takes no more."""

@@ -1,15 +1,19 @@
 """`llmproxy audit`: prove the ledger, and say why a request was treated as it was."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import click
 from msgspec import json, to_builtins
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import PER_MILLE, Explanation
+from llmproxy.common.ledger_questions import Rekeyed
 from llmproxy.common.records import AuditRecord
 from llmproxy.launcher import exits
 from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataFolderError
@@ -63,10 +67,45 @@ def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, 
     elif result.ok:
         tail = f", the last {result.unsigned} of them not signed yet" if result.unsigned else ""
         click.echo(f"valid: {result.records} records{tail}, head {result.head}")
+        for change in result.rekeyed:
+            click.echo(f"  {rekeyed(change)}")
     else:
         click.echo(f"NOT VALID at record {result.at_seq}: {result.problem}", err=True)
     if not result.ok:
         raise click.exceptions.Exit(exits.NOT_SO)
+
+
+@audit.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@dsn_option
+@data_option
+def rekey(data: Path, yes: bool, dsn: str | None) -> None:
+    """Go on with a new signing key, when the old one, or the signed head, is lost.
+
+    The ledger's next entry names the new key, for everybody to see; what is still there of the old one is set aside. Restore both
+    from a backup instead if you have one: only the old key proves that what stands in the ledger now is what was signed. A gateway
+    that runs and refuses to go on takes the new key within seconds.
+    """
+    from llmproxy.audit.rekey import rekey as change_key
+
+    folder = _folder(data, dsn)
+    if not yes:
+        click.confirm("The ledger will say that its signing key was changed. Go on?", abort=True)
+    with _database(folder, dsn) as address:
+        try:
+            found = asyncio.run(change_key(address, data / "audit", id=str(uuid4()), now_ms=int(time.time() * 1000)))
+        except (GatewayError, OSError) as error:
+            raise exits.Failure(f"the key was not changed: {error}", exits.UNREACHABLE) from error
+    click.echo(rekeyed(found))
+    click.echo(f"keep a copy of {data / 'audit' / PUBLIC_KEY} outside of this machine")
+
+
+def rekeyed(change: Rekeyed) -> str:
+    at = datetime.fromtimestamp(change.at_ms / 1000, UTC)
+    return (
+        f"the signing key was changed at record {change.seq}, {at:%Y-%m-%d %H:%M} UTC, to {change.key};"
+        " what stands before it is proven by copies of earlier signed heads alone"
+    )
 
 
 @audit.command()

@@ -17,6 +17,7 @@ from llmproxy.common.ledger_questions import (
     LedgerQuery,
     LedgerVerified,
     LedgerVerify,
+    Rekeyed,
 )
 from llmproxy.common.records import Verdict
 
@@ -53,6 +54,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     at_seq: int
     head: str
     unsigned: int  # Of `records`, those after the signed head.
+    rekeyed: tuple[Rekeyed, ...]  # The newest entries that say that another key signs from there on.
 
 
 class AuditResource:
