@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -26,6 +27,8 @@ from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.common.testing import FakeBroker, fake_bus
 from llmproxy.common.threats import Step
 from llmproxy.edge.app import Edge
+from llmproxy.edge.conclusions import Conclusions
+from llmproxy.edge.condition import Condition
 from llmproxy.edge.end_users import EndUsers
 from llmproxy.edge.exchange import Exchanges, Timings
 from llmproxy.edge.firewall import Firewall, Rules, build_matcher
@@ -207,14 +210,11 @@ async def gateway(
         bus,
         settled,
         pipeline,
+        condition=Condition(settled, probe, readiness, "1.2.3"),
         limiter=limiter,
-        ledger=ledger,
-        exchanges=exchanges,
-        journal=journal,
         bodies=bodies,
-        probe=probe,
-        readiness=readiness,
-        version="1.2.3",
+        exchanges=exchanges,
+        conclusions=Conclusions(settled, journal, ledger, instance=bus.instance, monotonic=time.monotonic),
         random=lambda: os.urandom(RANDOM_BYTES),
     )
     it = Gateway(broker, stage, edge, settled, keys)

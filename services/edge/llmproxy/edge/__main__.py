@@ -5,7 +5,10 @@ import os
 import random
 import tempfile
 import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from llmproxy.common import runtime
 from llmproxy.common.bus import Bus
@@ -16,6 +19,8 @@ from llmproxy.common.runtime import Context
 from llmproxy.common.threats import Mode, Step
 from llmproxy.edge import metrics
 from llmproxy.edge.app import Edge
+from llmproxy.edge.conclusions import Conclusions
+from llmproxy.edge.condition import Condition
 from llmproxy.edge.end_users import EndUsers
 from llmproxy.edge.exchange import LOST_S, Exchanges, Timings
 from llmproxy.edge.firewall import Firewall, Rules
@@ -46,8 +51,8 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
 
 
 async def run(context: Context[Settings]) -> None:
-    settings, bus, readiness = context.settings, context.bus, context.readiness
-    readiness.block("start", "waiting for the API keys; is admin running?")
+    settings, bus = context.settings, context.bus
+    context.readiness.block("start", "waiting for the API keys; is admin running?")
     settled, keys, bodies, rules = Settled(), Keys(), Bodies(), Rules()
     context.config.on_change(settled.swap)
     context.config.on_change(rules.follow)
@@ -55,30 +60,19 @@ async def run(context: Context[Settings]) -> None:
         return
     redis = Redis(settings.redis_url)
     context.config.on_change(lambda snapshot: redis.wait(snapshot.config.limits.redis_timeout_ms))
-
-    def degraded(reason: str) -> None:
-        mode = settled.config.limits.when_redis_fails
-        skipped = "" if settled.config.threats.mode == "off" else "; the threat ledger is skipped"
-        readiness.note("redis", f"{reason}; limits are {mode}{skipped}" if reason else "")
-        metrics.LIMITS_DEGRADED.set(1 if reason else 0)
-
-    limiter = Limiter(redis.script(script()), monotonic=time.monotonic, edges=settings.edges, degraded=degraded)
-    ledger = Ledger(
-        limiter,
-        redis.script(threats_script()),
-        lambda: settled.config.threats,
-        monotonic=time.monotonic,
-        tell=lambda step, caller: tell_of(bus, step, caller, settled.config.threats.mode),
-    )
+    limiter = open_limiter(context, settled, redis)
+    ledger = open_ledger(bus, settled, redis, limiter)
+    journal = open_journal(context, settled)
     exchanges = Exchanges(
         bus,
         random=random.random,
         grace_ms=lambda: settled.config.gateway.grace_ms,
         timings=Timings(lost_s=settings.lost_s),
     )
-    journal = open_journal(context, settled)
-    steps = (Firewall(lambda: rules.matcher), EndUsers(settled, ledger))
-    pipeline = ring(keys, limiter, settled, bodies, ledger, steps)
+    pipeline = ring(
+        keys, limiter, settled, bodies, ledger, (Firewall(lambda: rules.matcher), EndUsers(settled, ledger))
+    )
+    context.steps = pipeline.describe()
     random_bytes = pooled(os.urandom)
     probe = PathProbe(
         bus,
@@ -90,42 +84,72 @@ async def run(context: Context[Settings]) -> None:
         bus,
         settled,
         pipeline,
+        condition=Condition(settled, probe, context.readiness, runtime.version()),
         limiter=limiter,
-        ledger=ledger,
-        exchanges=exchanges,
-        journal=journal,
         bodies=bodies,
-        probe=probe,
-        readiness=readiness,
-        version=runtime.version(),
+        exchanges=exchanges,
+        conclusions=Conclusions(settled, journal, ledger, instance=bus.instance, monotonic=time.monotonic),
         random=random_bytes,
     )
-    server = Server(edge.handle, edge.malformed)
     await exchanges.start()
     journal.start()
     await Standings(bus, ledger).serve()
-    renewing = asyncio.create_task(renew(limiter))
-    refreshing = asyncio.create_task(refresh(ledger))
-    listing = asyncio.create_task(settled.catalogue.watch(bus))
-    context.steps = pipeline.describe()
+    try:
+        async with meanwhile(renew(limiter), refresh(ledger), settled.catalogue.watch(bus)):
+            await serve(context, edge, rules.warm)
+    finally:
+        await exchanges.close()
+        await journal.close()
+        await limiter.close()
+        await redis.close()
+
+
+async def serve(context: Context[Settings], edge: Edge, begun: Callable[[], None]) -> None:
+    """Until this service is told to stop, and what it holds then is done."""
+    settings, server = context.settings, Server(edge.handle, edge.malformed)
     listener = await asyncio.get_running_loop().create_server(
         server, sock=listening_socket(settings.listen_fd, settings.host, settings.port), backlog=BACKLOG
     )
     context.ready()
-    rules.warm()
+    begun()
     try:
         await context.stop.wait()
     finally:
         edge.draining = True
         listener.close()
         await server.drain(lambda: edge.in_flight, settings.linger_s, settings.drain_s)
-        await exchanges.close()
-        await journal.close()
-        renewing.cancel()
-        refreshing.cancel()
-        listing.cancel()
-        await limiter.close()
-        await redis.close()
+
+
+@asynccontextmanager
+async def meanwhile(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """What runs beside the requests, and ends with them."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def open_limiter(context: Context[Settings], settled: Settled, redis: Redis) -> Limiter:
+    def degraded(reason: str) -> None:
+        mode = settled.config.limits.when_redis_fails
+        skipped = "" if settled.config.threats.mode == "off" else "; the threat ledger is skipped"
+        context.readiness.note("redis", f"{reason}; limits are {mode}{skipped}" if reason else "")
+        metrics.LIMITS_DEGRADED.set(1 if reason else 0)
+
+    edges = context.settings.edges
+    return Limiter(redis.script(script()), monotonic=time.monotonic, edges=edges, degraded=degraded)
+
+
+def open_ledger(bus: Bus, settled: Settled, redis: Redis, limiter: Limiter) -> Ledger:
+    return Ledger(
+        limiter,
+        redis.script(threats_script()),
+        lambda: settled.config.threats,
+        monotonic=time.monotonic,
+        tell=lambda step, caller: tell_of(bus, step, caller, settled.config.threats.mode),
+    )
 
 
 async def watch_keys(keys: Keys, context: Context[Settings]) -> bool:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from llmproxy.common.bus import Bus
@@ -15,17 +14,16 @@ from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError, status_of
 from llmproxy.common.frames import Data, Failure, Head
 from llmproxy.common.plugins.host import GOES_ON, Block, Pipeline, Respond, Result
-from llmproxy.common.probes import Readiness
 from llmproxy.edge import forms, metrics
 from llmproxy.edge.binaries import from_base64
 from llmproxy.edge.callers import NOTHING_SHOWN, as_array, dialect_of, shown_headers
+from llmproxy.edge.conclusions import Conclusions, outcome_of
+from llmproxy.edge.condition import Condition
 from llmproxy.edge.exchange import Exchange, Exchanges
 from llmproxy.edge.ids import uuid7
 from llmproxy.edge.ingress import Bodies, Ingress, Settled, no_such_model
-from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import Limiter
-from llmproxy.edge.outcome import LEFT, Outcome, record, refusal
-from llmproxy.edge.readiness import PathProbe
+from llmproxy.edge.outcome import LEFT, Outcome, refusal
 from llmproxy.edge.replies import (
     CLOSES,
     Dates,
@@ -43,7 +41,6 @@ from llmproxy.edge.replies import (
 from llmproxy.edge.routes import models
 from llmproxy.edge.routes.table import Action, Route, match, spoken
 from llmproxy.edge.server import HEADER_BYTES_MAX, HEADERS_MAX, LINE_BYTES_MAX, Request
-from llmproxy.edge.threats import Ledger
 from llmproxy.edge.trace import parent
 
 OVERLOADED = Failure(
@@ -71,22 +68,18 @@ class Edge:
         settled: Settled,
         pipeline: Pipeline[Ingress],
         *,
+        condition: Condition,
         limiter: Limiter,
-        ledger: Ledger,
-        exchanges: Exchanges,
-        journal: Journal,
         bodies: Bodies,
-        probe: PathProbe,
-        readiness: Readiness,
-        version: str,
+        exchanges: Exchanges,
+        conclusions: Conclusions,
         random: Callable[[], bytes],
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus, self._settled, self._pipeline = bus, settled, pipeline
-        self._ledger = ledger
-        self._limiter, self._exchanges, self._journal, self._bodies = limiter, exchanges, journal, bodies
-        self._probe, self._readiness, self._version = probe, readiness, version
+        self._condition, self._limiter, self._bodies = condition, limiter, bodies
+        self._exchanges, self._conclusions = exchanges, conclusions
         self._random, self._wall, self._monotonic = random, wall, monotonic
         self._dates = Dates()
         self.in_flight = 0
@@ -152,38 +145,8 @@ class Edge:
         if method not in route.methods:
             failure = Failure(code="method_not_allowed", message=f"use {route.allow} on {route.name}")
             return reply.error(failure, RENDERINGS["openai"], f"allow: {route.allow}\r\n")
-        match route.action:
-            case Action.LIVEZ:
-                return reply.whole(200, b'{"status":"ok"}')
-            case Action.READYZ:
-                await self._probe.check()
-                report = self._report()
-                return reply.whole(200 if report["ready"] else 503, msgspec.json.encode(report))
-            case Action.HEALTH:
-                return reply.whole(200, self._health())
-            case _:
-                snapshot = self._settled.snapshot
-                version = {
-                    "version": self._version,
-                    "revision": snapshot.revision,
-                    "fingerprint": self._settled.fingerprint,
-                }
-                return reply.whole(200, msgspec.json.encode(version))
-
-    def _report(self) -> dict[str, object]:
-        """Why this edge is ready or not. What the probe saw is not put into `readiness`: nobody may ever probe again."""
-        blockers = {**self._readiness.blockers, **self._probe.blockers}
-        if self.draining:
-            blockers["stop"] = "draining"
-        return {"ready": not blockers, "blockers": blockers, "notes": self._readiness.notes}
-
-    def _health(self) -> bytes:
-        blockers = {**self._readiness.blockers, **self._probe.blockers}
-        components = {name: {"status": "down", "reason": text} for name, text in blockers.items()}
-        components |= {name: {"status": "degraded", "reason": text} for name, text in self._readiness.notes.items()}
-        status = "down" if blockers else "degraded" if components else "ok"
-        health = {"status": status, "version": self._version, "components": components, "in_flight": self.in_flight}
-        return msgspec.json.encode(health)
+        status, body = await self._condition.answer(route.action, in_flight=self.in_flight, draining=self.draining)
+        return reply.whole(status, body)
 
     # -- what needs a key
 
@@ -204,7 +167,7 @@ class Edge:
             return sent
         except asyncio.CancelledError:
             if not context.concluded:
-                self._write(context, Outcome(failure=LEFT, status=status_of(LEFT), cancelled=True))
+                self._conclusions.write(context, Outcome(failure=LEFT, status=status_of(LEFT), cancelled=True))
             raise
         finally:
             self.in_flight -= 1
@@ -212,7 +175,7 @@ class Edge:
             if context.leased:
                 self._limiter.release(context.id)
             if not context.concluded:  # A bug of ours is an outcome too.
-                self._write(context, refusal(BUG))
+                self._conclusions.write(context, refusal(BUG))
 
     async def _act(self, context: Ingress, reply: Reply, result: Result) -> Sent:
         if isinstance(result, Block):
@@ -234,15 +197,15 @@ class Edge:
         return await self._respond(context, reply, found, 200)
 
     async def _respond(self, context: Ingress, reply: Reply, body: bytes, status: int) -> Sent:
-        withheld = await self._commit(context, Outcome(status=status))
+        withheld = await self._conclusions.commit(context, Outcome(status=status))
         if withheld is not None:
             return reply.error(withheld, self._rendering(context), self._headers(context))
         return reply.whole(status, body, self._headers(context))
 
     async def _refuse(self, context: Ingress, reply: Reply, failure: Failure, exchange: Exchange | None = None) -> Sent:
         status = self._rendering(context).status(failure)
-        outcome = refusal(failure, status) if exchange is None else self._outcome(exchange, status)
-        said = await self._commit(context, outcome) or failure
+        outcome = refusal(failure, status) if exchange is None else outcome_of(exchange, status)
+        said = await self._conclusions.commit(context, outcome) or failure
         headers = self._headers(context) + findings_header({**outcome.findings, **context.findings})
         if exchange is not None:
             headers += f"x-llmproxy-attempts: {exchange.publications}\r\n"
@@ -276,7 +239,7 @@ class Edge:
             await exchange.done
         except asyncio.CancelledError:
             context.concluded = True
-            self._exchanges.abandon(exchange, lambda settled: self._write_cancelled(context, settled))
+            self._exchanges.abandon(exchange, lambda settled: self._conclusions.write_cancelled(context, settled))
             raise
         if exchange.failure is not None and not exchange.begun:
             return await self._refuse(context, reply, exchange.failure, exchange)
@@ -295,7 +258,7 @@ class Edge:
         if answer is None:
             exchange.failure = NO_ANSWER
             return await self._refuse(context, reply, NO_ANSWER, exchange)
-        withheld = await self._commit(context, self._outcome(exchange, 200))
+        withheld = await self._conclusions.commit(context, outcome_of(exchange, 200))
         if withheld is not None:
             return reply.error(withheld, self._rendering(context), self._headers(context))
         overhead_ms = max(0.0, (self._monotonic() - context.started) * 1000 - end.provider_ms)
@@ -309,7 +272,7 @@ class Edge:
 
     async def _end_stream(self, context: Ingress, exchange: Exchange, sink: StreamSink) -> Sent:
         """The last word waits for the record: it says that the answer is whole and audited."""
-        withheld = await self._commit(context, self._outcome(exchange, 200))
+        withheld = await self._conclusions.commit(context, outcome_of(exchange, 200))
         failure = exchange.failure or withheld
         return sink.end() if failure is None else sink.fail(failure)
 
@@ -360,42 +323,7 @@ class Edge:
             body_ref=reference,
         )
 
-    # -- the record
-
-    async def _commit(self, context: Ingress, outcome: Outcome) -> Failure | None:
-        """Writes the record; what to say instead of the answer when in strict mode it could not be committed."""
-        acknowledged = self._write(context, outcome)
-        if acknowledged is None or context.is_flood:
-            return None
-        try:
-            await acknowledged
-        except GatewayError as error:
-            return error.failure("edge")
-        return None
-
-    def _write(self, context: Ingress, outcome: Outcome) -> "asyncio.Future[None] | None":
-        context.concluded = True
-        latency_ms = int((self._monotonic() - context.started) * 1000)
-        written = record(context, outcome, self._settled, instance=self._bus.instance, latency_ms=latency_ms)
-        metrics.REQUESTS.labels(written.route, written.verdict, written.code).inc()
-        if written.explained is not None and context.record is not None:
-            self._ledger.weigh(context.record, context.end_user, written.explained)
-        return self._journal.write(written)
-
-    def _write_cancelled(self, context: Ingress, exchange: Exchange) -> None:
-        outcome = self._outcome(exchange, status_of(LEFT))
-        self._write(context, msgspec.structs.replace(outcome, failure=left(exchange.failure), cancelled=True))
-
-    def _outcome(self, exchange: Exchange, status: int) -> Outcome:
-        first_ms = (exchange.first_data_at - exchange.opened_at) * 1000 if exchange.first_data_at else 0
-        return Outcome(
-            status=status,
-            failure=exchange.failure,
-            head=exchange.head,
-            end=exchange.end,
-            publications=exchange.publications,
-            first_byte_ms=int(first_ms),
-        )
+    # -- what every answer says of itself
 
     def _rendering(self, context: Ingress) -> Rendering:
         return RENDERINGS[context.route.dialect]
@@ -413,8 +341,3 @@ class Edge:
 def answer_bytes(data: list[Data]) -> bytes | None:
     """An answer that is not streamed is one JSON value."""
     return bytes(data[0].json) if data else None
-
-
-def left(failure: Failure | None) -> Failure:
-    """That the client left is the reason, whatever else happened then; what was used up is kept."""
-    return LEFT if failure is None else msgspec.structs.replace(failure, code=LEFT.code, status=0, type="")
