@@ -62,6 +62,7 @@ def test_filters_go_to_the_audit_service_and_its_entries_come_back(start_admin: 
                 "head": "ab",
                 "unsigned": 0,
                 "rekeyed": [],
+                "pruned": 0,
             }
 
     asyncio.run(scenario())

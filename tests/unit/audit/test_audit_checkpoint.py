@@ -101,3 +101,13 @@ def test_what_is_set_aside_is_kept_whole(tmp_path: Path) -> None:
     assert (aside / checkpoint.FILE).read_text() == NOTE
     assert checkpoint.find_signer(tmp_path) is None
     assert checkpoint.open_signer(tmp_path).public != first.public
+
+
+def test_leave_to_delete_is_signed_by_itself_and_no_signed_head_is_one() -> None:
+    allowed = SIGNER.allow(HEAD)
+    assert checkpoint.is_allowed(HEAD, allowed, SIGNER.public)
+    assert not checkpoint.is_allowed(GENESIS, allowed, SIGNER.public)
+    assert not checkpoint.is_allowed(HEAD, allowed, Ed25519PrivateKey.generate().public_key())
+    _, published = SIGNER.sign(HEAD)
+    for other in (published, published[8:], "", "x", allowed[:-1]):
+        assert not checkpoint.is_allowed(HEAD, other, SIGNER.public)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from llmproxy.audit.ledger import (
     GENESIS,
+    PRUNED,
     REKEYED,
     REKEYED_MAX,
     Entry,
@@ -18,6 +19,8 @@ from llmproxy.audit.ledger import (
     entry_hash,
     extend,
     head_of,
+    is_pruning,
+    said_of,
 )
 from llmproxy.audit.record import canonical, columns
 from llmproxy.common.ledger_questions import Rekeyed
@@ -198,3 +201,81 @@ def test_of_many_changes_the_newest_are_told() -> None:
     found = check(entries)
     assert len(found.rekeyed) == REKEYED_MAX
     assert found.rekeyed[-1].key == f"k{REKEYED_MAX + 4}"
+
+
+def pruned(last: int, said_at: int = 6, length: int = 8) -> list[Entry]:
+    """A ledger without its first `last` entries, of which the entry `said_at` says so."""
+    whole = chain(said_at - 1)
+    subject = f"{said_of(head_of(whole[:last], GENESIS))} good"
+    said = AuditRecord(id="p", at_ms=1, verdict="changed", action=PRUNED, subject=subject)
+    tail = [said, *records(length)[said_at - 1 :]]
+    return [*whole, *extend(head_of(whole, GENESIS), [(columns(one), canonical(one)) for one in tail])][last:]
+
+
+def signed_at(seq: int, entries: list[Entry]) -> Head:
+    return next(Head(one.seq, one.entry_hash) for one in entries if one.seq == seq)
+
+
+def begun(entries: list[Entry], signed: int | Head, *, is_good: bool = True) -> Verification:
+    signed = signed if isinstance(signed, Head) else signed_at(signed, entries)
+    walk = Walk(signed, "", lambda last, signature: is_good and signature == "good")
+    for entry in entries:
+        if (broken := walk.step(entry)) is not None:
+            return broken
+    return walk.finish()
+
+
+@pytest.mark.parametrize("last", [1, 3, 5])
+def test_a_ledger_whose_oldest_entries_were_pruned_proves_what_is_left(last: int) -> None:
+    entries = pruned(last)
+    found = begun(entries, 9)
+    assert (found.ok, found.records, found.pruned, found.unsigned) == (True, 9 - last, last, 0)
+    assert not walked(entries, signed_at(9, entries), "").ok, "nobody allowed it"
+
+
+def test_entries_that_are_gone_must_be_those_that_the_ledger_names() -> None:
+    for entries in (pruned(0)[2:], pruned(3)[1:]):
+        found = begun(entries, 8)
+        assert not found.ok
+        assert "no signed entry says that they were pruned" in found.problem
+        assert (found.records, found.at_seq) == (0, 1)
+
+
+def test_what_says_that_entries_are_gone_must_be_signed_and_allowed() -> None:
+    assert not begun(pruned(3), 5).ok, "it stands after the signed head"
+    assert begun(pruned(3), 6).ok
+    assert not begun(pruned(3), 8, is_good=False).ok
+
+
+def test_a_head_that_was_signed_where_the_ledger_begins_now_speaks_for_the_rest() -> None:
+    whole = chain(8)
+    walk = Walk(Head(3, whole[2].entry_hash))
+    assert all(walk.step(entry) is None for entry in whole[3:])
+    found = walk.finish()
+    assert (found.ok, found.pruned, found.unsigned) == (True, 3, 5)
+    other = Walk(Head(3, b"x" * 32))
+    assert all(other.step(entry) is None for entry in whole[3:])
+    assert not other.finish().ok
+
+
+def test_a_head_whose_entry_was_pruned_asks_for_a_later_one() -> None:
+    entries = pruned(3)
+    walk = Walk(Head(2, b"x" * 32), "", lambda last, signature: True)
+    assert all(walk.step(entry) is None for entry in entries)
+    found = walk.finish()
+    assert not found.ok
+    assert "give a head that was signed later" in found.problem
+
+
+@given(st.integers(1, 7), st.integers(0, 7))
+def test_after_pruning_every_missing_entry_is_still_seen(last: int, gone: int) -> None:
+    entries = pruned(last, 8, 10)
+    gone %= len(entries) - 1
+    left = entries[:gone] + entries[gone + 1 :]
+    assert not begun(left, signed_at(10, entries)).ok
+
+
+def test_an_entry_that_tells_of_pruning_is_told_from_others() -> None:
+    entries = pruned(3)
+    assert [is_pruning(entry) for entry in entries] == [False, False, True, False, False, False]
+    assert not is_pruning(entries[2]._replace(record=b"{"))

@@ -137,6 +137,8 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     mode: Literal["strict", "relaxed"] = "strict"
     spool_bytes_max: Positive = 64 << 20  # relaxed: what is kept on disk while JetStream is away.
+    # Older entries of the ledger are taken out of it; 0: never.
+    retention_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 0
 
 
 class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -57,6 +57,7 @@ class LedgerVerified(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     head: str = ""  # Hex.
     unsigned: int = 0  # Of `records`, those after the signed head.
     rekeyed: tuple[Rekeyed, ...] = ()  # The newest, where the key was changed.
+    pruned: int = 0  # Entries before the first of `records`: gone, as the ledger itself says.
 
 
 LedgerAnswer = LedgerPage | LedgerVerified

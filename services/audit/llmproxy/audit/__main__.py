@@ -10,6 +10,7 @@ from llmproxy.audit.store import Reader, Writer
 from llmproxy.audit.verify import verify
 from llmproxy.audit.writer import LedgerWriter
 from llmproxy.common import runtime
+from llmproxy.common.config import Snapshot
 from llmproxy.common.plugins.host import Ring
 from llmproxy.common.records import StepInfo
 from llmproxy.common.runtime import Context
@@ -37,6 +38,11 @@ async def run(context: Context[Settings]) -> None:
     prove = partial(verify, settings.postgres_dsn, folder / checkpoint.FILE, folder / checkpoint.PUBLIC_FILE)
     ledger = LedgerWriter(bus, context.readiness, folder, partial(Writer.connect, settings.postgres_dsn))
     context.steps = STEPS
+
+    def configure(snapshot: Snapshot) -> None:
+        ledger.retention_days = snapshot.config.audit.retention_days
+
+    context.config.on_change(configure)
     async with Reader.open(settings.postgres_dsn) as reader, asyncio.TaskGroup() as group:
         await Answers(bus, reader, prove).serve()
         writing = group.create_task(ledger.run())

@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from llmproxy.audit.ledger import Head
 
 ORIGIN = "llmproxy-ledger/v1"
+PRUNED_ORIGIN = (
+    "llmproxy-ledger-pruned/v1"  # Another text: signed heads are published, and none of them is leave to delete.
+)
 KEY_NAME = "llmproxy-ledger"
 ED25519 = b"\x01"  # The signature type of the note format.
 MARK = "\u2014 "  # An em dash and a space begin a signature line.
@@ -42,6 +45,19 @@ class Signer:
         signature = _key_hash(self.public) + self._key.sign(text.encode())
         encoded = base64.b64encode(signature).decode()
         return f"{text}\n{MARK}{KEY_NAME} {encoded}\n", encoded
+
+    def allow(self, last: Head) -> str:
+        """The signature (base64) that says that the entries up to this one may be gone."""
+        return base64.b64encode(self._key.sign(_text(last, PRUNED_ORIGIN).encode())).decode()
+
+
+def is_allowed(last: Head, signature: str, public: Ed25519PublicKey) -> bool:
+    """Whether this key has said so."""
+    try:
+        public.verify(_decode(signature), _text(last, PRUNED_ORIGIN).encode())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def vkey(public: Ed25519PublicKey) -> str:
@@ -78,8 +94,8 @@ def read_note(note: str, public: Ed25519PublicKey) -> Head:
     return _head(text)
 
 
-def _text(head: Head) -> str:
-    return f"{ORIGIN}\n{head.seq}\n{base64.b64encode(head.hash).decode()}\n"
+def _text(head: Head, origin: str = ORIGIN) -> str:
+    return f"{origin}\n{head.seq}\n{base64.b64encode(head.hash).decode()}\n"
 
 
 def _head(text: str) -> Head:

@@ -8,7 +8,7 @@ from what else may be hashed one day (RFC 6962 does the same: 0x00 is a leaf, 0x
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +22,7 @@ from llmproxy.common.records import Verdict
 ENTRY = b"\x00"
 CHANGED: Verdict = "changed"  # The verdict of administrative records,
 REKEYED = "ledger.rekeyed"  # and the action of the one that says that another key signs from here on.
+PRUNED = "ledger.pruned"  # The action of the one that says that the oldest entries are gone.
 REKEYED_MAX = 100  # Of them are told, the newest.
 
 
@@ -60,6 +61,7 @@ class Verification(Struct, frozen=True, kw_only=True):
     head: str = ""  # Hash of the last good entry, hex.
     unsigned: int = 0  # Of `records`, those after the signed head: nothing but their chain speaks for them yet.
     rekeyed: tuple[Rekeyed, ...] = ()  # Where the signing key was changed, the newest.
+    pruned: int = 0  # Entries before the first of `records`: gone, as the ledger itself says.
 
 
 def entry_hash(prev_hash: bytes, seq: int, spelled: bytes) -> bytes:
@@ -83,16 +85,29 @@ def head_of(entries: list[Entry], before: Head) -> Head:
 
 
 class Walk:
-    """Follows the ledger entry by entry from the first and compares it with what was signed."""
+    """Follows the ledger entry by entry from the oldest and compares it with what was signed."""
 
-    def __init__(self, signed: Head | None = None, key: str = "") -> None:
-        """`key` is the public one that `signed` was signed with."""
-        self.head = GENESIS
-        self._signed, self._key = signed, key
+    def __init__(
+        self,
+        signed: Head | None = None,
+        key: str = "",
+        is_allowed: Callable[[Head, str], bool] = lambda last, signature: False,
+    ) -> None:
+        """`key` is the public one that `signed` was signed with; `is_allowed` tells whether it has signed that entries may be gone."""
+        self.head = self._start = GENESIS
+        self._is_pruned = False  # An entry that is signed says what stood before the oldest one.
+        self._signed, self._key, self._is_allowed = signed, key, is_allowed
         self._rekeyed: deque[Rekeyed] = deque(maxlen=REKEYED_MAX)
+
+    @property
+    def records(self) -> int:
+        """That were checked and are good."""
+        return self.head.seq - self._start.seq
 
     def step(self, entry: Entry) -> Verification | None:
         """None while all is well. Must be given every entry, ordered by sequence."""
+        if self.head is GENESIS and entry.seq > 1:
+            self.head = self._start = Head(entry.seq - 1, entry.prev_hash)
         problem = _problem(self.head, entry)
         if not problem and entry.verdict == CHANGED:
             self._note(entry)
@@ -108,25 +123,41 @@ class Walk:
 
     def finish(self) -> Verification:
         """The ledger ends here."""
-        signed = self._signed
+        signed, start = self._signed, self._start
         if signed is not None and self.head.seq < signed.seq:
             return self._broken(
                 f"the ledger ends at entry {self.head.seq}, but {signed.seq} were signed: it was truncated",
                 self.head.seq + 1,
             )
-        unsigned = self.head.seq - (signed.seq if signed is not None else 0)
+        if problem := self._start_problem():
+            return Verification(ok=False, records=0, problem=problem, at_seq=1)
         return Verification(
             ok=True,
-            records=self.head.seq,
+            records=self.records,
             head=self.head.hash.hex(),
-            unsigned=unsigned,
+            unsigned=self.head.seq - (signed.seq if signed is not None else start.seq),
             rekeyed=tuple(self._rekeyed),
+            pruned=start.seq,
         )
+
+    def _start_problem(self) -> str:
+        """Why the oldest entry cannot be where the ledger begins."""
+        signed, start = self._signed, self._start
+        if start.seq == 0 or signed == start:
+            return ""
+        if signed is not None and signed.seq < start.seq:
+            return f"entry {signed.seq}, which was signed, is not there any more; give a head that was signed later"
+        missing = "entry 1 is" if start.seq == 1 else f"entries 1 to {start.seq} are"
+        return "" if self._is_pruned else f"{missing} missing, and no signed entry says that they were pruned"
 
     def _note(self, entry: Entry) -> None:
         said = records.parse(entry.record)
         if said.action == REKEYED:
             self._rekeyed.append(Rekeyed(seq=entry.seq, at_ms=said.at_ms, key=said.subject))
+        if said.action == PRUNED and (self._signed is None or entry.seq <= self._signed.seq):
+            told, _, signature = said.subject.rpartition(" ")
+            if told == said_of(self._start) and self._is_allowed(self._start, signature):
+                self._is_pruned = True
 
     def _signed_problem(self, entry: Entry) -> str:
         signed = self._signed
@@ -141,12 +172,25 @@ class Walk:
     def _broken(self, problem: str, at_seq: int) -> Verification:
         return Verification(
             ok=False,
-            records=self.head.seq,
+            records=self.records,
             problem=problem,
             at_seq=at_seq,
             head=self.head.hash.hex(),
             rekeyed=tuple(self._rekeyed),
         )
+
+
+def said_of(head: Head) -> str:
+    """How the entry that says that the entries up to this one are gone calls it, before the signature."""
+    return f"{head.seq} {head.hash.hex()}"
+
+
+def is_pruning(entry: Entry) -> bool:
+    """Whether it is such an entry. One that cannot be read is none."""
+    try:
+        return entry.verdict == CHANGED and records.parse(entry.record).action == PRUNED
+    except msgspec.DecodeError:
+        return False
 
 
 def check(entries: Iterable[Entry], signed: Head | None = None) -> Verification:

@@ -36,3 +36,9 @@ WHERE ($1::bigint IS NULL OR seq < $1)
     AND ($9::text IS NULL OR id = $9)
 ORDER BY seq DESC
 LIMIT $8
+
+-- name: oldest
+SELECT seq, id, at_ms, tenant, key, model, verdict, record, prev_hash, entry_hash FROM ledger ORDER BY seq LIMIT $1
+
+-- name: forget
+DELETE FROM ledger WHERE seq <= $1

@@ -3,22 +3,19 @@
 For a key or a checkpoint that is lost, or a key that somebody else may have. What there was of them is set aside, not deleted.
 """
 
-import asyncio
-import time
 from pathlib import Path
 
-from llmproxy.audit import checkpoint
+from llmproxy.audit import checkpoint, pruning
 from llmproxy.audit.checkpoint import CheckpointError, Signer
-from llmproxy.audit.ledger import CHANGED, REKEYED
+from llmproxy.audit.continuing import LOCK_WAIT_S, take_lock
+from llmproxy.audit.ledger import CHANGED, REKEYED, Head
 from llmproxy.audit.record import columns, spell
-from llmproxy.audit.store import Writer
+from llmproxy.audit.store import Broken, Writer
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.ledger_questions import Rekeyed
 from llmproxy.common.records import AuditRecord
 
 TENANT = "-"  # Administration belongs to no tenant.
-LOCK_WAIT_S = 10.0  # A writer that will not go on holds the lock for a moment, every few seconds.
-LOCK_POLL_S = 0.1
 
 
 async def rekey(dsn: str, folder: Path, *, id: str, now_ms: int, wait_s: float = LOCK_WAIT_S) -> Rekeyed:
@@ -30,7 +27,7 @@ async def rekey(dsn: str, folder: Path, *, id: str, now_ms: int, wait_s: float =
     writer = await Writer.connect(dsn)
     try:
         await writer.migrate()
-        await _take_lock(writer, wait_s)
+        await take_lock(writer, wait_s)
         await writer.resume()
         if writer.head.seq == 0:
             raise GatewayError("conflict", "the ledger is empty; a key is made when the audit service starts")
@@ -38,9 +35,16 @@ async def rekey(dsn: str, folder: Path, *, id: str, now_ms: int, wait_s: float =
         key = checkpoint.vkey(signer.public)
         record = AuditRecord(id=id, at_ms=now_ms, verdict=CHANGED, tenant=TENANT, action=REKEYED, subject=key)
         storable, spelled = spell(record)
-        head = await writer.append([(columns(storable), spelled)])
+        named = await writer.append([(columns(storable), spelled)])
+        head = named
+        [oldest] = await writer.oldest(1)
+        if oldest.seq > 1:  # What the old key said of the entries before it, nobody could check any more.
+            last = Head(oldest.seq - 1, oldest.prev_hash)
+            head = await writer.append([pruning.said(last, signer, now_ms=now_ms, id=f"{id}-pruned")])
         checkpoint.write(folder / checkpoint.FILE, signer.sign(head)[0])
-        return Rekeyed(seq=head.seq, at_ms=now_ms, key=key)
+        return Rekeyed(seq=named.seq, at_ms=now_ms, key=key)
+    except Broken as error:
+        raise GatewayError("conflict", str(error)) from None
     finally:
         writer.close()
 
@@ -52,11 +56,3 @@ def _changed(folder: Path, aside: str) -> Signer:
         return checkpoint.open_signer(folder)
     except CheckpointError as error:
         raise GatewayError("conflict", str(error)) from None
-
-
-async def _take_lock(writer: Writer, wait_s: float) -> None:
-    until = time.monotonic() + wait_s
-    while not await writer.take_lock():
-        if time.monotonic() >= until:
-            raise GatewayError("conflict", "the audit service writes the ledger and sees nothing wrong; stop it first")
-        await asyncio.sleep(LOCK_POLL_S)

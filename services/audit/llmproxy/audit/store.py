@@ -155,6 +155,20 @@ class Writer:
         rows = await self._connection.fetch(self._queries["known_ids"], [columns.id for columns, _ in fresh])
         return {row[0] for row in rows}
 
+    async def oldest(self, limit: int) -> list[Entry]:
+        """Raises Unavailable, and Broken of a row that no writer wrote."""
+        with _translated():
+            rows = await self._connection.fetch(self._queries["oldest"], limit)
+        try:
+            return [msgspec.convert(tuple(row), Entry) for row in rows]
+        except msgspec.ValidationError:
+            raise Broken(f"one of the oldest entries is none; {LOOK}") from None
+
+    async def forget(self, seq: int) -> None:
+        """Removes the entries up to this one, all or none. Raises Unavailable."""
+        with _translated():
+            await self._connection.execute(self._queries["forget"], seq)
+
     async def ended(self) -> None:
         """Returns when the session is over. Looks, too: asyncpg does not always say so when a server is killed."""
         while not self.lost.is_set() and not self._connection.is_closed():

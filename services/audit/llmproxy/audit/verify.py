@@ -31,7 +31,7 @@ async def verify(
         return Verification(ok=False, records=0, problem=str(error))
     if signed is None:  # The writer signs before the first entry, too.
         return Verification(ok=False, records=0, problem=f"there is no checkpoint at {checkpoint_path}")
-    walk = Walk(signed, checkpoint.vkey(public))
+    walk = Walk(signed, checkpoint.vkey(public), lambda last, signature: checkpoint.is_allowed(last, signature, public))
     try:
         async with store.entries(dsn) as (count, entries):
             async for entry in entries:
@@ -39,7 +39,7 @@ async def verify(
                 if broken is not None:
                     return broken
                 if progress is not None and entry.seq % PROGRESS_EVERY == 0:
-                    progress(entry.seq, count)
+                    progress(walk.records, count)
     except Broken as error:
         return walk.unreadable(str(error))
     if progress is not None:

@@ -8,14 +8,16 @@ held when it was killed comes to its successor when the stream stops waiting for
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from uuid import uuid4
 
-from llmproxy.audit import checkpoint, metrics
+from llmproxy.audit import checkpoint, continuing, metrics, pruning
 from llmproxy.audit.checkpoint import CheckpointError, Signer
 from llmproxy.audit.ledger import GENESIS, Head
 from llmproxy.audit.record import columns, spell
-from llmproxy.audit.store import GO_ON, Broken, Writer
+from llmproxy.audit.store import Broken, Writer
 from llmproxy.common.bus import Bus, Stored, Subscription
 from llmproxy.common.channels import AUDIT, EVENT_LEDGER_ADVANCED
 from llmproxy.common.errors import Unavailable
@@ -29,6 +31,8 @@ RECONNECT_S = 0.5
 BROKEN_POLL_S = 5.0
 CHECKPOINT_EVERY_S = 0.2
 REPEAT_EVERY_S = 10.0
+PRUNE_EVERY_S = 600.0
+DAY_MS = 86_400_000
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +46,16 @@ class LedgerWriter:
         readiness: Readiness,
         folder: Path,
         connect: Callable[[], Awaitable[Writer]],
+        now: Callable[[], float] = time.time,
     ) -> None:
         """`folder` is where the signing key and the checkpoint are."""
+        self._now = now
         self._bus, self._readiness, self._folder, self._connect = bus, readiness, folder, connect
         self._checkpoint = folder / checkpoint.FILE
         self._signer: Signer | None = None  # Known with the ledger: a key is made for an empty one alone.
+        self.retention_days = 0  # For ever.
+        self._turn = asyncio.Lock()  # Of who uses the writer's one connection.
+        self._signing = asyncio.Lock()  # Of who writes the checkpoint.
         self._writer: Writer | None = None
         self._finishing = False
         self._consuming: Subscription | None = None
@@ -58,6 +67,7 @@ class LedgerWriter:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sign_heads())
             group.create_task(self._write())
+            group.create_task(self._prune())
 
     async def _write(self) -> None:
         while True:
@@ -105,21 +115,11 @@ class LedgerWriter:
                 writer.close()
 
     async def _begin(self, writer: Writer) -> Head:
-        """The head that was signed last. The first is signed before anything is written, so that there always is one.
-
-        A ledger without it is not continued: with a new key and in silence its past could be anybody's (docs/adr/0036).
-        """
-        try:
-            self._signer = checkpoint.find_signer(self._folder)
-            if self._signer is None and self._checkpoint.exists():
-                raise CheckpointError(f"{self._folder / checkpoint.SECRET_FILE} is not there, and its checkpoint is")
-            signed = checkpoint.read(self._checkpoint, self._signer.public) if self._signer is not None else None
-        except CheckpointError as error:
-            raise Broken(f"{error}; {GO_ON}") from None
-        await writer.begin(signed)
+        """The head that was signed last. The first is signed before anything is written, so that there always is one."""
+        self._signer, signed = await continuing.begin(writer, self._folder)
         if signed is not None:
             return signed
-        self._signer = checkpoint.open_signer(self._folder)
+        self._signer, self._signed = checkpoint.open_signer(self._folder), 0
         if not await self._sign(GENESIS):
             raise Unavailable("audit_unavailable", f"{self._checkpoint} cannot be written")
         return GENESIS
@@ -145,13 +145,36 @@ class LedgerWriter:
         writer = self._writer
         if writer is None:
             raise Unavailable("audit_unavailable", "this instance does not write the ledger now")
-        before, duplicates = writer.head.seq, writer.duplicates
         spelled = [(columns(record), text) for record, text in map(spell, records)]
-        head = await writer.append(spelled)
+        async with self._turn:
+            before, duplicates = writer.head.seq, writer.duplicates
+            head = await writer.append(spelled)
         metrics.RECORDS.inc(head.seq - before)
         metrics.DUPLICATES.inc(writer.duplicates - duplicates)
         metrics.SEQUENCE.set(head.seq)
         self._advanced.set()
+
+    async def _prune(self) -> None:
+        """Now and then, what is older than `retention_days`; some entries at a time, so that what arrives need not wait."""
+        while True:
+            await asyncio.sleep(PRUNE_EVERY_S)
+            try:
+                while self.retention_days and self._writer is not None and await self._prune_some(self._writer):
+                    pass
+            except (Unavailable, Broken) as error:
+                log.error("nothing more is pruned: %s", error)
+                self._readiness.note("retention", f"nothing is pruned: {error}")
+            else:
+                self._readiness.note("retention", "")
+
+    async def _prune_some(self, writer: Writer) -> int:
+        now_ms = int(self._now() * 1000)
+        before_ms = now_ms - self.retention_days * DAY_MS
+        async with self._turn:
+            assert self._signer is not None, "a session finds the key before its head"
+            pruned = await pruning.prune(writer, self._signer, self._sign, before_ms, now_ms=now_ms, id=str(uuid4()))
+        metrics.PRUNED.inc(pruned)
+        return pruned
 
     async def _sign_heads(self) -> None:
         """After each batch, at most every CHECKPOINT_EVERY_S; and now and then, so that who came late knows the head too."""
@@ -166,18 +189,21 @@ class LedgerWriter:
             await asyncio.sleep(CHECKPOINT_EVERY_S)
 
     async def _sign(self, head: Head) -> bool:
-        """Whether it could be written."""
+        """Whether it could be written. A later head is never followed by an earlier one."""
         assert self._signer is not None, "a session finds the key before its head"
-        note, signature = self._signer.sign(head)
-        try:
-            await asyncio.to_thread(checkpoint.write, self._checkpoint, note)
-        except OSError as error:
-            log.error("the checkpoint cannot be written: %s", type(error).__name__)
-            self._readiness.note("checkpoint", f"cannot be written: {type(error).__name__}")
-            self._advanced.set()
-            return False
+        async with self._signing:
+            if head.seq < self._signed:
+                return True
+            note, signature = self._signer.sign(head)
+            try:
+                await asyncio.to_thread(checkpoint.write, self._checkpoint, note)
+            except OSError as error:
+                log.error("the checkpoint cannot be written: %s", type(error).__name__)
+                self._readiness.note("checkpoint", f"cannot be written: {type(error).__name__}")
+                self._advanced.set()
+                return False
+            self._signed = head.seq
         self._readiness.note("checkpoint", "")
-        self._signed = head.seq
         metrics.SIGNED.set(head.seq)
         self._bus.event(EVENT_LEDGER_ADVANCED, seq=head.seq, head=head.hash.hex(), signature=signature)
         return True

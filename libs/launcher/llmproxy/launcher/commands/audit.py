@@ -66,7 +66,8 @@ def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, 
         click.echo(json.format(json.encode(to_builtins(result)), indent=2))
     elif result.ok:
         tail = f", the last {result.unsigned} of them not signed yet" if result.unsigned else ""
-        click.echo(f"valid: {result.records} records{tail}, head {result.head}")
+        before = f" after {result.pruned} that were pruned" if result.pruned else ""
+        click.echo(f"valid: {result.records} records{before}{tail}, head {result.head}")
         for change in result.rekeyed:
             click.echo(f"  {rekeyed(change)}")
     else:
@@ -98,6 +99,31 @@ def rekey(data: Path, yes: bool, dsn: str | None) -> None:
             raise exits.Failure(f"the key was not changed: {error}", exits.UNREACHABLE) from error
     click.echo(rekeyed(found))
     click.echo(f"keep a copy of {data / 'audit' / PUBLIC_KEY} outside of this machine")
+
+
+@audit.command()
+@click.option("--before", required=True, type=click.DateTime(["%Y-%m-%d"]), help="A day, in UTC; it stays.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@dsn_option
+@data_option
+def prune(data: Path, before: datetime, yes: bool, dsn: str | None) -> None:
+    """Take the records from before a day out of the ledger, for good.
+
+    What is left proves itself: an entry says up to which one the others are gone, and `audit verify` begins behind it. The audit
+    service must not run; where it does, `audit.retention_days` of the configuration does the same.
+    """
+    from llmproxy.audit.pruning import prune_all
+
+    folder = _folder(data, dsn)
+    if not yes:
+        click.confirm(f"Records from before {before:%Y-%m-%d} UTC will be deleted for good. Go on?", abort=True)
+    before_ms, now_ms = int(before.replace(tzinfo=UTC).timestamp() * 1000), int(time.time() * 1000)
+    with _database(folder, dsn) as address:
+        try:
+            count = asyncio.run(prune_all(address, data / "audit", before_ms, now_ms=now_ms, ids=lambda: str(uuid4())))
+        except (GatewayError, OSError) as error:
+            raise exits.Failure(f"not everything was pruned: {error}", exits.UNREACHABLE) from error
+    click.echo(f"{count} records are gone")
 
 
 def rekeyed(change: Rekeyed) -> str:

@@ -55,6 +55,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     head: str
     unsigned: int  # Of `records`, those after the signed head.
     rekeyed: tuple[Rekeyed, ...]  # The newest entries that say that another key signs from there on.
+    pruned: int  # Entries before the first of `records`: gone, as the ledger itself says.
 
 
 class AuditResource:
