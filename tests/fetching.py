@@ -82,7 +82,7 @@ async def fetcher(
 ) -> AsyncIterator[Fetcher]:
     """`inside`: the private addresses that it may fetch from."""
     ports = (443, served.port) if served is not None else (443,)
-    connector = Connector(Names(resolve), limit=8, force_close=True, context=certificates()[1])
+    connector = Connector(Names(resolve), limit=8, context=certificates()[1])
     settings = Fetch(**{"enabled": True, "ports": ports, "private_networks": inside, "timeout_ms": 30_000, **limits})
     try:
         yield Fetcher(settings, connector, body_bytes_max=body_bytes_max)

@@ -11,9 +11,9 @@ MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 MIGRATION_LOCK = 0x11A9_0001
 
 
-def load_queries(package: str, file: str = "queries.sql") -> Mapping[str, str]:
+def load_queries(package: str) -> Mapping[str, str]:
     """`-- name: append_entry` begins a block; the block is the query."""
-    text = resources.files(package).joinpath(file).read_text()
+    text = resources.files(package).joinpath("queries.sql").read_text()
     parts = NAME.split(text)
     return {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 

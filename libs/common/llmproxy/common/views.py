@@ -79,11 +79,11 @@ def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_
             seen.add(decoded)
             views.append(View(decoded, (*view.via, name)))
             if len(view.via) + 1 < DEPTH_MAX:
-                todo.append((views[-1], hints(decoded) & ~_done(view.via, name)))
+                todo.append((views[-1], hints(decoded) & ~_done(name)))
     return views
 
 
-def _done(via: tuple[str, ...], name: str) -> Hint:
+def _done(name: str) -> Hint:
     """What is not tried after `name`: turning back, and reading noise into what has been joined already."""
     if name in ("rot13", "reversed"):
         return Hint.ROT13 | Hint.REVERSED

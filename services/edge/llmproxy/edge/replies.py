@@ -237,7 +237,7 @@ class Reply:
         transport = self._connection.transport
         return transport.get_write_buffer_size() if transport is not None else 0
 
-    def abort_unless_read(self, seconds: float = DRAIN_S) -> None:
+    def abort_unless_read(self) -> None:
         """Cuts the connection off if its client has not read the answer by then; costs nothing when it has."""
         transport = self._connection.transport
         if transport is None or not transport.get_write_buffer_size():
@@ -249,9 +249,9 @@ class Reply:
             if unsent and (transport.is_closing() or unsent >= unsent_before):
                 transport.abort()
             elif unsent:
-                loop.call_later(seconds, look, unsent)
+                loop.call_later(DRAIN_S, look, unsent)
 
-        loop.call_later(seconds, look, transport.get_write_buffer_size())
+        loop.call_later(DRAIN_S, look, transport.get_write_buffer_size())
 
     def _head(self, status: int, content_type: str, cache: str, headers: str, *, closes: bool) -> bytes:
         connection = "close" if closes else "keep-alive"

@@ -163,19 +163,17 @@ class Answers(ResponseHandler):
 
 
 class Connector(BaseConnector):
-    """Makes connections, at most so many at a time. `Route`s only."""
+    """Makes connections, at most so many at a time, and keeps none: who made one may keep it. `Route`s only."""
 
     def __init__(
         self,
         names: Names,
         *,
         limit: int,
-        keepalive_timeout: float | None = None,
-        force_close: bool = False,
         context: ssl.SSLContext | None = None,
     ) -> None:
         """`context` is for routes without one of their own; the system's authorities when left out."""
-        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout, force_close=force_close)
+        super().__init__(limit=limit, force_close=True)
         self._factory = cast("functools.partial[ResponseHandler]", functools.partial(Answers, loop=self._loop))
         self._names, self._context = names, context
 

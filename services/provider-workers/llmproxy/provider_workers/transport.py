@@ -410,8 +410,8 @@ class Transport:
     def __init__(self, names: Names | None = None) -> None:
         self.names, self.trust, self.watches = names or Names(), Trust(), Watches()
         self._loop = asyncio.get_running_loop()
-        self._connector = Connector(self.names, limit=CONNECTIONS_MAX, force_close=True)
-        self.once = Connector(self.names, limit=FETCHES_MAX, force_close=True)
+        self._connector = Connector(self.names, limit=CONNECTIONS_MAX)
+        self.once = Connector(self.names, limit=FETCHES_MAX)
         self._idle: set[Idle] = set()  # Where there are connections to run out.
         self._sweep: asyncio.TimerHandle | None = None
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.anthropic_answers import VENDOR, messages_url
 from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE, decode_vendor, failed, tokens
-from llmproxy.provider_workers.natives.messages import Messages, Place
+from llmproxy.provider_workers.natives.messages import Messages
 from llmproxy.provider_workers.wire import Answer, Origin, StreamTranslator
 
 BYTES_PER_TOKEN = (
@@ -44,8 +44,8 @@ def count_url(base: str) -> str:
 class CountTokens(Messages):
     """The same request at another address. It costs nothing."""
 
-    def __init__(self, default_url: str, place: Place = count_url) -> None:
-        super().__init__(default_url, place)
+    def __init__(self, default_url: str) -> None:
+        super().__init__(default_url, count_url)
 
     def response(self, body: bytes, request: Origin) -> Answer:
         try:

@@ -70,7 +70,7 @@ class Rails:
             return ""
         out: list[str] = []
         at = before
-        for start, end, one in self._matches(text, before, limit, is_over=is_over):
+        for start, end, one in self._matches(text, before, limit):
             out.append(text[at:start])
             out.append(self._said(text[start:end], one))
             at = end
@@ -89,7 +89,7 @@ class Rails:
             settled = min(settled, blocks * BLOCK_CHARS - self._offset + before)
         return settled
 
-    def _matches(self, text: str, begin: int, limit: int, *, is_over: bool) -> list[tuple[int, int, Compiled]]:
+    def _matches(self, text: str, begin: int, limit: int) -> list[tuple[int, int, Compiled]]:
         """One behind the other: whichever begins first, then the longest, then in the order of the rules."""
         taking = self._taking
         possible = [
