@@ -8,25 +8,24 @@ from typing import Any, get_args
 import pytest
 from architecture.source_tree import ROOT, modules
 from guarantees.asking import ENDPOINT_OF, MODEL_OF, PLACES
+from guarantees.cells import CALLS, CONTENTS, Because, Control
 from guarantees.controls import (
-    ABSENT,
     AREAS,
-    CALLS,
-    CONTENTS,
     CONTROLS,
     GUARDS_OF_NO_ANSWERS,
     SETTINGS_OF_NO_CONTROL,
-    Because,
-    Control,
     cells,
     lacks,
     promised,
     why_not,
 )
-from guarantees.proving import PARTS, WORKS, Trial, fails
+from guarantees.proving import WORKS
+from guarantees.proving_failures import PARTS, fails
+from guarantees.reasons import ABSENT
 from guarantees.regressions import MATRIX, OWN, REGRESSIONS
 from guarantees.test_guarantees import test_missing_cell as proof_of_a_missing_cell
 from guarantees.test_guarantees import test_row as proof_of_a_row
+from guarantees.trial import Trial
 from msgspec import Struct
 
 from llmproxy.common.answers import Answers

@@ -6,149 +6,21 @@ promised, and so is a test: docs/adr/0025.
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
-from msgspec import Struct
-
-from llmproxy.edge.routes.table import GENERATE, ROUTES, STREAM_GENERATE, Action, Route
-
-Mode = Literal["whole", "stream"]
-Content = Literal["text", "tool call", "tool result", "multimodal", "text file", "n>1"]
-Outcome = Literal["works", "raises", "is late"]
-
-MODES: tuple[Mode, ...] = ("whole", "stream")
-CONTENTS: tuple[Content, ...] = ("text", "tool call", "tool result", "multimodal", "text file", "n>1")
-OUTCOMES: tuple[Outcome, ...] = ("works", "raises", "is late")
-
-CALLS: dict[str, Route] = {
-    route.name: route for route in (*ROUTES.values(), GENERATE, STREAM_GENERATE) if route.action is Action.CALL
-}
-"""Every route that reaches a provider. The others hold no text of anybody's and are told in the edge's own tests."""
-
-CONVERSATIONS = ("chat", "completions", "responses", "messages", "gemini")
-NO_WORDS = ("count_tokens", "embeddings", "moderations", "speech")
-"""APIs whose answers hold no text: numbers, judgements, sound."""
-
-
-class Because(Struct, frozen=True, kw_only=True):
-    """A reason, for the cells that it covers; what is not named is covered whatever it is."""
-
-    reason: str
-    apis: tuple[str, ...] = ()
-    routes: tuple[str, ...] = ()
-    modes: tuple[str, ...] = ()
-    contents: tuple[str, ...] = ()
-    outcomes: tuple[str, ...] = ()
-
-    def covers(self, cell: "Cell") -> bool:
-        route = CALLS[cell.route]
-        return (
-            (not self.apis or route.api in self.apis)
-            and (not self.routes or route.name in self.routes)
-            and (not self.modes or cell.mode in self.modes)
-            and (not self.contents or cell.content in self.contents)
-            and (not self.outcomes or cell.outcome in self.outcomes)
-        )
-
-
-class Control(Struct, frozen=True, kw_only=True):
-    """One promise. `step` is what `GET /api/v1/plugins` calls what keeps it; "" for what is no step."""
-
-    name: str
-    promise: str
-    failure: str  # What the caller gets when it raises or is late.
-    step: str = ""
-    guard: str = ""  # Of the shield's list, where it is one.
-    setting: str = ""  # Of `policy.answers`, where it is one of those.
-    absent: tuple[Because, ...] = ()
-    missing: tuple[Because, ...] = ()
-
-
-class Cell(Struct, frozen=True):
-    control: str
-    route: str
-    mode: Mode
-    content: Content
-    outcome: Outcome
-
-    @property
-    def id(self) -> str:
-        """As pytest has it in brackets."""
-        return f"{self.control}|{self.route}|{self.mode}|{self.content}|{self.outcome}"
-
-
-# -- what an endpoint does not have, whatever the control
-
-ABSENT: tuple[Because, ...] = (
-    Because(
-        apis=("count_tokens", "embeddings", "moderations", "rerank"), modes=("stream",), reason="this API does not stream"
-    ),
-    Because(
-        routes=(GENERATE.name,), modes=("stream",), reason="this path answers whole; streamGenerateContent is the streamed one"
-    ),
-    Because(
-        routes=(STREAM_GENERATE.name,), modes=("whole",), reason="this path always streams; generateContent is the whole one"
-    ),
-    Because(
-        apis=("completions",),
-        contents=("tool call", "tool result", "multimodal", "text file"),
-        reason="a prompt is text: this API has no tools, no pictures and no files",
-    ),
-    Because(
-        apis=("responses", "messages"), contents=("n>1",), reason="this API gives one answer to a request: it has no `n`"
-    ),
-    Because(apis=("count_tokens",), contents=("n>1",), reason="nothing is generated, so there is no `n`"),
-    Because(
-        apis=("embeddings", "images", "speech", "transcriptions"),
-        contents=("tool call", "tool result"),
-        reason="this API has no tools",
-    ),
-    Because(apis=("moderations",), contents=("tool call", "tool result"), reason="this API takes inputs, no conversation"),
-    Because(apis=("rerank",), contents=("tool call",), reason="nothing is called; the documents are the tool result"),
-    Because(apis=("embeddings", "rerank"), contents=("multimodal", "text file"), reason="texts are all that is served here"),
-    Because(apis=("images",), contents=("multimodal", "text file"), reason="the prompt is text; pictures as input are not served"),
-    Because(apis=("speech",), contents=("multimodal", "text file"), reason="the input is text"),
-    Because(apis=("moderations",), contents=("text file",), reason="this API takes texts and pictures, no files"),
-    Because(apis=("transcriptions",), contents=("text file",), reason="the only file is the sound, and it is not in base64"),
-    Because(
-        apis=("embeddings", "moderations", "rerank", "speech", "transcriptions"),
-        contents=("n>1",),
-        reason="this API gives one answer for each input: it has no `n`",
-    ),
-)  # fmt: skip
-
-# -- why a control does not apply
-
-UNWAITING = Because(
-    outcomes=("is late",),
-    reason="it waits for nothing: it is one synchronous pass, bounded by the size of what it reads",
+from guarantees.cells import CALLS, CONTENTS, MODES, OUTCOMES, Because, Cell, Control
+from guarantees.reasons import (
+    ABSENT,
+    IN_ARGUMENTS,
+    PAINTED,
+    PARTED,
+    RANKED,
+    SAME_GUARD,
+    SKIPPED,
+    SYSTEMLESS,
+    UNSPOKEN,
+    UNWAITING,
+    WORDLESS,
 )
-SKIPPED = Because(
-    outcomes=("is late",),
-    reason="Redis has its own bound, after which the ledger is skipped: it only slows, and what is sent is decided by the guards"
-    " all the same (docs/adr/0023)",
-)
-SAME_GUARD = Because(
-    outcomes=("raises", "is late"), reason="it is the same guard as in the row of its own name, which says how it fails"
-)
-WORDLESS = Because(apis=NO_WORDS, reason="the answer holds no text: numbers, judgements or sound")
-RANKED = Because(apis=("rerank",), reason="the answer's only texts are the caller's own documents")
-PAINTED = Because(apis=("images",), modes=("stream",), reason="the events of a streamed picture hold no text")
-SYSTEMLESS = Because(
-    apis=("completions", "transcriptions", "images"), reason="this API has no system text that could be told"
-)
-IN_ARGUMENTS = Because(
-    contents=("tool call",), reason="arguments are data for a program: nobody renders Markdown there"
-)
-UNSPOKEN = (WORDLESS, RANKED, PAINTED)
-ONE_TEXT = Because(
-    apis=("chat", "completions", "images", "transcriptions"),
-    reason="what an answer, or a choice of it, says is one text in this API",
-)
-EACH_A_DOCUMENT = Because(
-    contents=("tool call",), reason="the arguments of each call are a document of their own: nobody puts them together"
-)
-PARTED = (*UNSPOKEN, ONE_TEXT, EACH_A_DOCUMENT)
 
 REFUSED = "503 `guard_unavailable`; nothing reaches a provider"
 ENDED = "the answer ends with `guard_unavailable`, and nothing says that it is whole"

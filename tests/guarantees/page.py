@@ -2,20 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from guarantees.controls import (
-    ABSENT,
-    CALLS,
-    CONTENTS,
-    CONTROLS,
-    MODES,
-    OUTCOMES,
-    Because,
-    Cell,
-    Control,
-    cells,
-    lacks,
-    why_not,
-)
+from guarantees.cells import CALLS, CONTENTS, MODES, OUTCOMES, Because, Cell, Control
+from guarantees.controls import CONTROLS, cells, lacks, why_not
+from guarantees.reasons import ABSENT
 from guarantees.regressions import MATRIX, REGRESSIONS
 
 TEST = f"{MATRIX}::test_row"

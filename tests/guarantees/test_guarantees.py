@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 import uvloop
-from guarantees.controls import Cell, lacks, promised
+from guarantees.cells import Cell
+from guarantees.controls import lacks, promised
 from guarantees.proving import prove
 from guarantees.standing import Standing, standing
 from patience import PATIENCE_S

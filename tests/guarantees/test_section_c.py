@@ -18,10 +18,10 @@ from typing import Any
 
 import msgspec
 from guarantees.asking import ENDPOINT_OF, HELLO, MODEL_OF, PLACES, path, wire
-from guarantees.controls import CALLS
+from guarantees.cells import CALLS
 from guarantees.hearing import Said, Wire
-from guarantees.proving import MAIL
 from guarantees.standing import MODELS, Standing, standing
+from guarantees.trial import MAIL
 from patience import PATIENCE_S
 from unit.edge.edge_gateway import record_of
 
