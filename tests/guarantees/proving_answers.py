@@ -1,9 +1,6 @@
 """What is promised of what a model says."""
 
-from guarantees.asking import (
-    HELLO,
-    Place,
-)
+from guarantees.asking import HELLO, Place
 from guarantees.proving_requests import AIRSHIP, GERMAN, MARKER, PROJECT, STRANGER
 from guarantees.trial import ATTACK, TOKEN, Trial
 from msgspec import Struct

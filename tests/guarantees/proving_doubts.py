@@ -7,12 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from guarantees.asking import (
-    HELLO,
-    Place,
-    wire,
-    with_turns,
-)
+from guarantees.asking import HELLO, Place, wire, with_turns
 from guarantees.hearing import Said
 from guarantees.standing import replaced
 from guarantees.trial import SECRET_WORDS, Trial

@@ -6,14 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from guarantees.asking import (
-    HELLO,
-    MODEL_OF,
-    Place,
-    path,
-    wire,
-    with_end_user,
-)
+from guarantees.asking import HELLO, MODEL_OF, Place, path, wire, with_end_user
 from guarantees.standing import BODY_BYTES_MAX, Standing
 from guarantees.trial import ATTACK, Trial
 from msgspec import structs

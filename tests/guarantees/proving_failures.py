@@ -4,13 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from guarantees.asking import (
-    HELLO,
-    MODEL_OF,
-    Place,
-    path,
-    wire,
-)
+from guarantees.asking import HELLO, MODEL_OF, Place, path, wire
 from guarantees.proving_answers import answers, repeat_marker
 from guarantees.proving_doubts import judge_fails, trajectory_by_id_fails
 from guarantees.proving_edge import configured

@@ -4,13 +4,7 @@ import json
 import re
 from base64 import b64decode
 
-from guarantees.asking import (
-    ENDPOINT_OF,
-    HELLO,
-    MODEL_OF,
-    Place,
-    wire,
-)
+from guarantees.asking import ENDPOINT_OF, HELLO, MODEL_OF, Place, wire
 from guarantees.hearing import Wire
 from guarantees.standing import SPARE, replaced
 from guarantees.trial import ATTACK, MAIL, TOKEN, Proof, Trial

@@ -3,14 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable
 
-from guarantees.asking import (
-    MODEL_OF,
-    PLACES,
-    Place,
-    path,
-    wire,
-    with_system,
-)
+from guarantees.asking import MODEL_OF, PLACES, Place, path, wire, with_system
 from guarantees.cells import CALLS, Cell, Control
 from guarantees.controls import BY_NAME
 from guarantees.hearing import Said, Texts, Wire
