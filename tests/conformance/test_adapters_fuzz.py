@@ -1,14 +1,13 @@
 """Whatever a caller or a vendor sends, an adapter answers with a value or a named error, never with a crash."""
 
 import json
-from collections.abc import Callable
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import aws_stream
 import pytest
+from conformance.odd_trees import ODD, attempt, mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -23,11 +22,6 @@ WIRE = Path(__file__).parent / "wire"
 ORIGIN = Origin(id="r", model="m", created=1, include_usage=True)
 PROVIDERS = sorted(ADAPTERS)
 
-ODD = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=6,
-)
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -44,38 +38,6 @@ def streams(provider: str) -> list[bytes]:
 def passes(provider: str) -> bool:
     """It speaks the canonical form: answers pass through, odd or not."""
     return isinstance(ADAPTERS[provider], Compatible)
-
-
-def attempt(step: Callable[[], Any]) -> Any:
-    """What it gives, or the error that it refuses with."""
-    try:
-        return step()
-    except GatewayError as error:
-        return error
-
-
-def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON tree."""
-    steps = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    return [path, *(place for step, inner in steps for place in places(inner, (*path, step)))]
-
-
-@st.composite
-def mutated(draw: st.DrawFn, trees: list[Any]) -> Any:
-    """A sample with a few subtrees replaced, moved or taken away."""
-    tree = deepcopy(draw(st.sampled_from(trees)))
-    for _ in range(draw(st.integers(1, 3))):
-        path = draw(st.sampled_from(places(tree)))
-        if not path:
-            continue
-        parent = tree
-        for step in path[:-1]:
-            parent = parent[step]
-        if isinstance(parent, dict) and draw(st.booleans()):
-            del parent[path[-1]]
-        else:
-            parent[path[-1]] = draw(ODD | st.just(deepcopy(tree)))
-    return tree
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -1,13 +1,12 @@
 """Whatever a caller asks or a chat answers, a caller's translation gives a value or a named error, never a crash."""
 
 import json
-from collections.abc import Callable
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance.odd_trees import ODD, attempt, mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,11 +18,6 @@ from llmproxy.provider_workers.wire import Origin
 
 FOLDER = Path(__file__).parent / "callers"
 ORIGIN = Origin(id="0198c0de-0000-7000-8000-000000000001", model="m", created=1, include_usage=True)
-ODD = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=6,
-)
 quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -36,37 +30,6 @@ def samples(api: str, name: str) -> tuple[Any, ...]:
 def streams(api: str) -> tuple[tuple[Any, ...], ...]:
     files = [path.read_text().splitlines() for path in sorted((FOLDER / api).glob("*/canonical_stream.txt"))]
     return tuple(tuple(json.loads(line[6:]) for line in lines if line.startswith("data: {")) for lines in files)
-
-
-def attempt(step: Callable[[], Any]) -> Any:
-    """What it gives, or the error that it refuses with."""
-    try:
-        return step()
-    except GatewayError as error:
-        return error
-
-
-def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    steps = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    return [path, *(place for step, inner in steps for place in places(inner, (*path, step)))]
-
-
-@st.composite
-def mutated(draw: st.DrawFn, trees: tuple[Any, ...]) -> Any:
-    """A sample with a few subtrees replaced, moved or taken away."""
-    tree = deepcopy(draw(st.sampled_from(trees)))
-    for _ in range(draw(st.integers(1, 3))):
-        path = draw(st.sampled_from(places(tree)))
-        if not path:
-            continue
-        parent = tree
-        for step in path[:-1]:
-            parent = parent[step]
-        if isinstance(parent, dict) and draw(st.booleans()):
-            del parent[path[-1]]
-        else:
-            parent[path[-1]] = draw(ODD | st.just(deepcopy(tree)))
-    return tree
 
 
 @pytest.mark.parametrize("api", CALLERS)

@@ -4,7 +4,7 @@ Guards and the firewall explain what they did; it travels with the envelope and 
 form wants integers and strings alone (docs/adr/0018).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -68,6 +68,11 @@ def joined(some: Explained | None, others: Explained | None) -> Explained | None
     if some is None or others is None:
         return some or others
     return explained((*some.findings, *others.findings), some.more + others.more)
+
+
+def summed(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """Findings by kind, of two places, as one."""
+    return {kind: some.get(kind, 0) + more.get(kind, 0) for kind in (*some, *more)}
 
 
 def per_mille(score: float) -> int:

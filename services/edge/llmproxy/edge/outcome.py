@@ -1,12 +1,10 @@
 """What became of a request, as the one audit record that stands for it."""
 
-from collections.abc import Mapping
-
 from msgspec import Struct
 
 from llmproxy.common.actions import REMOVING
 from llmproxy.common.errors import kind_of, status_of
-from llmproxy.common.explanations import Explained, joined
+from llmproxy.common.explanations import Explained, joined, summed
 from llmproxy.common.frames import End, Failure, Head, Usage
 from llmproxy.common.records import AuditRecord, Verdict
 from llmproxy.edge.ingress import Ingress, Settled
@@ -119,7 +117,3 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 def is_masked(explained: Explained) -> bool:
     """Whether something of the request was taken out. One of each action is among what is explained."""
     return any(one.action in REMOVING and one.side == "request" for one in explained.findings)
-
-
-def summed(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    return {kind: some.get(kind, 0) + more.get(kind, 0) for kind in (*some, *more)}

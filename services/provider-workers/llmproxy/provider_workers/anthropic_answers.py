@@ -275,7 +275,7 @@ class Chunked:
                 out.append(self._chunks.text(delta.text))
             case "input_json_delta" if delta.partial_json:
                 self._argued = True
-                out.append(self._arguments(delta.partial_json))
+                out.append(self._chunks.arguments(self._calls - 1, delta.partial_json))
             case "thinking_delta":
                 self._thinking.append(delta.thinking)
                 out.append(self._chunks.reasoning(delta.thinking))
@@ -308,14 +308,13 @@ class Chunked:
         if block is None:
             return
         if block.type == "tool_use" and not self._argued:
-            out.append(self._arguments(compact(block.input)))  # A call without arguments has no delta.
+            out.append(
+                self._chunks.arguments(self._calls - 1, compact(block.input))
+            )  # A call without arguments has no delta.
         if block.type == "thinking":
             whole = {"type": "thinking", "thinking": "".join(self._thinking), "signature": self._signature}
             out.append(self._chunks.delta(Delta(thinking_blocks=[Raw(ENCODER.encode(whole))])))
             self._thinking = []
-
-    def _arguments(self, text: str) -> bytes:
-        return self._chunks.call(ToolCallOut(index=self._calls - 1, function=FunctionOut(arguments=text)))
 
     def _stop(self, out: list[bytes]) -> None:
         out.extend(self._chunks.total(self.usage))

@@ -245,8 +245,11 @@ def says_nothing(name: str, value: Raw) -> bool:
 
 
 def unsupported(vendor: str, param: str, why: str = "") -> GatewayError:
-    reason = why or f"{vendor} has no equivalent; leave it out or use another model"
-    return GatewayError("unsupported_parameter", f"'{param}' is not supported with this model: {reason}", param=param)
+    return refused(param, why or f"{vendor} has no equivalent; leave it out or use another model")
+
+
+def refused(param: str, why: str) -> GatewayError:
+    return GatewayError("unsupported_parameter", f"'{param}' is not supported with this model: {why}", param=param)
 
 
 def invalid(param: str, why: str) -> GatewayError:
@@ -630,6 +633,10 @@ class Chunks:
     def call(self, call: ToolCallOut, index: int = 0) -> bytes:
         self.text_chars += len(call.function.arguments) + len(call.function.name or "")
         return self.delta(Delta(tool_calls=[call]), index)
+
+    def arguments(self, number: int, text: str, index: int = 0) -> bytes:
+        """A piece of what the call of this number is given."""
+        return self.call(ToolCallOut(index=number, function=FunctionOut(arguments=text)), index)
 
     def end(self, finish: Finish, index: int = 0) -> bytes:
         choice = DeltaChoice(index=index, delta=NOTHING, finish_reason=finish)

@@ -19,7 +19,7 @@ from llmproxy.common.channels import (
 from llmproxy.common.config import Config
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Api, Envelope
-from llmproxy.common.explanations import Explained, joined
+from llmproxy.common.explanations import Explained, joined, summed
 from llmproxy.common.frames import Data, End, Failure, Frame, Head, Usage
 from llmproxy.common.plugins.host import Pipeline
 from llmproxy.common.policy import Policies, Policy
@@ -166,7 +166,7 @@ class Inspect:
         if examined.explained is not None:
             envelope = structs.replace(
                 envelope,
-                findings=_sum(envelope.findings, examined.findings),
+                findings=summed(envelope.findings, examined.findings),
                 explained=joined(envelope.explained, examined.explained),
             )
             self.alert(envelope, examined.explained, examined.findings)
@@ -406,7 +406,7 @@ class Session:
         if self._stopped is not None:
             return [structs.replace(self._stopped, usage=failure.usage, cost=failure.cost)]
         self._count()
-        found = _sum(failure.findings or self._envelope.findings, self._found)
+        found = summed(failure.findings or self._envelope.findings, self._found)
         return [
             *rest,
             structs.replace(
@@ -440,7 +440,7 @@ class Session:
         envelope = self._envelope
         stopped = structs.replace(
             refusal.failure(self._bus.service),
-            findings=_sum(envelope.findings, self._found),
+            findings=summed(envelope.findings, self._found),
             explained=joined(envelope.explained, self._explained),
         )
         metrics.STOPPED.labels(stopped.code).inc()
@@ -520,7 +520,3 @@ NO_HEAD = Head()
 
 async def _settled(frames: list[Frame]) -> list[Frame]:
     return frames
-
-
-def _sum(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    return {kind: some.get(kind, 0) + more.get(kind, 0) for kind in (*some, *more)}

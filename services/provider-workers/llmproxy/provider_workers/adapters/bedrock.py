@@ -790,7 +790,9 @@ class Chunked:
         elif delta.tool_use is not None and delta.tool_use.input:
             self._argued = True
             arguments = delta.tool_use.input
-            out.append(self._chunks.text(arguments) if self._in_answer else self._arguments(arguments))
+            out.append(
+                self._chunks.text(arguments) if self._in_answer else self._chunks.arguments(self._calls - 1, arguments)
+            )
         elif delta.reasoning_content is not None:
             thought = delta.reasoning_content
             self._signature += thought.signature
@@ -813,14 +815,11 @@ class Chunked:
 
     def _close(self, out: list[bytes]) -> None:
         if self._in_call and not self._argued:
-            out.append(self._arguments("{}"))  # A call without arguments has no delta.
+            out.append(self._chunks.arguments(self._calls - 1, "{}"))  # A call without arguments has no delta.
         self._in_call = self._in_answer = False
         if blocks := thinking_block("".join(self._thinking), self._signature, self._redacted):
             out.append(self._chunks.delta(Delta(thinking_blocks=blocks)))
         self._thinking, self._signature, self._redacted = [], "", ""
-
-    def _arguments(self, text: str) -> bytes:
-        return self._chunks.call(ToolCallOut(index=self._calls - 1, function=FunctionOut(arguments=text)))
 
     def _error(self, event: EventMessage) -> GatewayError:
         said = decode_error(ERROR, event.payload, ErrorBody())

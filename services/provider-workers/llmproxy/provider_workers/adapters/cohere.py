@@ -494,7 +494,7 @@ class Chunked:
                 if delta.message is not None:
                     self._said(read.type, delta.message, out)
             case "tool-call-end" if self._calls and not self._argued:
-                out.append(self._arguments("{}"))
+                out.append(self._chunks.arguments(self._calls - 1, "{}"))
             case "citation-start":
                 delta = decode_vendor(DELTA, bytes(read.delta), VENDOR)
                 if delta.message is not None and given(delta.message.citations):
@@ -529,10 +529,7 @@ class Chunked:
             )
         elif call.function.arguments and self._calls:
             self._argued = True
-            out.append(self._arguments(call.function.arguments))
-
-    def _arguments(self, text: str) -> bytes:
-        return self._chunks.call(ToolCallOut(index=self._calls - 1, function=FunctionOut(arguments=text)))
+            out.append(self._chunks.arguments(self._calls - 1, call.function.arguments))
 
     def _last(self, delta: WireDelta, out: list[bytes]) -> None:
         self.usage = usage_of(delta.usage)

@@ -175,7 +175,7 @@ def _stream(plan: Plan, origin: Origin, choices: range) -> Iterator[bytes]:
             opened = msgspec.structs.replace(call, index=number, function=FunctionOut(name=call.function.name))
             yield chunks.call(opened, index)
             for piece in PIECE.findall(call.function.arguments):
-                yield chunks.call(ToolCallOut(index=number, function=FunctionOut(arguments=piece)), index)
+                yield chunks.arguments(number, piece, index)
         yield chunks.end(plan.finish, index)
     yield from chunks.total(plan.usage)
 

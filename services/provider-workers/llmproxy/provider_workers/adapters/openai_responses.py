@@ -509,7 +509,7 @@ class Reading:
     def _arguments(self, output_index: int, text: str) -> bytes:
         call = self._calls[output_index]
         call[1] += len(text)
-        return self._chunks.call(ToolCallOut(index=call[0], function=FunctionOut(arguments=text)))
+        return self._chunks.arguments(call[0], text)
 
     def _open(self, event: Event, out: list[bytes]) -> None:
         item = decode_vendor(ITEM, bytes(event.item), VENDOR)

@@ -13,7 +13,15 @@ from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
 from llmproxy.provider_workers.callers.caller import Asked, Events
-from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE, UsageOut, decode_request, invalid, usage_out
+from llmproxy.provider_workers.canonical import (
+    ENCODER,
+    UNREADABLE,
+    UsageOut,
+    decode_request,
+    invalid,
+    refused,
+    usage_out,
+)
 from llmproxy.provider_workers.canonical_answers import Logprob, Logprobs
 from llmproxy.provider_workers.wire import Origin
 from llmproxy.provider_workers.written import renamed
@@ -147,10 +155,6 @@ def check(asked: Request) -> None:
         raise refused("best_of", "a chat returns every choice that it makes; use n")
     if asked.echo and asked.logprobs is not None:
         raise refused("echo", "a chat says nothing about the tokens of the prompt; leave out logprobs or echo")
-
-
-def refused(param: str, why: str) -> GatewayError:
-    return GatewayError("unsupported_parameter", f"'{param}' is not supported with this model: {why}", param=param)
 
 
 class CompletionsAsked:

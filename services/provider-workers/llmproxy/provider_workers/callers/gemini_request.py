@@ -12,9 +12,17 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Raw, Struct
 
-from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.callers.gemini_spelling import json_schema, respelled
-from llmproxy.provider_workers.canonical import ABSENT, ENCODER, UNREADABLE, compact, decode_request, given, invalid
+from llmproxy.provider_workers.canonical import (
+    ABSENT,
+    ENCODER,
+    UNREADABLE,
+    compact,
+    decode_request,
+    given,
+    invalid,
+    refused,
+)
 from llmproxy.provider_workers.gemini_requests import BUDGETS, LEVELS, MIME_TYPES
 
 STORE_HOST = "generativelanguage.googleapis.com"  # Whose files only Google can read.
@@ -169,10 +177,6 @@ METADATA = ("safety_settings", "labels", "store", "service_tier")
 """They do not change what is said, or speak of filters that only Google has."""
 
 MODES = {"AUTO": "auto", "VALIDATED": "auto", "ANY": "required", "NONE": "none", "MODE_UNSPECIFIED": "auto"}
-
-
-def refused(param: str, why: str) -> GatewayError:
-    return GatewayError("unsupported_parameter", f"'{param}' is not supported with this model: {why}", param=param)
 
 
 def read_body(body: bytes) -> Body:
