@@ -13,7 +13,7 @@ from patience import PATIENCE_S
 from scripted_upstream import Script, always, answer, upstream
 
 from llmproxy.common import addresses, config
-from llmproxy.common.addresses import LOOPBACK, PUBLIC, Network, Reach
+from llmproxy.common.addresses import LOOPBACK, Network, Reach
 from llmproxy.common.config import Config, ConfigError, Endpoint, Gateway, parse
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS
@@ -41,6 +41,7 @@ NEVER = [
     *("100.100.100.200", "168.63.129.16", "192.0.0.192"),
     *("::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "2002:a9fe:a9fe::1", "::169.254.169.254"),
 ]
+PUBLIC = Reach(())
 PUBLIC_ONES = ["8.8.8.8", "1.1.1.1", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1"]
 PUBLIC_ONES += ["2606:4700::1111", "2a00:1450:4001::1", "64:ff9b::8.8.8.8"]
 ODD = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import aws_stream
 import pytest
+from conformance.cases import framed
 from conformance.odd_trees import ODD, attempt, mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -85,15 +86,6 @@ def wire_line(provider: str, text: bytes) -> bytes:
     name, space, _ = text.strip().partition(b" ")
     is_message = provider == "bedrock" and bool(space) and name.isascii()
     return aws_stream.line(text) if is_message else text
-
-
-def framed(provider: str, event: bytes) -> bytes:
-    match provider:
-        case "ollama":
-            return event + b"\n"
-        case "bedrock":
-            return aws_stream.message("event", "contentBlockDelta", event)
-    return b"data: " + event + b"\n\n"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

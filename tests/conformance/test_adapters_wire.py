@@ -10,6 +10,7 @@ from typing import Any
 
 import aws_stream
 import pytest
+from conformance.cases import framed, named, read
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from upstreams import VENDORS, Behaviour, Recorded, ask
 from yarl import URL
@@ -55,14 +56,6 @@ REQUIRED: dict[str, set[Capability]] = {
 }
 
 
-def named(cases: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", cases, ids=[f"{case.parent.name}-{case.name}" for case in cases])
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_bytes())
-
-
 def adapter_of(case: Path) -> Adapter:
     return speaker(ADAPTERS[case.parent.name], read(case / "case.json")["target_model"])
 
@@ -71,16 +64,6 @@ def stream_of(case: Path) -> bytes:
     """As it comes from the network. Bedrock's is binary; its folder holds the same in lines that can be read."""
     data = (case / "vendor_stream.txt").read_bytes()
     return aws_stream.lines(data) if case.parent.name == "bedrock" else data
-
-
-def framed(provider: str, event: bytes) -> bytes:
-    """One event of a stream, sound or not, as its provider puts it on the wire."""
-    match provider:
-        case "ollama":
-            return event + b"\n"
-        case "bedrock":
-            return aws_stream.message("event", "contentBlockDelta", event)
-    return b"data: " + event + b"\n\n"
 
 
 def canonical_response(case: Path) -> Any:

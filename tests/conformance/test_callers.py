@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
+from conformance.cases import named, read
 from google.genai.types import GenerateContentResponse
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -75,14 +76,6 @@ JUDGES: dict[Api, tuple[Judge, Judge, Judge]] = {
 OPENAI = ADAPTERS["openai"]
 LAST = (b'"message_stop"', b'"response.completed"', b'"response.incomplete"', b'"usageMetadata"')
 FINISHED = re.compile(rb'"finish_reason": ?"')
-
-
-def named(cases: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", cases, ids=[f"{case.parent.name}-{case.name}" for case in cases])
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_bytes())
 
 
 def api_of(case: Path) -> Api:

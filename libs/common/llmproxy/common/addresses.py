@@ -75,7 +75,6 @@ class Reach(Struct, frozen=True):
         return "a private address"
 
 
-PUBLIC = Reach(())
 EVERYWHERE = networks("0.0.0.0/0", "::/0")
 
 

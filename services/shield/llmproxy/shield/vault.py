@@ -11,15 +11,14 @@ from collections.abc import Callable, Container, Mapping
 from llmproxy.common.errors import GatewayError
 
 DIGEST_DIGITS = 16  # 64 bits: two values of a tenant do not meet, and a model still copies it faithfully.
+LABEL_CHARS_MAX = 32
 VALUES_MAX = 20_000  # Of one request. Above it the request is refused, because it cannot be masked within bounds.
 SALTS_MAX = 16
 RESTORED_CHARS_MAX = 64 << 20  # Of one text: a placeholder may stand for a key nearly a thousand times its length.
 BOMB_CHARS_MIN = 64 << 10  # A text below this cannot become that long.
 
-PLACEHOLDER = re.compile(r"\[[A-Z_]{1,32}_[0-9a-f]{16}\]")
+PLACEHOLDER = re.compile(rf"\[[A-Z_]{{1,{LABEL_CHARS_MAX}}}_[0-9a-f]{{{DIGEST_DIGITS}}}\]")
 """Upper case, digits and one pair of brackets: copied verbatim by models, safe in JSON and Markdown alike."""
-
-PLACEHOLDER_CHARS_MAX = 1 + 32 + 1 + DIGEST_DIGITS + 1
 
 
 def tenant_key(secret: bytes, tenant: str) -> bytes:
@@ -29,7 +28,7 @@ def tenant_key(secret: bytes, tenant: str) -> bytes:
 
 def label(kind: str) -> str:
     """`secret.github` and `secret.aws` are both SECRET: the name of the vendor is nobody's business either."""
-    return kind.partition(".")[0].upper()[:32]
+    return kind.partition(".")[0].upper()[:LABEL_CHARS_MAX]
 
 
 def redacted(kind: str) -> str:

@@ -64,9 +64,6 @@ KINDS = {
     "NG_VEHICLE_REGISTRATION": "license_plate",
 }
 
-NAMED = frozenset({"PERSON", "LOCATION", "ORGANIZATION", "NRP"})
-"""What only a language model finds."""
-
 
 def kind_of(entity: str) -> str:
     return KINDS.get(entity) or f"pii.{entity.lower()}"
