@@ -131,9 +131,8 @@ def test_a_record_that_comes_again_is_written_once(dsn: str) -> None:
         await writer.append(spelled(range(1, 10)))
         assert (writer.head.seq, writer.duplicates) == (9, 13)
         writer.close()
-        async with entries(dsn) as (count, stored):
+        async with entries(dsn) as stored:
             assert [entry async for entry in stored] == extend(GENESIS, spelled(range(1, 10)))
-        assert count == 9
 
     asyncio.run(scenario())
 

@@ -20,9 +20,6 @@ SELECT id FROM ledger WHERE id = ANY($1::text[])
 -- name: walk
 SELECT seq, id, at_ms, tenant, key, model, verdict, record, prev_hash, entry_hash FROM ledger ORDER BY seq
 
--- name: count
-SELECT count(*) FROM ledger
-
 -- name: page
 SELECT seq, record, entry_hash
 FROM ledger

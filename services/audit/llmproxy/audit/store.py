@@ -230,8 +230,8 @@ class Reader:
 
 
 @asynccontextmanager
-async def entries(dsn: str) -> AsyncIterator[tuple[int, AsyncIterator[Entry]]]:
-    """How many entries there are and each of them in order, from one unchanging view of the table.
+async def entries(dsn: str) -> AsyncIterator[AsyncIterator[Entry]]:
+    """Each entry in order, from one unchanging view of the table.
 
     Raises Unavailable, and Broken when there is no such table or a row that no writer wrote.
     """
@@ -240,9 +240,8 @@ async def entries(dsn: str) -> AsyncIterator[tuple[int, AsyncIterator[Entry]]]:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=KEEPALIVE)
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                count = await connection.fetchval(queries["count"])
                 rows = connection.cursor(queries["walk"], prefetch=WALK_ROWS)
-                yield count, _entries(rows)
+                yield _entries(rows)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
             raise Broken("the ledger's table is missing, or is not the one that was made") from None
         finally:

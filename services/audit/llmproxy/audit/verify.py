@@ -3,7 +3,6 @@
 Needs read access to the table, the checkpoint and the public key; trusts nothing else, and no running service.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from llmproxy.audit import checkpoint, record, store
@@ -13,16 +12,9 @@ from llmproxy.audit.store import Broken
 from llmproxy.common.ledger_questions import LedgerQuery
 from llmproxy.common.records import AuditRecord
 
-PROGRESS_EVERY = 1_000
 
-
-async def verify(
-    dsn: str,
-    checkpoint_path: Path,
-    public_key_path: Path,
-    progress: Callable[[int, int], None] | None = None,
-) -> Verification:
-    """`progress(checked, of)` is called now and then. Memory is flat. Raises Unavailable when Postgres does not answer."""
+async def verify(dsn: str, checkpoint_path: Path, public_key_path: Path) -> Verification:
+    """Memory is flat. Raises Unavailable when Postgres does not answer."""
     try:
         public = checkpoint.read_public(public_key_path)
         # Read before the table: entries are committed first and signed afterwards.
@@ -33,17 +25,13 @@ async def verify(
         return Verification(ok=False, records=0, problem=f"there is no checkpoint at {checkpoint_path}")
     walk = Walk(signed, checkpoint.vkey(public), lambda last, signature: checkpoint.is_allowed(last, signature, public))
     try:
-        async with store.entries(dsn) as (count, entries):
+        async with store.entries(dsn) as entries:
             async for entry in entries:
                 broken = walk.step(entry)
                 if broken is not None:
                     return broken
-                if progress is not None and entry.seq % PROGRESS_EVERY == 0:
-                    progress(walk.records, count)
     except Broken as error:
         return walk.unreadable(str(error))
-    if progress is not None:
-        progress(count, count)
     return walk.finish()
 
 
