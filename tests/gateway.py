@@ -155,20 +155,24 @@ class Gateway:
         before = ""
         while len(entries) < limit:
             path = f"/api/v1/audit?limit={min(limit, 1000)}{before}"
-            page = wait_for(lambda path=path: self._ledger_page(path), "a page of the ledger")
+            page = self.ledger_page(path)
             entries += page["entries"]
             if not page["entries"]:
                 break
             before = f"&before_seq={page['entries'][-1]['seq']}"
         return [entry["record"] for entry in entries[:limit]]
 
-    def _ledger_page(self, path: str) -> Any:
-        """None while there is no ledger: requests are answered before the audit service has made its table."""
-        status, page = self.get(path, admin=True)
-        if status == 503:
-            return None
-        assert status == 200, page
-        return page
+    def ledger_page(self, path: str) -> Any:
+        """Waits while there is no ledger: requests are answered before the audit service has made its table."""
+
+        def page() -> Any:
+            status, found = self.get(path, admin=True)
+            if status == 503:
+                return None
+            assert status == 200, found
+            return found
+
+        return wait_for(page, "a page of the ledger")
 
     def verify_ledger(self) -> dict[str, Any]:
         status, answer = self.post("/api/v1/audit/verify", {}, admin=True)

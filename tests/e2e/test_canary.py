@@ -177,7 +177,7 @@ def test_the_canary_is_found_nowhere(gateway: Gateway, upstream: tuple[SlowProvi
     }  # fmt: skip
     assert {"messages[0].content", "metadata.*"} <= {one.get("path") for one in reasons}
     masked = next(record for record in gateway.records(1000) if record["masked"])
-    found = gateway.get(f"/api/v1/audit?request={masked['id']}", admin=True)[1]
+    found = gateway.ledger_page(f"/api/v1/audit?request={masked['id']}")
     assert [entry["record"] for entry in found["entries"]] == [masked]
     shown = {
         "errors": "\n".join(errors),

@@ -231,7 +231,9 @@ def test_a_judge_is_asked_through_the_gateway_itself_masked_and_recorded_and_who
 
     def remembered() -> list[Any]:
         status, listed = gateway.get("/api/v1/threats", admin=True)
-        assert status == 200
+        if status == 503:
+            return []  # No edge has answered within a second.
+        assert status == 200, listed
         return [(one["kind"], one["name"], one["step"]) for one in listed["threats"]]
 
     assert wait_for(remembered, "the threat ledger knows of it") == [("key", own["key"], "")]

@@ -4,9 +4,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 from patience import PATIENCE_S
 
+from llmproxy.admin import federation
 from llmproxy.admin.fleet import SERVICES, STALE_S, Fleet
 from llmproxy.common.channels import (
     EVENT_CIRCUIT_CLOSED,
@@ -130,7 +132,9 @@ def test_the_plugin_list_shows_each_step_once_with_how_many_run_it(start_admin: 
     asyncio.run(scenario())
 
 
-def test_metrics_are_fetched_from_whoever_announced_itself(start_admin: Any) -> None:
+def test_metrics_are_fetched_from_whoever_announced_itself(start_admin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(federation, "FETCH_TIMEOUT_S", PATIENCE_S)
+
     async def scenario() -> None:
         async def metrics(_: web.Request) -> web.Response:
             return web.Response(text="# TYPE up_here counter\nup_here 1\n")

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 
 from llmproxy.common import auth
 from llmproxy.common.config import ConfigError
@@ -244,7 +245,8 @@ def ollama(answer: bytes) -> Iterator[str]:
         thread.join()
 
 
-def test_a_running_ollama_is_found_with_its_models() -> None:
+def test_a_running_ollama_is_found_with_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect, "PROBE_TIMEOUT_S", PATIENCE_S)
     with ollama(b'{"models": [{"name": "llama3.2"}]}') as host:
         found = [server for server in detect.probe({"OLLAMA_HOST": host}) if server.name == "ollama"]
     assert found == [LocalServer(name="ollama", provider="ollama", url=f"http://{host}", models=("llama3.2",))]

@@ -16,8 +16,8 @@ from llmproxy.launcher.servers.postgres import DATABASE, OWNER, SUPERUSER, Postg
 
 ServerName = Literal["nats", "redis", "postgres"]
 SERVERS: tuple[ServerName, ...] = ("nats", "redis", "postgres")
-START_TIMEOUT_S = 30.0  # Recovery after a crash replays PostgreSQL's log; an ordinary start takes half a second.
-START_TRIES_MAX = 5  # A port may be taken between its choice and its use; a killed PostgreSQL's children may linger.
+START_TIMEOUT_S = 90.0  # Recovery after a crash replays PostgreSQL's log; an ordinary start takes half a second.
+START_TRIES_MAX = 8  # A port may be taken between its choice and its use; a killed PostgreSQL's children may linger.
 STOP_GRACE_S = 10.0
 POLL_S = 0.01
 LOG_TAIL_LINES = 15
