@@ -40,6 +40,7 @@ def test_other_variables_are_left_alone() -> None:
         ("LLM_PROXY_STRICT", "perhaps"),
         ("LLM_PROXY_PROBES_PORT", "http"),
         ("LLM_PROXY_LOG_LEVEL", "loud"),
+        ("LLM_PROXY_NATS_TIMEOUT_S", "-1"),
     ],
 )
 def test_a_wrong_value_is_named_by_its_variable_and_not_quoted(variable: str, value: str) -> None:

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import metadata
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 import msgspec
 import uvloop
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from llmproxy.common import nats_wire
 from llmproxy.common.bus import Bus
@@ -33,13 +33,16 @@ GC_ALLOCATIONS = 10_000  # Requests leave no cycles behind; the default of 700 l
 log = logging.getLogger(__name__)
 
 
+Seconds = Annotated[float, Meta(gt=0)]
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """Each field is the environment variable LLM_PROXY_<FIELD>. Services add their own."""
 
     nats_url: str = "nats://127.0.0.1:4222"  # Of nats-server, or of one of a cluster.
     nats_user: str = ""  # The service's own, with its row of permissions.
     nats_password: str = ""  # Of that user.
-    nats_timeout_s: float = nats_wire.TIMEOUT_S  # How long NATS and JetStream may take to answer.
+    nats_timeout_s: Seconds = nats_wire.TIMEOUT_S  # How long NATS and JetStream may take to answer.
     instance: str = ""  # Unique; default: the service's name and the process id.
     probes_host: str = "127.0.0.1"  # Where /livez, /readyz and /metrics are served.
     probes_port: int = 0  # Of the probes; 0: any free port.

@@ -8,7 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from llmproxy.common import runtime
 from llmproxy.common.bus import Bus
@@ -38,6 +40,8 @@ from llmproxy.edge.threats import script as threats_script
 
 KEYS_RETRY_S = 0.2
 
+Silence = Annotated[float, Meta(ge=1.5)]  # Whoever lives gives a sign every second.
+
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
     listen_fd: int = -1  # A listening socket inherited from the supervisor; then host and port are not used.
@@ -47,7 +51,7 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     spool_dir: str = ""  # Audit records wait here while JetStream is away. Default: in the system's temporary folder.
     edges: int = 1  # How many edges share the limits; each takes its part when Redis is away.
     linger_s: float = LINGER_S  # How long idle connections of clients stay open after SIGTERM.
-    lost_s: float = LOST_S  # Who holds a request and shows no sign of life for so long has died.
+    lost_s: Silence = LOST_S  # Who holds a request and shows no sign of life for so long has died.
 
 
 async def run(context: Context[Settings]) -> None:
