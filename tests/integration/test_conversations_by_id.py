@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from conversing import Around, serve
@@ -43,11 +44,16 @@ async def bus(servers: EmbeddedServers, service: str, instance: str = "1") -> Bu
     return made
 
 
+async def remembered(admin: Bus) -> Any:
+    return await admin.wire._jetstream.stream_info(f"KV_{CONVERSATIONS_BUCKET}")  # type: ignore[attr-defined]
+
+
 def test_turns_that_come_through_different_shields_are_one_conversation(servers: EmbeddedServers) -> None:
     async def main() -> None:
         admin = await bus(servers, "admin")
         await admin.wire.provision()
         await admin.wire.provision()  # A second start finds its bucket again.
+        before = (await remembered(admin)).state.messages
         edge, vendor = await bus(servers, "edge"), await bus(servers, "router")
         around = Around(edge)
         await around.serve(vendor)
@@ -62,8 +68,8 @@ def test_turns_that_come_through_different_shields_are_one_conversation(servers:
             assert codes[2] == "content_blocked"
             assert codes[0].startswith("resp_")
             assert codes[1].startswith("resp_")
-        bucket = await admin.wire._jetstream.stream_info(f"KV_{CONVERSATIONS_BUCKET}")  # type: ignore[attr-defined]
-        assert bucket.state.messages == 4
+        bucket = await remembered(admin)
+        assert bucket.state.messages == before + 4
         assert bucket.config.storage == "file"
         assert bucket.config.max_age == 86_400
         assert bucket.config.discard == "old"
@@ -82,8 +88,8 @@ def test_after_a_restart_of_nats_alone_conversations_are_known_and_large_bodies_
         shield = await bus(servers, "shield", "before")
         memory = Conversations(lambda: shield.wire.bucket(CONVERSATIONS_BUCKET))
         await memory.remember(["a" * 32], (0.55,))
-        await asyncio.to_thread(servers.restart, "nats")
         await shield.drain(PATIENCE_S)
+        servers.restart("nats")  # In this thread, with whose end the server's comes.
         other = await bus(servers, "shield", "after")
         again = Conversations(lambda: other.wire.bucket(CONVERSATIONS_BUCKET))
         assert await again.recall("a" * 32) == (0.55,)

@@ -560,5 +560,8 @@ class Bus:
             await asyncio.wait(self._discards, timeout=DISCARDS_S)
         if self.wire.connected:
             self._publish_events()
-            await self.wire.flush()
+            with contextlib.suppress(
+                Unavailable
+            ):  # It went away meanwhile; what it has not been told is nobody's any more.
+                await self.wire.flush()
         await self.wire.close()
