@@ -127,6 +127,10 @@ class Control:
         """The audit instance that writes now, as it says itself."""
         return next(iter(WRITING.findall(str(self.call("GET", "/metrics")[1]))), "")
 
+    def leave(self, name: str) -> None:
+        self.processes[name].terminate()
+        assert self.processes[name].wait(PATIENCE_S) == 0
+
     def stop(self) -> None:
         for process in self.processes.values():
             process.terminate()
@@ -321,15 +325,19 @@ def test_metrics_of_all_services_are_on_one_page(control: Control) -> None:
 
 def test_admin_stops_at_once_and_starts_with_what_it_had(control: Control) -> None:
     before = control.revision()
-    control.processes["admin-1"].terminate()
-    assert control.processes["admin-1"].wait(PATIENCE_S) == 0
+    control.leave("admin-1")
     control.start_admin("admin-2", CONFIG_SOURCE="api", API_KEYS="from-the-environment")
     control.eventually(lambda: control.call("GET", "/readyz")[0] == 200, "admin is ready again")
     assert control.revision() == before
-    status, after = control.call("PUT", "/api/v1/config", CONFIG.encode(), **{"If-Match": str(before)})
+    changed = CONFIG.replace("gpt-4o", "gpt-4o-mini").encode()
+    status, after = control.call("PUT", "/api/v1/config", changed, **{"If-Match": str(before)})
     assert (status, after["revision"]) == (200, before + 1), after
     stale = control.call("PUT", "/api/v1/config", b"", **{"If-Match": str(before)})
     assert stale[0] == 409
     sources = {key["source"] for key in control.call("GET", "/api/v1/keys")[1]["keys"]}
     assert "environment" in sources
     assert "from-the-environment" not in control.logs()
+    control.leave("admin-2")
+    control.start_admin()
+    control.eventually(lambda: control.call("GET", "/readyz")[0] == 200, "admin is ready once more")
+    control.eventually(lambda: control.revision() == before + 2, "the file decides again")
