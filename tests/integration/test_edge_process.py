@@ -47,8 +47,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 class Edges:
     """Edge processes that share one listening socket, as under the supervisor."""
 
-    def __init__(self, servers: EmbeddedServers, folder: Path) -> None:
-        self._servers, self._folder, self._count = servers, folder, 0
+    def __init__(self, servers: EmbeddedServers, folder: Path, lost_s: float) -> None:
+        self._servers, self._folder, self._lost_s, self._count = servers, folder, lost_s, 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.running: list[subprocess.Popen[bytes]] = []
@@ -87,7 +87,7 @@ class Edges:
                 # Above any pause of a client: until then each of its connections has had an answer that says that it ends.
                 "LLM_PROXY_LINGER_S": str(PATIENCE_S / 2),
                 "LLM_PROXY_NATS_TIMEOUT_S": str(NATS_S),
-                "LLM_PROXY_LOST_S": "5",
+                "LLM_PROXY_LOST_S": str(self._lost_s),
             },
             stderr=(self._folder / f"edge-{self._count}.log").open("wb"),
         )
@@ -153,8 +153,9 @@ async def configure(servers: EmbeddedServers, limits: Limits | None = None) -> N
 
 
 @asynccontextmanager
-async def edges(servers: EmbeddedServers, folder: Path) -> AsyncIterator[Edges]:
-    started = Edges(servers, folder)
+async def edges(servers: EmbeddedServers, folder: Path, lost_s: float = PATIENCE_S) -> AsyncIterator[Edges]:
+    """`lost_s`: how long they wait for a sign of whoever holds a request, for a test that kills him."""
+    started = Edges(servers, folder, lost_s)
     try:
         yield started
     finally:
@@ -448,7 +449,7 @@ def test_killing_the_only_stage_three_times_under_200_requests_fails_none(
         living = await asyncio.to_thread(mortal, 0)
         try:
             async with (
-                edges(servers, tmp_path) as edge,
+                edges(servers, tmp_path, lost_s=5.0) as edge,
                 aiohttp.ClientSession(headers=HEADERS, connector=aiohttp.TCPConnector(limit=0)) as session,
             ):
                 await edge.start()
