@@ -122,7 +122,16 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
             "unknown kind",
         ),
         ("policy: {injection: {mode: always}}", "policy.injection.mode", "one of block, alert, flag, shadow, disabled"),
-        ("policy: {kinds: {email: hide}}", "policy.kinds[...]", "one of mask, redact, hash, block, flag, alert, allow"),
+        (
+            "policy: {kinds: {phone: mask, email: hide}}",
+            "policy.kinds.email",
+            "one of mask, redact, hash, block, flag, alert, allow",
+        ),
+        (
+            "policy: {overrides: [{when: {keys: [k]}, kinds: {email: mask, phone: [mask]}}]}",
+            "policy.overrides[0].kinds.phone",
+            "Expected `str`, got `array`",
+        ),
         ("limits: {when_redis_fails: no}", "limits.when_redis_fails", "str"),
         (
             ONE_ENDPOINT + "groups: {g: {strategy: fast, targets: []}}",
@@ -152,6 +161,10 @@ def test_an_error_names_the_place_and_the_fix(text: str, place: str, fix: str) -
         ("endpoints: {main: {provider: openai, model: [m]}}", "endpoints.main: unknown field 'model'"),
         ("gateway: {max_body_byte: 1}", "gateway: unknown field 'max_body_byte'; did you mean 'max_body_bytes'?"),
         ("gateway: {zzzzzz: 1}", "gateway: unknown field 'zzzzzz'; remove it"),
+        (
+            "policy: {overrides: [{when: {tenant: [a]}, kinds: {email: mask}}]}",
+            "policy.overrides[0].when: unknown field 'tenant'; did you mean 'tenants'?",
+        ),
     ],
 )
 def test_an_unknown_field_is_an_error_and_the_likely_one_is_named(text: str, said: str) -> None:
@@ -166,6 +179,27 @@ def test_a_key_given_twice_is_an_error_where_yaml_would_keep_the_last() -> None:
 
 def test_bad_yaml_names_line_and_column() -> None:
     assert problem("gateway:\n  max_depth: [1\n").startswith("not valid YAML at line 3, column 1")
+
+
+@pytest.mark.parametrize(
+    "entry", ["[*x, *x, *x, *x, *x, *x, *x, *x, *x]", "{<<: [*x, *x, *x, *x, *x, *x, *x, *x, *x]}"]
+)
+def test_aliases_of_aliases_cost_no_more_than_the_lines_they_stand_in(entry: str) -> None:
+    levels = [f"l{level + 1}: &l{level + 1} {entry.replace('*x', f'*l{level}')}" for level in range(30)]
+    assert problem("\n".join(["l0: &l0 {a: 1}", *levels]))
+
+
+def test_a_mapping_may_be_written_once_and_merged_with_what_differs() -> None:
+    config = parse(
+        "endpoints:\n"
+        "  a: &a {provider: openai, models: [m], first_byte_ms: 5}\n"
+        "  b: &b {<<: *a, models: [n]}\n"
+        "  c: {<<: [*b, *a], first_byte_ms: 7}\n",
+        {},
+    )
+    assert config.endpoints["b"].models == ("n",)
+    assert config.endpoints["c"].models == ("n",)
+    assert (config.endpoints["b"].first_byte_ms, config.endpoints["c"].first_byte_ms) == (5, 7)
 
 
 @pytest.mark.parametrize("text", ["!!python/object/apply:os.system ['true']", "&a [*a]", "\x00"])

@@ -5,7 +5,6 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
-from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -49,6 +48,7 @@ LIMIT_MAX = 1_000_000_000  # Redis' Lua counts in doubles.
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 SIGNATURES_MAX = 1_000  # Custom ones; they are compiled again at each change.
+VALUES_MAX = 500_000  # Of a file. Aliases of aliases can make more of a few lines than any machine holds.
 PHRASE_WORD_MIN = 3
 PHRASE_CHARACTERS_MAX = 200
 USER_AGENT_CHARS_MAX = 256
@@ -231,13 +231,27 @@ def parse_policy(text: str, environment: Mapping[str, str]) -> Policy:
 
 def _tree(text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - it is a SafeLoader
+        tree = yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - it is a SafeLoader
+        values = _values(tree, {})
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"not valid YAML{where}: {getattr(error, 'problem', None) or 'cannot be read'}") from None
     except RecursionError:
         raise ConfigError(TOO_DEEP) from None
+    if values > VALUES_MAX:
+        raise ConfigError(f"more than {VALUES_MAX} values once its aliases (*name) are written out; write fewer")
+    return tree
+
+
+def _values(tree: Any, known: dict[int, int]) -> int:
+    """How many values there are with every alias written out, found without writing them out."""
+    if not isinstance(tree, dict | list):
+        return 1
+    if id(tree) not in known:
+        below = tree.values() if isinstance(tree, dict) else tree
+        known[id(tree)] = 1 + sum(_values(value, known) for value in below)
+    return known[id(tree)]
 
 
 def _config(tree: Any, environment: Mapping[str, str]) -> Config:
@@ -335,56 +349,72 @@ class _Loader(yaml.SafeLoader):
             seen.add(called)
         return super().construct_mapping(node, deep)
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Keeps of what `<<` merges only what holds: merges of merges would double it each time."""
+        super().flatten_mapping(node)
+        node.value = list({str(name.value): (name, value) for name, value in node.value}.values())
+
 
 def _place_and_fix(problem: str, tree: Any) -> str:
-    """`endpoints.main.provider: …` for what msgspec says, with the entry's own name and the likely spelling."""
+    """`endpoints.main.provider: …` for what msgspec says, with the entries' own names and the likely spelling."""
     what, _, path = problem.partition(" - at `$")
-    whole = path = path.rstrip("`").lstrip(".")
-    section, dictionary, rest = path.partition("[...]")
-    if dictionary and section in ENTRIES:
-        path = f"{section}.{_bad_entry(tree[section], ENTRIES[section])}{rest}"
+    path, kinds = _place(path.rstrip("`"), tree)
     unknown = UNKNOWN_FIELD.search(problem)
     if unknown:
-        close = difflib.get_close_matches(unknown[1], _fields(), n=1)
+        close = difflib.get_close_matches(unknown[1], _fields(kinds), n=1)
         what = f"unknown field {unknown[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
     elif path.endswith(".auth.kind"):
         what += f"; one of {', '.join(authentication.TAGS)}"
     elif what.startswith(BAD_CHOICE):
-        what += f"; one of {', '.join(_choices(whole))}"
+        what += f"; one of {', '.join(_choices(kinds))}"
     return f"{path}: {what}" if path else what
-
-
-def _bad_entry(entries: Mapping[Any, Any], kind: Any) -> str:
-    for name, entry in entries.items():
-        try:
-            msgspec.convert({name: entry}, dict[str, kind])
-        except msgspec.ValidationError:
-            return str(name)
-    return "*"
 
 
 BAD_CHOICE = "Invalid enum value"
 UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
-ENTRIES: dict[str, Any] = {
-    "endpoints": Endpoint,
-    "groups": Group,
-    "fallbacks": tuple[Target, ...],
-    "prices": money.ListedPrice,
-}
 STEP = re.compile(r"\[[^\]]*\]|[^.\[]+")  # Of a path: a field, or any item of a list or a mapping.
+ANY_ENTRY = "[...]"  # What msgspec calls the entry of a mapping, whichever it is.
 
 
-def _choices(path: str) -> tuple[str, ...]:
-    """What may stand at a path of msgspec's such as `policy.overrides[0].injection.mode`."""
+def _place(path: str, tree: Any) -> tuple[str, list[Any]]:
+    """A path of msgspec's such as `.policy.overrides[0].kinds[...]` with the names of entries, and what may stand there."""
     kinds: list[Any] = [Config]
+    named = ""
     for step in STEP.findall(path):
         kinds = [below for kind in kinds for below in _below(kind, step)]
+        name = _bad_entry(tree, kinds) if step == ANY_ENTRY else step
+        named += name if name.startswith("[") else f".{name}"
+        tree = _item(tree, name)
+    return named.lstrip("."), kinds
+
+
+def _item(tree: Any, name: str) -> Any:
+    if isinstance(tree, list):
+        return tree[int(name[1:-1])]
+    return next((value for key, value in tree.items() if str(key) == name), {})
+
+
+def _bad_entry(entries: Mapping[Any, Any], kinds: list[Any]) -> str:
+    return next((str(name) for name, entry in entries.items() if not any(_fits(entry, kind) for kind in kinds)), "*")
+
+
+def _fits(entry: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(entry, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _choices(kinds: list[Any]) -> tuple[str, ...]:
     return tuple(value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind))
 
 
 def _below(kind: Any, step: str) -> list[Any]:
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
     if isinstance(kind, type) and issubclass(kind, Struct):
-        return _alternatives(get_type_hints(kind).get(step))
+        return _alternatives(get_type_hints(kind, include_extras=True).get(step))
     items = get_args(kind)  # Of a list, a tuple of any length, a mapping.
     return _alternatives(items[get_origin(kind) is dict]) if items else []
 
@@ -393,9 +423,8 @@ def _alternatives(kind: Any) -> list[Any]:
     return list(get_args(kind)) if get_origin(kind) in (Union, UnionType) else [kind]
 
 
-@cache
-def _fields() -> list[str]:
-    return sorted({field for section in _structs(Config) for field in section.__struct_fields__})
+def _fields(kinds: list[Any]) -> list[str]:
+    return sorted({field for kind in kinds for field in getattr(kind, "__struct_fields__", ())})
 
 
 def _structs(kind: Any) -> set[type[Struct]]:
