@@ -22,7 +22,7 @@ from llmproxy.common.records import AuditRecord
 from llmproxy.launcher import announcement, exits
 from llmproxy.launcher.cli import cli
 from llmproxy.launcher.commands.audit import told
-from llmproxy.launcher.data_folder import DataFolder, DataFolderError
+from llmproxy.launcher.data_folder import DataFolder, DataFolderError, RunInfo
 from llmproxy.launcher.gateway import fetch
 
 CLEAN = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "LLM_PROXY_DATA"))
@@ -36,6 +36,7 @@ class FakeAdmin:
         self.asked: list[tuple[str, str, Any]] = []
         self.keys: list[dict[str, Any]] = []
         self.status: dict[str, Any] = {"ready": True, "instances": [], "endpoints": []}
+        self.config: dict[str, Any] = {"endpoints": {"late": {"provider": "openai", "models": ["m"]}}}
         fake = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -69,7 +70,8 @@ class FakeAdmin:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def get(self, path: str) -> tuple[int, object]:
-        return 200, self.status if path == "/api/v1/status" else {"keys": self.keys}
+        known = {"/api/v1/status": self.status, "/api/v1/config": {"revision": 2, "config": self.config}}
+        return 200, known.get(path, {"keys": self.keys})
 
 
 @pytest.fixture
@@ -171,6 +173,22 @@ def test_show_prints_references_and_never_a_key(tmp_path: Path) -> None:
 
 def test_schema_is_json_schema() -> None:
     assert json.loads(ask("config", "schema").output)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_config_show_prints_what_is_in_force_and_not_what_the_gateway_was_started_with(
+    admin: FakeAdmin, tmp_path: Path
+) -> None:
+    folder = DataFolder(tmp_path)
+    folder.lock()
+    folder.write_run_info(RunInfo(pid=1, gateway_url="http://127.0.0.1:1", admin_url=admin.url, started_at_ms=0))
+    folder.file("config.effective.yaml").write_text("endpoints: {first: {provider: demo, models: [demo]}}")
+    answer = ask("config", "show", "--data", str(tmp_path), admin=admin)
+    admin.config = {"endpoints": [1]}
+    other = ask("config", "show", "--data", str(tmp_path), admin=admin)
+    folder.unlock()
+    assert answer.output == "endpoints:\n  late:\n    provider: openai\n    models:\n    - m\n"
+    assert other.exit_code == exits.UNREACHABLE
+    assert "does not answer as this version's admin" in other.output
 
 
 def test_a_new_key_is_printed_alone_so_that_a_script_can_take_it(admin: FakeAdmin) -> None:
@@ -408,13 +426,14 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_fix(tmp_path: Path, comm
     assert f"choose another {'with --to' if command[0] == 'compose' else '--data folder'}" in answer.output
 
 
-def announced(config: Config) -> list[str]:
+def announced(config: Config, *, is_ours: bool = True) -> list[str]:
     return list(
         announcement.lines(
             gateway_url="http://127.0.0.1:1",
             admin_url="http://127.0.0.1:2",
             token_in="/d/admin.token",
             config=config,
+            is_ours=is_ours,
             key="llmp-k",
             keys_exist=False,
         )
@@ -431,6 +450,12 @@ def announced(config: Config) -> list[str]:
 )
 def test_the_models_are_announced(endpoints: dict[str, Endpoint], said: str) -> None:
     assert f"  Models    {said}" in announced(Config(endpoints=endpoints))
+
+
+def test_a_start_says_when_the_configuration_that_it_was_given_is_not_the_one_in_force() -> None:
+    assert not any(line.startswith("  Config") for line in announced(Config()))
+    (line,) = [line for line in announced(Config(), is_ours=False) if line.startswith("  Config")]
+    assert "LLM_PROXY_CONFIG_SOURCE=api" in line
 
 
 def test_the_announced_curl_line_survives_any_model_name() -> None:

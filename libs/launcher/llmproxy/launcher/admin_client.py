@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from llmproxy.common.config import Config
+
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 16 << 20
 
@@ -35,6 +37,13 @@ class AdminClient:
 
     def status(self) -> dict[str, Any]:
         return self.ask("GET", "/api/v1/status")
+
+    def config(self) -> Config:
+        """That is in force."""
+        try:
+            return msgspec.convert(self.ask("GET", "/api/v1/config").get("config"), Config)
+        except msgspec.ValidationError:
+            raise UnreachableError(f"{self.url} does not answer as this version's admin") from None
 
     def list_keys(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.ask("GET", "/api/v1/keys").get("keys", [])

@@ -11,8 +11,9 @@ ANY_MODEL = "MODEL"
 
 
 def lines(
-    *, gateway_url: str, admin_url: str, token_in: str, config: Config, key: str, keys_exist: bool
+    *, gateway_url: str, admin_url: str, token_in: str, config: Config, is_ours: bool, key: str, keys_exist: bool
 ) -> Iterator[str]:
+    """`config`: that is in force. Not `is_ours`: not the one that this start was given."""
     names = list(models(config))
     more = f" and {len(names) - MODELS_SHOWN_MAX} more" if len(names) > MODELS_SHOWN_MAX else ""
     yield ""
@@ -20,6 +21,8 @@ def lines(
     yield f"  Admin     {admin_url}   token in {token_in}"
     nothing_named = "any" if config.endpoints else "none; the configuration has no endpoints"
     yield f"  Models    {', '.join(names[:MODELS_SHOWN_MAX]) or nothing_named}{more}"
+    if not is_ours:
+        yield "  Config    kept from before: with LLM_PROXY_CONFIG_SOURCE=api a file or the environment give the first one alone"
     if key:
         yield f"  API key   {key}   (shown once; only its hash is stored)"
     elif keys_exist:

@@ -411,12 +411,15 @@ class Gateway:
         url, admin_url = url_of(self._gateway_listener), url_of(self._admin_listener)
         if not self._wait_ready(url):
             return
-        key, exists = first_key(AdminClient(admin_url, self.admin_token), self.environment)
+        admin = AdminClient(admin_url, self.admin_token)
+        key, exists = first_key(admin, self.environment)
+        in_force = config_in_force(admin) or self.config
         for line in announcement.lines(
             gateway_url=url,
             admin_url=admin_url,
             token_in=TOKEN if self.environment.get(TOKEN) else str(self.data.file("admin.token")),
-            config=self.config,
+            config=in_force,
+            is_ours=configuration.fingerprint(in_force) == configuration.fingerprint(self.config),
             key=key,
             keys_exist=exists,
         ):
@@ -504,6 +507,14 @@ class _Readiness(msgspec.Struct, frozen=True):
 
     blockers: dict[str, str] = {}
     notes: dict[str, str] = {}
+
+
+def config_in_force(admin: AdminClient) -> Config | None:
+    """None when admin cannot say."""
+    try:
+        return admin.config()
+    except AdminError:
+        return None
 
 
 def first_key(admin: AdminClient, environment: Mapping[str, str]) -> tuple[str, bool]:

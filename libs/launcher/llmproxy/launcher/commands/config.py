@@ -9,9 +9,9 @@ from msgspec import json
 from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import exits
-from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, to_yaml
+from llmproxy.launcher.configuration import load_config, to_yaml
 from llmproxy.launcher.data_folder import DataFolder
-from llmproxy.launcher.options import data_option
+from llmproxy.launcher.options import ask_admin, data_option
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -49,13 +49,12 @@ def schema() -> None:
 def show(file: Path | None, data: Path) -> None:
     """Print the configuration as YAML: with references, never with keys.
 
-    FILE's; without it, the one that a gateway on the data folder was started with, or else the one that `llmproxy up` would
+    FILE's; without it, the one that is in force in a gateway on the data folder, or else the one that `llmproxy up` would
     make from the environment.
     """
-    effective = data / EFFECTIVE_FILE
-    if file is None and effective.is_file() and DataFolder(data).run_info() is not None:
-        file = effective
-    click.echo(to_yaml(load(file)), nl=False)
+    is_running = file is None and data.is_dir() and DataFolder(data).run_info() is not None
+    found = ask_admin(data, lambda admin: admin.config()) if is_running else load(file)
+    click.echo(to_yaml(found), nl=False)
 
 
 def load(file: Path | None) -> Config:
