@@ -288,6 +288,7 @@ def test_the_pass_over_all_rules_never_misses_what_one_of_them_finds(text: str) 
         ({"patterns": [r"merge\w*\s+with"]}, "Merger with", ["Merger with"]),
         ({"fuzzy": ["bomb"]}, "a bmob, bom, booomb bombs", ["bmob", "bom", "bombs"]),
         ({"fuzzy": ["explosive"]}, "exlposivs explosve export", ["exlposivs", "explosve"]),
+        ({"fuzzy": ["acquisition"]}, "aquisiton acquisitn acuisitn", ["aquisiton", "acquisitn"]),
         ({"fuzzy": ["взрывчатка"]}, "о взривчатке", ["взривчатке"]),
     ],
 )  # fmt: skip

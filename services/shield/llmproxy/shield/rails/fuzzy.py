@@ -54,8 +54,8 @@ class Fuzzy:
         for word in folded:
             for rest in left(word, mistakes(word)):
                 self._near.setdefault(rest, set()).add(word)
-        self.shortest = min(map(len, folded)) - 1
-        self.longest = max(map(len, folded)) + 2
+        self.shortest = min(len(word) - mistakes(word) for word in folded)
+        self.longest = max(len(word) + mistakes(word) for word in folded)
         self.is_near = lru_cache(WORDS_KEPT)(self._is_near)
 
     def _is_near(self, word: str) -> bool:
