@@ -40,10 +40,22 @@ static int is_code_sign(uint8_t one) { return one == '+' || one == '/' || one ==
 static int is_joint(uint8_t one) { return one == '.' || one == '_' || one == '*' || one == '~' || one == '`' || one == '|' || one == '-'; }
 static int is_sign(uint8_t one) { return one == '@' || one == '$' || one == '!' || one == '+'; }
 
-/* \u0069, \x69, \u{69} */
+/* Whether an escaped line break or tab parts words: JSON within JSON has them. In a path or a formula it is most likely none. */
+static int parts_words(const uint8_t *text, size_t length, size_t at) {
+    if (at + 2 >= length || !(is_letter(text[at + 2]) || text[at + 2] >= 0x80)) return 0;
+    while (at && text[at - 1] == '\\') at--;
+    uint8_t before = at ? text[at - 1] : 0;
+    return is_letter(before) || is_digit(before) || before >= 0x80 || (before && strchr(".,;:!?\"')>*", before));
+}
+
+/* \u0069, \x69, \u{69}, \U00000069, \151\147 */
 static int is_escape(const uint8_t *text, size_t length, size_t at) {
-    if (++at >= length || (text[at] != 'u' && text[at] != 'x')) return 0;
-    if (++at < length && text[at] == '{') at++;
+    uint8_t kind = at + 1 < length ? text[at + 1] : 0;
+    if (kind == 'n' || kind == 't' || kind == 'r') return parts_words(text, length, at);
+    if (kind == '0' || kind == '1') return at + 4 < length && is_digit(text[at + 2]) && is_digit(text[at + 3]) && text[at + 4] == '\\';
+    if (kind != 'u' && kind != 'x' && kind != 'U') return 0;
+    at += 2;
+    if (at < length && text[at] == '{') at++;
     return at + 1 < length && is_hex(text[at]) && is_hex(text[at + 1]);
 }
 
@@ -133,13 +145,14 @@ static int is_disguise(uint32_t one, uint32_t before, uint32_t behind) {
     if (is_in(one, 0x200b, 0x200f)) return one == 0x200b || before < 0x600; /* Elsewhere they shape words and pictures. */
     if (one < 0x2100) return is_in(one, 0x202a, 0x202e) || is_in(one, 0x2060, 0x209c) || is_in(one, 0x20d0, 0x20ff);
     if (one < 0x2150) return one != 0x2103 && one != 0x2116 && one != 0x2122 && one != 0x2139;
-    if (one < 0xa720) return is_in(one, 0x2160, 0x217f) || is_in(one, 0x2c60, 0x2c7f) || is_in(one, 0x24b6, 0x24e9) || one == 0x3164 || is_in(one, 0x3250, 0x33ff);
+    if (one < 0xa720) return is_in(one, 0x2160, 0x217f) || is_in(one, 0x2c60, 0x2c7f) || is_in(one, 0x249c, 0x24e9) || one == 0x3164 || is_in(one, 0x3250, 0x33ff);
     if (one < 0xfb00) return is_in(one, 0xa720, 0xa7ff) || is_in(one, 0xab30, 0xab6f);
     if (one < 0x10000)
         return one < 0xfb07 || (is_in(one, 0xfe00, 0xfe0f) && beside_latin) || one == 0xfeff || is_in(one, 0xff21, 0xff3a) ||
                is_in(one, 0xff41, 0xff5a) || one == 0xffa0 || is_in(one, 0xfff0, 0xfffb);
+    if (is_in(one, 0x1f1e6, 0x1f1ff)) return is_in(before, 0x1f1e6, 0x1f1ff) && is_in(behind, 0x1f1e6, 0x1f1ff); /* Two are a flag. */
     return is_in(one, 0x1bca0, 0x1bca3) || is_in(one, 0x1d173, 0x1d17a) || is_in(one, 0x1d400, 0x1d7ff) ||
-           is_in(one, 0x1f12b, 0x1f190) || is_in(one, 0x10780, 0x107ba) || is_in(one, 0xe0000, 0xe0fff);
+           is_in(one, 0x1f110, 0x1f190) || is_in(one, 0x10780, 0x107ba) || is_in(one, 0xe0000, 0xe0fff);
 }
 
 /* -- escapes, runs of code, letters apart */

@@ -23,6 +23,10 @@ HIDDEN = {
     "an escaped JSON escape": PLAIN.replace("i", "\\\\u0069", 1),
     "one hexadecimal escape": PLAIN.replace("i", "\\x69", 1),
     "braced escape": PLAIN.replace("i", "\\u{69}", 1),
+    "long escapes": "".join(f"\\U{ord(one):08x}" for one in PLAIN),
+    "octal escapes": "".join(f"\\{ord(one):03o}" for one in PLAIN),
+    "lines of JSON within JSON": PLAIN.replace(" previous ", "\\nprevious\\n"),
+    "lines of JSON within JSON within JSON": PLAIN.replace(" previous ", ".\\\\nprevious\\\\t"),
     "base64": BASE64,
     "base64 after a word": f"decode {BASE64}",
     "base64 glued to a word": f"x{BASE64}",
@@ -38,6 +42,14 @@ HIDDEN = {
     "leetspeak": PLAIN.translate(str.maketrans("aeios", "43105")),
     "full width": "".join(chr(ord(one) + 0xFEE0) if one != " " else one for one in PLAIN),
     "mathematical letters": "".join(chr(ord(one) + 0x1D3B9) if one.islower() else one for one in PLAIN),
+    "letters in brackets": "".join(chr(ord(one) + 0x243B) if one.islower() else one for one in PLAIN),
+    "letters in white circles": "".join(
+        chr(ord(one) + 0x1F10F - 0x20) if one.isalpha() else one for one in PLAIN.upper()
+    ),
+    "letters in boxes": "".join(chr(ord(one) + 0x1F12F) if one.isalpha() else one for one in PLAIN.upper()),
+    "letters of flags": "".join(chr(ord(one) + 0x1F1A5) if one.isalpha() else one for one in PLAIN.upper()),
+    "a letter in each line": "\n".join(PLAIN),
+    "variation selectors": "a" + "".join(chr(0xE00F0 + ord(one)) for one in PLAIN),
     "zero width": "\u200b".join(PLAIN),
     "soft hyphens": "\u00ad".join(PLAIN),
     "bidi controls": PLAIN.replace("previous", "\u202eprevious\u202c"),
@@ -87,6 +99,8 @@ def test_plain_text_is_its_own_only_view() -> None:
         "Write a haiku about autumn, please.",
         "the quick brown fox (1 of 3)",
         "what is 12 + 30?",
+        'a share \\\\nas, \\text{if } \\nabla f = 0, and printf("hello\\n")',
+        "two flags: \U0001f1e9\U0001f1ea",
     ):
         assert hints(text) == Hint(0)
         assert views(text) == [View(text)]
@@ -110,6 +124,11 @@ HOSTILE = (
     "A" * 17,
     "\ufdfa" * 50,
     "\\x" * 100,
+    "\\" * 100_000 + "n",
+    "\\Uffffffff",
+    "\\177\\000\\111\\111",
+    "\ufe00" * 100,
+    "\U000e0100" * 100,
     "&" * 100,
 )
 

@@ -92,8 +92,12 @@ def _done(name: str) -> Hint:
 
 # -- one decoder each; all take time proportional to the text
 
-ESCAPES = re.compile(r"(?:\\+x[0-9a-fA-F]{2})+|\\+u\{[0-9a-fA-F]{1,6}\}|\\+u[0-9a-fA-F]{4}|\\+[nrt\"'/]")
+ESCAPES = re.compile(
+    r"(?:\\+x[0-9a-fA-F]{2})+|(?:\\+[01][0-7]{2}){4,}"
+    r"|\\+u\{[0-9a-fA-F]{1,6}\}|\\+u[0-9a-fA-F]{4}|\\+U[0-9a-fA-F]{8}|\\+[nrt\"'/]"
+)
 HEX_BYTE = re.compile(r"x([0-9a-fA-F]{2})")
+OCTAL_BYTE = re.compile(r"[01][0-7]{2}")
 MEANT = {"n": "\n", "r": "\n", "t": "\t"}
 
 
@@ -108,8 +112,10 @@ def _escape(match: re.Match[str]) -> str:
     kind = found.lstrip("\\")
     if kind[0] == "x":
         return bytes(int(byte, 16) for byte in HEX_BYTE.findall(found)).decode("utf-8", "replace")
-    if kind[0] == "u" and len(kind) > 1:
-        return character(int(kind.strip("u{}"), 16))
+    if kind[0] in "01":
+        return bytes(int(byte, 8) for byte in OCTAL_BYTE.findall(found)).decode()
+    if kind[0] in "uU" and len(kind) > 1:
+        return character(int(kind.strip("uU{}"), 16))
     return MEANT.get(kind, kind)
 
 
@@ -154,14 +160,22 @@ INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0080-\U000e0fff\U000e0000-\U000e001f]+"
 )
+SIGNS = {
+    first + place: chr(letter + place)
+    for first, letter in ((0x249C, 97), (0x1F110, 65), (0x1F130, 65), (0x1F150, 65), (0x1F170, 65), (0x1F1E6, 65))
+    for place in range(26)
+}
+"""Letters in brackets, boxes and circles, and those of flags, that have no compatibility form or one with brackets."""
 TAGS = re.compile("[\U000e0020-\U000e007e]+")
+SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8,}")  # As bytes: some write messages with them.
 MARKS_ABOVE = re.compile("[\u0300-\u036f\u0489\u20d0-\u20ff]+")
 
 
 def fold(text: str) -> str:
-    """NFKC, invisible characters out, tag characters as what they spell, look-alikes as Latin, marks off Latin letters."""
-    folded = TAGS.sub(_untagged, text)
-    folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", folded))
+    """NFKC, invisible characters out, tag characters and runs of selectors as what they spell, look-alikes as Latin,
+    marks off Latin letters."""
+    folded = SELECTORS.sub(_unselected, TAGS.sub(_untagged, text))
+    folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", folded.translate(SIGNS)))
     if LATIN.search(folded) is None:
         return folded
     if LOOKALIKE.search(folded) is not None:
@@ -172,6 +186,11 @@ def fold(text: str) -> str:
 def _untagged(match: re.Match[str]) -> str:
     spelt = match[0].translate(_UNTAG)
     return f" {spelt} " if len(spelt) > 3 else spelt  # A message of its own, or letters inside a word.
+
+
+def _unselected(match: re.Match[str]) -> str:
+    spelt = printable(bytes(code - (0xFE00 if code < 0xFE10 else 0xE00F0) for code in map(ord, match[0])))
+    return f" {spelt} "
 
 
 _UNTAG = {code: code - 0xE0000 for code in range(0xE0020, 0xE007F)}
@@ -232,7 +251,7 @@ def printable(data: bytes) -> str:
     return text if readable >= PRINTABLE_MIN * len(text) else ""
 
 
-SPELLED = re.compile(r"(?<![^\W_])[^\W_]([ ._*|,/-])[^\W_](?![^\W_])(?:\1[^\W_](?![^\W_]))+")
+SPELLED = re.compile(r"(?<![^\W_])[^\W_]([ \n\t._*|,/-])[^\W_](?![^\W_])(?:\1[^\W_](?![^\W_]))+")
 APART = re.compile(r"(?:(?<=\s\s)|^)\S(?: \S)+(?=\s\s|$)")
 
 
