@@ -27,6 +27,7 @@ PATH_CHARS_MAX = 200  # A path in an error message; the rest is cut.
 TEXT_CHARS_MIN = 5  # Shorter strings cannot hold anything that a guard looks for (`::1.2`, `a@b.c`).
 NUMBER_CHARS_MIN = 9
 NUMBER_MIN = 99_999_999  # Numbers of nine digits and more can be a card, a phone or a social security number.
+LABEL_CHARS_MAX = 64
 EMBEDDED_DEPTH_MAX = 3  # Documents in strings in documents in strings; deeper ones are read as plain text.
 
 STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -107,6 +108,7 @@ class Segment(Struct, frozen=True, kw_only=True):
     start: int = 0  # Of the undecoded text, in the document that holds it (the body, or the text of `host`).
     raw: str = ""  # The undecoded text when that differs from `text`.
     host: "Segment | None" = None  # The string in which this document is embedded.
+    label: str = ""  # In an embedded document: the name that the value has there. `password` says what the value is.
 
 
 Path = Sequence[str | int]
@@ -617,7 +619,12 @@ class _Scan:
             start=start,
             raw=written if form == "number" or "\\" in written else "",
             host=host,
+            label=self._label() if host is not None and form != "key" else "",
         )
+
+    def _label(self) -> str:
+        named = next((level.at for level in reversed(self._open) if isinstance(level.at, str)), "")
+        return named if len(named) <= LABEL_CHARS_MAX else ""
 
     def _is_drawn(self) -> bool:
         return self._host is None and tuple(self._path()) in DRAWN_NUMBERS

@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from msgspec import Struct, structs
 
@@ -10,7 +10,7 @@ from llmproxy.common.actions import PASSING, REMOVING, Action
 from llmproxy.common.policy import INJECTION, SHADOW, Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import normalise
-from llmproxy.shield.guards.base import Fitted, Guard, Spent
+from llmproxy.shield.guards.base import Apart, Fitted, Guard, Spent
 from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict
 
 UNAVAILABLE = Block(code="guard_unavailable")
@@ -74,19 +74,21 @@ class Chain:
         for guard in self.guards:
             if budget is not None:
                 budget.check()
-            verdict = guard.inspect(segment)
-            if isinstance(verdict, Block):
-                return _blamed(verdict, guard)
-            if not isinstance(verdict, Allow):
-                findings += (_of(guard, finding, segment.text) for finding in verdict.findings)
+            seen = _seen(guard, segment)
+            if isinstance(seen, Block):
+                return seen
             if view is not None:
-                verdict = guard.inspect(structs.replace(segment, text=view.text))
-                if isinstance(verdict, Block):
-                    return _blamed(verdict, guard)
-                if not isinstance(verdict, Allow):
-                    findings += (
-                        _in_text(_of(guard, finding, view.text), view, segment.text) for finding in verdict.findings
-                    )
+                plain = _seen(guard, structs.replace(segment, text=view.text))
+                if isinstance(plain, Block):
+                    return plain
+                placed = [_in_text(finding, view, segment.text) for finding in plain]
+                seen = [*_not_better_known(seen, placed, view), *placed]
+            if segment.label and not isinstance(guard, Apart):
+                named = _beside_its_name(guard, segment)
+                if isinstance(named, Block):
+                    return named
+                seen += named
+            findings += seen
         if budget is not None:
             budget.check()
         self.suspicion = max(
@@ -156,6 +158,42 @@ def _in_text(finding: Finding, view: normalise.View, text: str) -> Finding:
     else:
         start, end = view.span(finding.start, finding.end)
     return structs.replace(finding, start=start, end=end, via=(PLAIN_VIEW, *finding.via))
+
+
+def _seen(guard: Guard, segment: Segment) -> list[Finding] | Block:
+    """What one guard found in one text, under its name."""
+    match guard.inspect(segment):
+        case Allow():
+            return []
+        case Block() as verdict:
+            return _blamed(verdict, guard)
+        case verdict:
+            return [_of(guard, finding, segment.text) for finding in verdict.findings]
+
+
+def _beside_its_name(guard: Guard, segment: Segment) -> list[Finding] | Block:
+    """What a guard sees in a value that stands behind its name, as it would in the document as a whole."""
+    quote = "" if segment.form == "number" else '"'
+    before = f'"{segment.label}": {quote}'
+    seen = _seen(guard, structs.replace(segment, text=f"{before}{segment.text}{quote}"))
+    if isinstance(seen, Block):
+        return seen
+    first, last = len(before), len(before) + len(segment.text)
+    return [
+        structs.replace(one, start=one.start - first, end=one.end - first)
+        for one in seen
+        if first <= one.start and one.end <= last
+    ]
+
+
+def _not_better_known(seen: Sequence[Finding], placed: Sequence[Finding], view: normalise.View) -> Iterator[Finding]:
+    r"""Without what takes the n of a `\n` for a letter, where the plain view shows what is there."""
+    for one in seen:
+        is_better_known = view.parts(one.start, one.end) and any(
+            other.kind == one.kind and other.start < one.end and one.start < other.end for other in placed
+        )
+        if not is_better_known:
+            yield one
 
 
 def likely(findings: list[Finding], policy: Policy, role: str) -> list[Finding]:

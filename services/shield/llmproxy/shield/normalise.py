@@ -1,10 +1,10 @@
 r"""A plain view of a text that was written to be overlooked: full-width or foreign digits, odd spaces, invisible characters,
-and \u escapes. Spans in the view map back to spans in the text.
+and \u escapes; or that is JSON within JSON, where a line break is a backslash and an n. Spans in the view map back to spans in the text.
 """
 
 import re
 import unicodedata
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -49,11 +49,16 @@ UNUSUAL = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{UNUSUAL_BEYOND}{DIGITS_BEYOND}]"
 UNUSUAL_NEAR, BEYOND = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}]"), re.compile("[\U00010000-\U0010ffff]")
 """The same in two: a set of 16 bits is a table lookup, and few texts have anything beyond."""
 
-ESCAPED = re.compile(r"(?<!\\)\\+(?:u([0-9a-fA-F]{4})|(/))")
+BREAK_ENDS = r"""(?<=[\w.,;:!?"')>*]\\)\\*([nrt])(?=[\w+(])"""
+"""Behind the first backslash of an escaped line break or tab between words. In a formula or a path it is most likely none."""
+
+ESCAPED = re.compile(rf"\\(?:(?<!\\\\)\\*(?:u([0-9a-fA-F]{{4}})|(/))|{BREAK_ENDS})")
 """A JSON escape inside a text, at whatever depth of quoting."""
 
-REPLACED = re.compile(rf"[\\{UNUSUAL.pattern[1:-1]}](?:(?<=\\)(?<!\\\\)\\*(?:u([0-9a-fA-F]{{4}})|(/)))?")
+REPLACED = re.compile(rf"[\\{UNUSUAL.pattern[1:-1]}](?:(?<=\\)(?<!\\\\)\\*(?:u([0-9a-fA-F]{{4}})|(/))|{BREAK_ENDS})?")
 """What `ESCAPED` and `UNUSUAL` match, and single backslashes: one set to begin with, so that the search is a fast one."""
+
+BREAKS = {"n": "\n", "r": "\n", "t": "\t"}
 
 INVISIBLE_MARKS = frozenset(
     chr(code)
@@ -81,6 +86,14 @@ class View(Struct, frozen=True):
     def span(self, start: int, end: int) -> tuple[int, int]:
         """The original's span for a span of the view (not empty)."""
         return self._place(start)[0], self._place(end - 1)[1]
+
+    def parts(self, start: int, end: int) -> bool:
+        """Whether a span of the original begins or ends amid what one character of the view stands for."""
+        return self._is_amid(start) or self._is_amid(end)
+
+    def _is_amid(self, place: int) -> bool:
+        index = bisect_left(self.origins, place) - 1
+        return index >= 0 and place < self.origins[index] + self.widths[index]
 
     def _place(self, at: int) -> tuple[int, int]:
         index = bisect_right(self.firsts, at) - 1
@@ -120,6 +133,8 @@ def view(text: str) -> View:
             standing_for = plain(chr(int(match[1], 16)))
         elif match.re.groups and match[2]:
             standing_for = "/"
+        elif match.re.groups and match[3]:
+            standing_for = BREAKS[match[3]]
         else:
             standing_for = plain(match[0])
             if standing_for == match[0]:
