@@ -457,7 +457,7 @@ CONTROLS: tuple[Control, ...] = (
         name="answers: entropy",
         step="answer",
         setting="entropy",
-        promise="long random text that nobody asked for is recorded; with `block` the answer ends with an error",
+        promise="long random text that nobody asked for, and that is no part of code, is recorded; with `block` the answer ends with an error",
         failure=ENDED,
         absent=(*UNSPOKEN, UNWAITING),
     ),

@@ -30,6 +30,7 @@ from llmproxy.shield.answers.leak import Leak, words_of
 from llmproxy.shield.answers.lines import DIGITS_IN, DOTS_IN, NAMES_BEFORE, Lines
 from llmproxy.shield.answers.markup import wants_markup
 from llmproxy.shield.answers.noise import BLOCK_CHARS
+from llmproxy.shield.answers.ordinary import Ordinary
 from llmproxy.shield.answers.rails import Rails, Taking
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
 from llmproxy.shield.answers.together import together
@@ -334,7 +335,7 @@ class Reading:
         names = segment.path.replace("[", ".").split(".")
         holder = next((name for name in names[:-1] if name in CALLED or name in ECHOED_WHOLE), "")
         if holder in CALLED and segment.form != "number":
-            return self._named(segment.text) if segment.form == "key" else self.text(segment.text)
+            return self._named(segment.text) if segment.form == "key" else self._argument(segment.text)
         if segment.form != "value" or not ECHOED_WHOLE.isdisjoint(names) or _name(names) in NAMES:
             return self.words(segment.text)
         return self._through(segment.text, in_json=ARGUMENTS.fullmatch(segment.path) is not None)
@@ -342,7 +343,7 @@ class Reading:
     def _called(self, value: Any) -> Any:
         """Arguments of a tool: here no name says that what stands under it is no text."""
         if type(value) is str:
-            return self.text(value)
+            return self._argument(value)
         if type(value) is list:
             return [self._called(item) for item in value]
         if type(value) is dict:
@@ -353,13 +354,16 @@ class Reading:
         """The name of an argument: the caller's tool has it, or the model has made it up."""
         return self.words(name) if name in KNOWN_KEYS or self.is_known(name) else self.text(name)
 
-    def _through(self, text: str, *, in_json: bool) -> str:
+    def _argument(self, text: str) -> str:
+        return self._through(text, in_json=False, is_value=True)
+
+    def _through(self, text: str, *, in_json: bool, is_value: bool = False) -> str:
         known = self._repeated.get(text) if self.is_repeated else None
         if known is not None:
             return known
         if self.is_clear(text, in_json=in_json):
             return text
-        read = Read(self, self.report, in_json=in_json)
+        read = Read(self, self.report, in_json=in_json, is_value=is_value)
         return read.push(text) + read.flush()
 
     def keep(self, said: str, becomes: str) -> None:
@@ -419,9 +423,15 @@ class Reading:
         stages += (Rails(taking, report, in_json=in_json) for taking in guards.takings)
         return stages
 
-    def watch(self, report: Report, before: str) -> Watch:
+    def watch(self, report: Report, ordinary: Ordinary, before: str) -> Watch:
         return Watch(
-            self.answers, self.look_behind, report, is_known=self.is_known_host, asked_for=self.asked_for, before=before
+            self.answers,
+            self.look_behind,
+            report,
+            is_known=self.is_known_host,
+            asked_for=self.asked_for,
+            ordinary=ordinary,
+            before=before,
         )
 
     def leak(self, report: Report) -> Leak | None:
@@ -580,12 +590,15 @@ class Read:
 
     __slots__ = ("_becomes", "_carried", "_follows", "_leak", "_reading", "_said", "_stages", "_watch", "_window")
 
-    def __init__(self, reading: Reading, report: Report, *, in_json: bool, follows: Hashable = None) -> None:
+    def __init__(
+        self, reading: Reading, report: Report, *, in_json: bool, is_value: bool = False, follows: Hashable = None
+    ) -> None:
         self._reading, self._follows = reading, follows
         before = reading.carried(follows) if follows is not None else None
         self._carried = reading.carrying(report, in_json=in_json) if before is None else before
         self._stages = reading.stages(report, self._carried, in_json=in_json, is_first=before is None)
-        self._watch, self._leak = reading.watch(report, self._carried.end), reading.leak(report)
+        ordinary = Ordinary(in_json=in_json, is_value=is_value)
+        self._watch, self._leak = reading.watch(report, ordinary, self._carried.end), reading.leak(report)
         self._window = Window(reading.originals, in_json=in_json) if reading.originals.in_text else None
         self._said: list[str] = []
         self._becomes: list[str] = []

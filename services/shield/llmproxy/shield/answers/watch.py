@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from llmproxy.common.answers import Answers
 from llmproxy.shield.answers import noise
 from llmproxy.shield.answers.noise import BLOCK_CHARS
+from llmproxy.shield.answers.ordinary import Ordinary
 from llmproxy.shield.answers.stage import Look, Report, seen
 from llmproxy.shield.answers.targets import may_lead, targets
 from llmproxy.shield.answers.words import CONTEXT_CHARS, SCHEME
@@ -22,8 +23,8 @@ FENCED = re.compile(r"^ {0,3}(?:```|~~~).*?(?:^ {0,3}(?:```|~~~)|\Z)", re.DOTALL
 
 
 class Watch:
-    """One text. `look` is what guards see in a block behind what is known of it already; `before` is the end of the text before, if
-    readers put them together."""
+    """One text. `look` is what guards see in a block behind what is known of it already; `ordinary` is new; `before` is the end of the
+    text before, if readers put them together."""
 
     __slots__ = (
         "_asked_for",
@@ -31,6 +32,7 @@ class Watch:
         "_context",
         "_is_known",
         "_look",
+        "_ordinary",
         "_pending",
         "_repeated",
         "_report",
@@ -46,10 +48,12 @@ class Watch:
         *,
         is_known: Callable[[str], bool],
         asked_for: Callable[[], bool],
+        ordinary: Ordinary,
         before: str = "",
     ) -> None:
         self._settings, self._look, self._report = settings, look, report
         self._is_known, self._asked_for = is_known, asked_for
+        self._ordinary = ordinary
         self._pending = ""
         self._context = ""
         self._repeated = 0
@@ -79,8 +83,10 @@ class Watch:
             if self._before:
                 self._links(_across(self._before, _shown(block)))
                 self._before = ""
-        if settings.entropy != "disabled" and noise.is_random(block) and not self._asked_for():
-            self._report(seen("entropy", settings.entropy))
+        if settings.entropy != "disabled":
+            unexplained = self._ordinary.unexplained(block)
+            if noise.is_random(unexplained) and not self._asked_for():
+                self._report(seen("entropy", settings.entropy))
         if settings.repetition != "disabled" and is_full:
             self._repeated = self._repeated + 1 if noise.is_repetitive(block) else 0
             if self._repeated == noise.REPEATED_BLOCKS:
