@@ -66,10 +66,11 @@ LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "BSD-3-
 INTERNAL = frozenset(
     {"chatgpt_system_prompt"}
 )  # Other people's prompts in an MIT repository: judged on, not trained on.
-OWN = "own"
+OWN, DOCUMENTS = "own", "own-documents"
 GENERATED = frozenset({"synthetic-templates", "synthetic-carriers2", "own-phrases"})  # Repetitive: train, never judge.
 GENERATED_WEIGHT, WEAK_WEIGHT, INSERTED_WEIGHT, PHRASES_WEIGHT = 0.4, 0.5, 0.4, 0.1
 OWN_WEIGHT, OWN_FOREIGN_WEIGHT = 0.05, 0.2  # Subtle on purpose; where other texts are few they count more.
+DOCUMENTS_WEIGHT = 0.3  # Harmless texts that are no attack's twin.
 SAME = {"composed(XQuAD+deepset/garak)": "deepset/prompt-injections", "garak": "deepset/prompt-injections",
         "garak(promptinject)": "deepset/prompt-injections", "Giskard-AI/prompt-injections": "deepset/prompt-injections",
         "garak latentinjection": "agent-threat-rules", "arXiv abstracts (via agent-threat-rules)": "agent-threat-rules"}  # fmt: skip
@@ -92,9 +93,12 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def own_rows() -> list[Row]:
-    lines = (line for path in sorted((HERE / "own").glob("*.jsonl")) for line in path.read_text("utf-8").splitlines())
-    rows = [json.loads(line) for line in lines]
-    return [{**row, "core": row["label"] == "attack", "source": OWN} for row in rows]
+    rows: list[Row] = []
+    for path in sorted((HERE / "own").glob("*.jsonl")):
+        source = DOCUMENTS if path.name.startswith("documents_") else OWN
+        read = map(json.loads, path.read_text("utf-8").splitlines())
+        rows += [{**row, "core": row["label"] == "attack", "source": source} for row in read]
+    return rows
 
 
 def phrases(chance: random.Random) -> list[Row]:
@@ -164,7 +168,7 @@ class Data:
         self.inserted = np.array([bool(r.get("inserted")) for r in rows])
         self.weak = np.array([bool(r.get("weak")) for r in rows])
         self.core = np.array([bool(r.get("core")) for r in rows]) & ~self.weak
-        self.generated = np.isin(self.source, [*GENERATED, OWN])
+        self.generated = np.isin(self.source, [*GENERATED, OWN, DOCUMENTS])
         self.judged = ~self.inserted & ~self.generated & ~self.weak
         self.windows, self.row, self.texts = _read(rows, reader)
         self.weight = self._weights()
@@ -175,6 +179,7 @@ class Data:
         weight[self.source == "own-phrases"] = PHRASES_WEIGHT
         weight[self.source == OWN] = OWN_WEIGHT
         weight[(self.source == OWN) & (self.language != "en")] = OWN_FOREIGN_WEIGHT
+        weight[self.source == DOCUMENTS] = DOCUMENTS_WEIGHT
         weight[self.weak] = WEAK_WEIGHT
         weight[self.attack & ~self.core & ~self.weak] = 0.0  # The text alone does not say that it is an attack.
         weight[self.inserted] *= INSERTED_WEIGHT
@@ -489,7 +494,7 @@ def card(data: Data, probability: np.ndarray, threshold: float, digest: str) -> 
     )
     return TEMPLATE.format(
         digest=digest, seed=SEED, folds=FOLDS, rows=len(data.rows), inserted=int(data.inserted.sum()),
-        own=int(((data.source == OWN) & ~data.inserted).sum()), auc=f"{area(probability[core], probability[benign]):.3f}",
+        own=int((np.isin(data.source, [OWN, DOCUMENTS]) & ~data.inserted).sum()), auc=f"{area(probability[core], probability[benign]):.3f}",
         macro=f"{macro[0]:.1f} % and {macro[1]:.1f} %", sources=len(by_source), threshold=threshold,
         table="\n".join(found), tongues="\n".join(tongues), harmless="\n".join(harmless),
         data="\n".join(f"| {s} | {licence} | {n} |" for (s, licence), n in sources.most_common()),
