@@ -66,11 +66,11 @@ class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     mode: Mode = "block"
-    user: Probability = 0.45
-    assistant: Probability = 0.45  # What a model is said to have answered before.
-    tool: Probability = 0.36  # Tool results, retrieved content, descriptions of tools, and roles that no API has.
+    user: Probability = 0.48
+    assistant: Probability = 0.48  # What a model is said to have answered before.
+    tool: Probability = 0.38  # Tool results, retrieved content, descriptions of tools, and roles that no API has.
     system: Probability = 0.95  # System and developer messages.
-    parameter: Probability = 0.45  # Whatever else a body holds: metadata, stop sequences, object keys.
+    parameter: Probability = 0.48  # Whatever else a body holds: metadata, stop sequences, object keys.
     trajectory: Probability = 0.8  # Of the user's turns of one conversation together; 1: each by itself.
     embedding: Embedding = Embedding()  # Which of those below the threshold a local model looks at, too.
     judge: Judge = Judge()  # Who is asked about what is below the threshold, and not far.
