@@ -236,9 +236,9 @@ def holds_dac_override() -> bool:
     return False
 
 
-def allow_open_files() -> None:
-    """As many as may be, up to OPEN_FILES, for us and for whatever we start: shells often allow 1,024."""
+def allow_open_files(wanted: int = OPEN_FILES) -> None:
+    """As many as may be, up to `wanted`, for us and for whatever we start: shells often allow 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
