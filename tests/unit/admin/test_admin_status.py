@@ -9,7 +9,7 @@ from aiohttp import web
 from patience import PATIENCE_S
 
 from llmproxy.admin import federation
-from llmproxy.admin.fleet import SERVICES, STALE_S, Fleet
+from llmproxy.admin.fleet import QUIET_S, SERVICES, STALE_S, Fleet
 from llmproxy.common.channels import (
     EVENT_CIRCUIT_CLOSED,
     EVENT_CIRCUIT_OPENED,
@@ -46,6 +46,30 @@ def test_the_gateway_is_ready_when_every_service_has_a_ready_instance() -> None:
     assert fleet.ready
     fleet.announced(announcement("shield", "shield-2", ready=False))
     assert not fleet.ready
+
+
+def test_an_instance_that_falls_silent_is_soon_not_ready_and_later_missing() -> None:
+    clock = FakeClock()
+    fleet = Fleet(clock)
+    for service in SERVICES:
+        fleet.announced(announcement(service, f"{service}-1", notes={"redis": "slow"}))
+    clock.advance(QUIET_S)
+    for service in SERVICES:
+        if service != "shield":
+            fleet.announced(announcement(service, f"{service}-1"))
+    assert not fleet.ready
+    assert fleet.missing == []
+    assert [(one.service, one.notes) for one in fleet.instances() if not one.ready] == [
+        ("shield", {"redis": "slow", "quiet": "not heard of for 8 s"})
+    ]
+    clock.advance(STALE_S - QUIET_S - 1)
+    fleet.announced(announcement("shield", "shield-1"))
+    assert fleet.ready
+    clock.advance(QUIET_S - 1)
+    assert not fleet.ready  # The others.
+    clock.advance(STALE_S)
+    fleet.announced(announcement("edge", "edge-1"))
+    assert fleet.missing == [service for service in SERVICES if service != "edge"]
 
 
 def test_status_shows_instances_circuits_configuration_and_the_ledgers_head(start_admin: Any, tmp_path: Path) -> None:
@@ -89,6 +113,7 @@ def test_status_shows_instances_circuits_configuration_and_the_ledgers_head(star
             }
             assert instances["admin"]["ready"]
             assert not now["ready"]
+            assert now["missing"] == ["edge", "shield", "provider-workers", "audit"]
             assert now["config"]["revision"] == 1
             assert now["endpoints"] == [
                 {

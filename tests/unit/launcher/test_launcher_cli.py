@@ -207,6 +207,15 @@ def test_a_new_key_is_printed_alone_so_that_a_script_can_take_it(admin: FakeAdmi
     }
 
 
+def test_a_burst_without_a_rate_is_refused_and_the_fix_is_named(admin: FakeAdmin) -> None:
+    answer = ask("keys", "create", "--name", "ci", "--burst", "5", admin=admin)
+    assert answer.exit_code == exits.USAGE
+    assert "--rpm" in answer.output
+    assert admin.asked == []
+    assert ask("keys", "create", "--name", "ci", "--burst", "5", "--rpm", "9", admin=admin).exit_code == exits.OK
+    assert admin.asked[0][2]["limit"] == {"requests_per_minute": 9, "burst": 5}
+
+
 def test_keys_are_listed_with_their_state(admin: FakeAdmin) -> None:
     admin.keys = [
         {"id": "key_1", "name": "ci", "models": ["gpt-4o"], "limit": {"requests_per_minute": 60}},
@@ -243,6 +252,15 @@ def test_status_shows_instances_and_exits_with_1_when_one_is_not_ready(admin: Fa
     admin.status = {"instances": [{**instance, "ready": False}]}
     assert ask("status", admin=admin).exit_code == exits.NOT_SO
     assert json.loads(ask("status", "--json", admin=admin).output) == admin.status
+
+
+@pytest.mark.parametrize("ready", [{}, {"ready": True}, {"ready": False}])
+def test_status_names_a_service_that_has_no_instance_and_exits_with_1(admin: FakeAdmin, ready: dict[str, bool]) -> None:
+    edge = {"service": "edge", "instance": "edge-1-ab12", "ready": True}
+    admin.status = {**ready, "instances": [edge], "missing": ["shield"]}
+    answer = ask("status", admin=admin)
+    assert answer.exit_code == exits.NOT_SO
+    assert [line.split()[:3] for line in answer.output.splitlines()[2:]] == [["shield", "none", "no"]]
 
 
 def test_a_wrong_token_and_a_missing_gateway_exit_with_4_and_name_the_fix(admin: FakeAdmin, tmp_path: Path) -> None:
@@ -318,6 +336,7 @@ def test_the_token_is_found_in_the_data_folder(admin: FakeAdmin, tmp_path: Path)
         ["audit", "verify", "--public-key", "/nowhere/signing.pub"],
         ["keys", "create"],
         ["keys", "create", "--name", "x", "--expires", "soon"],
+        ["keys", "create", "--name", "x", "--burst", "5"],
         ["nonsense"],
     ],
 )

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from llmproxy.common.records import Announcement, Event
 
 SERVICES = ("edge", "shield", "router", "provider-workers", "audit", "admin")
+QUIET_S = 7.5  # One announcement was missed, and the next is late: whatever it said, it is not known to be ready.
 STALE_S = 15.0  # Three announcements were missed.
 INSTANCES_MAX = 1_000
 CIRCUITS_MAX = 10_000
@@ -51,9 +52,16 @@ class Fleet:
             )
 
     def instances(self) -> list[Announcement]:
-        """Those heard of lately, by service and name."""
+        """Those heard of lately, by service and name. One that hangs says nothing any more, and is shown as not ready."""
         self._forget_stale()
-        return [self._heard[name][1] for name in sorted(self._heard)]
+        now = self._now()
+        return [_known(one, now - heard_at) for _, (heard_at, one) in sorted(self._heard.items())]
+
+    @property
+    def missing(self) -> list[str]:
+        """Services of which no instance is heard."""
+        heard = {one.service for one in self.instances()}
+        return [service for service in SERVICES if service not in heard]
 
     def is_open(self, endpoint: str) -> bool:
         return (endpoint, "") in self._open
@@ -72,6 +80,12 @@ class Fleet:
         oldest = self._now() - STALE_S
         for name in [name for name, (heard_at, _) in self._heard.items() if heard_at < oldest]:
             del self._heard[name]
+
+
+def _known(one: Announcement, quiet_s: float) -> Announcement:
+    if quiet_s < QUIET_S:
+        return one
+    return structs.replace(one, ready=False, notes={**one.notes, "quiet": f"not heard of for {quiet_s:.0f} s"})
 
 
 def _circuit(event: Event) -> tuple[str, str]:

@@ -31,6 +31,8 @@ def status(data: Path, as_json: bool) -> None:
 
 
 def is_ready(answer: Mapping[str, Any]) -> bool:
+    if answer.get("missing"):
+        return False
     if "ready" in answer:
         return bool(answer["ready"])
     return all(bool(instance.get("ready", True)) for instance in _listed(answer.get("instances")))
@@ -48,6 +50,8 @@ def instances(answer: Mapping[str, Any]) -> Table:
             str(instance.get("revision", "-")),
             "; ".join(f"{name}: {text}" for name, text in notes.items()),
         )
+    for service in answer.get("missing") or ():
+        table.add_row(str(service), "none", "no", "-", "-", "no instance is heard of")
     return table
 
 

@@ -43,6 +43,7 @@ class InForce(Struct, frozen=True, kw_only=True):
 
 class Status(Struct, frozen=True, kw_only=True):
     ready: bool  # Every service has an instance that is ready.
+    missing: list[str]  # Services without any instance.
     instances: list[Instance]
     endpoints: list[Endpoint]
     config: InForce
@@ -116,6 +117,7 @@ class StatusResource:
         snapshot = self._snapshot()
         return Status(
             ready=self._fleet.ready,
+            missing=self._fleet.missing,
             instances=[_instance(one) for one in self._fleet.instances()],
             endpoints=self._endpoints(),
             config=InForce(revision=snapshot.revision, fingerprint=snapshot.fingerprint, source=snapshot.source),
