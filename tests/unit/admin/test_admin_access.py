@@ -92,6 +92,7 @@ def test_metrics_can_be_made_public(start_admin: Any) -> None:
         ("POST", "/api/v1/keys", b'{"models":"gpt-4o"}', 400, "models"),
         ("POST", "/api/v1/keys", b'{"limit":{"burts":1}}', 400, "limit.burts"),
         ("POST", "/api/v1/keys", b'{"limit":{"burst":0}}', 400, "limit.burst"),
+        ("POST", "/api/v1/keys", b'{"limit":{"burst":5,"concurrency":2}}', 400, "limit.burst"),
         ("POST", "/api/v1/keys", b'{"expires_at_ms":1}', 400, "expires_at_ms"),
         ("POST", "/api/v1/keys", b'{"name":"' + b"x" * 200 + b'"}', 400, "name"),
         ("POST", "/api/v1/keys", b" " * 300_000, 413, None),

@@ -41,7 +41,7 @@ def keys() -> None:
 @click.option("--model", "models", multiple=True, help="A model it may ask for; repeat for several. Default: all.")
 @click.option("--expires", type=Duration(), help="After how long it ends, as in 30d, 12h, 90m.")
 @click.option("--rpm", type=click.IntRange(1), help="Requests per minute.")
-@click.option("--burst", type=click.IntRange(1), help="Requests at once before the rate applies.")
+@click.option("--burst", type=click.IntRange(1), help="Requests at once before the rate of --rpm applies.")
 @click.option("--concurrency", type=click.IntRange(1), help="Requests under way at the same time.")
 @click.option("--json", "as_json", is_flag=True, help="Print admin's answer.")
 @data_option
@@ -52,6 +52,8 @@ def create(data: Path, as_json: bool, models: tuple[str, ...], expires: int | No
         "burst": wanted.pop("burst"),
         "concurrency": wanted.pop("concurrency"),
     }
+    if limit["burst"] and not limit["requests_per_minute"]:
+        raise click.UsageError("--burst does nothing without a rate; give --rpm too, or leave it out")
     body: dict[str, Any] = {**wanted, "models": list(models)}
     if any(limit.values()):
         body["limit"] = {name: value for name, value in limit.items() if value}

@@ -125,6 +125,9 @@ class KeysResource:
             except ConfigError as error:
                 text = str(error).replace("limits.key.", "limit.")
                 raise Problem(400, "invalid_parameter", text, text.partition(":")[0]) from None
+            if wanted.limit.burst is not None and wanted.limit.requests_per_minute is None:
+                text = "limit.burst: does nothing without a rate; give limit.requests_per_minute too, or leave it out"
+                raise Problem(400, "invalid_parameter", text, "limit.burst")
 
 
 def view(record: KeyRecord) -> Key:
