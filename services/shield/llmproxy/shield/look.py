@@ -10,13 +10,14 @@ from functools import cache
 
 from llmproxy.common import native
 from llmproxy.shield import passwords, words
+from llmproxy.shield.personal import emails
 from llmproxy.shield.vendors import VENDORS
 
 
 class Look:
     """Bits, as plain numbers: the arithmetic of an enumeration costs more than the pass. The first eleven and the last three are the pass's own findings (libs/common/native/candidates.c), the others come with words."""
 
-    AT = 1 << 0
+    AT = 1 << 0  # Or what is spelt out for it.
     COLONS = 1 << 1  # `::`, five signs with hexadecimal digits between them, or three groups of four with dots.
     DOTS = 1 << 2
     YEAR = 1 << 3
@@ -110,6 +111,7 @@ def _names() -> Iterable[tuple[bytes, int]]:
     yield from ((word, Look.BIRTH) for word in words.BIRTH if b"?" not in word)
     yield from ((word, Look.PASSWORD) for word in passwords.LITERALS)
     yield from ((stem.encode(), Look.PASSWORD_BEYOND | EXACT) for stem in passwords.STEMS)
+    yield from ((at.encode(), Look.AT) for at in emails.SPELT)
     yield from ((b"://", Look.URL), (b"PRIVATE", Look.PRIVATE | EXACT), (b"basic", Look.BASIC))
     for vendor in VENDORS:
         if vendor.before:

@@ -16,7 +16,7 @@ UNIT_CHARS_MAX = 256
 WORD_CHARS_MAX = 64  # Of the part before the `@` of an address: RFC 5321.
 HELD_CHARS_MAX = UNIT_CHARS_MAX + WORD_CHARS_MAX
 ENDS = re.compile(r"\n|[.!?。！？](?=\s)")
-DIGITS = re.compile(r"[\d@:]")
+DIGITS = re.compile(r"[\d@:]|&commat|[\[({]at[\])}]", re.IGNORECASE)
 PASSWORD_NAMES = (*NAMES, *PHRASE_NAMES, *(flag for flag, _, _ in COMMANDS if flag.startswith(b" -")))
 HEADS = re.compile(
     b"(?=[%b](?:%b))"

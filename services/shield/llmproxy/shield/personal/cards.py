@@ -4,22 +4,26 @@ import re
 from collections.abc import Iterator
 
 from llmproxy.shield.ids.form import is_luhn
-from llmproxy.shield.personal.page import CONTEXT_CHARS
+from llmproxy.shield.personal.page import CONTEXT_CHARS, Page
 from llmproxy.shield.personal.runs import Run, only_digits
 from llmproxy.shield.verdict import Finding
 
 CARD = re.compile(
-    r"\d(?<!\d\d)(?<!\d[ .-]\d)(?:"  # A digit first, and then what must not stand before it: the search is five times as fast.
-    r"\d{3}[ ./-]{0,3}\d{4}[ ./-]{0,3}\d{4}(?:[ ./-]{0,3}\d{1,4}(?:[ ./-]?\d{1,3})?)?"
-    r"|\d{3}[ ./-]{0,3}\d{6}[ ./-]{0,3}\d{4,5}"
-    r"|(?:[ -]\d){12,18}"
+    r"\d(?<!\d\d)(?<!\d[ ._-]\d)(?:"  # A digit first, and then what must not stand before it: the search is five times as fast.
+    r"\d{3}[ ._/-]{0,3}\d{4}[ ._/-]{0,3}\d{4}(?:[ ._/-]{0,3}\d{1,4}(?:[ ._/-]?\d{1,3})?)?"
+    r"|\d{3}[ ._/-]{0,3}\d{6}[ ._/-]{0,3}\d{4,5}"
+    r"|(?:[ _-]\d){12,18}"
     r")(?!\d)"
 )
 CARD_WHOLE = re.compile(r"\d(?<!\d\d)\d{11,18}(?!\d)")
 """In one piece, whatever stands around it."""
 
-CARD_INSIDE = re.compile(r"\d(?<!\d\d)\d{3}([ -])(?:\d{4}\1\d{4}\1\d{4}|\d{6}\1\d{5})(?!\d)")
+CARD_INSIDE = re.compile(r"\d(?<!\d\d)\d{3}([ _-])(?:\d{4}\1\d{4}\1\d{4}|\d{6}\1\d{5})(?!\d)")
 """The usual spelling, also after other digits (`Order 12 4111 1111 1111 1111`)."""
+
+_GAP = rb"(?:[ ._-]{0,3}|[ ._-]{0,2}\r?\n[ \t>]{0,8})"
+BROKEN = re.compile(rb"0000(?<!00000)%b(?:0000%b0000%b0000|000000%b00000)(?!0)" % ((_GAP,) * 4))
+"""Of a shape: the groups of a card, which a line may break. Columns of numbers look so too."""
 
 ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
@@ -69,6 +73,19 @@ def find(run: Run) -> Iterator[Finding]:
     for pattern in (CARD, CARD_WHOLE, CARD_INSIDE):
         for span in run.spans(pattern, holds):
             yield Finding("credit_card", *span)
+
+
+def broken(page: Page) -> Iterator[Finding]:
+    """In two lines, if a word says that it is a card."""
+    if b"\n" not in page.shape:
+        return
+    for match in BROKEN.finditer(page.shape):
+        start, end = match.span()
+        digits = only_digits(page.text[start:end])
+        if page.shape.count(b"\n", start, end) != 1 or ISSUERS.fullmatch(digits) is None or not _is_checked(digits):
+            continue
+        if CARD_NEAR.search(page.text, max(0, start - CONTEXT_CHARS), start) is not None:
+            yield Finding("credit_card", start, end)
 
 
 def _is_checked(digits: str) -> bool:

@@ -1,4 +1,4 @@
-"""E-mail addresses, in any script."""
+"""E-mail addresses, in any script, and with the signs of one spelt out."""
 
 import re
 from collections.abc import Iterator
@@ -25,8 +25,40 @@ FILE_SUFFIXES = frozenset((
 ))  # fmt: skip
 """`icon@2x.png` is a file. Some of these are countries too (md, py, rs): those are told by the name before the dot."""
 
+SPELT = (
+    "&#64;", "&#064;", "&#x40;", "&commat;", "[at]", "[ at ]", "(at)", "( at )", "{at}", "{ at }",
+)  # fmt: skip
+"""What may stand for the `@`. The first look knows these words (look.py), so they cost nothing where they are not."""
+
+DOT = r"(?:\.|&#0?46;|&#x2e;|&period;| ?[\[({] ?dot ?[\])}] ?| dot )"
+LABEL = "[a-z0-9][a-z0-9-]{0,62}"
+SPELT_DOMAIN = re.compile(
+    rf"(?:{'|'.join(map(re.escape, SPELT))}) ?{LABEL}(?:{DOT}{LABEL}){{0,7}}{DOT}([a-z]{{2,24}})(?![\w-])",
+    re.IGNORECASE | re.ASCII,
+)
+LETTER = r"[\w\u00c0-\u024f+-]"
+SPELT_LOCAL = re.compile(
+    rf"(?<!{LETTER}){LETTER}{{1,64}}(?:{DOT}{LETTER}{{1,32}}){{0,4}} ?\Z", re.IGNORECASE | re.ASCII
+)
+SPELT_CHARS_MAX = 96
+
 
 def find(text: str) -> Iterator[Finding]:
+    yield from _written(text)
+    lower = text.lower()
+    if any(at in lower for at in SPELT):  # Twenty times as fast as the search.
+        yield from _spelt(text)
+
+
+def _spelt(text: str) -> Iterator[Finding]:
+    """`jane&#64;example.com`, `jane [at] example [dot] com`."""
+    for domain in SPELT_DOMAIN.finditer(text):
+        local = SPELT_LOCAL.search(text, max(0, domain.start() - SPELT_CHARS_MAX), domain.start())
+        if local is not None and domain[1].lower() not in FILE_SUFFIXES:
+            yield Finding("email", local.start(), domain.end())
+
+
+def _written(text: str) -> Iterator[Finding]:
     for domain in DOMAIN.finditer(text):
         host = domain[0][1:].rstrip("-_")
         suffix = host.rpartition(".")[2]

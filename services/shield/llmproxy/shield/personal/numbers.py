@@ -14,6 +14,7 @@ MOMENT = re.compile(rb"0000([-/.])00(?:\1)000?(?: 00)?|00\.0{3,9}")  # A date; s
 
 def find(page: Page) -> Iterator[Finding]:
     """In every run of six digits and more. Of two findings in one place the first counts."""
+    yield from cards.broken(page)
     for shaped in RUN.finditer(page.shape):
         start, end = shaped.span()
         if MOMENT.fullmatch(page.shape, start, end) is None:
