@@ -28,6 +28,7 @@ TEXT_CHARS_MIN = 5  # Shorter strings cannot hold anything that a guard looks fo
 NUMBER_CHARS_MIN = 9
 NUMBER_MIN = 99_999_999  # Numbers of nine digits and more can be a card, a phone or a social security number.
 LABEL_CHARS_MAX = 64
+BESIDE_CHARS_MAX = 1_024  # Of a value that is read beside its name: no name tells of what comes later.
 EMBEDDED_DEPTH_MAX = 3  # Documents in strings in documents in strings; deeper ones are read as plain text.
 
 STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -58,6 +59,10 @@ STRUCTURE = frozenset(
      "citations"]
 )  # fmt: skip
 """What leads to the places of blobs. Not among them: whatever callers fill as they like (tool arguments, schemas, metadata)."""
+
+FILLED = frozenset({"input", "args", "response", "arguments", "action", "output", "documents"})
+"""What callers and tools fill as they like: there the name of a value may say what it is, as it does in tool arguments that are a
+string. The `input` of the body itself is no such thing."""
 
 DRAWN_NUMBERS = frozenset({("seed",), ("generationConfig", "seed"), ("generation_config", "seed")})
 """Numbers that callers draw at random, and providers want as numbers."""
@@ -108,7 +113,19 @@ class Segment(Struct, frozen=True, kw_only=True):
     start: int = 0  # Of the undecoded text, in the document that holds it (the body, or the text of `host`).
     raw: str = ""  # The undecoded text when that differs from `text`.
     host: "Segment | None" = None  # The string in which this document is embedded.
-    label: str = ""  # In an embedded document: the name that the value has there. `password` says what the value is.
+    label: str = ""  # The name of a value in what tools fill: `password` says what the value is.
+
+
+def beside(label: str, text: str, *, is_number: bool = False) -> tuple[str, int]:
+    """A value as it stands beside its name in a document, and where it begins there."""
+    quote = "" if is_number else '"'
+    before = f'"{label}": {quote}'
+    return f"{before}{text[:BESIDE_CHARS_MAX]}{quote}", len(before)
+
+
+def is_telling(name: str) -> bool:
+    """Whether the name of a value may say what it is."""
+    return name not in KNOWN_KEYS and len(name) <= LABEL_CHARS_MAX
 
 
 Path = Sequence[str | int]
@@ -137,9 +154,10 @@ def texts(
     *,
     shortest: int = TEXT_CHARS_MIN,
     turns: "Turns | None" = None,
+    filled: "list[Filled] | None" = None,
 ) -> list[str]:
     """Every text of the tree, for a quick look. Raises GatewayError when too deep, or when a key is there twice. `turns`: what
-    `plain_turns` says of its messages, if that is known."""
+    `plain_turns` says of its messages, if that is known. `filled` gets what `named` is to be asked about."""
     found: list[str] = []
     messages = tree["messages"] if turns is not None else None
     places: set[tuple[int, str]] | None = None
@@ -170,6 +188,8 @@ def texts(
                             found.append(value)
                     elif kind is dict or kind is list:
                         below.append(value)
+                        if key in FILLED and filled is not None:
+                            filled.append((key, value))
                     elif (kind is int or kind is float) and abs(value) > NUMBER_MIN:
                         found.append(_digits(value))
             elif node is messages:
@@ -192,6 +212,34 @@ def texts(
         level = below
     if keys(body) != known:
         _Scan(lambda _: "unknown", max_depth).run(body.decode())
+    return found
+
+
+Filled = tuple[str, Any]
+"""A name of `FILLED`, and the object or array that stands there."""
+
+
+def named(tree: Any, filled: Sequence[Filled], *, shortest: int = TEXT_CHARS_MIN) -> list[str]:
+    """The values of what tools fill, each beside its name, for a quick look: what the exact pass gives a label."""
+    found: list[str] = []
+    rest = list(filled)
+    walked = {id(tree.get("input"))}
+    while rest:
+        name, node = rest.pop()
+        if id(node) in walked:
+            continue
+        walked.add(id(node))
+        for key, value in node.items() if type(node) is dict else ((name, item) for item in node):
+            kind = type(value)
+            if kind is dict or kind is list:
+                rest.append((key, value))
+            elif not is_telling(key):
+                continue
+            elif kind is str:
+                if len(value) >= shortest:
+                    found.append(beside(key, value)[0])
+            elif (kind is int or kind is float) and abs(value) > NUMBER_MIN:
+                found.append(beside(key, _digits(value), is_number=True)[0])
     return found
 
 
@@ -451,18 +499,28 @@ def is_base64_url(value: str) -> bool:
 class Rewrite:
     """Replacements in the segments of one body; whatever lies between them stays as it is written, to the byte."""
 
-    __slots__ = ("_edits", "_escapes")
+    __slots__ = ("_edits", "_escapes", "_numbers")
 
     def __init__(self) -> None:
         self._edits: list[tuple[int, int, str]] = []
         self._escapes: dict[int, tuple[list[int], list[int]]] = {}  # Of a segment, by identity.
+        self._numbers: dict[
+            int, dict[tuple[int, int], Segment]
+        ] = {}  # In a document in a segment: by their place there.
 
     @property
     def is_empty(self) -> bool:
         return not self._edits
 
     def replace(self, segment: Segment, start: int, end: int, replacement: str) -> None:
-        """`segment.text[start:end]` becomes `replacement`. Replacements must not overlap."""
+        """`segment.text[start:end]` becomes `replacement`. Replacements must not overlap. A text that is a JSON document stays one."""
+        number = self._number_at(segment, start, end)
+        if number is None:
+            self._put(segment, start, end, replacement)
+        else:
+            self._put(number, 0, len(number.text), replacement)
+
+    def _put(self, segment: Segment, start: int, end: int, replacement: str) -> None:
         if segment.form == "number":  # A number cannot hold text: the whole of it becomes a string.
             first, last, written = segment.start, segment.start + len(segment.raw), dumps(replacement)
         else:
@@ -471,7 +529,7 @@ class Rewrite:
         if segment.host is None:
             self._edits.append((first, last, written))
         else:
-            self.replace(segment.host, first, last, written)
+            self._put(segment.host, first, last, written)
 
     def apply(self, text: str) -> str:
         parts: list[str] = []
@@ -483,6 +541,25 @@ class Rewrite:
         parts.append(text[at:])
         return "".join(parts)
 
+    def _number_at(self, segment: Segment, start: int, end: int) -> Segment | None:
+        """The number of a JSON document in a string that is written there, and nothing else with it."""
+        if segment.form == "number" or not JSON_NUMBER.fullmatch(segment.text, start, end):
+            return None
+        known = self._numbers.get(id(segment))
+        if known is None:
+            known = self._numbers[id(segment)] = {}
+            for number in _numbers(segment, EMBEDDED_DEPTH_MAX):
+                first = self._place_in(segment, number)
+                known[first, first + len(number.raw)] = number
+        return known.get((start, end))
+
+    def _place_in(self, segment: Segment, embedded: Segment) -> int:
+        """Where something begins that is in a document in a document in the segment."""
+        place, host = embedded.start, embedded.host
+        while host is not None and host is not segment:
+            place, host = self._written_at(host, place), host.host
+        return place
+
     def _written_at(self, segment: Segment, offset: int) -> int:
         """Where the decoded character at `offset` is written: every escape before it is longer than its character."""
         if not segment.raw:
@@ -492,6 +569,32 @@ class Rewrite:
             known = self._escapes[id(segment)] = _escapes(segment.raw)
         places, extras = known
         return segment.start + offset + extras[bisect_left(places, offset)]
+
+
+JSON_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+def _numbers(segment: Segment, depth: int) -> Iterator[Segment]:
+    """The long numbers of the JSON document that a text is, and of those in its strings; none of a text that is no document."""
+    if segment.text.lstrip()[:1] not in ("{", "["):
+        return
+    try:
+        msgspec.json.decode(segment.text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return
+    for token in TOKEN.finditer(segment.text):
+        written = token[0]
+        if written[0] == '"':
+            if depth > 1 and written[1:].lstrip()[:1] in ("{", "["):
+                yield from _numbers(_embedded(written[1:-1], token.start() + 1, segment, "value"), depth - 1)
+        elif len(written) >= TEXT_CHARS_MIN and JSON_NUMBER.fullmatch(written):
+            yield _embedded(written, token.start(), segment, "number")
+
+
+def _embedded(written: str, start: int, host: Segment, form: Form) -> Segment:
+    text = _unescape(written)
+    raw = written if form == "number" or text != written else ""
+    return Segment(role=host.role, path=host.path, text=text, form=form, start=start, raw=raw, host=host)
 
 
 def _escapes(raw: str) -> tuple[list[int], list[int]]:
@@ -619,12 +722,14 @@ class _Scan:
             start=start,
             raw=written if form == "number" or "\\" in written else "",
             host=host,
-            label=self._label() if host is not None and form != "key" else "",
+            label=self._label(path) if form != "key" else "",
         )
 
-    def _label(self) -> str:
-        named = next((level.at for level in reversed(self._open) if isinstance(level.at, str)), "")
-        return named if len(named) <= LABEL_CHARS_MAX else ""
+    def _label(self, path: Path) -> str:
+        if self._host is None and not is_filled(path):
+            return ""
+        name = next((place for place in reversed(path) if isinstance(place, str)), "")
+        return name if is_telling(name) else ""
 
     def _is_drawn(self) -> bool:
         return self._host is None and tuple(self._path()) in DRAWN_NUMBERS
@@ -634,6 +739,12 @@ class _Scan:
 
     def _where(self) -> str:
         return join(self._path())
+
+
+def is_filled(path: Path) -> bool:
+    """Whether a value stands in what callers and tools fill as they like."""
+    first = 1 if path and path[0] == "input" else 0
+    return any(place in FILLED for place in path[first:-1])
 
 
 def join(path: Sequence[str | int]) -> str:

@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 
 from llmproxy.common.actions import PASSING, REMOVING, Action
 from llmproxy.common.policy import INJECTION, SHADOW, Policy
-from llmproxy.common.segments import Segment
+from llmproxy.common.segments import BESIDE_CHARS_MAX, Segment, beside
 from llmproxy.shield import normalise
 from llmproxy.shield.guards.base import Apart, Fitted, Guard, Spent
 from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict
@@ -88,6 +88,11 @@ class Chain:
                 if isinstance(named, Block):
                     return named
                 seen += named
+                if view is not None:
+                    plain = _beside_its_name(guard, structs.replace(segment, text=view.text))
+                    if isinstance(plain, Block):
+                        return plain
+                    seen += (_in_text(finding, view, segment.text) for finding in plain)
             findings += seen
         if budget is not None:
             budget.check()
@@ -173,12 +178,11 @@ def _seen(guard: Guard, segment: Segment) -> list[Finding] | Block:
 
 def _beside_its_name(guard: Guard, segment: Segment) -> list[Finding] | Block:
     """What a guard sees in a value that stands behind its name, as it would in the document as a whole."""
-    quote = "" if segment.form == "number" else '"'
-    before = f'"{segment.label}": {quote}'
-    seen = _seen(guard, structs.replace(segment, text=f"{before}{segment.text}{quote}"))
+    text, first = beside(segment.label, segment.text, is_number=segment.form == "number")
+    seen = _seen(guard, structs.replace(segment, text=text))
     if isinstance(seen, Block):
         return seen
-    first, last = len(before), len(before) + len(segment.text)
+    last = first + min(len(segment.text), BESIDE_CHARS_MAX)
     return [
         structs.replace(one, start=one.start - first, end=one.end - first)
         for one in seen

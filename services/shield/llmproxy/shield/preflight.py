@@ -1,7 +1,7 @@
 """Ring 2: each guard looks at the request, then what they found is masked. Built-in guards are steps like any plugin."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,13 +14,12 @@ from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result
 from llmproxy.common.policy import THRESHOLDS, TRAJECTORY, Policy
 from llmproxy.common.rails import Rails
 from llmproxy.common.segments import Rewrite, Segment
-from llmproxy.shield import normalise
+from llmproxy.shield import look, normalise
 from llmproxy.shield.answers.canary import planted
 from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, first_look, may_hold, suspects, under
 from llmproxy.shield.documents import documents
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
 from llmproxy.shield.guards.base import Apart, Fitted, Guard, Sighted, Spent
-from llmproxy.shield.look import ALL
 from llmproxy.shield.made import Made
 from llmproxy.shield.spread import Joined, joined
 from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
@@ -72,7 +71,10 @@ class Inspection:
         # What operators look for may be shorter than anything that the shield knows of.
         self.shortest = _shortest.of(policy.rails)
         self.turns = segments.plain_turns(self.tree.get("messages"))
-        self.texts = segments.texts(self.tree, body, max_depth, shortest=self.shortest, turns=self.turns)
+        filled: list[segments.Filled] = []
+        self.texts = segments.texts(self.tree, body, max_depth, shortest=self.shortest, turns=self.turns, filled=filled)
+        # What stands in tools' arguments and results, beside its name.
+        self.named = segments.named(self.tree, filled, shortest=self.shortest) if filled else []
         if model:
             self.texts.append(model)
         self.documents = documents(self.tree, body)
@@ -80,10 +82,11 @@ class Inspection:
             self.texts += (one.text for one in self.documents)
         self.said = "\n".join(self.texts)
         self.appearances = self.appearances_of(self.said)  # What is said, in every way a guard will see it.
+        self.appearances_named = self.appearances_of("\n".join(self.named)) if self.named else ()
         self.sparing: Spent | None = None  # Who has taken the first look, if anybody has; and what it says:
-        self.bits = ALL  # What is not ruled out, as `look.Look` has it.
+        self.bits = look.ALL  # What is not ruled out, as `look.Look` has it.
         # In segments, findings and lines of text; None: no bound.
-        self.work, self.work_max = len(self.texts) + len(self.said) // CHARS_PER_WORK, work_max
+        self.work, self.work_max = len(self.texts) + len(self.named) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
         self.suspicions: dict[int, Finding] = {}  # Index of a segment -> that it is an injection, however unlikely.
         self.failed: list[Explanation] = []  # Of guards that refused without a finding: they could not look.
@@ -118,11 +121,19 @@ class Inspection:
             return
         sparing = guard.sparing(self.key)
         if sparing is not None and (bits := first_look(sparing, self.texts)) is not None:
+            for text in self.appearances_named:
+                bits |= look.at(text)
             self.sparing, self.bits = sparing, bits
 
     def cleared(self, guard: Guard) -> set[str]:
         """The texts in which the guard sees nothing, each by itself: for those no place has to be known."""
         return {text for text in self.texts if not may_hold(guard, self.appearances_of(text))}
+
+    def telling(self, guard: Guard) -> set[str]:
+        """The values in which the guard sees something because of their names."""
+        if not may_hold(guard, self.appearances_named):
+            return set()
+        return {one for one in self.named if may_hold(guard, self.appearances_of(one))}
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -270,18 +281,18 @@ class Look(Conditional):
             return PASS
         if isinstance(guard, Apart):
             return self._weigh(guard, inspection)
-        if not may_hold(guard, inspection.appearances):
+        if not may_hold(guard, (*inspection.appearances, *inspection.appearances_named)):
             return PASS
-        if isinstance(guard, Fitted) and not guard.is_quick(inspection.said):
+        if isinstance(guard, Fitted) and not guard.is_quick("\n".join((inspection.said, *inspection.named))):
             inspection.needs_elsewhere()
         if inspection.is_too_much:
             inspection.is_looked_at = True
             return PASS
-        cleared = inspection.cleared(guard)
-        if cleared.issuperset(inspection.texts):
+        cleared, telling = inspection.cleared(guard), inspection.telling(guard)
+        if not telling and cleared.issuperset(inspection.texts):
             return PASS
         inspection.is_looked_at = True
-        return self._look(inspection, cleared, ())
+        return self._look(inspection, cleared, (), telling)
 
     def _weigh(self, guard: Guard, inspection: Inspection) -> Result:
         """A guard that looks at each text by itself, and then at those that are read together."""
@@ -307,10 +318,16 @@ class Look(Conditional):
             return PASS
         return self._look(inspection, set(inspection.texts) if cleared is None else cleared, together)
 
-    def _look(self, inspection: Inspection, cleared: set[str], together: Sequence[Joined]) -> Result:
+    def _look(
+        self,
+        inspection: Inspection,
+        cleared: Collection[str],
+        together: Sequence[Joined],
+        telling: Collection[str] = frozenset(),
+    ) -> Result:
         chain = Chain((self.guard,), inspection.policy)
         for index, segment in enumerate(inspection.segments):
-            if segment.text in cleared or (segment.host is not None and outermost(segment).text in cleared):
+            if _is_cleared(segment, cleared) and not (telling and _is_among(segment, telling)):
                 continue
             verdict = chain.inspect(segment, inspection.budget)
             if inspection.documents:
@@ -368,6 +385,17 @@ class Look(Conditional):
         inspection.seen.setdefault(index, []).extend(refusal.findings)
         kinds = ", ".join(sorted({finding.kind for finding in refusal.findings})) or self.name
         return Block(refusal.code, f"{segment.path} holds what the policy blocks: {kinds}; remove it", segment.path)
+
+
+def _is_cleared(segment: Segment, cleared: Collection[str]) -> bool:
+    return segment.text in cleared or (segment.host is not None and outermost(segment).text in cleared)
+
+
+def _is_among(segment: Segment, telling: Collection[str]) -> bool:
+    """Whether its name tells what it is."""
+    if not segment.label:
+        return False
+    return segments.beside(segment.label, segment.text, is_number=segment.form == "number")[0] in telling
 
 
 def _beside_files(verdict: Verdict, segment: Segment, inspection: Inspection) -> Verdict:
