@@ -3,11 +3,13 @@
 import asyncio
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import pytest
+from patience import PATIENCE_S
 from unit.edge.edge_gateway import until
 
 from llmproxy.common.errors import Unavailable
@@ -37,6 +39,11 @@ async def journal_of(
     journal = Journal(bus, spool, boot=boot, mode=lambda: mode, replay_s=0.01)
     journal.start()
     return journal
+
+
+async def replayed(journal: Journal) -> None:
+    """Nothing waits any more, and the spool is empty."""
+    await until(lambda: journal._replaying is None or journal._replaying.done())
 
 
 def test_records_that_come_during_a_commit_share_the_next_one() -> None:
@@ -153,6 +160,7 @@ def test_strict_tells_the_waiter_and_the_ledger_learns_later_what_the_client_was
         (record,) = decode(broker.streams["AUDIT"][0][2]).records
         assert (record.verdict, record.status, record.code) == ("failed", 503, "audit_unavailable")
         await until(lambda: journal.trouble == "")
+        await replayed(journal)
         await journal.close()
         assert os.listdir(tmp_path) == []
 
@@ -176,7 +184,7 @@ def test_when_nothing_could_be_kept_the_end_of_the_outage_is_noticed_without_a_r
         assert journal.trouble
         broker.jetstream_down = False
         await until(lambda: journal.trouble == "")
-        await until(lambda: journal._replaying is None or journal._replaying.done())
+        await replayed(journal)
         assert committed(broker) == []
         await journal.close()
 
@@ -198,7 +206,42 @@ def test_relaxed_keeps_order_over_an_outage_and_a_restart(tmp_path: Path) -> Non
         second.write(a_record(5))
         await until(lambda: len(committed(broker)) == 6)
         assert committed(broker) == [f"id-{number}" for number in range(6)]
+        await replayed(second)
         await second.close()
+        assert os.listdir(tmp_path) == []
+
+    asyncio.run(run())
+
+
+class SlowSpool(Spool):
+    """Is emptied when it is told that it may be."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "slow", 1 << 16)
+        self.is_clearing, self.may_clear = threading.Event(), threading.Event()
+
+    def clear(self) -> None:
+        self.is_clearing.set()
+        assert self.may_clear.wait(PATIENCE_S)
+        super().clear()
+
+
+def test_the_spool_is_not_closed_while_a_thread_is_at_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        broker = FakeBroker()
+        spool = SlowSpool(tmp_path)
+        journal = Journal(await fake_bus(broker, "edge"), spool, boot="boot", mode=lambda: "strict", replay_s=0.01)
+        journal.start()
+        broker.jetstream_down = True
+        with pytest.raises(Unavailable):
+            await journal.write(a_record(1))
+        broker.jetstream_down = False
+        await until(spool.is_clearing.is_set)
+        closing = asyncio.create_task(journal.close())
+        too_early, _ = await asyncio.wait({closing}, timeout=0.1)
+        spool.may_clear.set()
+        assert not too_early
+        await closing
         assert os.listdir(tmp_path) == []
 
     asyncio.run(run())

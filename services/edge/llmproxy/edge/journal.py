@@ -108,11 +108,12 @@ class Journal:
         """Every record that was taken is committed or on disk."""
         while self._commits:
             await asyncio.wait(set(self._commits))
-        if self._replaying is not None:
-            self._replaying.cancel()
-            await asyncio.wait({self._replaying})
-        if self._spool is not None:
-            await asyncio.to_thread(self._spool.close)
+        async with self._disk:  # What is cancelled in a thread goes on there, with a file that must not be closed yet.
+            if self._replaying is not None:
+                self._replaying.cancel()
+                await asyncio.wait({self._replaying})
+            if self._spool is not None:
+                await asyncio.to_thread(self._spool.close)
 
     async def _commit(self, tenant: str, lane: _Lane) -> None:
         while lane.pending:
