@@ -21,10 +21,10 @@ from llmproxy.edge.trace import parent
 
 
 class Step:
-    name, priority, timeout_ms, fail = "extra", 45, 60_000, "closed"
+    name, priority, fail = "extra", 45, "closed"
 
-    def __init__(self, result: Result | Awaitable[Result] | Exception) -> None:
-        self.result = result
+    def __init__(self, result: Result | Awaitable[Result] | Exception, *, timeout_ms: int = 60_000) -> None:
+        self.result, self.timeout_ms = result, timeout_ms
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
         if isinstance(self.result, Exception):
@@ -77,7 +77,7 @@ def test_a_step_can_answer_itself_and_the_answer_is_recorded() -> None:
 
 def test_a_step_that_raises_or_never_ends_refuses_the_request(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
-        for step in (Step(RuntimeError("attack at dawn")), Step(asyncio.Event().wait())):
+        for step in (Step(RuntimeError("attack at dawn")), Step(asyncio.Event().wait(), timeout_ms=50)):
             status, body, _ = await asked_with(step)
             assert (status, json.loads(body)["error"]["code"]) == (503, "guard_unavailable")
             assert b"dawn" not in body
