@@ -37,20 +37,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
         yield running
 
 
-@pytest.fixture
-def dsn(servers: EmbeddedServers) -> str:
-    """A database of this test's own."""
-    name = f"ledger_{uuid4().hex}"
-
-    async def create() -> None:
-        connection = await asyncpg.connect(servers.postgres_superuser_dsn)
-        await connection.execute(f'CREATE DATABASE "{name}" OWNER audit')
-        await connection.close()
-
-    asyncio.run(create())
-    return servers.postgres_dsn.rpartition("/")[0] + "/" + name
-
-
 def record(n: int, **fields: Any) -> AuditRecord:
     given: dict[str, Any] = {"id": f"id-{n}", "at_ms": 1_732_000_000_000 + n, "verdict": "answered", "tenant": "acme"}
     return AuditRecord(**{**given, **fields})

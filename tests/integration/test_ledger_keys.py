@@ -45,19 +45,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
         yield running
 
 
-@pytest.fixture
-def dsn(servers: EmbeddedServers) -> str:
-    name = f"ledger_{uuid4().hex}"
-
-    async def create() -> None:
-        connection = await asyncpg.connect(servers.postgres_superuser_dsn)
-        await connection.execute(f'CREATE DATABASE "{name}" OWNER audit')
-        await connection.close()
-
-    asyncio.run(create())
-    return servers.postgres_dsn.rpartition("/")[0] + "/" + name
-
-
 class Audit:
     """One instance of the service, without its process, and whoever has something to record."""
 

@@ -37,19 +37,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
         yield running
 
 
-@pytest.fixture
-def dsn(servers: EmbeddedServers) -> str:
-    name = f"ledger_{uuid4().hex}"
-
-    async def create() -> None:
-        connection = await asyncpg.connect(servers.postgres_superuser_dsn)
-        await connection.execute(f'CREATE DATABASE "{name}" OWNER audit')
-        await connection.close()
-
-    asyncio.run(create())
-    return servers.postgres_dsn.rpartition("/")[0] + "/" + name
-
-
 def of_day(day: int) -> AuditRecord:
     return AuditRecord(id=f"day-{day}", at_ms=START_MS + day * DAY_MS, verdict="answered")
 
