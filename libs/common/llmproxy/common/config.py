@@ -119,9 +119,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class Breaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    failures: Positive = (
-        5  # In a row, within `window_ms`: of one model at an endpoint, or of connections to the endpoint.
-    )
+    # In a row, within `window_ms`: of one model at an endpoint, or of connections to the endpoint.
+    failures: Positive = 5
     window_ms: Positive = 30_000
     open_ms: Positive = 10_000  # Then one probe is let through.
     probe_lease_ms: Positive = 30_000

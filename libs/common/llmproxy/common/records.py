@@ -7,6 +7,8 @@ from msgspec import Struct
 from llmproxy.common.explanations import Explained
 
 Verdict = Literal["answered", "blocked", "refused", "failed", "cancelled", "changed"]
+
+ADMINISTRATION = "-"  # In the place of a tenant: it belongs to none.
 """answered: an answer left (masked or not); blocked: a guard said no; refused: authentication, limits or a bad request;
 failed: no provider could; cancelled: the client left; changed: an administrative change."""
 

@@ -504,9 +504,8 @@ class Rewrite:
     def __init__(self) -> None:
         self._edits: list[tuple[int, int, str]] = []
         self._escapes: dict[int, tuple[list[int], list[int]]] = {}  # Of a segment, by identity.
-        self._numbers: dict[
-            int, dict[tuple[int, int], Segment]
-        ] = {}  # In a document in a segment: by their place there.
+        # In a document in a segment: by their place there.
+        self._numbers: dict[int, dict[tuple[int, int], Segment]] = {}
 
     @property
     def is_empty(self) -> bool:

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from llmproxy.admin.routes import Actor
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import AUDIT
-from llmproxy.common.records import AuditBatch, AuditRecord
-
-TENANT = "-"  # Administration belongs to no tenant.
+from llmproxy.common.records import ADMINISTRATION, AuditBatch, AuditRecord
 
 
 class Changes:
@@ -26,11 +24,11 @@ class Changes:
             id=str(uuid.uuid4()),
             at_ms=int(self._now() * 1000),
             verdict="changed",
-            tenant=TENANT,
+            tenant=ADMINISTRATION,
             principal=actor.principal,
             client_ip=actor.client_ip,
             instance=self._bus.instance,
             action=action,
             subject=subject,
         )
-        await self._bus.commit(AUDIT, AuditBatch(self._bus.instance, [record]), record.id, tenant=TENANT)
+        await self._bus.commit(AUDIT, AuditBatch(self._bus.instance, [record]), record.id, tenant=ADMINISTRATION)

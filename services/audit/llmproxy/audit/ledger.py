@@ -17,7 +17,7 @@ from msgspec import Struct
 from llmproxy.audit import record as records
 from llmproxy.audit.record import Columns
 from llmproxy.common.ledger_questions import Rekeyed
-from llmproxy.common.records import Verdict
+from llmproxy.common.records import ADMINISTRATION, AuditRecord, Verdict
 
 ENTRY = b"\x00"
 CHANGED: Verdict = "changed"  # The verdict of administrative records,
@@ -62,6 +62,13 @@ class Verification(Struct, frozen=True, kw_only=True):
     unsigned: int = 0  # Of `records`, those after the signed head: nothing but their chain speaks for them yet.
     rekeyed: tuple[Rekeyed, ...] = ()  # Where the signing key was changed, the newest.
     pruned: int = 0  # Entries before the first of `records`: gone, as the ledger itself says.
+
+
+def change(action: str, subject: str, *, now_ms: int, id: str) -> tuple[Columns, bytes]:
+    """A record of what was done to the ledger itself, as `Writer.append` takes it."""
+    made = AuditRecord(id=id, at_ms=now_ms, verdict=CHANGED, tenant=ADMINISTRATION, action=action, subject=subject)
+    storable, spelled = records.spell(made)
+    return records.columns(storable), spelled
 
 
 def entry_hash(prev_hash: bytes, seq: int, spelled: bytes) -> bytes:

@@ -11,14 +11,12 @@ from pathlib import Path
 from llmproxy.audit import checkpoint, continuing
 from llmproxy.audit.checkpoint import Signer
 from llmproxy.audit.continuing import LOCK_WAIT_S
-from llmproxy.audit.ledger import CHANGED, PRUNED, Entry, Head, Walk, is_pruning, said_of
-from llmproxy.audit.record import Columns, columns, spell
+from llmproxy.audit.ledger import PRUNED, Entry, Head, Walk, change, is_pruning, said_of
+from llmproxy.audit.record import Columns
 from llmproxy.audit.store import Broken, Writer
 from llmproxy.common.errors import GatewayError, Unavailable
-from llmproxy.common.records import AuditRecord
 
 ENTRIES_MAX = 4_096  # At a time: their check takes a thread some 50 ms, and the writer waits for it.
-TENANT = "-"  # Administration belongs to no tenant.
 
 
 async def prune(
@@ -32,9 +30,8 @@ async def prune(
         return 0
     oldest = [entry for entry in await writer.oldest(ENTRIES_MAX) if entry.seq < writer.head.seq]
     old = oldest[: next((at for at, entry in enumerate(oldest) if entry.at_ms >= before_ms), len(oldest))]
-    if all(
-        map(is_pruning, old)
-    ):  # Nothing, or what only says that others are gone: its own end would be said by a new one.
+    # Nothing, or what only says that others are gone: its own end would be said by a new one.
+    if all(is_pruning(entry) for entry in old):
         return 0
     await asyncio.to_thread(_prove, old)
     last = Head(old[-1].seq, old[-1].entry_hash)
@@ -47,10 +44,7 @@ async def prune(
 
 def said(last: Head, signer: Signer, *, now_ms: int, id: str) -> tuple[Columns, bytes]:
     """The record that the entries up to `last` are gone. Signed by itself: who can only write the database cannot say so."""
-    subject = f"{said_of(last)} {signer.allow(last)}"
-    record = AuditRecord(id=id, at_ms=now_ms, verdict=CHANGED, tenant=TENANT, action=PRUNED, subject=subject)
-    storable, spelled = spell(record)
-    return columns(storable), spelled
+    return change(PRUNED, f"{said_of(last)} {signer.allow(last)}", now_ms=now_ms, id=id)
 
 
 async def prune_all(

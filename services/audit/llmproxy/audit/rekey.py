@@ -8,14 +8,10 @@ from pathlib import Path
 from llmproxy.audit import checkpoint, pruning
 from llmproxy.audit.checkpoint import CheckpointError, Signer
 from llmproxy.audit.continuing import LOCK_WAIT_S, take_lock
-from llmproxy.audit.ledger import CHANGED, REKEYED, Head
-from llmproxy.audit.record import columns, spell
+from llmproxy.audit.ledger import REKEYED, Head, change
 from llmproxy.audit.store import Broken, Writer
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.ledger_questions import Rekeyed
-from llmproxy.common.records import AuditRecord
-
-TENANT = "-"  # Administration belongs to no tenant.
 
 
 async def rekey(dsn: str, folder: Path, *, id: str, now_ms: int, wait_s: float = LOCK_WAIT_S) -> Rekeyed:
@@ -33,9 +29,7 @@ async def rekey(dsn: str, folder: Path, *, id: str, now_ms: int, wait_s: float =
             raise GatewayError("conflict", "the ledger is empty; a key is made when the audit service starts")
         signer = _changed(folder, f"until-entry-{writer.head.seq}-{now_ms}")
         key = checkpoint.vkey(signer.public)
-        record = AuditRecord(id=id, at_ms=now_ms, verdict=CHANGED, tenant=TENANT, action=REKEYED, subject=key)
-        storable, spelled = spell(record)
-        named = await writer.append([(columns(storable), spelled)])
+        named = await writer.append([change(REKEYED, key, now_ms=now_ms, id=id)])
         head = named
         [oldest] = await writer.oldest(1)
         if oldest.seq > 1:  # What the old key said of the entries before it, nobody could check any more.
