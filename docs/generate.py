@@ -14,6 +14,7 @@ import msgspec
 from llmproxy.common import auth, channels, runtime
 from llmproxy.common.channels import CHANNELS, Channel
 from llmproxy.common.config import PROVIDERS
+from llmproxy.common.entities import KINDS as ENTITIES
 from llmproxy.common.offers import CONVERSATIONS
 from llmproxy.common.permissions import PERMISSIONS
 from llmproxy.common.policy import KINDS, THRESHOLDS, Injection, Policy
@@ -33,7 +34,6 @@ from llmproxy.provider_workers.adapters.base import Capability
 from llmproxy.provider_workers.canonical import METADATA
 from llmproxy.provider_workers.compatible import Compatible
 from llmproxy.shield import kinds
-from llmproxy.shield.presidio.entities import KINDS as ENTITIES
 from llmproxy.shield.vendors import NOT_AFTER, Vendor
 from llmproxy.shield.vendors import VENDORS as VENDOR_FORMS
 

@@ -132,6 +132,26 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
             "policy.overrides[0].kinds.phone",
             "Expected `str`, got `array`",
         ),
+        ("policy: {kinds: {secret.awss: block}}", "policy.kinds.secret.awss", "did you mean 'secret.aws'?"),
+        ("policy: {kinds: {pii.employee_id: block}}", "policy.kinds.pii.employee_id", "policy.pii.recognizers"),
+        ("policy: {pii: {engine: presidio, languages: [English]}}", "policy.pii.languages[0]", "such as en"),
+        (
+            "policy: {rails: {links: {denied: ['https://evil.example/x']}}}",
+            "policy.rails.links.denied[0]",
+            "a domain alone",
+        ),
+        ("policy: {rails: {rules: [{name: A B, pattern: x}]}}", "policy.rails.rules[0].name", "lower-case letters"),
+        ("limits: {key: {burst: 5}}", "limits.key.burst", "write requests_per_minute beside it"),
+        (
+            ONE_ENDPOINT + "policy: {injection: {judge: {model: n}}}",
+            "policy.injection.judge.model",
+            "no endpoint or group has 'n'",
+        ),
+        (
+            ONE_ENDPOINT + "policy: {overrides: [{when: {tenants: [a]}, injection: {judge: {model: n}}}]}",
+            "policy.overrides[0].injection.judge.model",
+            "add it to one",
+        ),
         ("limits: {when_redis_fails: no}", "limits.when_redis_fails", "str"),
         (
             ONE_ENDPOINT + "groups: {g: {strategy: fast, targets: []}}",
@@ -152,6 +172,19 @@ def test_an_error_names_the_place_and_the_fix(text: str, place: str, fix: str) -
     said = problem(text)
     assert said.startswith(place)
     assert fix in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ONE_ENDPOINT + "policy: {injection: {judge: {model: m}}}",
+        ONE_ENDPOINT + "groups: {g: {targets: [{endpoint: main, model: m}]}}\npolicy: {injection: {judge: {model: g}}}",
+        "endpoints: {main: {provider: openai, models: ['*']}}\npolicy: {injection: {judge: {model: n}}}",
+        "policy: {injection: {judge: {model: n}}}",  # A policy by itself: nobody knows yet who serves it.
+    ],
+)
+def test_a_judge_is_any_model_that_is_served(text: str) -> None:
+    assert parse(text, {}).policy.injection.judge.model
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,19 @@
 """Presidio behind our own interface: its list, the operator's recognizers, names by a language model, and no connection anywhere."""
 
 import itertools
+import pkgutil
 import socket
 import sys
 from typing import Any
 
 import pytest
 import spacy
+import spacy.lang
 import tldextract
+from presidio_analyzer import predefined_recognizers
+from presidio_analyzer.recognizer_registry.recognizers_loader_utils import RecognizerConfigurationLoader
 
+from llmproxy.common.entities import BY_MODEL, KINDS, LANGUAGES, SWITCHED_OFF, SWITCHED_ON
 from llmproxy.common.pii import Pattern, Pii, Recognizer
 from llmproxy.common.policy import KINDS as POLICY_KINDS
 from llmproxy.common.policy import Policy
@@ -18,7 +23,6 @@ from llmproxy.shield.chain import UNAVAILABLE, Chain
 from llmproxy.shield.guards import GUARDS, pii
 from llmproxy.shield.guards.presidio import Presidio
 from llmproxy.shield.presidio import engine
-from llmproxy.shield.presidio.entities import KINDS
 from llmproxy.shield.verdict import Allow, Mask
 
 EMPLOYEE = Recognizer(
@@ -112,13 +116,34 @@ BY_PRESIDIO = {
 def test_every_entity_of_presidios_default_list_is_found_by_one_of_the_two() -> None:
     settings = Pii(engine="presidio", entities=(*EXAMPLES, *BY_PRESIDIO))
     listed = engine.analyzer(Pii(engine="presidio")).entities()
-    # What only a language model finds, and what else spaCy's recognizer says that its models may have.
-    by_model = {"PERSON", "LOCATION", "ORGANIZATION", "NRP", "AGE", "ID", "EMAIL"}
-    assert listed - by_model == EXAMPLES.keys() | BY_PRESIDIO.keys()
+    assert listed - BY_MODEL == EXAMPLES.keys() | BY_PRESIDIO.keys()
     for entity, text in EXAMPLES.items():
         assert KINDS[entity] in {one.kind for one in pii.find(text, look.at(text))}, entity
     for entity, text in BY_PRESIDIO.items():
         assert KINDS[entity] in kinds(text, engine.analyzer(settings)), entity
+
+
+def test_what_is_written_down_of_presidio_is_what_the_package_has() -> None:
+    offered: dict[bool, dict[str, str]] = {True: {}, False: {}}
+    for entry in RecognizerConfigurationLoader.get()["recognizers"]:
+        try:
+            made = getattr(predefined_recognizers, entry["name"])()
+        except ImportError:
+            continue  # Those that fetch a model, or ask another machine, want packages that are not here.
+        (offered[entry.get("enabled") is not False])[entry["name"]] = made.supported_entities[0]
+    assert (offered[True], offered[False]) == (SWITCHED_ON, SWITCHED_OFF)
+    known = {one.name for one in pkgutil.iter_modules(spacy.lang.__path__) if one.ispkg}
+    assert set(LANGUAGES) == known - {"xx"}  # Which is no language but a pipeline for many.
+
+
+def test_an_entity_of_one_language_is_looked_for_in_that_one_and_the_others_are_not_refused() -> None:
+    settings = Pii(
+        engine="presidio",
+        languages=("en", "de"),
+        entities=("DE_TAX_ID",),
+        recognizers=(Recognizer(name="DeTaxIdRecognizer", type="predefined"),),
+    )
+    assert kinds("Steuer-ID 86095742719", engine.analyzer(settings)) == {"de_tax_id": "86095742719"}
 
 
 def test_every_kind_that_presidio_finds_can_be_named_in_a_policy() -> None:

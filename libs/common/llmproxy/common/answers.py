@@ -22,7 +22,14 @@ ANSWER = "answer."
 """Before every kind that was found in an answer, in headers, metrics and the audit record."""
 
 DOMAINS_MAX = 1_000
-Domain = Annotated[str, Meta(pattern=r"^[a-z0-9-]+(?:\.[a-z0-9-]+)*$", max_length=253)]
+Domain = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9-]+(?:\.[a-z0-9-]+)*$",
+        max_length=253,
+        description="write a domain alone, in small letters and in its ASCII form, as in example.org or xn--bcher-kva.example",
+    ),
+]
 Domains = Annotated[tuple[Domain, ...], Meta(max_length=DOMAINS_MAX)]
 
 

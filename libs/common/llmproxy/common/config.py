@@ -1,10 +1,9 @@
 """The whole configuration as frozen structs: parsed once, checked with the fix in the message, swapped as one snapshot."""
 
-import difflib
 import hashlib
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -16,7 +15,8 @@ from msgspec import Struct
 from llmproxy.common import addresses, money, outbound, references
 from llmproxy.common import auth as authentication
 from llmproxy.common.envelope import BODY_BYTES_MAX
-from llmproxy.common.policy import Policy, problems
+from llmproxy.common.policy import Policy, changed, problems
+from llmproxy.common.spelling import meant
 from llmproxy.common.threats import Threats
 
 Provider = Literal[
@@ -321,6 +321,7 @@ def check(config: Config) -> None:
                 raise ConfigError(f"{at}: {address!r} is neither an address nor a network; write 10.0.0.0/8") from None
     for where, wrong in problems(config.policy):
         raise ConfigError(f"policy.{where}: {wrong}")
+    _check_judges(config)
     for model, listed in config.prices.items():
         try:
             money.price(listed)
@@ -332,6 +333,22 @@ def check(config: Config) -> None:
         raise ConfigError(f"threats.{unsound[0]}: {unsound[1]}")
     for scope in ("key", "ip", "tenant"):
         _check_limit(f"limits.{scope}", getattr(config.limits, scope))
+
+
+def _check_judges(config: Config) -> None:
+    """A judge is a model like any other. One that nobody serves would fail at each question, and let pass what is in doubt."""
+    served = {*models(config), *config.fallbacks}
+    if not config.endpoints or any("*" in endpoint.models for endpoint in config.endpoints.values()):
+        return
+    asked = [("policy", config.policy.injection.judge.model)]
+    for index, override in enumerate(config.policy.overrides):
+        its = changed(config.policy, override)
+        asked.append((f"policy.overrides[{index}]", its.injection.judge.model))
+    for at, model in asked:
+        if model and model not in served:
+            raise ConfigError(
+                f"{at}.injection.judge.model: no endpoint or group has {model!r}{meant(model, served) or '; add it to one'}"
+            )
 
 
 class _Loader(yaml.SafeLoader):
@@ -360,16 +377,17 @@ def _place_and_fix(problem: str, tree: Any) -> str:
     path, kinds = _place(path.rstrip("`"), tree)
     unknown = UNKNOWN_FIELD.search(problem)
     if unknown:
-        close = difflib.get_close_matches(unknown[1], _fields(kinds), n=1)
-        what = f"unknown field {unknown[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
+        what = f"unknown field {unknown[1]!r}{meant(unknown[1], _fields(kinds)) or '; remove it'}"
     elif path.endswith(".auth.kind"):
         what += f"; one of {', '.join(authentication.TAGS)}"
     elif what.startswith(BAD_CHOICE):
         what += f"; one of {', '.join(_choices(kinds))}"
+    elif what.startswith(BAD_TEXT):
+        what = next(_descriptions(kinds), what)
     return f"{path}: {what}" if path else what
 
 
-BAD_CHOICE = "Invalid enum value"
+BAD_CHOICE, BAD_TEXT = "Invalid enum value", "Expected `str` matching regex"
 UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 STEP = re.compile(r"\[[^\]]*\]|[^.\[]+")  # Of a path: a field, or any item of a list or a mapping.
 ANY_ENTRY = "[...]"  # What msgspec calls the entry of a mapping, whichever it is.
@@ -420,6 +438,14 @@ def _below(kind: Any, step: str) -> list[Any]:
 
 def _alternatives(kind: Any) -> list[Any]:
     return list(get_args(kind)) if get_origin(kind) in (Union, UnionType) else [kind]
+
+
+def _descriptions(kinds: list[Any]) -> Iterator[str]:
+    """How a text is to be written, in words: an expression is for machines."""
+    for kind in kinds:
+        for about in getattr(kind, "__metadata__", ()):
+            if about.description:
+                yield about.description
 
 
 def _fields(kinds: list[Any]) -> list[str]:
@@ -539,6 +565,8 @@ def _check_limit(at: str, limit: Limit) -> None:
             raise ConfigError(f"{at}.{field}: must be at least 1; leave it out for no limit")
         if value is not None and value > LIMIT_MAX:
             raise ConfigError(f"{at}.{field}: must be at most {LIMIT_MAX}; leave it out for no limit")
+    if limit.burst is not None and limit.requests_per_minute is None:
+        raise ConfigError(f"{at}.burst: is of no use without a rate; write requests_per_minute beside it")
 
 
 def check_reach(config: Config, before: Config) -> None:

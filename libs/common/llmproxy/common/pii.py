@@ -10,12 +10,16 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from llmproxy.common.actions import Probability
+from llmproxy.common.entities import BY_MODEL, LANGUAGES, SWITCHED_OFF, SWITCHED_ON
+from llmproxy.common.spelling import meant
 
 RECOGNIZERS_MAX, PATTERNS_MAX, WORDS_MAX = 64, 32, 1_000
 EXPRESSION_CHARS_MAX = 1_000
 
-Language = Annotated[str, Meta(pattern="^[a-z]{2,3}$")]
-Entity = Annotated[str, Meta(pattern="^[A-Z][A-Z0-9_]{1,47}$")]
+Language = Annotated[str, Meta(pattern="^[a-z]{2,3}$", description="write a code of ISO 639, such as en")]
+Entity = Annotated[
+    str, Meta(pattern="^[A-Z][A-Z0-9_]{1,47}$", description="write capitals, digits and _, as in EMPLOYEE_ID")
+]
 Name = Annotated[str, Meta(min_length=1, max_length=80)]
 
 
@@ -52,19 +56,50 @@ class Pii(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def problem(self) -> tuple[str, str] | None:
         """Where, and what to do."""
-        if self.recognizers and self.engine != "presidio":
-            return "recognizers", "are Presidio's; write engine: presidio beside them"
+        for field in ("recognizers", "entities", "languages"):
+            if self.engine != "presidio" and getattr(self, field) != getattr(DEFAULT, field):
+                return field, "are Presidio's; write engine: presidio beside them"
+        for index, language in enumerate(self.languages):
+            if language not in LANGUAGES:
+                return (
+                    f"languages[{index}]",
+                    f"{language!r} is no language that spaCy knows; one of {', '.join(LANGUAGES)}",
+                )
         for index, one in enumerate(self.recognizers):
             wrong = _problem(one, self.languages)
             if wrong is not None:
                 return f"recognizers[{index}]{wrong[0]}", wrong[1]
+        for index, entity in enumerate(self.entities):
+            unknown = _nobodys(entity, self.recognizers)
+            if unknown:
+                return f"entities[{index}]", unknown
         return None
+
+
+DEFAULT = Pii()
+
+
+def _nobodys(entity: str, recognizers: tuple[Recognizer, ...]) -> str:
+    """Why nothing would ever be found of it, or "". Presidio refuses to look for it then, and so every request with it."""
+    own = {one.supported_entity for one in recognizers}
+    if entity in own or entity in BY_MODEL or entity in SWITCHED_ON.values():
+        return ""
+    by = next((name for name, found in SWITCHED_OFF.items() if found == entity), "")
+    if not by:
+        known = {*own, *BY_MODEL, *SWITCHED_ON.values(), *SWITCHED_OFF.values()}
+        return f"{entity!r} is found by no recognizer{meant(entity, known) or '; add one of your own to recognizers'}"
+    if any(one.name == by for one in recognizers):
+        return ""
+    return f"{entity!r} is found by {by}, which is switched off; add {{name: {by}, type: predefined}} to recognizers"
 
 
 def _problem(one: Recognizer, languages: tuple[str, ...]) -> tuple[str, str] | None:
     if one.supported_language and one.supported_language not in languages:
         return ".supported_language", f"{one.supported_language!r} is none of languages; add it there"
     if one.type == "predefined":
+        known = {*SWITCHED_ON, *SWITCHED_OFF}
+        if one.name not in known:
+            return ".name", f"{one.name!r} is none of Presidio's that work here{meant(one.name, known)}"
         if one.patterns or one.deny_list or one.supported_entity:
             return "", "a predefined recognizer has its own patterns; leave them out, or write type: custom"
         return None

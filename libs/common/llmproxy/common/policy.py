@@ -13,10 +13,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 from llmproxy.common.actions import Action, Probability
 from llmproxy.common.answers import Answers
 from llmproxy.common.embedding import Embedding
+from llmproxy.common.entities import BY_MODEL, SWITCHED_OFF, SWITCHED_ON, kind_of
 from llmproxy.common.envelope import Api, Envelope
 from llmproxy.common.judge import Judge
 from llmproxy.common.pii import Pii
 from llmproxy.common.rails import Rails
+from llmproxy.common.secret_kinds import SECRET_KINDS
+from llmproxy.common.spelling import meant
 
 S = TypeVar("S", bound=Struct)
 
@@ -166,27 +169,39 @@ class Override(_Changes, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 OVERRIDES_MAX = 256
+NAMEABLE = (
+    f"; one of {', '.join(KINDS)}, secret.<name> of docs/secrets.md, or pii.<entity> of one of policy.pii.recognizers"
+)
 VALUES_MAX = 4_096  # Of one condition.
 
 
 def problems(policy: Policy) -> Iterator[tuple[str, str]]:
     """What types cannot say: where in the policy, and what to do."""
-    yield from _problems(policy)
+    all_changed = [changed(policy, override) for override in policy.overrides[:OVERRIDES_MAX]]
+    kinds = _known_kinds(policy, *all_changed)
+    yield from _problems(policy, kinds)
     if len(policy.overrides) > OVERRIDES_MAX:
         yield "overrides", f"at most {OVERRIDES_MAX}; put tenants or keys that share one into its lists"
-    for index, override in enumerate(policy.overrides):
+    for index, (override, its) in enumerate(zip(policy.overrides, all_changed, strict=False)):
         at = f"overrides[{index}]"
         for where, wrong in (*_of_when(override.when), *_of_change(override)):
             yield f"{at}.{where}".rstrip("."), wrong
-        for where, wrong in _problems(changed(policy, override)):
+        for where, wrong in _problems(its, kinds):
             yield f"{at}.{where}", wrong
 
 
-def _problems(policy: Policy) -> Iterator[tuple[str, str]]:
+def _known_kinds(*policies: Policy) -> frozenset[str]:
+    """All that can be found under one of them: whose recognizers may be another's than whose kinds name what they find."""
+    entities = {one.supported_entity for policy in policies for one in policy.pii.recognizers} - {""}
+    entities |= {*BY_MODEL, *SWITCHED_ON.values(), *SWITCHED_OFF.values()}
+    return frozenset((*KINDS, *(f"{SECRET}.{name}" for name in SECRET_KINDS), *map(kind_of, entities)))
+
+
+def _problems(policy: Policy, known: frozenset[str]) -> Iterator[tuple[str, str]]:
     for at, kinds in (("kinds", policy.kinds), ("answers.kinds", policy.answers.kinds)):
         for kind in kinds:
-            if kind not in KINDS and not kind.startswith((f"{SECRET}.", "pii.")):
-                yield f"{at}.{kind}", f"unknown kind; one of {', '.join(KINDS)}, secret.<name> or pii.<entity>"
+            if kind not in known:
+                yield f"{at}.{kind}", f"unknown kind{meant(kind, known) or NAMEABLE}"
     for area in policy.__struct_fields__:
         check: Callable[[], tuple[str, str] | None] | None = getattr(getattr(policy, area), "problem", None)
         wrong = check() if check is not None else None

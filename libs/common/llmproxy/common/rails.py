@@ -31,14 +31,24 @@ DOES: dict[RailAction, Action] = {
 Direction = Literal["request", "answer", "both"]
 Role = Literal["system", "developer", "user", "assistant", "tool", "function", "definition", "parameter", "unknown"]
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Name = Annotated[
+    str,
+    Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="write lower-case letters, digits, - and _, at most 63"),
+]
 Expression = Annotated[str, Meta(min_length=1, max_length=PATTERN_CHARS_MAX)]
 Term = Annotated[str, Meta(min_length=1, max_length=TERM_CHARS_MAX)]
 Terms = Annotated[tuple[Term, ...], Meta(max_length=TERMS_MAX)]
 Replacement = Annotated[str, Meta(max_length=REPLACEMENT_CHARS_MAX)]
-Domain = Annotated[str, Meta(pattern=r"^=?(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])$", max_length=254)]
+Domain = Annotated[
+    str,
+    Meta(
+        pattern=r"^=?(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])$",
+        max_length=254,
+        description="write a domain alone, in small letters and in its ASCII form, as in evil.example or xn--bcher-kva.example",
+    ),
+]
 Domains = Annotated[tuple[Domain, ...], Meta(max_length=DOMAINS_MAX)]
-Scheme = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]{0,30}$")]
+Scheme = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]{0,30}$", description="write a scheme alone, as in https")]
 
 
 class Rail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -20,8 +20,8 @@ from presidio_analyzer.recognizer_registry.recognizers_loader_utils import Recog
 from spacy.language import Language as Pipeline
 from spacy.tokens import Doc
 
+from llmproxy.common.entities import kind_of
 from llmproxy.common.pii import Pii, Recognizer
-from llmproxy.shield.presidio.entities import kind_of
 from llmproxy.shield.presidio.models import model_of
 from llmproxy.shield.verdict import Finding
 
@@ -90,6 +90,15 @@ class Analyzer:
             registry=registry, nlp_engine=nlp, supported_languages=list(settings.languages), log_decision_process=False
         )
 
+        self._wanted = {language: self._of(language) for language in settings.languages}
+        if settings.entities:  # Asked in a language for what it has no recognizer for, Presidio raises.
+            self._wanted = {language: entities for language, entities in self._wanted.items() if entities}
+
+    def _of(self, language: str) -> list[str]:
+        """What is looked for in a language; nothing stands for all that there is."""
+        has = self._engine.get_supported_entities(language)
+        return [entity for entity in self._settings.entities if entity in has]
+
     def find(self, text: str) -> list[Finding]:
         return [
             structs.replace(one, start=first + one.start, end=first + one.end)
@@ -99,12 +108,11 @@ class Analyzer:
         ]
 
     def _find(self, text: str) -> list[Finding]:
-        entities = list(self._settings.entities) or None
         return [
             Finding(kind_of(one.entity_type), one.start, one.end, score=round(min(one.score, 1.0), 4), rule=_rule(one))
-            for language in self._settings.languages
+            for language, entities in self._wanted.items()
             for one in self._engine.analyze(
-                text, language=language, entities=entities, score_threshold=self._settings.score_min
+                text, language=language, entities=entities or None, score_threshold=self._settings.score_min
             )
             if one.start < one.end
         ]

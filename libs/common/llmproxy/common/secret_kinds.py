@@ -1,0 +1,25 @@
+"""The kinds of credentials, as a policy names them behind `secret.` (docs/secrets.md). A test holds them against what the shield finds."""
+
+SECRET_KINDS = (
+    "adafruit", "adyen", "age", "airtable", "alibaba", "amazon_login", "amazon_mws", "ansible_vault", "anthropic",
+    "apify", "artifactory", "asana", "assigned", "atlassian", "aws", "aws_appsync", "aws_bedrock", "aws_key_id",
+    "azure_connection", "azure_devops", "azure_entra", "azure_identifiable", "azure_sas", "azure_storage", "baidu",
+    "basic_auth", "bitbucket", "brave_search", "brex", "buildkite", "cerebras", "circleci", "clickup", "clojars",
+    "cloudflare", "cloudflare_origin_ca", "cockroach", "confluent", "contentful", "crates_io", "databricks", "deno",
+    "dependency_track", "digitalocean", "digitalocean_spaces", "discord", "discord_webhook", "django", "docker",
+    "docker_swarm", "doppler", "dropbox", "duffel", "dynatrace", "e2b", "easypost", "elastic_cloud", "elevenlabs",
+    "extended_private_key", "facebook", "figma", "firebase_messaging", "firecrawl", "fireworks", "flutterwave",
+    "flyio", "frameio", "github", "gitlab", "gocardless", "google", "google_oauth", "grafana", "groq", "harness",
+    "heroku", "honeycomb", "hubspot", "huggingface", "infracost", "inngest", "instagram", "intercom", "ionic",
+    "jfrog_reference", "jina", "jwt", "klaviyo", "kubernetes_service_account", "langfuse", "langsmith",
+    "launchdarkly", "lichess", "linear", "linkedin", "llamacloud", "llmproxy", "mailchimp", "mailgun", "mandrill",
+    "mapbox", "maxmind", "modal", "mollie", "mongodb_atlas", "neon", "netlify", "newrelic", "nightfall", "notion",
+    "npm", "nuget", "nvidia", "octopus_deploy", "onepassword", "onesignal", "openai", "packagist", "pagarme",
+    "password", "password_hash", "paypal", "perplexity", "pinecone", "plaid", "planetscale", "posthog", "postman",
+    "prefect", "private_key", "pubnub", "pulumi", "pypi", "razorpay", "readme", "recaptcha", "render", "replicate",
+    "resend", "rubygems", "runpod", "salesforce", "scalingo", "segment", "sendgrid", "sendinblue", "sentry",
+    "shippo", "shopify", "slack", "slack_webhook", "snyk", "sonarqube", "sourcegraph", "square", "stackhawk",
+    "stripe", "supabase", "tailscale", "tavily", "teams_webhook", "telegram", "telnyx", "tencent", "terraform",
+    "tinybird", "together", "trigger_dev", "twilio", "twitter", "typeform", "url_password", "vault", "vercel",
+    "volcengine", "voyage", "wakatime", "wandb", "xai", "xata", "yandex", "yandex_iam", "zapier_webhook", "zuplo",
+)  # fmt: skip
