@@ -34,6 +34,7 @@ from llmproxy.launcher.supervisor import Child, Supervisor
 TOKEN = "LLM_PROXY_ADMIN_TOKEN"  # noqa: S105 - the variable's name
 TICK_S = 0.05
 HOUSEKEEPING_S = 1.0
+FILE_POLL_S = 0.2  # A change of the configuration file holds within a second, everywhere: admin looks as often.
 READY_TIMEOUT_S = 15.0  # Then it is said which service is not ready; the supervisor goes on trying.
 READY_POLL_S = 0.1
 RECORDS_POLL_S = 10.0
@@ -147,6 +148,8 @@ class Gateway:
         self._was_ready = False
         self._roll_asked = self._reload_asked = self._nats_asked = False
         self._config_signature: tuple[int, int, int] | None = None
+        # As it was when it was looked at before: what changes still may be half written.
+        self._config_looked: tuple[int, int, int] | None = None
         self._wake = threading.Event()
         self._probes: dict[str, str] = {}  # Child -> the probes URL of its newest instance.
 
@@ -158,6 +161,7 @@ class Gateway:
         self.data.lock()
         try:
             self._config_signature = signature(self.options.config_file)  # First, so that no change is overlooked.
+            self._config_looked = self._config_signature
             self.config = load_config(self.options.config_file, self.environment)
             self._warn()
             with self._listeners(), self._signals():
@@ -195,7 +199,7 @@ class Gateway:
     # The loop.
 
     def _supervise(self, follower: logs.Follower | None) -> None:
-        housekeeping_at = 0.0
+        housekeeping_at = file_at = 0.0
         while not self._stop_signals:
             now = time.monotonic()
             self.supervisor.tick(now)
@@ -210,9 +214,12 @@ class Gateway:
                     "no record could be written for a while, though the disk has room: starting nats-server again"
                 )
                 self._stop_nats()
+            if now >= file_at:
+                file_at = now + FILE_POLL_S
+                self._on_disk(self._reload_when_changed)
             if now >= housekeeping_at:
                 housekeeping_at = now + HOUSEKEEPING_S
-                self._keep_house()
+                self._on_disk(lambda: logs.rotate(self.data.folder("logs")))
             if follower is not None:
                 for line in follower.new_lines():
                     self._say(line)
@@ -233,10 +240,9 @@ class Gateway:
             if child.name == "nats" and child.process is not None:
                 child.ask_to_stop(child.process)
 
-    def _keep_house(self) -> None:
+    def _on_disk(self, work: Callable[[], None]) -> None:
         try:
-            logs.rotate(self.data.folder("logs"))
-            self._reload_when_changed()
+            work()
         except OSError as error:  # A full disk must not end the gateway.
             self._say(f"cannot write to {self.data.root}: {error.strerror}")
 
@@ -292,8 +298,9 @@ class Gateway:
         if file is None:
             return
         found = signature(file)
-        if not asked and found in (None, self._config_signature):  # None: an editor is about to put it back.
-            return
+        is_settled, self._config_looked = found == self._config_looked, found
+        if not asked and (found in (None, self._config_signature) or not is_settled):
+            return  # As it was, about to be put back by an editor, or still being written.
         self._config_signature = found
         try:
             config = load_config(file, self.environment)

@@ -28,7 +28,7 @@ from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.probes import Readiness
 
 Source = Literal["file", "environment", "api"]
-POLL_S = 0.5
+POLL_S = 0.2  # One look at the file's time.
 DIFFERENCES_MAX = 200
 FILE_BYTES_MAX = 1 << 20
 
