@@ -64,6 +64,35 @@ tests:
     assert "goes on as 'mail [EMAIL]', expected 'mail [PHONE]'" in result.output
 
 
+def test_a_text_that_nothing_was_masked_in_goes_on_as_it_is(tmp_path: Path) -> None:
+    assert checked(tmp_path, "tests: [{text: hello, expect: {masked: hello}}]").exit_code == exits.OK
+    result = checked(tmp_path, "tests: [{text: hello, expect: {masked: hallo}}]")
+    assert "goes on as 'hello', expected 'hallo'" in result.output
+
+
+def test_a_file_without_tests_proves_nothing_and_is_refused(tmp_path: Path) -> None:
+    result = checked(tmp_path, "tests: []")
+    assert result.exit_code == exits.USAGE
+    assert "tests: holds none" in result.output
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("{text: a, expect: {verdct: allow}}", "tests[0].expect: unknown field 'verdct'; did you mean 'verdict'?"),
+        (
+            "{text: a, expect: {verdict: pass}}",
+            "tests[0].expect.verdict: Invalid enum value 'pass'; one of allow, flag,",
+        ),
+        ("{text: a, api: chats, expect: {verdict: allow}}", "tests[0].api: Invalid enum value 'chats'; one of chat,"),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_tests_is_named_with_the_fix(tmp_path: Path, wrong: str, said: str) -> None:
+    result = checked(tmp_path, f"tests: [{wrong}]")
+    assert result.exit_code == exits.USAGE
+    assert said in result.output
+
+
 def test_results_come_as_json_and_as_junit(tmp_path: Path) -> None:
     tests = 'tests: [{text: hello, expect: {verdict: allow}}, {name: "b\\x01\\u2028", text: hello, expect: {verdict: block}}]'
     found = json.loads(checked(tmp_path, tests, "--format", "json").stdout)

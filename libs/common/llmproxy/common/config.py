@@ -3,9 +3,8 @@
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,8 +14,8 @@ from msgspec import Struct
 from llmproxy.common import addresses, money, outbound, references
 from llmproxy.common import auth as authentication
 from llmproxy.common.envelope import BODY_BYTES_MAX
+from llmproxy.common.mistakes import explained, meant
 from llmproxy.common.policy import Policy, changed, problems
-from llmproxy.common.spelling import meant
 from llmproxy.common.threats import Threats
 
 Provider = Literal[
@@ -258,7 +257,7 @@ def _config(tree: Any, environment: Mapping[str, str]) -> Config:
         tree = expand(tree, environment)
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(_place_and_fix(str(error), tree)) from None
+        raise ConfigError(explained(str(error), tree, Config, {".auth.kind": authentication.TAGS})) from None
     except RecursionError:
         raise ConfigError(TOO_DEEP) from None
     check(config)
@@ -369,87 +368,6 @@ class _Loader(yaml.SafeLoader):
         """Keeps of what `<<` merges only what holds: merges of merges would double it each time."""
         super().flatten_mapping(node)
         node.value = list({str(name.value): (name, value) for name, value in node.value}.values())
-
-
-def _place_and_fix(problem: str, tree: Any) -> str:
-    """`endpoints.main.provider: …` for what msgspec says, with the entries' own names and the likely spelling."""
-    what, _, path = problem.partition(" - at `$")
-    path, kinds = _place(path.rstrip("`"), tree)
-    unknown = UNKNOWN_FIELD.search(problem)
-    if unknown:
-        what = f"unknown field {unknown[1]!r}{meant(unknown[1], _fields(kinds)) or '; remove it'}"
-    elif path.endswith(".auth.kind"):
-        what += f"; one of {', '.join(authentication.TAGS)}"
-    elif what.startswith(BAD_CHOICE):
-        what += f"; one of {', '.join(_choices(kinds))}"
-    elif what.startswith(BAD_TEXT):
-        what = next(_descriptions(kinds), what)
-    return f"{path}: {what}" if path else what
-
-
-BAD_CHOICE, BAD_TEXT = "Invalid enum value", "Expected `str` matching regex"
-UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
-STEP = re.compile(r"\[[^\]]*\]|[^.\[]+")  # Of a path: a field, or any item of a list or a mapping.
-ANY_ENTRY = "[...]"  # What msgspec calls the entry of a mapping, whichever it is.
-
-
-def _place(path: str, tree: Any) -> tuple[str, list[Any]]:
-    """A path of msgspec's such as `.policy.overrides[0].kinds[...]` with the names of entries, and what may stand there."""
-    kinds: list[Any] = [Config]
-    named = ""
-    for step in STEP.findall(path):
-        kinds = [below for kind in kinds for below in _below(kind, step)]
-        name = _bad_entry(tree, kinds) if step == ANY_ENTRY else step
-        named += name if name.startswith("[") else f".{name}"
-        tree = _item(tree, name)
-    return named.lstrip("."), kinds
-
-
-def _item(tree: Any, name: str) -> Any:
-    if isinstance(tree, list):
-        return tree[int(name[1:-1])]
-    return next((value for key, value in tree.items() if str(key) == name), {})
-
-
-def _bad_entry(entries: Mapping[Any, Any], kinds: list[Any]) -> str:
-    return next((str(name) for name, entry in entries.items() if not any(_fits(entry, kind) for kind in kinds)), "*")
-
-
-def _fits(entry: Any, kind: Any) -> bool:
-    try:
-        msgspec.convert(entry, kind)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
-def _choices(kinds: list[Any]) -> tuple[str, ...]:
-    return tuple(value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind))
-
-
-def _below(kind: Any, step: str) -> list[Any]:
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if isinstance(kind, type) and issubclass(kind, Struct):
-        return _alternatives(get_type_hints(kind, include_extras=True).get(step))
-    items = get_args(kind)  # Of a list, a tuple of any length, a mapping.
-    return _alternatives(items[get_origin(kind) is dict]) if items else []
-
-
-def _alternatives(kind: Any) -> list[Any]:
-    return list(get_args(kind)) if get_origin(kind) in (Union, UnionType) else [kind]
-
-
-def _descriptions(kinds: list[Any]) -> Iterator[str]:
-    """How a text is to be written, in words: an expression is for machines."""
-    for kind in kinds:
-        for about in getattr(kind, "__metadata__", ()):
-            if about.description:
-                yield about.description
-
-
-def _fields(kinds: list[Any]) -> list[str]:
-    return sorted({field for kind in kinds for field in getattr(kind, "__struct_fields__", ())})
 
 
 def _structs(kind: Any) -> set[type[Struct]]:

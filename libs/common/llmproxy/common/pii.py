@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from llmproxy.common.actions import Probability
 from llmproxy.common.entities import BY_MODEL, LANGUAGES, SWITCHED_OFF, SWITCHED_ON
-from llmproxy.common.spelling import meant
+from llmproxy.common.mistakes import meant
 
 RECOGNIZERS_MAX, PATTERNS_MAX, WORDS_MAX = 64, 32, 1_000
 EXPRESSION_CHARS_MAX = 1_000

@@ -16,10 +16,10 @@ from llmproxy.common.embedding import Embedding
 from llmproxy.common.entities import BY_MODEL, SWITCHED_OFF, SWITCHED_ON, kind_of
 from llmproxy.common.envelope import Api, Envelope
 from llmproxy.common.judge import Judge
+from llmproxy.common.mistakes import meant
 from llmproxy.common.pii import Pii
 from llmproxy.common.rails import Rails
 from llmproxy.common.secret_kinds import SECRET_KINDS
-from llmproxy.common.spelling import meant
 
 S = TypeVar("S", bound=Struct)
 

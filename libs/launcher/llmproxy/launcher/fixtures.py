@@ -10,6 +10,7 @@ import yaml
 from msgspec import Struct
 
 from llmproxy.common.envelope import Api
+from llmproxy.common.mistakes import explained
 from llmproxy.launcher import exits
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def load(file: Path) -> Fixtures:
     try:
         if file.stat().st_size > FIXTURES_BYTES_MAX:
             raise exits.Failure(f"{file}: is larger than {FIXTURES_BYTES_MAX >> 20} MiB; split it", exits.USAGE)
-        fixtures = msgspec.convert(yaml.safe_load(file.read_text(encoding="utf-8")), Fixtures)
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        fixtures = msgspec.convert(tree, Fixtures)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -99,9 +101,11 @@ def load(file: Path) -> Fixtures:
     except UnicodeDecodeError as error:
         raise exits.Failure(f"{file}: is not UTF-8 at byte {error.start}", exits.USAGE) from error
     except msgspec.ValidationError as error:
-        raise exits.Failure(f"{file}: {error}", exits.USAGE) from error
+        raise exits.Failure(f"{file}: {explained(str(error), tree, Fixtures)}", exits.USAGE) from error
     except RecursionError as error:
         raise exits.Failure(f"{file}: nested too deeply", exits.USAGE) from error
+    if not fixtures.tests:
+        raise exits.Failure(f"{file}: tests: holds none; write one, or remove the file", exits.USAGE)
     for number, test in enumerate(fixtures.tests, 1):
         if wrong := test.problem():
             raise exits.Failure(f"{file}: {called(test, number)}: {wrong}", exits.USAGE)
@@ -112,9 +116,9 @@ def called(test: Test, number: int) -> str:
     return test.name or f"test {number}"
 
 
-def unmet(expected: Expected, outcome: "Outcome", text_path: str) -> tuple[str, ...]:
+def unmet(test: Test, outcome: "Outcome", text_path: str) -> tuple[str, ...]:
     """What is not as expected, in words; `text_path` is where the text of a test without a body stands."""
-    problems = []
+    expected, problems = test.expect, []
     if expected.verdict is not None and outcome.verdict != expected.verdict:
         reason = f" ({outcome.code})" if outcome.code else ""
         problems.append(f"the verdict is {outcome.verdict}{reason}, expected {expected.verdict}")
@@ -124,8 +128,9 @@ def unmet(expected: Expected, outcome: "Outcome", text_path: str) -> tuple[str, 
         problems.append(f"the kinds are {_listed(outcome.kinds)}, expected {_listed(expected.kinds)}")
     wanted = expected.masked if isinstance(expected.masked, dict) else {text_path: expected.masked}
     for path, text in wanted.items():
-        if text is not None and outcome.texts.get(path) != text:
-            problems.append(f"{path} goes on as {outcome.texts.get(path, 'it came')!r}, expected {text!r}")
+        goes_on = outcome.texts.get(path, test.text)
+        if text is not None and goes_on != text:
+            problems.append(f"{path} goes on as {'it came' if goes_on is None else repr(goes_on)}, expected {text!r}")
     return tuple(problems)
 
 

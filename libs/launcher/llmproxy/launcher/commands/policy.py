@@ -69,7 +69,7 @@ def test_policy(files: tuple[Path, ...], policy_file: Path | None, shape: str) -
         found = fixtures.load(file)
         policies = Policies(given or _policy_of(found, file))
         for number, test in enumerate(found.tests, 1):
-            problems = fixtures.unmet(test.expect, _tried(test, policies), _path(test))
+            problems = fixtures.unmet(test, _tried(test, policies), _path(test))
             results.append(fixtures.Result(file=str(file), name=fixtures.called(test, number), problems=problems))
     click.echo(fixtures.FORMATS[shape](results))
     if any(one.problems for one in results):
