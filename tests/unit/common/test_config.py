@@ -152,7 +152,14 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
             "policy.overrides[0].injection.judge.model",
             "add it to one",
         ),
-        ("limits: {when_redis_fails: no}", "limits.when_redis_fails", "str"),
+        ("limits: {when_redis_fails: no}", "limits.when_redis_fails", "one of local, closed"),
+        ("prices: {m: {input: 2.50}}", "prices.m.input", "put it in quotes"),
+        (
+            "policy: {overrides: [{when: {models: [2024-01-01]}}]}",
+            "policy.overrides[0].when.models[0]",
+            "put it in quotes",
+        ),
+        ("firewall: {enabled: off}", "firewall.enabled", "write true or false"),
         (
             ONE_ENDPOINT + "groups: {g: {strategy: fast, targets: []}}",
             "groups.g.strategy",
@@ -202,6 +209,12 @@ def test_a_judge_is_any_model_that_is_served(text: str) -> None:
 )
 def test_an_unknown_field_is_an_error_and_the_likely_one_is_named(text: str, said: str) -> None:
     assert problem(text).startswith(said)
+
+
+def test_words_that_were_switches_in_old_yaml_are_words() -> None:
+    assert parse("threats: {mode: off}", {}).threats.mode == "off"
+    assert parse("policy: {rails: {language: {languages: [no]}}}", {}).policy.rails.language.languages == ("no",)
+    assert not parse("firewall: {enabled: False}", {}).firewall.enabled
 
 
 def test_a_key_given_twice_is_an_error_where_yaml_would_keep_the_last() -> None:

@@ -229,7 +229,7 @@ def parse_policy(text: str, environment: Mapping[str, str]) -> Policy:
 
 def _tree(text: str) -> Any:
     try:
-        tree = yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - it is a SafeLoader
+        tree = yaml.load(text, Loader=Loader) or {}  # noqa: S506 - it is a SafeLoader
         values = _values(tree, {})
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -264,6 +264,7 @@ def _config(tree: Any, environment: Mapping[str, str]) -> Config:
     return config
 
 
+SWITCH = "tag:yaml.org,2002:bool"  # YAML 1.1 has six words for it that begin with other letters than true and false.
 TOO_DEEP = "nested too deeply; does an alias (*name) refer to what holds it?"
 
 
@@ -350,8 +351,14 @@ def _check_judges(config: Config) -> None:
             )
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice: YAML would keep the last one, and nobody would know which rule holds."""
+class Loader(yaml.SafeLoader):
+    """Refuses a key given twice: YAML would keep the last one, and nobody would know which rule holds. `off`, `no` and `on` are
+    words, as in YAML 1.2: one is a mode, one is Norwegian."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - an instance variable to those who typed PyYAML
+        first: [(tag, form) for tag, form in forms if tag != SWITCH or first in "tTfF"]
+        for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -34,9 +34,17 @@ def explained(problem: str, tree: Any, kind: type[Struct], choices: Mapping[str,
         what += f"; one of {', '.join(_choices(kinds))}"
     elif what.startswith(BAD_TEXT):
         what = next(_descriptions(kinds), what)
+    elif what in SPELLED:
+        what += f"; {SPELLED[what]}"
     return f"{path}: {what}" if path else what
 
 
+SPELLED = {
+    **dict.fromkeys(
+        (f"Expected `str`, got `{kind}`" for kind in ("int", "float", "bool", "date", "datetime")), "put it in quotes"
+    ),
+    "Expected `bool`, got `str`": "write true or false",
+}
 BAD_CHOICE, BAD_TEXT = "Invalid enum value", "Expected `str` matching regex"
 UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 STEP = re.compile(r"\[[^\]]*\]|[^.\[]+")  # Of a path: a field, or any item of a list or a mapping.

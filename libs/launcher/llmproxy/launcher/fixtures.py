@@ -9,6 +9,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
+from llmproxy.common.config import Loader
 from llmproxy.common.envelope import Api
 from llmproxy.common.mistakes import explained
 from llmproxy.launcher import exits
@@ -92,7 +93,7 @@ def load(file: Path) -> Fixtures:
     try:
         if file.stat().st_size > FIXTURES_BYTES_MAX:
             raise exits.Failure(f"{file}: is larger than {FIXTURES_BYTES_MAX >> 20} MiB; split it", exits.USAGE)
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = yaml.load(file.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - it is a SafeLoader
         fixtures = msgspec.convert(tree, Fixtures)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
