@@ -177,6 +177,27 @@ def test_a_client_that_asks_first_is_told_to_continue_only_with_a_good_key() -> 
     asyncio.run(run())
 
 
+def test_a_body_that_breaks_in_the_middle_is_refused_at_once_and_recorded() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(
+                b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nx-api-key: %b\r\nContent-Type: application/json\r\n"
+                b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n" % KEY.encode()
+            )
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")  # It waits for the body.
+            writer.write(b"5\r\n{\"a\":\r\nzz\r\n")
+            async with asyncio.timeout(PATIENCE_S):
+                answer = await reader.read()
+            writer.close()
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert answer.count(b"HTTP/1.1") == 1
+            assert b"the transfer encoding of the body is broken" in answer
+            assert [(record.verdict, record.code) for record in edge.records] == [("refused", "invalid_encoding")]
+
+    asyncio.run(run())
+
+
 def test_a_client_that_shuts_down_its_sending_side_gets_what_is_answered_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

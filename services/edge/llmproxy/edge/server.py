@@ -133,6 +133,23 @@ class _Protocol(QuietHandler):
         except (TimeoutError, web.RequestPayloadError):
             self.close()
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            self._break_off()
+
+    def _break_off(self) -> None:
+        """What is broken in the middle of a body ends that body: aiohttp only says so behind its request, which would wait for the rest."""
+        current = cast(Request | None, self._current_request)
+        if len(self._messages) > 1:
+            unfinished = self._messages[-2][1]
+        elif current is not None:
+            unfinished = current.payload
+        else:
+            return
+        if not unfinished.is_eof():
+            unfinished.set_exception(web.RequestPayloadError())
+
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._reading_paused:  # aiohttp asks with every read.
             super().resume_reading(resume_parser)
