@@ -177,6 +177,19 @@ def test_a_client_that_asks_first_is_told_to_continue_only_with_a_good_key() -> 
     asyncio.run(run())
 
 
+def test_what_is_not_http_has_a_record_under_the_id_of_its_answer() -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            answer = await edge.raw(b"POST /v1/messages HTTP/1.1\r\nHost x\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            (record,) = edge.records
+            assert f"x-request-id: {record.id}".encode() in answer
+            assert (record.verdict, record.code, record.status) == ("refused", "invalid_value", 400)
+            assert (record.client_ip, record.method, record.route) == ("127.0.0.1", "", "unknown")
+
+    asyncio.run(run())
+
+
 def test_a_body_that_breaks_in_the_middle_is_refused_at_once_and_recorded() -> None:
     async def run() -> None:
         async with gateway() as edge:

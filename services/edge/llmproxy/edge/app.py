@@ -138,8 +138,12 @@ class Edge:
             close=True,
             ending=self._is_draining,
         )
+        if status >= 500:
+            return reply.error(BUG, RENDERINGS["openai"])
         failure = Failure(code="invalid_value", message=NOT_HTTP, status=status)
-        return reply.error(failure if status < 500 else BUG, RENDERINGS["openai"])
+        address = self._settled.client_ip(request.remote, request.headers)
+        self._conclusions.write_unread(reply.request_id, failure, int(now * 1000), address)
+        return reply.error(failure, RENDERINGS["openai"])
 
     async def _public(self, route: Route, method: str, reply: Reply) -> Sent:
         if method not in route.methods:

@@ -7,11 +7,13 @@ import msgspec
 
 from llmproxy.common.errors import GatewayError, status_of
 from llmproxy.common.frames import Failure
+from llmproxy.common.records import AuditRecord
 from llmproxy.edge import metrics
 from llmproxy.edge.exchange import Exchange
 from llmproxy.edge.ingress import Ingress, Settled
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.outcome import LEFT, Outcome, record
+from llmproxy.edge.routes.table import UNKNOWN
 from llmproxy.edge.threats import Ledger
 
 
@@ -31,6 +33,22 @@ class Conclusions:
         if written.explained is not None and context.record is not None:
             self._ledger.weigh(context.record, context.end_user, written.explained)
         return self._journal.write(written)
+
+    def write_unread(self, request_id: str, failure: Failure, now_ms: int, address: str) -> None:
+        """Of what was not HTTP nothing is known but who sent it, and that it was answered under this id."""
+        written = AuditRecord(
+            id=request_id,
+            at_ms=now_ms,
+            verdict="refused",
+            client_ip=address,
+            route=UNKNOWN.name,
+            status=failure.status,
+            code=failure.code,
+            policy=self._settled.snapshot.revision,
+            instance=self._instance,
+        )
+        metrics.REQUESTS.labels(written.route, written.verdict, written.code).inc()
+        self._journal.write(written)
 
     async def commit(self, context: Ingress, outcome: Outcome) -> Failure | None:
         """Writes the record; what to say instead of the answer when in strict mode it could not be committed."""
