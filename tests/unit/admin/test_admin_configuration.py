@@ -126,6 +126,43 @@ def test_over_the_api_a_configuration_is_compared_and_set(start_admin: Any, tmp_
     asyncio.run(scenario())
 
 
+OFF = ONE + "firewall: {enabled: false}\n"
+
+
+def test_over_the_api_the_firewall_cannot_be_switched_off(start_admin: Any, tmp_path: Path) -> None:
+    path = tmp_path / "llmproxy.yaml"
+    path.write_text(ONE)
+
+    async def scenario() -> None:
+        broker = FakeBroker()
+        async with start_admin(broker, config=str(path), config_source="api") as admin:
+            status, body = await admin.call("PUT", "/api/v1/config", data=OFF)
+            assert (status, body["error"]["code"]) == (400, "invalid_config")
+            assert body["error"]["message"].startswith("firewall.enabled: ")
+            checked = (await admin.call("POST", "/api/v1/config/check", data=OFF))[1]
+            assert (checked["ok"], checked["problem"]) == (False, body["error"]["message"])
+            assert published(broker).config.firewall.enabled
+        path.write_text(OFF)
+        async with start_admin(FakeBroker(), config=str(path), config_source="api") as admin:
+            assert (await admin.call("PUT", "/api/v1/config", data=OFF))[0] == 200  # The file has said so before.
+
+    asyncio.run(scenario())
+
+
+def test_what_the_environment_says_of_the_firewall_holds_for_what_is_published_already(start_admin: Any) -> None:
+    async def scenario() -> None:
+        broker = FakeBroker()
+        async with start_admin(broker, config_source="api") as admin:
+            assert (await admin.call("PUT", "/api/v1/config", data=ONE))[0] == 200
+        async with start_admin(broker, config_source="api", firewall_enabled="false") as admin:
+            assert not published(broker).config.firewall.enabled
+            assert (await admin.call("PUT", "/api/v1/config", data=ONE))[0] == 400
+        async with start_admin(broker, config_source="api", firewall_enabled="true"):
+            assert published(broker).config.firewall.enabled
+
+    asyncio.run(scenario())
+
+
 def test_of_two_writers_one_is_told_that_it_was_too_late(start_admin: Any) -> None:
     async def scenario() -> None:
         broker = FakeBroker()
@@ -168,11 +205,11 @@ def test_a_check_says_what_would_change(start_admin: Any) -> None:
     async def scenario() -> None:
         async with start_admin(config_source="api") as admin:
             await admin.call("PUT", "/api/v1/config", data=ONE)
-            _, checked = await admin.call("POST", "/api/v1/config/check", data=TWO + "limits: {key: {burst: 3}}\n")
+            _, checked = await admin.call("POST", "/api/v1/config/check", data=TWO + "limits: {key: {concurrency: 3}}\n")
             assert checked["ok"]
             assert checked["differences"] == [
                 {"path": "endpoints.main.models", "change": "changed"},
-                {"path": "limits.key.burst", "change": "added"},
+                {"path": "limits.key.concurrency", "change": "added"},
             ]
             assert published(admin.broker).revision == 2
 

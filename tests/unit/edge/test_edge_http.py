@@ -199,7 +199,7 @@ def test_a_body_that_breaks_in_the_middle_is_refused_at_once_and_recorded() -> N
                 b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n" % KEY.encode()
             )
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")  # It waits for the body.
-            writer.write(b"5\r\n{\"a\":\r\nzz\r\n")
+            writer.write(b'5\r\n{"a":\r\nzz\r\n')
             async with asyncio.timeout(PATIENCE_S):
                 answer = await reader.read()
             writer.close()

@@ -256,19 +256,6 @@ def test_nobody_is_asked_when_discovery_is_off() -> None:
     assert detect.candidates({"LLM_PROXY_LOCAL_DISCOVERY": "0"}) == []
 
 
-@pytest.mark.parametrize(
-    ("said", "enabled"), [("false", False), ("0", False), ("OFF", False), ("true", True), ("", True)]
-)
-def test_the_firewall_is_switched_by_its_variable(said: str, enabled: bool) -> None:
-    found = detect.with_switches(detect.config({}, []), {"LLM_PROXY_FIREWALL_ENABLED": said})
-    assert found.firewall.enabled is enabled
-
-
-def test_a_misspelt_switch_stops_the_start_and_opens_nothing() -> None:
-    with pytest.raises(ConfigError, match="LLM_PROXY_FIREWALL_ENABLED"):
-        detect.with_switches(detect.config({}, []), {"LLM_PROXY_FIREWALL_ENABLED": "flase"})
-
-
 def test_clouds_are_recognised_by_what_is_theirs_alone() -> None:
     bedrock = detect.config({"AWS_BEARER_TOKEN_BEDROCK": "k", "AWS_DEFAULT_REGION": "eu-west-1"}, []).endpoints[
         "bedrock"

@@ -9,6 +9,7 @@ import yaml
 from llmproxy.common import config as configuration
 from llmproxy.common import references
 from llmproxy.common.config import Config, ConfigError
+from llmproxy.common.switches import FIREWALL_ENABLED, with_switches
 from llmproxy.launcher import detect
 from llmproxy.launcher.environment import required
 
@@ -17,7 +18,7 @@ EFFECTIVE_FILE = "config.effective.yaml"  # In the data folder: `${NAME}` replac
 
 def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
     """The file's, or what the environment and the neighbourhood say. Raises ConfigError, which names the file."""
-    found = detect.with_switches(_load(file, environment), environment)
+    found = with_switches(_load(file, environment), environment.get(FIREWALL_ENABLED, ""))
     try:
         allowed = references.directories(environment.get(references.VARIABLE, ""))
     except ValueError as error:

@@ -17,8 +17,6 @@ from llmproxy.common.config import PROVIDERS, Config, ConfigError, Endpoint, Pro
 ENDPOINT_PREFIX, ENDPOINT_FIELDS = "LLM_PROXY_ENDPOINT_", ("URL", "PROVIDER", "MODELS", "KEY", "REGION", "PROJECT")
 ENDPOINT_VARIABLE = re.compile(rf"{ENDPOINT_PREFIX}(\w+)_({'|'.join(ENDPOINT_FIELDS)})")
 LOCAL_DISCOVERY = "LLM_PROXY_LOCAL_DISCOVERY"  # `0` or `false`: do not ask local ports.
-FIREWALL_ENABLED = "LLM_PROXY_FIREWALL_ENABLED"  # Comes before the file's `firewall.enabled`.
-SWITCH = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
 PROBE_TIMEOUT_S = 0.3
 ANSWER_BYTES_MAX = 1 << 20
 MODELS_MAX = 200  # Of one local server.
@@ -146,17 +144,6 @@ def config(environment: Mapping[str, str], local: Sequence[LocalServer]) -> Conf
     found = Config(endpoints=endpoints or {"demo": DEMO})
     check(found)
     return found
-
-
-def with_switches(config: Config, environment: Mapping[str, str]) -> Config:
-    """The configuration with what a variable switches on or off. Raises ConfigError: a misspelt switch must not open anything."""
-    wanted = environment.get(FIREWALL_ENABLED, "").strip().lower()
-    if not wanted:
-        return config
-    if wanted not in SWITCH:
-        raise ConfigError(f"{FIREWALL_ENABLED}: write true or false")
-    firewall = msgspec.structs.replace(config.firewall, enabled=SWITCH[wanted])
-    return msgspec.structs.replace(config, firewall=firewall)
 
 
 def _named(environment: Mapping[str, str]) -> dict[str, Endpoint]:

@@ -30,7 +30,7 @@ TUNABLE: dict[Service, tuple[str, ...]] = {
     "router": (),
     "provider-workers": ("WORKER_PROVIDERS", "DEMO_CHUNK_MS", "SECRET_DIRS"),
     "audit": (),
-    "admin": ("METRICS_PUBLIC", "SECRET_DIRS"),
+    "admin": ("METRICS_PUBLIC", "SECRET_DIRS", "FIREWALL_ENABLED"),
 }
 # Where there is no launcher to hand over a listening socket.
 IN_A_CONTAINER: dict[Service, tuple[str, ...]] = {

@@ -43,6 +43,7 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     api_keys: str = ""  # Comma-separated; imported at start.
     config: str = ""  # Path of the configuration file.
     config_source: Source = "file"  # api: the admin API may change the configuration.
+    firewall_enabled: str = ""  # true or false: comes before `firewall.enabled`, of the file and of the admin API.
     secret_dirs: str = ""  # Comma-separated: where `file:` references may lead (docs/adr/0030).
     metrics_public: bool = False  # /metrics without the token.
 
@@ -61,6 +62,7 @@ async def run(context: Context[Settings]) -> None:
         path=settings.config,
         environment=os.environ,
         directories=references.directories(settings.secret_dirs),
+        firewall_enabled=settings.firewall_enabled,
     )
     await listen_to_the_bus(bus, fleet)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:

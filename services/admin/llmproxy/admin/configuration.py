@@ -26,6 +26,7 @@ from llmproxy.common.config import REFERENCE, Config, ConfigError, Snapshot
 from llmproxy.common.config_watch import CURRENT
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.probes import Readiness
+from llmproxy.common.switches import check_switches, with_switches
 
 Source = Literal["file", "environment", "api"]
 POLL_S = 0.2  # One look at the file's time.
@@ -53,10 +54,12 @@ class Configuration:
         path: str,
         environment: Mapping[str, str],
         directories: references.Directories = None,
+        firewall_enabled: str = "",
     ) -> None:
-        """`directories`: where `file:` references may lead."""
+        """`directories`: where `file:` references may lead; `firewall_enabled`: what the environment says of it."""
         self.source: Source = source
         self.directories = references.within(directories, named=source != "api")
+        self._firewall_enabled = firewall_enabled
         self._bus, self._changes, self._readiness = bus, changes, readiness
         self._path = Path(path) if path else None
         self._environment = environment
@@ -95,6 +98,12 @@ class Configuration:
         log.info("configuration %s is published", subject)
         return snapshot
 
+    def check_sent(self, config: Config, before: Config) -> None:
+        """What only the operator's own file and environment may say. Raises ConfigError."""
+        configuration.check_reach(config, before)
+        configuration.check_files(config, self.directories)
+        check_switches(config, before, self._firewall_enabled)
+
     # The file.
 
     async def follow(self) -> None:
@@ -111,11 +120,9 @@ class Configuration:
 
     async def _look(self) -> None:
         """Raises Unavailable, or Problem when another admin was faster; then it is worth looking again."""
-        if self.source == "api" and (await self.current())[0] is not None:
-            return
+        before = (await self.current())[0] if self.source == "api" else None
         try:
-            config = _parse(self._read(), self._environment)
-            configuration.check_files(config, self.directories)
+            config = with_switches(before.config if before else self._of_file(), self._firewall_enabled)
         except ConfigError as error:
             await self._refuse(str(error))
             return
@@ -132,6 +139,11 @@ class Configuration:
         text = f"{problem}; revision {snapshot.revision} stays in force"
         self._readiness.note("configuration", text)
         log.error("the new configuration is refused: %s", text)
+
+    def _of_file(self) -> Config:
+        config = _parse(self._read(), self._environment)
+        configuration.check_files(config, self.directories)
+        return config
 
     def _read(self) -> str:
         if self._path is None:

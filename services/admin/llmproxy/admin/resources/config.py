@@ -78,8 +78,7 @@ class ConfigResource:
         expected = _revision(call.headers.get("If-Match", ""))
         try:
             config = await parse_sent(call.body)
-            configuration.check_reach(config, (await self._in_force()).config)
-            configuration.check_files(config, self._store.directories)
+            self._store.check_sent(config, (await self._in_force()).config)
         except ConfigError as error:
             raise Problem(400, "invalid_config", str(error)) from None
         return _published(await self._store.apply(config, call.actor, expected))
@@ -89,7 +88,7 @@ class ConfigResource:
         try:
             config = await parse_sent(call.body)
             if self._store.source == "api":
-                configuration.check_reach(config, now.config)
+                self._store.check_sent(config, now.config)
             configuration.check_files(config, self._store.directories)
         except ConfigError as error:
             return Checked(ok=False, problem=str(error), revision=now.revision)
