@@ -205,7 +205,9 @@ def test_a_check_says_what_would_change(start_admin: Any) -> None:
     async def scenario() -> None:
         async with start_admin(config_source="api") as admin:
             await admin.call("PUT", "/api/v1/config", data=ONE)
-            _, checked = await admin.call("POST", "/api/v1/config/check", data=TWO + "limits: {key: {concurrency: 3}}\n")
+            _, checked = await admin.call(
+                "POST", "/api/v1/config/check", data=TWO + "limits: {key: {concurrency: 3}}\n"
+            )
             assert checked["ok"]
             assert checked["differences"] == [
                 {"path": "endpoints.main.models", "change": "changed"},
