@@ -1,11 +1,14 @@
 """What of the ledger's writer can be seen without Postgres."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 from patience import PATIENCE_S
 
+from llmproxy.audit import checkpoint
+from llmproxy.audit.ledger import GENESIS
 from llmproxy.audit.store import Writer
 from llmproxy.audit.writer import LedgerWriter
 from llmproxy.common.probes import Readiness
@@ -34,6 +37,29 @@ def test_a_writer_that_is_ended_ends_although_its_head_has_advanced_just_now(tur
         done, _ = await asyncio.wait({running}, timeout=PATIENCE_S)
         running.cancel()
         assert done
+        await bus.drain(0)
+
+    asyncio.run(scenario())
+
+
+def test_a_writer_that_is_ended_while_it_signs_has_not_ended_before_its_thread(tmp_path: Path) -> None:
+    slow = tmp_path / f".{checkpoint.FILE}.{os.getpid()}"
+    os.mkfifo(slow)  # Who writes waits for a reader.
+
+    async def scenario() -> None:
+        bus = await fake_bus(FakeBroker(), "audit")
+        ledger = LedgerWriter(bus, Readiness(), tmp_path, no_postgres)
+        ledger._signer = checkpoint.open_signer(tmp_path)
+        signing = asyncio.create_task(ledger._sign(GENESIS))
+        await asyncio.sleep(0)
+        signing.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        has_ended = signing.done()
+        os.close(os.open(slow, os.O_RDONLY))
+        await asyncio.wait({signing})
+        assert signing.cancelled()
+        assert not has_ended
         await bus.drain(0)
 
     asyncio.run(scenario())

@@ -195,8 +195,12 @@ class LedgerWriter:
             if head.seq < self._signed:
                 return True
             note, signature = self._signer.sign(head)
+            writing = asyncio.ensure_future(asyncio.to_thread(checkpoint.write, self._checkpoint, note))
             try:
-                await asyncio.to_thread(checkpoint.write, self._checkpoint, note)
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:  # Its thread would go on, and write over what somebody else signs next.
+                await asyncio.gather(writing, return_exceptions=True)
+                raise
             except OSError as error:
                 log.error("the checkpoint cannot be written: %s", type(error).__name__)
                 self._readiness.note("checkpoint", f"cannot be written: {type(error).__name__}")
