@@ -1,11 +1,21 @@
-"""What holds for every test: where it runs, how long an example may take, and what the collector need not visit."""
+"""What holds for every test: where it runs, which examples it is given, and what the collector need not visit."""
 
 import gc
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, Constants, HypothesisProvider
 from workers import ByServers
+
+SETTLED = "settled"
+
+
+class Settled(HypothesisProvider):
+    """Draws no constants from the sources of the modules that happen to be loaded: which those are depends on the tests that
+    ran before, and what they say on commits that a test has nothing to do with."""
+
+    _local_constants = Constants()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers | None:
@@ -18,9 +28,14 @@ def pytest_configure() -> None:
     The examples of a commit are always the same, so that it passes everywhere or nowhere; `make explore` draws others.
     """
     unhurried = settings(settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.register_profile("settled", unhurried, derandomize=True, database=None)
+    settings.register_profile(SETTLED, unhurried, derandomize=True, database=None)
     settings.register_profile("exploring", unhurried, derandomize=False, print_blob=True)
-    settings.load_profile("settled")
+    settings.load_profile(SETTLED)
+
+
+def pytest_sessionstart() -> None:
+    if settings.get_current_profile_name() == SETTLED:
+        AVAILABLE_PROVIDERS["hypothesis"] = Settled
 
 
 @pytest.hookimpl(trylast=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmproxy.common import segments
@@ -163,6 +163,7 @@ DOCUMENTS = st.recursive(
 
 
 @given(st.dictionaries(NAMES, DOCUMENTS, max_size=3), st.sampled_from(sorted(STRUCTURED)))
+@example({"input": {"args": "5\\\\"}}, "chat arguments that are no string")  # Long only as it is written.
 def test_the_quick_pass_reads_beside_their_names_what_the_exact_pass_does(document: Any, place: str) -> None:
     tree = STRUCTURED[place](document)
     body = json.dumps(tree)
@@ -171,9 +172,16 @@ def test_the_quick_pass_reads_beside_their_names_what_the_exact_pass_does(docume
     exact = {
         segments.beside(one.label, one.text, is_number=one.form == "number")[0]
         for one in segments.segments(body, tree, embedded=False)
-        if one.label and not (one.form == "number" and abs(float(one.raw)) <= segments.NUMBER_MIN)
+        if one.label and not is_nothing(one)
     }
     assert exact <= set(segments.named(tree, filled))
+
+
+def is_nothing(one: Segment) -> bool:
+    """Whether it is too small to hold what a guard looks for: escapes may make it longer where it is written."""
+    if one.form == "number":
+        return abs(float(one.raw)) <= segments.NUMBER_MIN
+    return len(one.text) < segments.TEXT_CHARS_MIN
 
 
 # -- a number in a document in a string
