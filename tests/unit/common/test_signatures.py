@@ -2,8 +2,10 @@
 
 import random
 import re
-from functools import cache, lru_cache
+from collections.abc import Iterator
+from functools import cache
 from importlib import resources
+from re import _compiler as regex_compiler  # type: ignore[attr-defined]
 from re import _parser as regex_parser  # type: ignore[attr-defined]
 from typing import Any
 
@@ -22,7 +24,7 @@ from llmproxy.common.signatures import (
     Budget,
     Hit,
     Matcher,
-    Signature,
+    Prepared,
     expression,
     fingerprint,
     matcher,
@@ -31,7 +33,6 @@ from llmproxy.common.signatures import (
     prepare,
     ready,
     shipped,
-    thing,
 )
 from llmproxy.common.words import Near
 from llmproxy.edge.firewall import CATEGORIES
@@ -357,30 +358,38 @@ def test_a_budget_bounds_what_is_tried() -> None:
     assert tried.trials == 10**6 - 1
 
 
-@pytest.mark.parametrize("one", DATA.signatures, ids=lambda one: one.id)
-def test_words_are_where_a_signature_looks_for_them(one: Signature) -> None:
+@pytest.fixture(scope="module")
+def prepared() -> tuple[Prepared, ...]:
+    return ready()
+
+
+@pytest.fixture(scope="module")
+def near(prepared: tuple[Prepared, ...]) -> Near:
+    """The words of all signatures, as one pass looks for them."""
+    return Near([one.thing for one in prepared], reach=REACH_BYTES)
+
+
+@pytest.mark.parametrize("language", sorted({one.id.partition(".")[0] for one in DATA.signatures}))
+def test_words_are_where_a_signature_looks_for_them(language: str, prepared: tuple[Prepared, ...], near: Near) -> None:
     """Of every text that its expression matches, the native pass finds the words: tried on texts made from the expression."""
-    source = expression(one.pattern, DATA.vocabulary)
-    near = Near([found], reach=REACH_BYTES) if (found := thing(source)) else None
-    exact = re.compile(source.encode().decode("latin-1"))
-    chance = random.Random(one.id)
+    places = [place for place, one in enumerate(prepared) if one.hit.id.partition(".")[0] == language]
+    assert places
+    assert not [(prepared[place].hit.id, text) for place in places for text in unseen(near, place, prepared[place])]
+
+
+def unseen(near: Near, place: int, one: Prepared) -> Iterator[str]:
+    """What the expression of that signature matches, and its words are not found."""
+    parsed = regex_parser.parse(one.source.encode().decode("latin-1"))
+    exact = regex_compiler.compile(parsed)
+    chance = random.Random(one.hit.id)
     for _ in range(8):
-        text = " " * chance.randrange(3) + made(source, chance) + " end"
+        text = " " * chance.randrange(3) + "".join(_made(node, chance) for node in parsed) + " end"
         if (match := exact.search(text)) is None or len(match[0]) > REACH_BYTES // 2:
             continue  # What is made of a boundary may lack it.
-        assert near is not None
-        candidates = near.find(text.encode("latin-1"), 10_000)[0]
-        assert any(exact.search(text[found.start : found.end]) for found in candidates), text
-
-
-def made(source: str, chance: random.Random) -> str:
-    """A text that an expression matches, a character for each byte."""
-    return "".join(_made(node, chance) for node in parsed(source))
-
-
-@lru_cache(maxsize=1)  # Each is asked for some times in a row.
-def parsed(source: str) -> list[Any]:
-    return list(regex_parser.parse(source.encode().decode("latin-1")))
+        candidates, _, exhausted = near.find(text.encode("latin-1"), 10_000)
+        assert not exhausted
+        if not any(exact.search(text[found.start : found.end]) for found in candidates if found.thing == place):
+            yield text
 
 
 def _made(node: Any, chance: random.Random) -> str:
