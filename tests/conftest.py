@@ -1,6 +1,8 @@
 """What holds for every test: where it runs, which examples it is given, and what the collector need not visit."""
 
 import gc
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, Consta
 from workers import ByServers
 
 SETTLED = "settled"
+NOBODY = Path(__file__).with_name("nobody.pem")
+"""The one authority that clients and services trust unless a test gives them another: to read those of the world takes each
+client 30 ms of CPU, and no test speaks with the world. Nobody has its key."""
 
 
 class Settled(HypothesisProvider):
@@ -31,6 +36,7 @@ def pytest_configure() -> None:
     settings.register_profile(SETTLED, unhurried, derandomize=True, database=None)
     settings.register_profile("exploring", unhurried, derandomize=False, print_blob=True)
     settings.load_profile(SETTLED)
+    os.environ["SSL_CERT_FILE"] = str(NOBODY)
 
 
 def pytest_sessionstart() -> None:

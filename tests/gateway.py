@@ -22,6 +22,7 @@ READY_S = STOP_S = 2 * PATIENCE_S
 ALONE = {"LLM_PROXY_LOCAL_DISCOVERY": "0"}  # Whatever else runs on this machine.
 PATIENT = {"LLM_PROXY_NATS_TIMEOUT_S": str(NATS_S), "LLM_PROXY_LOST_S": str(NATS_S)}
 """A process that a busy machine leaves waiting for seconds has not died. Who kills one says how long others wait for it."""
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
 SERVICES = ("edge", "shield", "router", "provider-workers", "audit", "admin")
 
 
@@ -68,7 +69,7 @@ class Gateway:
             path = self.folder / "llmproxy.yaml"
             path.write_text(yaml.safe_dump(dict(self._config)))
             command += ["--config", str(path)]
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         self.output = (self.folder / "up.log").open("ab")
         self._process = subprocess.Popen(
             command, stdout=self.output, stderr=subprocess.STDOUT, env={**inherited, **self._environment}
