@@ -445,7 +445,7 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_fix(tmp_path: Path, comm
     assert f"choose another {'with --to' if command[0] == 'compose' else '--data folder'}" in answer.output
 
 
-def announced(config: Config, *, is_ours: bool = True) -> list[str]:
+def announced(config: Config, *, is_ours: bool = True, key: str = "llmp-k", data: str = ".data") -> list[str]:
     return list(
         announcement.lines(
             gateway_url="http://127.0.0.1:1",
@@ -453,8 +453,9 @@ def announced(config: Config, *, is_ours: bool = True) -> list[str]:
             token_in="/d/admin.token",
             config=config,
             is_ours=is_ours,
-            key="llmp-k",
-            keys_exist=False,
+            key=key,
+            keys_exist=not key,
+            data=Path(data).absolute(),
         )
     )
 
@@ -469,6 +470,17 @@ def announced(config: Config, *, is_ours: bool = True) -> list[str]:
 )
 def test_the_models_are_announced(endpoints: dict[str, Endpoint], said: str) -> None:
     assert f"  Models    {said}" in announced(Config(endpoints=endpoints))
+
+
+@pytest.mark.parametrize(
+    ("data", "command"),
+    [
+        (".data", "`llmproxy keys create --name NAME`"),
+        ("/srv/my data", "`llmproxy keys create --name NAME --data '/srv/my data'`"),
+    ],
+)
+def test_the_command_that_makes_a_key_works_for_this_data_folder(data: str, command: str) -> None:
+    assert f"  API key   there are keys already; make another with {command}" in announced(Config(), key="", data=data)
 
 
 def test_a_start_says_when_the_configuration_that_it_was_given_is_not_the_one_in_force() -> None:

@@ -1,19 +1,33 @@
 """What `llmproxy up` prints when everything is ready."""
 
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from msgspec import json
 
 from llmproxy.common.config import Config, models
+from llmproxy.launcher.options import DEFAULT_DATA
 
 MODELS_SHOWN_MAX = 6
 ANY_MODEL = "MODEL"
 
 
 def lines(
-    *, gateway_url: str, admin_url: str, token_in: str, config: Config, is_ours: bool, key: str, keys_exist: bool
+    *,
+    gateway_url: str,
+    admin_url: str,
+    token_in: str,
+    config: Config,
+    is_ours: bool,
+    key: str,
+    keys_exist: bool,
+    data: Path,
 ) -> Iterator[str]:
     """`config`: that is in force. Not `is_ours`: not the one that this start was given."""
+    make = "llmproxy keys create --name NAME" + (
+        "" if data == DEFAULT_DATA.absolute() else f" --data {shlex.quote(str(data))}"
+    )
     names = list(models(config))
     more = f" and {len(names) - MODELS_SHOWN_MAX} more" if len(names) > MODELS_SHOWN_MAX else ""
     yield ""
@@ -26,9 +40,9 @@ def lines(
     if key:
         yield f"  API key   {key}   (shown once; only its hash is stored)"
     elif keys_exist:
-        yield "  API key   there are keys already; make another with `llmproxy keys create --name NAME`"
+        yield f"  API key   there are keys already; make another with `{make}`"
     else:
-        yield "  API key   admin did not answer; make one with `llmproxy keys create --name NAME`"
+        yield f"  API key   admin did not answer; make one with `{make}`"
     yield ""
     yield "  " + curl(gateway_url, names[0] if names else ANY_MODEL, key or "$LLM_PROXY_KEY")
     yield ""

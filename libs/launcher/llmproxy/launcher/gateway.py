@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -30,6 +31,7 @@ from llmproxy.launcher.environment import SERVICES, Service, referenced, service
 from llmproxy.launcher.processes import Process, Program
 from llmproxy.launcher.stuck import Stuck
 from llmproxy.launcher.supervisor import Child, Supervisor
+from llmproxy.launcher.troubles import Troubles
 
 TOKEN = "LLM_PROXY_ADMIN_TOKEN"  # noqa: S105 - the variable's name
 TICK_S = 0.05
@@ -37,7 +39,7 @@ HOUSEKEEPING_S = 1.0
 FILE_POLL_S = 0.2  # A change of the configuration file holds within a second, everywhere: admin looks as often.
 READY_TIMEOUT_S = 15.0  # Then it is said which service is not ready; the supervisor goes on trying.
 READY_POLL_S = 0.1
-RECORDS_POLL_S = 10.0
+WATCH_POLL_S = 5.0  # For what is wrong although requests are answered.
 ANSWER_BYTES_MAX, ANSWER_SHOWN_CHARS_MAX = 64 << 10, 500  # Of what a probe answers.
 FIRST_KEY_TRIES_MAX = 30
 HTTP_TIMEOUT_S = 5.0
@@ -429,17 +431,23 @@ class Gateway:
             is_ours=configuration.fingerprint(in_force) == configuration.fingerprint(self.config),
             key=key,
             keys_exist=exists,
+            data=self.data.root,
         ):
             self._say(line)
-        self._watch_records(url)
+        self._watch(url)
 
-    def _watch_records(self, url: str) -> None:
-        stuck = Stuck()
+    def _watch(self, url: str) -> None:
+        stuck, troubles = Stuck(), Troubles()
         while not self._stop_signals:
-            time.sleep(RECORDS_POLL_S)
+            time.sleep(WATCH_POLL_S)
+            for line in troubles.look({child.name: partial(self._report_of, child) for child in self._services()}):
+                self._say(line)
             if stuck.look(are_records_blocked(url), self._room_bytes(), time.monotonic()):
                 self._nats_asked = True
                 self._wake.set()
+
+    def _report_of(self, child: Child) -> str:
+        return fetch(self._probes.get(child.name, "") + "/readyz", PROBE_TIMEOUT_S)[1]
 
     def _room_bytes(self) -> int:
         try:
