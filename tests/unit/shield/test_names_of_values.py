@@ -202,3 +202,33 @@ def test_a_text_that_is_a_document_is_one_whatever_is_replaced_in_it(document: A
     for _ in range(depth):
         read = json.loads(read["text"])
     assert "[MASK]" in (read["ids"][0], read["id"])
+
+
+def masked_result(text: str) -> str:
+    """What a tool has returned, as it goes on."""
+    seen = examined(_messages("user", {"type": "tool_result", "tool_use_id": "t", "content": text}))
+    assert seen.masked is not None
+    found: str = json.loads(seen.masked)["messages"][0]["content"][0]["content"]
+    return found
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "\n3 rows follow\n"])
+def test_lines_that_are_documents_stay_documents_when_a_number_in_them_is_masked(end: str) -> None:
+    rows = [{"id": 1, "card": 4111111111111111}, {"id": 2, "card": 5500005555555559, "note": '{"ssn": 536904399}'}]
+    lines = masked_result(end.join(map(json.dumps, rows))).splitlines()
+    read = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [one["card"].startswith("[CREDIT_CARD_") for one in read] == [True, True]
+    assert json.loads(read[1]["note"])["ssn"].startswith("[US_SSN_")
+
+
+def test_passwords_in_a_list_behind_their_name_are_masked_in_a_string_too() -> None:
+    document = {"users": [{"name": "bo", "passwords": ["hunter2xyz", "none", "Tr0ub4dor&3x"], "n": [1]}]}
+    for text in (json.dumps(document), json.dumps(document, indent=2)):
+        read = json.loads(masked_result(text))["users"][0]
+        assert [one.startswith("[SECRET_") for one in read.pop("passwords")] == [True, False, True]
+        assert read == {"name": "bo", "n": [1]}
+
+
+def test_a_list_of_what_a_password_must_be_is_none_of_passwords() -> None:
+    rules = {"password": ["required", "min:8", "This password is too short."], "passenger": ["grown-up1"]}
+    assert examined(_messages("user", {"type": "text", "text": json.dumps(rules)})).masked is None

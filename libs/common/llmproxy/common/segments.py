@@ -570,24 +570,40 @@ class Rewrite:
         return segment.start + offset + extras[bisect_left(places, offset)]
 
 
+LINE = re.compile(r"[^\r\n]+")
 JSON_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def _numbers(segment: Segment, depth: int) -> Iterator[Segment]:
-    """The long numbers of the JSON document that a text is, and of those in its strings; none of a text that is no document."""
-    if segment.text.lstrip()[:1] not in ("{", "["):
+    """The long numbers of the JSON documents that a text is, and of those in their strings; none of a text that is no document."""
+    for first, last in _documents(segment.text):
+        for token in TOKEN.finditer(segment.text, first, last):
+            written = token[0]
+            if written[0] == '"':
+                if depth > 1 and written[1:].lstrip()[:1] in ("{", "["):
+                    yield from _numbers(_embedded(written[1:-1], token.start() + 1, segment, "value"), depth - 1)
+            elif len(written) >= TEXT_CHARS_MIN and JSON_NUMBER.fullmatch(written):
+                yield _embedded(written, token.start(), segment, "number")
+
+
+def _documents(text: str) -> Iterator[tuple[int, int]]:
+    """Where JSON documents are written: the text is one, or some of its lines are, as in JSON Lines."""
+    if _is_document(text):
+        yield 0, len(text)
         return
+    for line in LINE.finditer(text):
+        if _is_document(line[0]):
+            yield line.span()
+
+
+def _is_document(text: str) -> bool:
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
     try:
-        msgspec.json.decode(segment.text)
+        msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return
-    for token in TOKEN.finditer(segment.text):
-        written = token[0]
-        if written[0] == '"':
-            if depth > 1 and written[1:].lstrip()[:1] in ("{", "["):
-                yield from _numbers(_embedded(written[1:-1], token.start() + 1, segment, "value"), depth - 1)
-        elif len(written) >= TEXT_CHARS_MIN and JSON_NUMBER.fullmatch(written):
-            yield _embedded(written, token.start(), segment, "number")
+        return False
+    return True
 
 
 def _embedded(written: str, start: int, host: Segment, form: Form) -> Segment:

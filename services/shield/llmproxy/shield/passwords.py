@@ -23,16 +23,23 @@ NAMES_BEYOND = (
 
 ASSIGNED_WITH = r"\s{0,3}(?:=>|:=|==?|[:：])\s{0,3}"
 CHOSEN = r"(?P<quote>[\"'`])(?P<quoted>[^\"'`\n]{4,128})(?P=quote)"
-PASSWORD = re.compile(
+NAME = (
     r"(?<!no)(?:pass(?:word|wort|ord|wd|phrase|code|w|e)?|contrase.a|"
     + "|".join(name.decode() for name in NAMES[1:])
-    + r")(?![a-z]{2})"
-    r"[\w-]{0,16}+[\"'\])]{0,3}+"
+    + r")(?![a-z]{2})[\w-]{0,16}+"
+)
+PASSWORD = re.compile(
+    NAME + r"[\"'\])]{0,3}+"
     rf"(?P<sign>{ASSIGNED_WITH}|>(?=[^<>\s]{{6,64}}</)|(?<=by)\s|(?<=--password)\s|(?<=requirepass)\s|(?<!pass)\s(?=[\"'`])"
     r"|(?:\s(?:for|of|to|on|für|para|per)\s[\w@.\s-]{1,40}?)?\s(?:is|was|ist|lautet|es|est|é|è|to|er|är|on|je|adalah)\s?:?\s?)"
     rf"(?:{CHOSEN}|[\"'`]?(?P<bare>[^\s\"'`,;<>]{{6,128}}))",
     re.IGNORECASE,
 )
+LIST = re.compile(NAME + r"[\"']\s{0,3}:\s{0,3}\[", re.IGNORECASE)
+"""As documents have them: `"passwords": ["...", "..."]`."""
+LISTED = re.compile(rf"\s*{CHOSEN}\s*,?")
+LISTED_MAX = 1_000
+RULE = re.compile(r"[a-z_]+:[\w,.-]+")  # `"password": ["required", "min:8"]` says what a password must be.
 BEYOND = re.compile("|".join(NAMES_BEYOND), re.IGNORECASE)
 STEMS = tuple(
     spelled
@@ -109,6 +116,7 @@ LITERALS = (*dict.fromkeys((*NAMES, *(flag for flag, _, _ in (*COMMANDS, *SLOTS)
 def find(text: str, lower: bytes) -> Iterator[tuple[int, int]]:
     """Spans of passwords. `lower` is the text in lower case, a byte for each character."""
     yield from _chosen(_matches(text, lower), lower)
+    yield from _listed(text, lower)
     for match in _at_places(SLOTS, text, lower):
         group = "quoted" if match["quoted"] else "bare"
         if not is_stand_in(match[group]) and match[group].lower() not in SELF_SAID and match[group][0] not in "/-":
@@ -118,6 +126,21 @@ def find(text: str, lower: bytes) -> Iterator[tuple[int, int]]:
             phrase = PHRASE.match(text, at)
             if phrase is not None and phrase[1].count(" ") + 1 in PHRASE_WORDS:
                 yield phrase.span(1)
+
+
+def _listed(text: str, lower: bytes) -> Iterator[tuple[int, int]]:
+    for name in NAMES if b"[" in lower else ():
+        for at in glance.places(lower, name):
+            found = LIST.match(text, at)
+            end = found.end() if found is not None else len(text)
+            for _ in range(LISTED_MAX):
+                item = LISTED.match(text, end)
+                if item is None:
+                    break
+                end = item.end()
+                value = item["quoted"]
+                if is_password(value, is_quoted=True, sign=":") and RULE.fullmatch(value) is None:
+                    yield item.span("quoted")
 
 
 def find_beyond(text: str, lower: bytes) -> Iterator[tuple[int, int]]:
