@@ -38,6 +38,8 @@ ORDINARY = {
     "fence with much before": f"```js\n{LINES}\nconst logo = {{}}\n```",
     "json": '{{"name": "logo.png", "content": "{}"}}',
     "json in json": '{{"body": "{{\\"content\\": \\"{}\\"}}"}}',
+    "yaml without a fence": "data:\n  tls.crt: {}\nkind: Secret",
+    "yaml in a list": "files:\n  - content: {}\n",
     "code": "blob = b'{}'",
     "inline code": "Set it to `{}` and start.",
     "pem in a line": "-----BEGIN CERTIFICATE----- {} -----END CERTIFICATE-----",
@@ -47,6 +49,8 @@ ORDINARY = {
 }
 
 UNEXPLAINED = {
+    "behind a name at the edge": "it is this\nlogo: {}",
+    "behind words that are indented": "so:\n  here it is: {}",
     "alone": "{}",
     "in a sentence": "Result: {} and so on",
     "in an address": 'see "https://example.com/?d={}"',

@@ -23,7 +23,8 @@ WORD_BEGUN = re.compile(r"[A-Za-z0-9+/_-]*\Z")
 EXPLAINED = re.compile(
     r"(?<![A-Za-z0-9])[bBrRuUfF]{0,2}[\"'`]\Z"
     r"|data:[\w.+;=\\/-]{0,64};base64,\Z"
-    r"|-----BEGIN [A-Z0-9 ]{1,40}-----(?:\s|\\[nr])*\\?\Z",
+    r"|-----BEGIN [A-Z0-9 ]{1,40}-----(?:\s|\\[nr])*\\?\Z"
+    r"|\n[ \t]{2,24}(?:- )?[A-Za-z_][\w.-]{0,39}:[ \t]{1,4}\Z",  # YAML, below something: `Result: ...` is a sentence.
     re.IGNORECASE | re.ASCII,
 )
 """By what stands before it."""
