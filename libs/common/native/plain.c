@@ -2,7 +2,7 @@
 #include "native.h"
 
 /* Four hexadecimal digits, or -1. */
-static int32_t unit(const uint8_t *text, size_t length, size_t at) {
+static inline int32_t unit(const uint8_t *text, size_t length, size_t at) {
     int32_t value = 0;
     if (at + 4 > length) return -1;
     for (size_t end = at + 4; at < end; at++) {
@@ -13,7 +13,7 @@ static int32_t unit(const uint8_t *text, size_t length, size_t at) {
 }
 
 /* The simple lower case of the scripts that have one and that signatures are written in. Never needs more bytes in UTF-8. */
-static uint32_t lower(uint32_t one) {
+static inline uint32_t lower(uint32_t one) {
     if (one >= 0xc0 && one <= 0xde && one != 0xd7) return one + 0x20;
     if (one == 0x130) return 'i';
     if (one == 0x178) return 0xff;
@@ -26,7 +26,7 @@ static uint32_t lower(uint32_t one) {
     return one;
 }
 
-static size_t put(uint8_t *out, uint32_t one) {
+static inline size_t put(uint8_t *out, uint32_t one) {
     if (one < 0x80) return out[0] = (uint8_t)one, 1;
     if (one < 0x800) return out[0] = (uint8_t)(0xc0 | one >> 6), out[1] = (uint8_t)(0x80 | (one & 0x3f)), 2;
     if (one < 0x10000) {
@@ -39,7 +39,7 @@ static size_t put(uint8_t *out, uint32_t one) {
 }
 
 /* An escape at a backslash: how many bytes it takes, and in `*meant` what it stands for; 0 for none. What is no character is a space. */
-static size_t escape(const uint8_t *text, size_t length, size_t at, uint32_t *meant) {
+static inline size_t escape(const uint8_t *text, size_t length, size_t at, uint32_t *meant) {
     if (at + 1 >= length) return 0;
     switch (text[at + 1]) {
     case 'n': return *meant = '\n', 2;
@@ -61,13 +61,14 @@ static size_t escape(const uint8_t *text, size_t length, size_t at, uint32_t *me
     return 12;
 }
 
-/* `plain` has room for `length` bytes. Returns how many were written. */
-EXPORT size_t llmproxy_plain(const uint8_t *text, size_t length, uint8_t *plain) {
-    size_t to = 0;
-    for (size_t at = 0; at < length;) {
+/* Writes what the text says, as far as to what stands at `place`. Returns how many bytes were written and, where `origin` is given, in it where in
+ * the text that begins, or its length where there is no such place. Inlined, so that who does not ask for it does not pay for it. */
+__attribute__((always_inline)) static inline size_t write_plain(const uint8_t *text, size_t length, uint8_t *plain, size_t place, size_t *origin) {
+    size_t to = 0, at = 0;
+    while (at < length) {
         uint8_t one = text[at];
         uint32_t meant;
-        size_t taken = 0;
+        size_t taken = 0, from = at;
         if (one == '\\' && !(at && text[at - 1] == '\\')) taken = escape(text, length, at, &meant);
         else if (one >= 0xc3 && one <= 0xd4 && at + 1 < length && (text[at + 1] & 0xc0) == 0x80) {
             meant = (uint32_t)(one & 0x1f) << 6 | (text[at + 1] & 0x3f);
@@ -82,6 +83,20 @@ EXPORT size_t llmproxy_plain(const uint8_t *text, size_t length, uint8_t *plain)
         } else {
             plain[to++] = text[at++];
         }
+        if (origin && to > place) return *origin = from, to;
     }
+    if (origin) *origin = length;
     return to;
+}
+
+/* `plain` has room for `length` bytes. Returns how many were written. */
+EXPORT size_t llmproxy_plain(const uint8_t *text, size_t length, uint8_t *plain) {
+    return write_plain(text, length, plain, SIZE_MAX, 0);
+}
+
+/* Where in the text that begins which stands at a place of what it says; its length for a place behind all. */
+EXPORT size_t llmproxy_plain_origin(const uint8_t *text, size_t length, uint8_t *plain, size_t place) {
+    size_t origin;
+    write_plain(text, length, plain, place, &origin);
+    return origin;
 }

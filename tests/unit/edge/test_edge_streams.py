@@ -14,7 +14,7 @@ from unit.edge.edge_gateway import CONFIG, MASKED, gateway
 from llmproxy.common.config import Signature
 from llmproxy.common.dialects.framing import Framing
 from llmproxy.common.dialects.rendering import FRAMINGS, GEMINI_ARRAY
-from llmproxy.common.explanations import Explained, Explanation
+from llmproxy.common.explanations import Explanation
 from llmproxy.common.frames import Data, Failure, Head
 from llmproxy.edge.replies import Reply, StreamSink, stream_sink
 from llmproxy.edge.routes.table import ROUTES
@@ -107,8 +107,14 @@ def test_what_the_edge_itself_found_is_told_with_the_answer_too() -> None:
                 assert status == 200
                 assert headers["x-llmproxy-findings"] == "email=1,firewall.custom=1"
             assert edge.records[0].findings == {"email": 1, "firewall.custom": 1}
-            hit = Explanation(guard="firewall", kind="firewall.custom", rule="odd", action="flag")
-            assert edge.records[0].explained == Explained((MASKED, hit))
+            explained = edge.records[0].explained
+            assert explained is not None
+            masked, hit = explained.findings
+            assert (masked, explained.more) == (MASKED, 0)
+            assert hit.end - hit.start == len("purple elephant")
+            assert msgspec.structs.replace(hit, start=0, end=0) == Explanation(
+                guard="firewall", kind="firewall.custom", rule="odd", action="flag"
+            )
 
     asyncio.run(run())
 

@@ -374,7 +374,9 @@ def test_a_record_is_told_in_words_with_the_reasons_of_its_verdict() -> None:
         per_mille=732,
         via=("rot13",),
     )
-    hit = Explanation(guard="firewall", kind="firewall.override", rule="ignore-all", action="flag", via=("runs",))
+    hit = Explanation(
+        guard="firewall", kind="firewall.override", rule="ignore-all", action="flag", start=7, end=90, via=("runs",)
+    )
     record = AuditRecord(
         id="r-1",
         at_ms=1,
@@ -388,7 +390,7 @@ def test_a_record_is_told_in_words_with_the_reasons_of_its_verdict() -> None:
         "r-1: answered, acme, demo, revision 4",
         "  mask: pii saw email in messages[0].content, characters 5 to 20",
         "  flag: injection saw injection in messages[2].content, characters 0 to 80, probability 0.732, after rot13",
-        "  flag: firewall saw firewall.override (ignore-all), after runs",
+        "  flag: firewall saw firewall.override (ignore-all) in bytes 7 to 90 of the body, after runs",
         "  and 3 more",
     ]
     assert list(told(msgspec.structs.replace(record, explained=None)))[1:] == ["  nothing was found"]

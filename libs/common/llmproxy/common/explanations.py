@@ -29,8 +29,10 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     action: str  # policy.Action, of what applied.
     rule: str = ""  # Of a guard that has many for one kind: a signature's id.
     side: Side = "request"
-    path: str = ""  # Of the text in the body: `messages[3].content`. "": the body as a whole.
-    start: int = 0  # In characters of that text, its escapes undone. Both 0: the text as a whole.
+    path: str = ""  # Of the text in the body: `messages[3].content`. "": the body itself, before it was parsed.
+    start: int = (
+        0  # In characters of that text, its escapes undone; in bytes of the body as it came. Both 0: all of it.
+    )
     end: int = 0
     role: str = ""  # Whose text, where it is not the caller's own: a tool's.
     via: tuple[str, ...] = ()  # The decodings that showed it, in order; (): it is written there as it is.

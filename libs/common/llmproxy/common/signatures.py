@@ -77,6 +77,14 @@ class Hit(Struct, frozen=True):
     always: bool = False  # Also where the words are only talked about.
 
 
+class Seen(Struct, frozen=True, gc=False):
+    """A signature that matches, and where in the text that was looked at, in bytes."""
+
+    hit: Hit
+    start: int
+    end: int
+
+
 def shipped() -> Signatures:
     """All files as one: the vocabulary of each holds in all of them."""
     files = [_read(name) for name in DATA]
@@ -323,10 +331,10 @@ class Matcher:
 
     def scan(self, plain: bytes, budget: Budget) -> list[Hit]:
         """What is in a text, of which what is not ASCII is in lower case."""
-        return [hit for hit in self.trials(plain, budget) if hit is not None]
+        return [one.hit for one in self.trials(plain, budget) if one is not None]
 
-    def trials(self, plain: bytes, budget: Budget) -> Iterable[Hit | None]:
-        """The same, with a None where an expression that is new does not match: who wants to pause does so there.
+    def trials(self, plain: bytes, budget: Budget) -> Iterable[Seen | None]:
+        """The same with its place, and with a None where an expression that is new does not match: who wants to pause does so there.
         One native pass, and Python sees only what may be there."""
         if len(plain) <= PIECE_BYTES:
             candidates, spent, exhausted = self.near.find(plain, budget.words)
@@ -335,7 +343,7 @@ class Matcher:
                 return self.tried(plain, candidates, budget) if candidates else NO_TRIALS
         return self._in_pieces(plain, budget)
 
-    def _in_pieces(self, plain: bytes, budget: Budget) -> Iterator[Hit | None]:
+    def _in_pieces(self, plain: bytes, budget: Budget) -> Iterator[Seen | None]:
         before: frozenset[Candidate] = frozenset()
         starts = range(0, max(1, len(plain) - PIECES_SHARE_BYTES), PIECE_BYTES - PIECES_SHARE_BYTES)
         for start in starts:
@@ -365,7 +373,7 @@ class Matcher:
         budget.exhausted = budget.exhausted or exhausted
         yield [Candidate(one.thing, one.start + begin, one.end + begin) for one in candidates]
 
-    def tried(self, plain: bytes, candidates: Iterable[Candidate], budget: Budget) -> Iterator[Hit | None]:
+    def tried(self, plain: bytes, candidates: Iterable[Candidate], budget: Budget) -> Iterator[Seen | None]:
         """What may be in a text, each where its words are."""
         for one in candidates:
             if budget.trials <= 0 or budget.bytes <= 0:
@@ -379,22 +387,26 @@ class Matcher:
                 budget.first_trials += 1
                 compiled.is_new = False
             around = plain[one.start : one.end].lower()
-            if compiled.spans(ANYWHERE, around, 0, len(around)) != NOWHERE:
-                yield _hit(compiled, plain, one, around)
+            spans = compiled.spans(ANYWHERE, around, 0, len(around))
+            if spans != NOWHERE:
+                yield _seen(compiled, plain, one, around, spans[0])
             elif is_new:
                 yield None
 
 
-def _hit(compiled: Compiled, plain: bytes, place: Candidate, around: bytes) -> Hit:
-    """Of a signature that matches: less severe where its words are only talked about."""
-    hit = compiled.hit
-    if hit.severity != "high" or hit.always:
-        return hit
-    before = plain[max(0, place.start - TALK_BYTES_MAX) : place.start].lower()
-    behind = plain[place.end : place.end + QUOTED_BYTES_MAX].lower()
-    places = [_said(match.span(), around) for match in compiled.expression.finditer(around)]
-    is_told = all(is_talk(before + around[:start], around[end:] + behind) for start, end in places)
-    return replace(hit, severity="medium") if is_told else hit
+def _seen(compiled: Compiled, plain: bytes, place: Candidate, around: bytes, first: tuple[int, int]) -> Seen:
+    """Of a signature that matches: less severe where its words are only talked about. `first`: where it first does."""
+    hit, (start, end) = compiled.hit, first
+    if hit.severity == "high" and not hit.always:
+        before = plain[max(0, place.start - TALK_BYTES_MAX) : place.start].lower()
+        behind = plain[place.end : place.end + QUOTED_BYTES_MAX].lower()
+        places = [_said(match.span(), around) for match in compiled.expression.finditer(around)]
+        meant = [one for one in places if not is_talk(before + around[: one[0]], around[one[1] :] + behind)]
+        if meant:
+            start, end = meant[0]
+        else:
+            hit = replace(hit, severity="medium")
+    return Seen(hit, place.start + start, place.start + end)
 
 
 def _said(span: tuple[int, int], around: bytes) -> tuple[int, int]:

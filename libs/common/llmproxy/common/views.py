@@ -54,6 +54,31 @@ def marks(raw: bytes) -> tuple[Hint, int]:
     return (Hint(found) if found else NONE), first
 
 
+def placed(view: View, text: str, start: int, end: int) -> tuple[int, int, bool]:
+    """Where in `text` that stands which a view of it has at `[start:end]`, and whether it stands there as it is: else it is the whole of
+    what was decoded, which is as near as it can be said."""
+    longer = len(view.text) - len(text)
+    before = _alike(text, view.text)
+    if end <= before:
+        return start, end, True
+    after = _alike(text[before:][::-1], view.text[before:][::-1])
+    if start >= len(view.text) - after:
+        return start - longer, end - longer, True
+    return min(start, before), max(len(text) - after, end - longer), False
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many of the same characters both begin."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one.startswith(other[:middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
 def hints(text: str) -> Hint:
     return marks(text.encode("utf-8", "surrogatepass"))[0]
 

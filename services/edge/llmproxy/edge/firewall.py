@@ -8,13 +8,16 @@ import asyncio
 import ctypes
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Literal
+
+from msgspec import Struct
 
 from llmproxy.common import config, native
 from llmproxy.common.explanations import Explanation, explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
-from llmproxy.common.signatures import Budget, Hit, Matcher, matcher
-from llmproxy.common.views import Hint, marks, views
+from llmproxy.common.signatures import Budget, Hit, Matcher, Seen, matcher
+from llmproxy.common.views import Hint, View, marks, placed, views
 from llmproxy.edge import metrics
 from llmproxy.edge.ingress import Ingress
 from llmproxy.edge.routes.table import Action
@@ -75,6 +78,19 @@ def slices(length: int) -> list[int]:
     return [start for pair in zip(starts, reversed(starts), strict=True) for start in pair][: len(starts)]
 
 
+class Found(Struct, frozen=True):
+    """A signature, the decodings that showed it, and where it stands in the body: in bytes of it as it came."""
+
+    hit: Hit
+    via: tuple[str, ...]
+    start: int
+    end: int
+
+
+Place = Callable[[int, int], tuple[int, int]]
+"""Of what was looked at: where in the body that is. Asked of what was found, and of nothing else."""
+
+
 class Examination:
     """What was found in one body so far, and what may still be spent on it."""
 
@@ -85,7 +101,7 @@ class Examination:
         self._budget = Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX)
         self._chars_left = DECODED_CHARS_MAX
         self._trials_behind = 0  # Of the budget: what the slices behind this one may try.
-        self.hits: dict[str, tuple[Hit, tuple[str, ...]]] = {}  # By id: what, and in which view.
+        self.hits: dict[str, Found] = {}  # By id.
         self.blocking: Hit | None = None
         self.exhausted = False
 
@@ -93,7 +109,7 @@ class Examination:
         """Looks at a body; between two steps is time for others."""
         starts = slices(len(body))
         for start in starts:
-            yield from self._slice(body[start : start + SLICE_BYTES])
+            yield from self._slice(body[start : start + SLICE_BYTES], start)
             if self.blocking is not None or start == starts[-1]:
                 return
             if self._is_spent:
@@ -107,19 +123,21 @@ class Examination:
         budget = self._budget
         return budget.words <= 0 or budget.bytes <= 0 or budget.trials + self._trials_behind <= 0
 
-    def _slice(self, body: bytes) -> Iterator[None]:
+    def _slice(self, body: bytes, start: int) -> Iterator[None]:
         budget = self._budget
         self._trials_behind = max(0, budget.trials - SLICE_TRIALS_MAX)
         budget.trials -= self._trials_behind
         plain = body if body.isascii() and b"\\" not in body else unescaped(body)
-        yield from self._scan(plain, ())
-        yield from self._look_inside(plain)
+        place = partial(place_in_body, body, start, plain is body)
+        yield from self._scan(plain, (), place)
+        yield from self._look_inside(plain, place)
         self.exhausted = self.exhausted or budget.exhausted
         budget.trials += self._trials_behind
         self._trials_behind = 0
 
-    def _look_inside(self, plain: bytes) -> Iterator[None]:
+    def _look_inside(self, plain: bytes, place: Place) -> Iterator[None]:
         """What is hidden from the first mark of an encoding on, and from the first one behind that, as far as the budget goes."""
+        passed = 0
         while plain and self.blocking is None:
             if self._chars_left <= 0 or self._is_spent:
                 self.exhausted = True
@@ -128,33 +146,43 @@ class Examination:
             if not hints:
                 return
             start = max(0, first - BEFORE_MARK_BYTES)
-            yield from self._decode(plain[start : start + min(DECODED_BYTES_MAX, self._chars_left)], hints)
+            piece = plain[start : start + min(DECODED_BYTES_MAX, self._chars_left)]
+            yield from self._decode(piece, hints, passed + start, place)
+            passed += start + DECODED_BYTES_MAX - BEFORE_MARK_BYTES
             plain = plain[start + DECODED_BYTES_MAX - BEFORE_MARK_BYTES :]
             if len(plain) <= BEFORE_MARK_BYTES:
                 return
             yield
 
-    def _decode(self, plain: bytes, hints: Hint) -> Iterator[None]:
-        text = plain.decode("utf-8", "replace")
+    def _decode(self, piece: bytes, hints: Hint, begin: int, place: Place) -> Iterator[None]:
+        text = piece.decode("utf-8", "replace")
         decoded = views(text, hints, chars_max=self._chars_left)[1:]
         self._chars_left -= len(text)  # Also where nothing was hidden.
         for view in decoded:
             self._chars_left -= len(view.text)
             said = view.text if view.text.isascii() else view.text.lower()
-            yield from self._scan(said.encode("utf-8", "replace"), view.via)
+            raw = said.encode("utf-8", "replace")
+            yield from self._scan(raw, view.via, partial(place_of_view, view, raw, piece, begin, place))
             if self.blocking is not None:
                 return
 
-    def _scan(self, plain: bytes, via: tuple[str, ...]) -> Iterator[None]:
+    def _scan(self, plain: bytes, via: tuple[str, ...], place: Place) -> Iterator[None]:
         budget = self._budget
-        for hit in self._matcher.trials(plain, budget):
-            if hit is not None:
-                self.hits.setdefault(hit.id, (hit, via))
-                if hit.severity == "high" and self.blocking is None:
-                    self.blocking = hit
+        for seen in self._matcher.trials(plain, budget):
+            if seen is not None:
+                self._note(seen, via, place)
             if budget.first_trials >= TURN_FIRST_TRIALS_MAX:
                 budget.first_trials = 0
                 yield
+
+    def _note(self, seen: Seen, via: tuple[str, ...], place: Place) -> None:
+        hit = seen.hit
+        known = self.hits.get(hit.id)
+        if known is not None and (known.hit.severity == hit.severity or hit.severity != "high"):
+            return
+        self.hits[hit.id] = Found(hit, via, *place(seen.start, seen.end))
+        if hit.severity == "high" and self.blocking is None:
+            self.blocking = hit
 
 
 _plain = native.function("llmproxy_plain", ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p)
@@ -167,16 +195,44 @@ def unescaped(body: bytes) -> bytes:
     return plain.raw[:length]
 
 
+_origin = native.function(
+    "llmproxy_plain_origin", ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t
+)
+
+
+def place_in_body(part: bytes, begin: int, is_plain: bool, start: int, end: int) -> tuple[int, int]:
+    """Of what the part of a body that begins there says: where in the body that is. `is_plain`: it says what it is."""
+    if is_plain:
+        return begin + start, begin + end
+    plain = ctypes.create_string_buffer(len(part))
+    return begin + _origin(part, len(part), plain, start), begin + _origin(part, len(part), plain, end)
+
+
+def place_of_view(
+    view: View, said: bytes, piece: bytes, begin: int, outer: Place, start: int, end: int
+) -> tuple[int, int]:
+    """Of what a view of a piece says: where in the body that is, or all of what was decoded. Where letters have changed their length, it is
+    all of the piece."""
+    text = piece.decode("utf-8", "replace")
+    first, behind = 0, len(piece)
+    if len(said.decode("utf-8", "replace")) == len(view.text) and len(text.encode()) == len(piece):
+        in_view = (len(said[:at].decode("utf-8", "ignore")) for at in (start, end))
+        first, behind = (len(text[:at].encode()) for at in placed(view, text, *in_view)[:2])
+    return outer(begin + first, begin + behind)
+
+
 def conclude(context: Ingress, examination: Examination) -> Result:
     if examination.exhausted:
         metrics.FIREWALL_EXHAUSTED.inc()
     if not examination.hits:
         return PASS
-    for hit, _ in examination.hits.values():
+    for found in examination.hits.values():
+        hit = found.hit
         kind = f"firewall.{hit.category}"
         context.findings[kind] = context.findings.get(kind, 0) + 1
         metrics.FIREWALL.labels(hit.category if hit.category in CATEGORIES else "custom", hit.severity).inc()
-    context.explained = explained(_explain(hit, via) for hit, via in examination.hits.values())
+    is_form = context.upload is not None
+    context.explained = explained(_explain(found, is_form) for found in examination.hits.values())
     blocking = examination.blocking
     if blocking is None:
         return MODIFIED
@@ -185,10 +241,18 @@ def conclude(context: Ingress, examination: Examination) -> Result:
     )
 
 
-def _explain(hit: Hit, via: tuple[str, ...]) -> Explanation:
-    """Which signature in which view. Before anything is parsed there is no path."""
-    action = "block" if hit.severity == "high" else "flag"
-    return Explanation(guard="firewall", kind=f"firewall.{hit.category}", rule=hit.id, action=action, via=via)
+def _explain(found: Found, is_form: bool) -> Explanation:
+    """Which signature where, in which view. Before anything is parsed there is no path, and in what was made of a form no place."""
+    hit = found.hit
+    return Explanation(
+        guard="firewall",
+        kind=f"firewall.{hit.category}",
+        rule=hit.id,
+        action="block" if hit.severity == "high" else "flag",
+        start=0 if is_form else found.start,
+        end=0 if is_form else found.end,
+        via=found.via,
+    )
 
 
 CATEGORIES = frozenset(

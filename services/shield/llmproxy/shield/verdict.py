@@ -3,7 +3,7 @@
 from msgspec import Struct, structs
 
 from llmproxy.common.actions import Action
-from llmproxy.common.views import View
+from llmproxy.common.views import View, placed
 
 
 class Finding(Struct, frozen=True):
@@ -54,34 +54,8 @@ ALLOW = Allow()
 def seen_in(view: View, text: str, finding: Finding) -> Finding:
     """What was found in a view of `text`, placed in the text: as it is where both are the same, else on the whole of what was
     decoded, which is as near as it can be said."""
-    decoded_end = len(view.text) - len(
-        text
-    )  # Of what both end with, the text's places are so much nearer to the start.
-    before = _alike(text, view.text)
-    after = _alike(text[before:][::-1], view.text[before:][::-1])
-    if finding.end <= before:
-        return structs.replace(finding, via=view.via)
-    if finding.start >= len(view.text) - after:
-        return structs.replace(finding, start=finding.start - decoded_end, end=finding.end - decoded_end, via=view.via)
-    return structs.replace(
-        finding,
-        start=min(finding.start, before),
-        end=max(len(text) - after, finding.end - decoded_end),
-        via=view.via,
-        is_exact=False,
-    )
-
-
-def _alike(one: str, other: str) -> int:
-    """With how many of the same characters both begin."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one.startswith(other[:middle]):
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    start, end, is_exact = placed(view, text, finding.start, finding.end)
+    return structs.replace(finding, start=start, end=end, via=view.via, is_exact=finding.is_exact and is_exact)
 
 
 def found(findings: list[Finding]) -> Verdict:

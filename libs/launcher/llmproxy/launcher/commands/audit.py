@@ -178,7 +178,10 @@ def explanation(one: Explanation) -> str:
     saw = f"{one.kind} ({one.rule})" if one.rule else one.kind
     where = f" in {one.path}" if one.path else ""
     where += " of the answer" if one.side == "answer" else ""
-    where += f", characters {one.start} to {one.end}" if one.end else ""
+    if one.end:
+        where += (
+            f", characters {one.start} to {one.end}" if one.path else f" in bytes {one.start} to {one.end} of the body"
+        )
     weight = "" if one.per_mille == PER_MILLE else f", probability {one.per_mille / PER_MILLE:.3f}"
     via = f", after {', '.join(one.via)}" if one.via else ""
     return f"{one.action}: {one.guard} saw {saw}{where}{weight}{via}"

@@ -146,7 +146,7 @@ class Model:
         hits: list[Hit] = []
         if candidates:
             plain = text.encode() if text.isascii() else lowered(text)
-            hits = [hit for hit in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if hit]
+            hits = [one.hit for one in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if one]
         if not hits and self._quiet.holds(worst):
             return None
         evidence = _evidence(worst, hits)
