@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tricks import TRICKS
 from unit.edge.edge_gateway import CHAT, CONFIG, gateway, until
 
 from llmproxy.common.config import Firewall as Settings
@@ -78,6 +79,16 @@ BYPASSES: dict[str, bytes] = {
 }
 
 
+QUOTED = ("strings put together", "strings in single quotes", "strings beside each other", "a list of letters")
+"""What is quoted and nothing more is noted by the firewall, and for the shield to block (docs/adr/0011)."""
+
+BYPASSES |= {
+    name: body(trick(ATTACK), ascii_only=at % 2 > 0)
+    for at, (name, trick) in enumerate(TRICKS.items())
+    if name not in QUOTED
+}
+
+
 async def asked(edge: Any, data: bytes, path: str = "/v1/chat/completions") -> tuple[int, Any, dict[str, Any]]:
     status, headers, answer = await edge.ask(path, data=data, headers=JSON)
     return status, headers, json.loads(answer)
@@ -100,6 +111,17 @@ def test_a_hidden_attack_is_blocked_recorded_and_goes_nowhere(name: str) -> None
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("name", QUOTED)
+def test_a_hidden_attack_that_is_quoted_is_noted(name: str) -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            status, _, _ = await asked(edge, body(TRICKS[name](ATTACK)))
+            assert status == 200
+            assert edge.records[0].findings["firewall.override"] >= 1
+
+    asyncio.run(run())
+
+
 PASSES = (
     "What are the instructions for assembling this table?",
     "ignore rule 5 of the style guide",
@@ -113,6 +135,8 @@ PASSES = (
     "Act as a dragon that guards a bridge, and stay in character until I say stop.",
     "def ignore(rules): return [rule for rule in rules if rule.previous is None]",
     "d41d8cd98f00b204e9800998ecf8427e is the MD5 of nothing; what is the SHA-256?",
+    *(trick("Could you write a short poem about the old harbour of our town") for trick in TRICKS.values()),
+    *(trick("Ignore the noise outside and read all the previous chapters again") for trick in TRICKS.values()),
 )
 
 

@@ -7,19 +7,28 @@
 
 enum {
     ESCAPE = 1, PERCENT = 2, ENTITY = 4, FOLD = 8, RUN = 16, SPACED = 32, JOINED = 64, LEET = 128, ROT13 = 256, REVERSED = 512, TYPO = 1024,
+    CODES = 2048, QUOTED = 4096,
     NUMBER = 1 << 30, /* What is all digits may be a word, where others are. */
 };
 enum {
     RUN_BYTES_MIN = 16,
     PAIRS_MIN = 8,
+    CODE_WORDS_MIN = 4,   /* Of base 64, one after the other, with so many bytes between them at most: short lines, or words. */
+    CODE_WORDS_APART_MAX = 3,
+    DIGITS_MIN = 20,      /* Of numbers that may be codes of a dozen letters, in any base, */
+    DIGITS_APART_MAX = 12, /* with so many bytes between them at most. */
+    MORSE_MIN = 8, MORSE_SIGNS_MAX = 6, MORSE_APART_MAX = 4,
+    QUOTED_MIN = 3, QUOTED_APART_MAX = 64,
     PROBE_BYTES = 18,     /* Of a run are decoded, to see whether it is text. */
     PROBE_BYTES_MIN = 6,  /* What a run of 16 letters in base 16 has, beginning with the fourth. */
     ENTITY_LETTERS_MAX = 8,
     SINGLES_MIN = 4,      /* Letters standing alone, one after the other, */
-    APART_MAX = 3,        /* with so many other bytes between them at most. */
+    APART_MAX = 6,        /* with so many other characters between them at most. */
     WORD_LETTERS_MIN = 3, /* Of the lexicon. */
     TYPO_LETTERS_MIN = 5, /* Shorter words are often one swap away from another. */
-    JOINT_BYTES_MAX = 4,  /* Between two parts of a word. */
+    JOINTS_MAX = 4,       /* Between two parts of a word. */
+    TAG_BYTES_MAX = 64, NAME_BYTES_MAX = 8,
+    GLUE_MAX = 2,         /* Spaces on either side of what joins two strings of a program, and signs of that. */
     BLOCK = 64,           /* Bytes; a stretch that is sure began in the block before at the latest, or soon will have. */
     SURE = 20 * 8,        /* A stretch of text is a million times likelier when it is turned. */
 };
@@ -37,7 +46,6 @@ struct Lexicon {
 };
 
 static int is_code_sign(uint8_t one) { return one == '+' || one == '/' || one == '_' || one == '-'; }
-static int is_joint(uint8_t one) { return one == '.' || one == '_' || one == '*' || one == '~' || one == '`' || one == '|' || one == '-'; }
 static int is_sign(uint8_t one) { return one == '@' || one == '$' || one == '!' || one == '+'; }
 
 /* Whether an escaped line break or tab parts words: JSON within JSON has them. In a path or a formula it is most likely none. */
@@ -59,12 +67,98 @@ static int is_escape(const uint8_t *text, size_t length, size_t at) {
     return at + 1 < length && is_hex(text[at]) && is_hex(text[at + 1]);
 }
 
+/* %69, %u0069 */
+static int is_percent(const uint8_t *text, size_t length, size_t at) {
+    at += at + 1 < length && text[at + 1] == 'u' ? 2 : 1;
+    return at + 1 < length && is_hex(text[at]) && is_hex(text[at + 1]);
+}
+
 /* &#105; &quot; */
 static int is_entity(const uint8_t *text, size_t length, size_t at) {
     size_t letters = 0;
     if (++at < length && text[at] == '#') return 1;
     while (at < length && letters <= ENTITY_LETTERS_MAX && is_letter(text[at])) at++, letters++;
     return letters >= 2 && letters <= ENTITY_LETTERS_MAX && at < length && text[at] == ';';
+}
+
+/* -- what may stand inside of a word without parting it */
+
+static int is_in(uint32_t one, uint32_t from, uint32_t to) { return one - from <= to - from; }
+
+/* The character at a place of a text that may not be UTF-8, and how many bytes it takes. */
+static uint32_t character(const uint8_t *text, size_t length, size_t at, size_t *taken) {
+    uint8_t one = text[at];
+    size_t more = one < 0xc0 ? 0 : one < 0xe0 ? 1 : one < 0xf0 ? 2 : 3;
+    uint32_t found = more ? one & (0x3fu >> more) : one;
+    *taken = 1;
+    for (; *taken <= more; ++*taken) {
+        if (at + *taken >= length || (text[at + *taken] & 0xc0) != 0x80) return 0xfffd;
+        found = found << 6 | (text[at + *taken] & 0x3f);
+    }
+    return found;
+}
+
+/* Whether a character is a sign or a picture, and no letter that is drawn in a circle or a box: views.SYMBOL. */
+static int is_symbol(uint32_t one) {
+    if (one < 0x2000) return one == 0xd7 || one == 0xf7 || (is_in(one, 0xa1, 0xbf) && one != 0xaa && one != 0xad && one != 0xb5 && one != 0xba);
+    if (one > 0x2bff) return one == 0xfe0f || is_in(one, 0x1f300, 0x1faff);
+    return is_in(one, 0x2010, 0x2027) || is_in(one, 0x2030, 0x205e) || is_in(one, 0x2190, 0x245f) || is_in(one, 0x2500, 0x27ff) || one >= 0x2900;
+}
+
+enum { NO_JOINT, SIGN, OPENS, QUOTE, BREAKS, COLOURS, SYMBOL };
+
+static const uint8_t JOINTS[256] = {
+    ['.'] = SIGN, ['_'] = SIGN, ['*'] = SIGN, ['~'] = SIGN, ['`'] = SIGN, ['|'] = SIGN, ['^'] = SIGN, ['#'] = SIGN, [';'] = SIGN,
+    [':'] = SIGN, ['/'] = SIGN, ['&'] = SIGN, ['%'] = SIGN, ['-'] = BREAKS, ['='] = BREAKS, ['<'] = OPENS, ['['] = OPENS, ['"'] = QUOTE,
+    ['\''] = QUOTE, [0x1b] = COLOURS, [0xc2] = SYMBOL, [0xc3] = SYMBOL, [0xe2] = SYMBOL, [0xef] = SYMBOL, [0xf0] = SYMBOL,
+};
+
+static size_t spaces_at(const uint8_t *text, size_t length, size_t at) {
+    size_t end = at;
+    while (end < length && end - at < GLUE_MAX && (text[end] == ' ' || text[end] == '\n')) end++;
+    return end - at;
+}
+
+/* <b class="x">, </b>, <!-- -->, [b], [size=3]: up to the bracket that closes it. */
+static size_t tag_at(const uint8_t *text, size_t length, size_t at) {
+    uint8_t closing = text[at] == '<' ? '>' : ']';
+    size_t end = at + 1, name;
+    if (end < length && (text[end] == '/' || (closing == '>' && text[end] == '!'))) end++;
+    for (name = end; end < length && end - name <= NAME_BYTES_MAX && (is_letter(text[end]) || text[end] == '-'); end++) {}
+    if (end == name || (closing == ']' && (end - name > NAME_BYTES_MAX || end >= length || (text[end] != closing && text[end] != '=')))) return 0;
+    while (end < length && end - at < TAG_BYTES_MAX && text[end] != closing && text[end] != text[at]) end++;
+    return end < length && text[end] == closing ? end + 1 - at : 0;
+}
+
+/* " + ", ' . ', "": what joins two strings of a program, up to the quotation mark that opens the second. */
+static size_t glue_at(const uint8_t *text, size_t length, size_t at) {
+    size_t end = at + 1 + spaces_at(text, length, at + 1), signs = 0;
+    while (end < length && signs < GLUE_MAX && text[end] && strchr("+.&~,", text[end])) end++, signs++;
+    end += spaces_at(text, length, end);
+    return end < length && text[end] == text[at] ? end + 1 - at : 0;
+}
+
+/* How many bytes stand at a place that may be inside of a word; 0 for none. */
+static size_t joint_at(const uint8_t *text, size_t length, size_t at) {
+    size_t end = at + 1, taken;
+    switch (JOINTS[text[at]]) {
+    case SIGN:
+        if (text[at] != '/' || end >= length || text[end] != '*') return 1;
+        while (++end + 1 < length && end - at < TAG_BYTES_MAX)
+            if (text[end] == '*' && text[end + 1] == '/') return end + 2 - at;
+        return 1;
+    case BREAKS: /* A hyphen at the end of a line, and the end of a line in quoted-printable. */
+        if (end < length && text[end] == '\r') end++;
+        return end < length && text[end] == '\n' ? end + 1 - at : 1;
+    case OPENS: return tag_at(text, length, at);
+    case QUOTE: return glue_at(text, length, at);
+    case COLOURS:
+        if (end >= length || text[end++] != '[') return 0;
+        while (end < length && end - at < TAG_BYTES_MAX && (is_digit(text[end]) || text[end] == ';')) end++;
+        return end < length && text[end] == 'm' ? end + 1 - at : 0;
+    case SYMBOL: return is_symbol(character(text, length, at, &taken)) ? taken : 0;
+    default: return 0;
+    }
 }
 
 typedef struct {
@@ -96,15 +190,19 @@ static int is_text(uint8_t one, int *open) {
 static int is_text_in(const uint8_t *run, size_t length, int bits, const int8_t *digits) {
     uint32_t held = 0;
     size_t count = 0;
-    int open = -1;
+    int open = -1, zeros = -1; /* Whether the even or the odd bytes are zeros, as in UTF-16. */
     for (size_t at = 0, have = 0; at < length && count < PROBE_BYTES; at++) {
         int value = digits[run[at]];
         if (value < 0) return 0;
         held = held << bits | (uint32_t)value;
         have += (size_t)bits;
         if (have < 8) continue;
-        have -= 8, count++;
-        if (!is_text((uint8_t)(held >> have), &open)) return 0;
+        have -= 8;
+        uint8_t byte = (uint8_t)(held >> have);
+        int place = count++ & 1;
+        if (count <= 2 && byte >= 0xfe) continue; /* The mark of its order. */
+        if (!byte && zeros < 0 && count <= 4) zeros = place;
+        if (zeros == place ? byte : !is_text(byte, &open)) return 0;
     }
     return count >= PROBE_BYTES_MIN;
 }
@@ -118,21 +216,6 @@ static int spells_text(const uint8_t *run, size_t length) {
 
 /* -- what is not ASCII and not as it seems */
 
-/* The character at a place of a text that may not be UTF-8, and how many bytes it takes. */
-static uint32_t character(const uint8_t *text, size_t length, size_t at, size_t *taken) {
-    uint8_t one = text[at];
-    size_t more = one < 0xc0 ? 0 : one < 0xe0 ? 1 : one < 0xf0 ? 2 : 3;
-    uint32_t found = more ? one & (0x3fu >> more) : one;
-    *taken = 1;
-    for (; *taken <= more; ++*taken) {
-        if (at + *taken >= length || (text[at + *taken] & 0xc0) != 0x80) return 0xfffd;
-        found = found << 6 | (text[at + *taken] & 0x3f);
-    }
-    return found;
-}
-
-static int is_in(uint32_t one, uint32_t from, uint32_t to) { return one - from <= to - from; }
-
 /* Whether a character may hide what stands around it, or be read as another one. `before` and `behind` are its neighbours. */
 static int is_disguise(uint32_t one, uint32_t before, uint32_t behind) {
     int beside_latin = (before < 0x80 && is_letter((uint8_t)before)) || (behind < 0x80 && is_letter((uint8_t)behind));
@@ -145,7 +228,7 @@ static int is_disguise(uint32_t one, uint32_t before, uint32_t behind) {
     if (is_in(one, 0x200b, 0x200f)) return one == 0x200b || before < 0x600; /* Elsewhere they shape words and pictures. */
     if (one < 0x2100) return is_in(one, 0x202a, 0x202e) || is_in(one, 0x2060, 0x209c) || is_in(one, 0x20d0, 0x20ff);
     if (one < 0x2150) return one != 0x2103 && one != 0x2116 && one != 0x2122 && one != 0x2139;
-    if (one < 0xa720) return is_in(one, 0x2160, 0x217f) || is_in(one, 0x2c60, 0x2c7f) || is_in(one, 0x249c, 0x24e9) || one == 0x3164 || is_in(one, 0x3250, 0x33ff);
+    if (one < 0xa720) return is_in(one, 0x2160, 0x217f) || is_in(one, 0x2c60, 0x2c7f) || is_in(one, 0x249c, 0x24e9) || is_in(one, 0x2801, 0x283f) || one == 0x3164 || is_in(one, 0x3250, 0x33ff);
     if (one < 0xfb00) return is_in(one, 0xa720, 0xa7ff) || is_in(one, 0xab30, 0xab6f);
     if (one < 0x10000)
         return one < 0xfb07 || (is_in(one, 0xfe00, 0xfe0f) && beside_latin) || one == 0xfeff || is_in(one, 0xff21, 0xff3a) ||
@@ -157,15 +240,71 @@ static int is_disguise(uint32_t one, uint32_t before, uint32_t behind) {
 
 /* -- escapes, runs of code, letters apart */
 
+/* Whether a word is base 64 of text in ASCII, and nothing else. `behind`: what stands behind it. */
+static int is_code_word(const uint8_t *word, size_t length, uint8_t behind) {
+    uint32_t held = 0;
+    if (length < 4 || length % 4 == 1 || (length % 4 && behind != '=')) return 0;
+    for (size_t at = 0, have = 0; at < length; at++) {
+        held = held << 6 | (uint32_t)DIGITS_64[word[at]], have += 6;
+        if (have < 8) continue;
+        have -= 8;
+        uint8_t byte = (uint8_t)(held >> have);
+        if ((byte < 0x20 && byte != '\n') || byte >= 0x7f) return 0;
+    }
+    return 1;
+}
+
+/* Where the letter of Morse's code begins that ends before `at`; `at` for none. */
+static size_t morse_before(const uint8_t *text, size_t at) {
+    size_t from = at;
+    while (from && at - from <= MORSE_SIGNS_MAX && (text[from - 1] == '.' || text[from - 1] == '-')) from--;
+    return at - from <= MORSE_SIGNS_MAX && (!from || strchr(" /\n\"'", text[from - 1])) ? from : at;
+}
+
+/* =69 of quoted-printable, where it is a letter. */
+static int is_quoted(const uint8_t *text, size_t length, size_t at) {
+    if (at + 2 >= length || (uint8_t)(text[at + 1] - '4') > 3 || !is_hex(text[at + 2])) return 0;
+    return at + 3 >= length || !is_digit(text[at + 3]);
+}
+
+/* What may stand one after the other: how many there were, where the first began, and where the last ended. */
+typedef struct {
+    size_t count, first, end;
+} Row;
+
+static inline void add_to(Row *row, size_t at, size_t end, size_t apart_max) {
+    if (!row->count || at - row->end > apart_max) row->count = 0, row->first = at;
+    row->count++, row->end = end;
+}
+
+/* Letters that stand alone, one after the other. */
+typedef struct {
+    size_t letters, singles, at, apart; /* Of the word, words of one letter, where they begin, and characters since the last letter. */
+} Chain;
+
+static inline void add_letters(Chain *chain, size_t count, size_t at) {
+    if (!chain->letters && !chain->singles) chain->at = at;
+    chain->letters += count, chain->apart = 0;
+}
+
+static inline void end_word(Chain *chain, Marks *marks) {
+    if (chain->letters == 1 && chain->singles + 1 >= SINGLES_MIN) mark(marks, SPACED, chain->at);
+    if (chain->letters > 1 || ++chain->apart > APART_MAX) chain->singles = 0;
+    else chain->singles += chain->letters == 1;
+    chain->letters = 0;
+}
+
 static void mark_bytes(const uint8_t *text, size_t length, Marks *marks) {
-    size_t run = 0, pairs = 0, pair_end = 0, singles = 0, single_at = 0, letters = 0, apart = 0;
+    size_t run = 0, pairs = 0, pair_end = 0, codes = length;
+    Chain chain = {0};
+    Row words = {0}, digits = {0}, morse = {0}, quoted = {0};
     uint32_t before = 0; /* The character before one that is not ASCII. */
     for (size_t at = 0; at <= length; at++) {
         size_t from = at;
         while (at < length && is_letter(text[at])) at++;
         if (at > from) {
-            if (!letters && !singles) single_at = from;
-            letters += at - from, run += at - from, apart = 0;
+            add_letters(&chain, at - from, from);
+            run += at - from;
             before = text[at - 1];
         }
         uint8_t one = at < length ? text[at] : 0;
@@ -173,39 +312,49 @@ static void mark_bytes(const uint8_t *text, size_t length, Marks *marks) {
             run++;
         } else {
             if (run >= RUN_BYTES_MIN && !(marks->found & RUN) && spells_text(text + at - run, run)) mark(marks, RUN, at - run);
+            if (run && (run % 4 == 0 || one == '=') && is_code_word(text + at - run, run, one)) {
+                add_to(&words, at - run, at, CODE_WORDS_APART_MAX);
+                if (words.count >= CODE_WORDS_MIN) mark(marks, RUN, words.first);
+            }
             run = 0;
         }
-        if (one >= 0xc0 || one == '@' || one == '$') { /* A letter of any script, or what is read as one. */
-            if (!letters && !singles) single_at = at;
-            letters++, apart = 0;
-        } else if (is_digit(one)) {
-            letters += letters > 0; /* Ends no chain, and is none. */
-        } else if (one < 0x80) {
-            if (letters == 1 && singles + 1 >= SINGLES_MIN) mark(marks, SPACED, single_at);
-            if (letters > 1 || ++apart > APART_MAX) singles = 0;
-            else singles += letters == 1;
-            letters = 0;
-        }
         if (one >= 0x80) {
-            if (marks->found & FOLD) continue;
             size_t taken, next;
             uint32_t found = character(text, length, at, &taken);
             uint32_t behind = at + taken < length ? character(text, length, at + taken, &next) : 0;
-            if (is_disguise(found, before, behind)) mark(marks, FOLD, at);
+            if (one >= 0xc0 && is_symbol(found)) end_word(&chain, marks);
+            else if (one >= 0xc0) add_letters(&chain, 1, at); /* A letter of any script. */
+            if (!(marks->found & FOLD) && is_disguise(found, before, behind)) mark(marks, FOLD, at);
             before = found;
             at += taken - 1;
             continue;
         }
         before = one;
+        if (is_digit(one)) {
+            chain.letters += chain.letters > 0; /* Ends no chain, and is none. */
+            add_to(&digits, at, at, DIGITS_APART_MAX);
+            if (digits.count >= DIGITS_MIN && codes == length) codes = digits.first;
+        } else if (one == '@' || one == '$') add_letters(&chain, 1, at); /* Read as one. */
+        else end_word(&chain, marks);
         if (one == ' ' || one == ',' || one == ':') {
+            if (at && (text[at - 1] == '.' || text[at - 1] == '-')) {
+                size_t begin = morse_before(text, at);
+                if (begin < at) add_to(&morse, begin, at, MORSE_APART_MAX);
+                if (morse.count >= MORSE_MIN) mark(marks, CODES, morse.first);
+            }
             if (at < 2 || !is_hex(text[at - 1]) || !is_hex(text[at - 2])) continue;
             pairs = pairs && pair_end + 3 == at ? pairs + 1 : 1; /* 69 67 6e */
             pair_end = at;
             if (pairs >= PAIRS_MIN) mark(marks, RUN, at + 1 - 3 * pairs);
         } else if (one == '\\' && is_escape(text, length, at)) mark(marks, ESCAPE, at);
         else if (one == '&' && is_entity(text, length, at)) mark(marks, ENTITY, at);
-        else if (one == '%' && at + 2 < length && is_hex(text[at + 1]) && is_hex(text[at + 2])) mark(marks, PERCENT, at);
+        else if (one == '%' && is_percent(text, length, at)) mark(marks, PERCENT, at);
+        else if (one == '=' && is_quoted(text, length, at)) {
+            add_to(&quoted, at, at, QUOTED_APART_MAX);
+            if (quoted.count >= QUOTED_MIN) mark(marks, QUOTED, quoted.first);
+        }
     }
+    if (codes < length && (codes = first_codes(text, length, codes)) < length) mark(marks, CODES, codes);
 }
 
 /* -- letters that follow each other as they do backwards, or thirteen further on */
@@ -244,7 +393,11 @@ static int reads_as(const Lexicon *lexicon, const uint8_t *text, size_t start, s
     uint32_t letters = 0;
     for (size_t at = start; at < end; at++) {
         uint8_t read = lexicon->read[text[at]];
-        if (!read) continue;
+        if (!read) {
+            size_t joint = joint_at(text, end, at);
+            at += joint ? joint - 1 : 0;
+            continue;
+        }
         if (letters == length || (read != word[letters] && !(text[at] == '1' && word[letters] == 'l'))) return 0;
         letters++;
     }
@@ -317,7 +470,7 @@ static uint32_t meant(const Lexicon *lexicon, const uint8_t *text, const Part *p
  * A word of five letters or more gets one letter longer at most. Returns how many bytes were written. */
 static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, uint8_t *out, Marks *marks) {
     Part part = {0}, whole = {0};
-    size_t joints = 0, joint_bytes = 0, to = 0, part_to = 0, whole_to = 0;
+    size_t joints = 0, joined = 0, to = 0, part_to = 0, whole_to = 0; /* `joined`: joints since the last letter. */
     for (size_t at = 0; at <= length; at++) {
         uint32_t key = 0;
         size_t from = at;
@@ -327,7 +480,7 @@ static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, 
             if (!whole.letters) whole.start = from, whole_to = to;
             part.letters += at - from, part.key += key;
             whole.letters += at - from, whole.key += key;
-            joint_bytes = 0;
+            joined = 0;
             if (out) memcpy(out + to, text + from, at - from), to += at - from;
         }
         uint8_t one = at < length ? text[at] : 0;
@@ -338,7 +491,7 @@ static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, 
             if (!whole.letters) whole.start = at, whole_to = to;
             part.letters++, part.signs++, part.key += lexicon->weights[one];
             whole.letters++, whole.signs++, whole.key += lexicon->weights[one];
-            joint_bytes = 0;
+            joined = 0;
             if (out) out[to++] = one;
             continue;
         }
@@ -354,10 +507,11 @@ static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, 
             }
             part = (Part){0};
         }
-        if (whole.letters && is_joint(one) && joint_bytes < JOINT_BYTES_MAX) {
-            joints += !joint_bytes++;
+        size_t joint = JOINTS[one] && whole.letters && joined < JOINTS_MAX ? joint_at(text, length, at) : 0;
+        if (joint) {
+            joints += !joined++;
         } else if (whole.letters) {
-            if (joints > (joint_bytes > 0)) {
+            if (joints > (joined > 0)) {
                 place = meant(lexicon, text, &whole, at, 1, &how);
                 if (how) {
                     mark(marks, how, whole.start);
@@ -368,9 +522,12 @@ static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, 
                 }
             }
             whole = (Part){0};
-            joints = joint_bytes = 0;
+            joints = joined = 0;
         }
-        if (out && at < length) out[to++] = one;
+        if (joint > 1) {
+            if (out) memcpy(out + to, text + at, joint), to += joint;
+            at += joint - 1;
+        } else if (out && at < length) out[to++] = one;
     }
     return to;
 }

@@ -55,6 +55,7 @@ Memory memory_of(const uint8_t *key, const uint8_t *text, size_t length); /* Wit
 int is_remembered(const Recent *recent, Memory *one);                     /* Its bits are then filled in. */
 void remember(const Recent *recent, const Memory *one);
 
+size_t first_codes(const uint8_t *text, size_t length, size_t from); /* codes.c */
 uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *text, size_t length);
 uint32_t llmproxy_marks(const Lexicon *lexicon, const uint8_t *text, size_t length, size_t *first);
 int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst);

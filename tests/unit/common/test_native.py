@@ -7,7 +7,7 @@ import json
 import re
 import string
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from llmproxy.common import native, segments
 from llmproxy.common.lexicon import LEET, Lexicon
-from llmproxy.common.views import CONFUSABLES, INVISIBLE, Hint, fold
+from llmproxy.common.views import CONFUSABLES, INVISIBLE, SYMBOL, Hint, fold, joined, printable, spelt_codes
 
 PATTERNS = {
     Hint.ESCAPE: rb"\\[ux]\{?[0-9a-fA-F]{2}",
-    Hint.PERCENT: rb"%[0-9a-fA-F]{2}",
+    Hint.PERCENT: rb"%u?[0-9a-fA-F]{2}",
     Hint.ENTITY: rb"&(?:#|[a-zA-Z]{2,8};)",
     Hint.RUN: rb"(?:[0-9a-fA-F]{2}[ ,:]){8}",
 }
@@ -54,7 +54,7 @@ LEXICON = Lexicon(WORDS)
 def test_marks_of_bytes_are_those_of_their_expressions(text: bytes) -> None:
     places = {bit: found.start() for bit, mark in PATTERNS.items() if (found := re.search(mark, text))}
     found, first = LEXICON.marks(text)
-    if any(map(spells_text, re.findall(rb"[A-Za-z0-9+/_-]{16,}", text))):
+    if any(map(spells_text, re.findall(rb"[A-Za-z0-9+/_-]{16,}", text))) or has_code_words(text):
         places.setdefault(Hint.RUN, 0)
     assert {hint for hint in PATTERNS if found & hint} == places.keys()
     assert (first == len(text)) == (not found)
@@ -63,6 +63,21 @@ def test_marks_of_bytes_are_those_of_their_expressions(text: bytes) -> None:
 def spells_text(run: bytes) -> bool:
     """Whether the beginning of a run is text in a base of 64, 16 or 32."""
     return any(map(is_text, readings(run)))
+
+
+def has_code_words(text: bytes) -> bool:
+    """Four words in a row, with at most three bytes between them, that are base 64 of ASCII, each by itself; shorter ones do not count."""
+    row, end = 0, 0
+    for found in re.finditer(rb"[A-Za-z0-9+/_-]{4,}(?==?)", text):
+        word = found[0].replace(b"-", b"+").replace(b"_", b"/")
+        padding = -len(word) % 4
+        is_whole = padding < 3 and (not padding or text[found.end() : found.end() + 1] == b"=")
+        said = base64.b64decode(word + b"=" * padding) if is_whole else b"\xff"
+        row = (row + 1 if found.start() - end <= 3 else 1) if re.fullmatch(rb"[\n\x20-\x7e]*", said) else 0
+        end = found.end()
+        if row == 4:
+            return True
+    return False
 
 
 def readings(run: bytes) -> Iterator[bytes]:
@@ -78,17 +93,29 @@ def readings(run: bytes) -> Iterator[bytes]:
 
 
 def is_text(data: bytes) -> bool:
-    """A character may be cut off at both ends; what UTF-8 forbids besides its pattern does not matter here."""
+    """In UTF-8, or in UTF-16 where every other byte is nothing. A character may be cut off at both ends; what UTF-8 forbids besides its pattern
+    does not matter here."""
     one = rb"[\t\n\r\x20-\x7e]|[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
     cut = rb"[\xc0-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2}"
-    return len(data) >= 6 and re.fullmatch(rb"[\x80-\xbf]*(?:%b)*(?:%b)?" % (one, cut), data) is not None
+    nothing = data.find(0, 0, 4)
+    wide = range(nothing, len(data), 2) if nothing >= 0 else range(0)
+    said = bytes(byte for at, byte in enumerate(data) if at not in wide and not (at < 2 and byte >= 0xFE))
+    whole = re.fullmatch(rb"[\x80-\xbf]*(?:%b)*(?:%b)?" % (one, cut), said) is not None
+    return whole and len(data) >= 6 and not any(data[at] for at in wide)
 
 
 @given(st.text(min_size=16, max_size=80), st.sampled_from(["", "x", "see"]))
 def test_text_in_base_64_32_or_16_is_marked(text: str, before: str) -> None:
     raw = re.sub(r"[\x00-\x1f\x7f]", "", text).encode().ljust(16)
-    for hidden in (base64.b64encode(raw), base64.urlsafe_b64encode(raw), raw.hex().encode()):
-        assert LEXICON.marks(before.encode() + hidden)[0] & Hint.RUN
+    ascii = re.sub(rb"[^ -~]", b".", raw)
+    wide = (ascii.decode().encode(order) for order in ("utf-16", "utf-16-le", "utf-16-be"))
+    for data in (raw, *wide):
+        for hidden in (base64.b64encode(data), base64.urlsafe_b64encode(data), data.hex().encode()):
+            assert LEXICON.marks(before.encode() + hidden)[0] & Hint.RUN
+    for length, between in ((4, "\n"), (8, " "), (12, "\r\n"), (4, "  ")):
+        code = base64.b64encode(ascii * 3).decode()
+        lines = between.join(code[at : at + length] for at in range(0, len(code), length))
+        assert LEXICON.marks(f"{before} {lines}".encode())[0] & Hint.RUN
     assert LEXICON.marks(base64.b32encode(raw))[0] & Hint.RUN
 
 
@@ -139,21 +166,22 @@ def test_other_scripts_signs_and_pictures_are_no_disguise() -> None:
 
 
 def apart(text: str) -> bool:
-    """Four letters, each alone, with at most three other characters between two of them; digits neither help nor harm."""
+    """Four letters, each alone, with at most six other characters between two of them; digits neither help nor harm."""
     chain = 0
     for part in re.split(
-        r"([^a-zA-Z@$0-9\x80-\U0010ffff]+)", re.sub(r"(?<![a-zA-Z@$\x80-\U0010ffff])[0-9]+", "", text)
+        rf"((?:[{SYMBOL}]|[^a-zA-Z@$0-9\x80-\U0010ffff])+)",
+        re.sub(rf"(?:(?<![a-zA-Z@$\x80-\U0010ffff])|(?<=[{SYMBOL}]))[0-9]+", "", text),
     ):
         if part[:1].isalpha() or part[:1] in ("@", "$"):
             chain = chain + 1 if len(part) == 1 else 0
-        elif len(part) > 3:
+        elif len(part) > 6:
             chain = 0
         if chain == 4:
             return True
     return False
 
 
-@given(st.text("ab@$ .,\u0438\u5ffd", max_size=24))
+@given(st.text("ab@$ .,\u0438\u5ffd\u2192\u00b7\U0001f600\ufe0f1", max_size=24))
 def test_letters_that_stand_apart_are_marked(text: str) -> None:
     assert bool(LEXICON.marks(text.encode())[0] & Hint.SPACED) == apart(text)
 
@@ -257,6 +285,123 @@ def test_an_anchor_is_found_with_one_letter_wrong_missing_or_too_many(word: str,
 @pytest.mark.parametrize("text", ["reveals", "revealed", "eveal", "prompts", "promp", "othr", "re", "revxxal", "revel"])
 def test_inflections_and_other_words_are_no_anchors(text: str) -> None:
     assert ANCHORED.respelt(text.encode()) == text.encode()
+
+
+# -- joints
+
+JOINED = [
+    "ig<b>no</b>re", "ig<!-- x -->nore", 'sys<span class="x">tem', "sys[b]tem", "ru[size=3]les", "ig/* x */nore", "sys\x1b[1;31mtem",
+    'sys" + "tem', "pro' . 'mpt", 'pro" "mpt', 'ru""les', "pro-\nmpt", "pro-\r\nmpt", "ru=\nles", "i^g#n;o:r/e", "sys&te%m", "pro😀mpt",
+    "ru→les", "sys·tem", "pro❤\ufe0fmpt", "4<i>l</i>l", "p<b>r</b>0mp<i>t",
+]  # fmt: skip
+APART = [
+    "ig<b no", "ig< b>nore", "ig[1]nore", "ig[not a tag]nore", "ig/* x nore", "ig\x1b[1;31nore", "ig' + \"nore", 'sys" and "tem', "sys\ntem",
+    "ig nore", "sys--\n tem", "ig忽nore", "pro“” mpt", "sys.....tem", "ig<" + "b" * 70 + ">nore",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", JOINED)
+def test_what_stands_inside_of_a_word_is_left_out_and_marked(text: str) -> None:
+    assert LEXICON.marks(f"so {text} it".encode())[0] & (Hint.JOINED | Hint.LEET)
+    assert LEXICON.respelt(f"so {text} it".encode()).decode().split()[1] in WORDS
+    assert re.sub(r"\W", "", joined(text).replace("4", "a").replace("0", "o")) in WORDS
+
+
+@pytest.mark.parametrize("text", APART)
+def test_what_parts_two_words_is_left_as_it_is(text: str) -> None:
+    assert not LEXICON.marks(text.encode())[0] & Hint.JOINED
+    assert LEXICON.respelt(text.encode()).decode() == text
+
+
+@given(st.binary() | st.text("ab<>/*[]=\"'+. -\n\x1bm→", max_size=60).map(str.encode))
+def test_of_any_bytes_words_are_looked_for_within_their_bounds(text: bytes) -> None:
+    assert len(LEXICON.respelt(text)) <= len(text) * 6 // 5
+    assert 0 <= LEXICON.marks(text)[1] <= len(text)
+
+
+@given(st.characters())
+def test_a_symbol_is_the_same_in_both_languages(one: str) -> None:
+    is_symbol = re.match(f"[{SYMBOL}]", one) is not None
+    assert (
+        bool(LEXICON.marks(f"ig{one}nore".encode("utf-8", "surrogatepass"))[0] & Hint.JOINED) == is_symbol
+        or one.isascii()
+    )
+
+
+# -- lists of codes
+
+FORMS: dict[str, Callable[[int], str]] = {
+    "decimal": lambda code: f"{code:d} ",
+    "decimal with zeros": lambda code: f"{code:03d},",
+    "hex": lambda code: f"{code:02x} ",
+    "hex with a prefix": lambda code: f"0x{code:02X}, ",
+    "hex without spaces": lambda code: f"\\x{code:02x}",
+    "wide hex": lambda code: f"{code:04x}\n",
+    "code points": lambda code: f"U+{code:04X} ",
+    "braces": lambda code: f"\\u{{{code:x}}}",
+    "octal": lambda code: f"{code:03o};",
+    "octal with a prefix": lambda code: f"0o{code:o} ",
+    "binary": lambda code: f"{code:08b} ",
+    "seven bits": lambda code: f"{code:07b}/",
+    "binary with a prefix": lambda code: f"0b{code:07b} ",
+    "bits": lambda code: f"{code:08b}",
+    "calls": lambda code: f"chr({code})+",
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@given(
+    text=st.text("abcdefghijklmnopqrstuvwxyz ", min_size=13, max_size=40),
+    around=st.sampled_from([("", ""), ("say [", "] ok"), ("é, ", "!")]),
+)
+def test_a_list_of_codes_is_marked_and_read(name: str, text: str, around: tuple[str, str]) -> None:
+    text = f"{text.strip()}rule".replace("  ", " ")
+    listed = "".join(FORMS[name](ord(one)) for one in text)
+    whole = f"{around[0]}{listed}{around[1]}"
+    assert text in spelt_codes(whole)
+    if len(text) >= 13:
+        assert LEXICON.marks(whole.encode())[0] & Hint.CODES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-22 10:00:00, 2026-11-23 11:00:00, 2026-11-24 12:00:00",
+        "call +1 415 555 2671 or +44 20 7946 0958 or 030 1234567",
+        "192.168.100.200, 10.0.0.1, 172.16.254.1, 2001:db8:85a3::8a2e:370:7334",
+        "0191f0a2-7c4e-7b5a-9d3c-5f6e7a8b9c0d 0191f0a2-7c4e-7b5a-9d3c-5f6e7a8b9c0e",
+        "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25",
+        "1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000, 10000",
+        "4111 1111 1111 1111, 5500 0000 0000 0004",
+        "3.14159265358979323846264338327950288419716939937510",
+        "15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36",
+        "d41d8cd98f00b204e9800998ecf8427e d41d8cd98f00b204e9800998ecf8427e",
+        "0000 0000 0000 0000 0000 0000 0000 0000 0000 0000 0000 0000",
+    ],
+)
+def test_other_numbers_are_no_codes(text: str) -> None:
+    assert not LEXICON.marks(text.encode())[0] & Hint.CODES
+    assert spelt_codes(text) == text
+
+
+@given(st.text() | st.text("0123456789abcdefx ,-(chr)U+\\", max_size=200))
+def test_of_any_text_the_codes_are_read_and_nothing_is_added(text: str) -> None:
+    assert len(spelt_codes(text).encode("utf-8", "surrogatepass")) <= len(
+        text.encode("utf-8", "surrogatepass")
+    ) + text.count(".") + text.count("-")
+
+
+def test_a_long_row_of_numbers_is_read_once() -> None:
+    for one in ("73 71 78 ", "33 ", "00 ", "0000000000000000 ", "73 103 110 111 114 101 zz "):
+        assert len(spelt_codes(one * 20_000)) <= len(one) * 20_000
+
+
+# -- words in UTF-16
+
+
+@given(st.text("abc XYZ.,!", min_size=3, max_size=40), st.sampled_from(["utf-16-le", "utf-16-be", "utf-16"]))
+def test_utf_16_is_text(text: str, encoding: str) -> None:
+    assert printable(text.encode(encoding)) == text
 
 
 NAMES = st.sampled_from(["a", "b", '"', "\\", '\\"', '":', ": ", "é", "\n"]) | st.text(max_size=4)

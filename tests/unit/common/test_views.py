@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tricks import TRICKS
 
 from llmproxy.common.views import DEPTH_MAX, VIEWS_MAX, Hint, View, hints, views
 
@@ -60,6 +61,7 @@ HIDDEN = {
     "bold halves": " ".join(f"**{word[:2]}**{word[2:]}" if len(word) > 3 else word for word in PLAIN.split()),
     "hyphens": PLAIN.replace("disregard", "dis-regard").replace("the previous", "pre-vious"),
     "dots": " ".join(".".join(word) for word in PLAIN.split()),
+    "colons": " ".join(":".join(word) for word in PLAIN.split()),
     "base64 of base64": base64.b64encode(BASE64.encode()).decode(),
     "hex of base64": BASE64.encode().hex(),
     "base64 of rot13": base64.b64encode(codecs.encode(PLAIN, "rot13").encode()).decode(),
@@ -74,6 +76,19 @@ def words(view: View) -> str:
 @pytest.mark.parametrize("name", HIDDEN)
 def test_a_hidden_text_is_seen(name: str) -> None:
     assert any("previousinstructions" in words(view) for view in views(HIDDEN[name]))
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_no_trick_hides_a_text(name: str) -> None:
+    hidden = TRICKS[name](PLAIN)
+    for text in (hidden, f"What does this say?\n{hidden}", f"{hidden} Thanks!"):
+        assert any("previousinstructions" in words(view) for view in views(text)), text
+
+
+@pytest.mark.parametrize("name", sorted(TRICKS.keys() - {"colours of terminals"}))  # Control characters are no text.
+def test_a_trick_within_base64_is_seen(name: str) -> None:
+    hidden = base64.b64encode(TRICKS[name](PLAIN).encode()).decode()
+    assert any("previousinstructions" in words(view) for view in views(hidden))
 
 
 def test_spelled_words_are_joined_whatever_parts_their_letters() -> None:
@@ -101,6 +116,17 @@ def test_plain_text_is_its_own_only_view() -> None:
         "what is 12 + 30?",
         'a share \\\\nas, \\text{if } \\nabla f = 0, and printf("hello\\n")',
         "two flags: \U0001f1e9\U0001f1ea",
+        "<ul><li>one</li><li>two</li></ul> and <b>bold</b> words, <em>here</em>; [b]there[/b]",
+        'f"{first}" + "second" + \'third\', "fourth" "fifth"',
+        "and/or, key:value, height=1;width=2, C#, 50%, research&development",
+        "good 😀 morning → noon · night • ❤️",
+        "call +1 415 555 2671 or +44 20 7946 0958, from 2026-11-22 10:00 to 12:30, 192.168.100.200, room 4711",
+        "| 1 | 12 | 230 |\n|---|----|-----|\n| 4 | 1050 | 6000 |\n- a\n- b\n... - - .",
+        "https://example.org/?w=640&h=480&id=A1=B2 and x==y",
+        "this that with from have more when some time will",
+        "⣀⣤⣶ loading",
+        "0191f0a2-7c4e-7b5a-9d3c-5f6e7a8b9c0d",
+        "\x1b[31mred\x1b[0m text",
     ):
         assert hints(text) == Hint(0)
         assert views(text) == [View(text)]
@@ -129,6 +155,21 @@ HOSTILE = (
     "\\177\\000\\111\\111",
     "\ufe00" * 100,
     "\U000e0100" * 100,
+    "<" * 100,
+    "a<b" * 100,
+    'a"' * 100,
+    "a/*" * 100,
+    "[a=" * 100,
+    "a\x1b[" * 100,
+    ". - " * 100,
+    "=6" * 100,
+    "0" * 1_000,
+    "%u" * 100,
+    "AAAA " * 100,
+    "//4= " * 100,
+    "AP8A/wD/" * 10,
+    "2 " * 100,
+    "0x " * 100,
     "&" * 100,
 )
 

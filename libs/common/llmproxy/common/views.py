@@ -6,6 +6,7 @@ A view is for looking, never for sending: decoders may damage what they do not u
 import base64
 import binascii
 import codecs
+import ctypes
 import html.entities
 import re
 import unicodedata
@@ -15,6 +16,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
+from llmproxy.common import native
 from llmproxy.common.lexicon import LEET, shipped
 
 DEPTH_MAX = 3  # Decodings one after the other: base64 of base64 of percent escapes.
@@ -38,6 +40,8 @@ class Hint(IntFlag):
     ROT13 = auto()
     REVERSED = auto()
     TYPO = auto()
+    CODES = auto()
+    QUOTED = auto()
 
 
 NONE = Hint(0)
@@ -165,8 +169,20 @@ def _entity(match: re.Match[str]) -> str:
     return html.entities.html5.get(f"{match[3]};", match[0])
 
 
+PERCENT_U = re.compile(r"%u([0-9a-fA-F]{4})")
+
+
 def percent(text: str) -> str:
-    return unquote(text, errors="replace")
+    return unquote(PERCENT_U.sub(lambda match: character(int(match[1], 16)), text), errors="replace")
+
+
+QUOTED = re.compile(r"(?:=[0-9a-fA-F]{2})+")
+
+
+def quoted(text: str) -> str:
+    """`=69g=6E` and lines that end in `=`, as mails have them."""
+    decoded = QUOTED.sub(lambda match: bytes.fromhex(match[0].replace("=", "")).decode("utf-8", "replace"), text)
+    return decoded.replace("=\r\n", "").replace("=\n", "")
 
 
 CONFUSABLES = str.maketrans(
@@ -191,13 +207,16 @@ SIGNS = {
     for place in range(26)
 }
 """Letters in brackets, boxes and circles, and those of flags, that have no compatibility form or one with brackets."""
+SIGNS |= {
+    ord(cell): letter for cell, letter in zip("⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵⠀", "abcdefghijklmnopqrstuvwxyz ", strict=True)
+}
 TAGS = re.compile("[\U000e0020-\U000e007e]+")
 SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8,}")  # As bytes: some write messages with them.
 MARKS_ABOVE = re.compile("[\u0300-\u036f\u0489\u20d0-\u20ff]+")
 
 
 def fold(text: str) -> str:
-    """NFKC, invisible characters out, tag characters and runs of selectors as what they spell, look-alikes as Latin,
+    """NFKC, braille as letters, invisible characters out, tag characters and runs of selectors as what they spell, look-alikes as Latin,
     marks off Latin letters."""
     folded = SELECTORS.sub(_unselected, TAGS.sub(_untagged, text))
     folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", folded.translate(SIGNS)))
@@ -224,14 +243,29 @@ HEX_RUNS = re.compile(r"(?:[0-9a-fA-F]{2}[ ,:]?){8,}")
 BASE64_RUNS = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,6}(?:\s[A-Za-z0-9+/_-]{16,}={0,6})*")
 BASE32_ALPHABET = re.compile(r"[A-Z2-7]+={0,6}")
 SPACE = re.compile(r"[\s,:]+")
+ASCII_GROUP = "[I-Za-f][C-HS-Xi-ny-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]"
+ASCII_WORD = f"(?:{ASCII_GROUP})*(?:{ASCII_GROUP}|[I-Za-f][A-Za-z0-9+/_-](?:==|[A-Za-z0-9+/_-]=))(?![A-Za-z0-9+/_=-])"
+CODE_WORDS = re.compile(rf"(?<![A-Za-z0-9+/_-]){ASCII_WORD}(?:\s{{1,3}}{ASCII_WORD}){{3,}}")
+"""Lines of base64, or words in it each by itself, as four letters stand for three of ASCII."""
 
 
 def runs(text: str) -> str:
     """Runs of hex, base64 or base32 letters in their place, where they spell text."""
-    if (decoded := HEX_RUNS.sub(_unhex, text)) != text:
-        return decoded
-    decoded = BASE64_RUNS.sub(_unbase, text)
-    return decoded if decoded != text else ""
+    for run, decode in ((HEX_RUNS, _unhex), (CODE_WORDS, _unbase_words), (BASE64_RUNS, _unbase)):
+        if (decoded := run.sub(decode, text)) != text:
+            return decoded
+    return ""
+
+
+def _unbase_words(match: re.Match[str]) -> str:
+    """Words end with their padding, lines do not."""
+    words = match[0].replace("-", "+").replace("_", "/").split()
+    between = b" " if any(word.endswith("=") for word in words[:-1]) else b""
+    try:
+        found = printable(between.join(map(binascii.a2b_base64, words)))
+    except binascii.Error:  # One is no whole number of bytes.
+        found = ""
+    return f" {found}" if found else match[0]
 
 
 def _unhex(match: re.Match[str]) -> str:
@@ -264,6 +298,8 @@ def _decoded(decode: Callable[[str], bytes], letters: str) -> str:
 
 def printable(data: bytes) -> str:
     """The bytes as text, or "" when they are none."""
+    if 0 in data[:4]:
+        return wide(data)
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -276,23 +312,97 @@ def printable(data: bytes) -> str:
     return text if readable >= PRINTABLE_MIN * len(text) else ""
 
 
-SPELLED = re.compile(r"(?<![^\W_])[^\W_]([ \n\t._*|,/-])[^\W_](?![^\W_])(?:\1[^\W_](?![^\W_]))+")
+def wide(data: bytes) -> str:
+    """Bytes of UTF-16, in either order, as text."""
+    order = "be" if data.startswith((b"\0", b"\xfe\xff")) else "le"
+    text = data[: len(data) // 2 * 2].decode(f"utf-16-{order}", "replace").lstrip("\ufeff")
+    return text if text.isascii() and "\0" not in text else ""
+
+
+_codes = native.function("llmproxy_codes", ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p)
+
+MORSE = re.compile(r"(?<![^\s/\"'])[.-]{1,6}(?:[ /\n]{1,4}[.-]{1,6}){7,}(?![.-])")
+MORSE_WORDS = re.compile(r"\s*/\s*|\s{2,}|\n")
+MORSE_LETTERS = dict(
+    zip(
+        [
+            ".-",
+            "-...",
+            "-.-.",
+            "-..",
+            ".",
+            "..-.",
+            "--.",
+            "....",
+            "..",
+            ".---",
+            "-.-",
+            ".-..",
+            "--",
+            "-.",
+            "---",
+            ".--.",
+            "--.-",
+            ".-.",
+            "...",
+            "-",
+            "..-",
+            "...-",
+            ".--",
+            "-..-",
+            "-.--",
+            "--..",
+        ],
+        "abcdefghijklmnopqrstuvwxyz",
+        strict=True,
+    )
+)
+
+
+def spelt_codes(text: str) -> str:
+    """`73 103 110`, `0x49, 0x67` and `.. --. -.` as letters."""
+    raw = text.encode("utf-8", "surrogatepass")
+    out = ctypes.create_string_buffer(len(raw))
+    length = _codes(raw, len(raw), out)
+    return MORSE.sub(_unmorse, out.raw[:length].decode("utf-8", "surrogatepass"))
+
+
+def _unmorse(match: re.Match[str]) -> str:
+    words = MORSE_WORDS.split(match[0])
+    return " ".join("".join(MORSE_LETTERS.get(letter, "") for letter in word.split(" ")) for word in words)
+
+
+SPELLED = re.compile(r"(?<![^\W_])[^\W_]([\W_]{1,6}?)[^\W_](?![^\W_])(?:\1(?:[^\W_](?![^\W_])| (?=\1)))+")
 APART = re.compile(r"(?:(?<=\s\s)|^)\S(?: \S)+(?=\s\s|$)")
 
 
+PAIR = re.compile(r"(?<![^\W_])[^\W_]([^\w\s]{1,6})[^\W_](?![^\W_])")
+
+
 def spaced(text: str) -> str:
-    """`i g n o r e` and `i-g-n-o-r-e` as words; `t o  d o` as two, where words are further apart than letters."""
+    """`i g n o r e`, `i-g-n-o-r-e` and `'i', 'g', 'n'` as words, and words of two letters where others are parted as they are; `t o  d o` as two,
+    where words are further apart than letters."""
     if "  " in text:
         text = APART.sub(lambda match: match[0].replace(" ", ""), text)
-    return SPELLED.sub(lambda match: match[0].replace(match[1], ""), text)
+    between = {match[1] for match in SPELLED.finditer(text)}
+    text = SPELLED.sub(lambda match: match[0].replace(match[1], ""), text)
+    return PAIR.sub(lambda match: match[0].replace(match[1], "") if match[1] in between else match[0], text)
 
 
-PUNCTUATION_INSIDE = re.compile(r"(?<=[^\W_])[._*~`|-]{1,4}(?=[^\W_])|\*\*|__")
+SYMBOL = "\u00a1-\u00a9\u00ab\u00ac\u00ae-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7\u2010-\u2027\u2030-\u205e\u2190-\u245f\u2500-\u27ff\u2900-\u2bff\ufe0f\U0001f300-\U0001faff"
+"""Signs and pictures, as in native/marks.c."""
+
+MARKUP = r"<[/!]?[a-zA-Z-][^<>]{0,62}>|\[/?[a-zA-Z-]{1,8}(?:=[^\[\]]{0,48})?\]|/\*[^*]{0,62}\*/|\x1b\[[0-9;]{0,62}m"
+GLUE = r"\"[ \n]{0,2}[+.&~,]{0,2}[ \n]{0,2}\"|'[ \n]{0,2}[+.&~,]{0,2}[ \n]{0,2}'|[-=]\r?\n"
+INSIDE = re.compile(
+    r"(?=[^a-zA-Z0-9 ])"  # So that most places are passed quickly.
+    rf"(?:(?<=[^\W_])(?:[._*~`|^#;:/&%=\-{SYMBOL}]|{GLUE}){{1,4}}(?=[^\W_])|{MARKUP}|\*\*|__)"
+)
 
 
 def joined(text: str) -> str:
-    """`ig-no.re` and `**ign**ore` as words."""
-    return PUNCTUATION_INSIDE.sub("", text)
+    """`ig-no.re`, `**ign**ore`, `ig<b>n</b>ore` and `"ign" + "ore"` as words."""
+    return INSIDE.sub("", text)
 
 
 def respelt(text: str) -> str:
@@ -319,9 +429,11 @@ def backwards(text: str) -> str:
 DECODERS: tuple[tuple[Hint, str, Callable[[str], str]], ...] = (
     (Hint.ESCAPE, "escapes", escapes),
     (Hint.PERCENT, "percent", percent),
+    (Hint.QUOTED, "quoted", quoted),
     (Hint.ENTITY, "entities", entities),
     (Hint.FOLD, "fold", fold),
     (Hint.RUN, "runs", runs),
+    (Hint.CODES, "codes", spelt_codes),
     (Hint.SPACED, "spaced", spaced),
     (Hint.JOINED, "joined", joined),
     (Hint.LEET, "leet", leet),
