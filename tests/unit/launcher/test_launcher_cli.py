@@ -16,6 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from llmproxy.common import keyring
 from llmproxy.common.config import Config, Endpoint
 from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.records import AuditRecord
@@ -225,6 +226,35 @@ def test_keys_are_listed_with_their_state(admin: FakeAdmin) -> None:
     lines = ask("keys", "list", admin=admin).output.splitlines()
     assert "60/min" in lines[1]
     assert [line.split()[-1] for line in lines[1:]] == ["valid", "revoked", "expired"]
+
+
+def test_a_key_in_the_place_of_its_id_is_revoked_and_never_sent_or_shown(admin: FakeAdmin) -> None:
+    key = keyring.generate()
+    answer = ask("keys", "revoke", key, admin=admin)
+    assert key not in answer.output
+    key_id = keyring.key_id(keyring.hash_key(key))
+    assert admin.asked == [("DELETE", f"/api/v1/keys/{key_id}", None)]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://127.0.0.1/x"])
+def test_an_address_that_is_none_is_named_with_the_fix(url: str) -> None:
+    answer = ask("keys", "list", LLM_PROXY_ADMIN_URL=url, LLM_PROXY_ADMIN_TOKEN=TOKEN)
+    assert answer.exit_code == exits.UNREACHABLE
+    assert f"no gateway answers at {url.rstrip('/')}" in answer.output
+    assert "LLM_PROXY_ADMIN_URL" in answer.output
+
+
+def test_who_is_no_admin_is_named_so(admin: FakeAdmin) -> None:
+    admin.get = lambda path: (404, "not found")  # type: ignore[method-assign]
+    answer = ask("status", admin=admin)
+    assert answer.exit_code == exits.UNREACHABLE
+    assert "does not answer as an admin API (status 404)" in answer.output
+
+
+def test_a_key_has_a_name(admin: FakeAdmin) -> None:
+    answer = ask("keys", "create", "--name", " ", admin=admin)
+    assert answer.exit_code == exits.USAGE
+    assert "say what the key is for" in answer.output
 
 
 def test_an_unknown_key_is_not_revoked_and_says_so(admin: FakeAdmin) -> None:

@@ -12,6 +12,7 @@ from llmproxy.common.config import Config
 
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 16 << 20
+WHERE = "say where it is with LLM_PROXY_ADMIN_URL or --data"
 
 
 class AdminError(Exception):
@@ -59,14 +60,14 @@ class AdminClient:
         """The answer's JSON object ({} when it has no body). Raises UnreachableError, RefusedError."""
         if not (self._token.isascii() and self._token.isprintable()):  # Else http.client quotes it in its complaint.
             raise UnreachableError("the admin token has a sign that no header can carry; copy it again")
-        request = urllib.request.Request(  # noqa: S310 - the operator's own URL
-            self.url + path,
-            data=None if body is None else msgspec.json.encode(body),
-            method=method,
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
-        )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
+            request = urllib.request.Request(  # noqa: S310 - the operator's own URL
+                self.url + path,
+                data=None if body is None else msgspec.json.encode(body),
+                method=method,
+                headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            )
             with opener.open(request, timeout=TIMEOUT_S) as answer:
                 return _object(answer.read(ANSWER_BYTES_MAX))
         except urllib.error.HTTPError as error:
@@ -79,16 +80,17 @@ class AdminClient:
                 else getattr(error, "reason", error)
             )
             raise UnreachableError(
-                f"no gateway answers at {self.url} ({reason}); start one with `llmproxy up`, "
-                "or say where it is with LLM_PROXY_ADMIN_URL or --data"
+                f"no gateway answers at {self.url} ({reason}); start one with `llmproxy up`, or {WHERE}"
             ) from None
 
     def _refusal(self, status: int, answer: bytes) -> AdminError:
-        error = _object(answer).get("error", {})
+        error = _object(answer).get("error")
         if status in (401, 403):
             return UnreachableError(
                 f"{self.url} refuses the admin token; set LLM_PROXY_ADMIN_TOKEN, or --data to the gateway's data folder"
             )
+        if not isinstance(error, dict):
+            return UnreachableError(f"{self.url} does not answer as an admin API (status {status}); {WHERE}")
         return RefusedError(status, str(error.get("code", "")), str(error.get("message", f"status {status}")))
 
 

@@ -11,6 +11,7 @@ from msgspec import json
 from rich.console import Console
 from rich.table import Table
 
+from llmproxy.common import keyring
 from llmproxy.launcher.options import ask_admin, data_option
 
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
@@ -52,6 +53,8 @@ def create(data: Path, as_json: bool, models: tuple[str, ...], expires: int | No
         "burst": wanted.pop("burst"),
         "concurrency": wanted.pop("concurrency"),
     }
+    if not wanted["name"].strip():
+        raise click.UsageError("--name is empty; say what the key is for")
     if limit["burst"] and not limit["requests_per_minute"]:
         raise click.UsageError("--burst does nothing without a rate; give --rpm too, or leave it out")
     body: dict[str, Any] = {**wanted, "models": list(models)}
@@ -85,6 +88,8 @@ def list_keys(data: Path, as_json: bool) -> None:
 @data_option
 def revoke(data: Path, key_id: str) -> None:
     """Refuse the key with this id from now on."""
+    if key_id.startswith(keyring.PREFIX):  # It would be sent, logged and quoted.
+        key_id = keyring.key_id(keyring.hash_key(key_id))
     ask_admin(data, lambda admin: admin.revoke_key(key_id))
     click.echo(f"{key_id} is revoked")
 

@@ -12,6 +12,7 @@ from llmproxy.admin.routes import ONE_LINE, Call, Reply, Route
 from llmproxy.common import config, keyring
 from llmproxy.common.config import Config, ConfigError, Limit, Limits
 from llmproxy.common.keyring import KeyRecord
+from llmproxy.common.records import ADMINISTRATION
 
 Text = Annotated[str, Meta(max_length=128, pattern=ONE_LINE)]
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=ONE_LINE)]
@@ -125,9 +126,9 @@ class KeysResource:
             except ConfigError as error:
                 text = str(error).replace("limits.key.", "limit.")
                 raise Problem(400, "invalid_parameter", text, text.partition(":")[0]) from None
-            if wanted.limit.burst is not None and wanted.limit.requests_per_minute is None:
-                text = "limit.burst: does nothing without a rate; give limit.requests_per_minute too, or leave it out"
-                raise Problem(400, "invalid_parameter", text, "limit.burst")
+        if wanted.tenant == ADMINISTRATION:
+            text = f"tenant: {ADMINISTRATION!r} stands for the administration in the ledger; write another name"
+            raise Problem(400, "invalid_parameter", text, "tenant")
 
 
 def view(record: KeyRecord) -> Key:
