@@ -43,15 +43,16 @@ def vendor_error(
     The vendor's own words are passed on only where they are about the caller's request. What it says about our account
     (keys, quota, limits, outages) is said in our words, because its own name the organisation and quote the key.
     """
-    words = f"{code} {message}"
+    words, answered = f"{code} {message}", status
     after = min(retry_after_ms or retry_after(headers), RETRY_AFTER_MAX_MS)
 
     def error(name: str, says: str, *, after: int = 0) -> GatewayError:
         return GatewayError(name, f"{vendor} {says}", retry_after_ms=after)
 
     def rejected(name: str, *, status: int = 0) -> GatewayError:
-        shown = printable(message) or f"the provider answered with status {status or 400}"
-        return GatewayError(name, f"{vendor}: {shown}", status=status, param=printable(param, 100))
+        said = printable(message)
+        shown = f"{vendor}: {said}" if said else f"{vendor} answered with status {answered} and no word about it"
+        return GatewayError(name, shown, status=status, param=printable(param, 100))
 
     match status:
         case 401:
