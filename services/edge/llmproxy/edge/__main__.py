@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ from llmproxy.edge.ids import pooled, uuid7
 from llmproxy.edge.ingress import Bodies, Settled, ring
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import RENEW_S, Limiter, script
-from llmproxy.edge.readiness import PathProbe, show_audit
+from llmproxy.edge.readiness import PathProbe, show_audit, show_firewall
 from llmproxy.edge.server import BACKLOG, LINGER_S, Server, listening_socket
 from llmproxy.edge.spool import Spool
 from llmproxy.edge.standings import Standings
@@ -60,6 +61,7 @@ async def run(context: Context[Settings]) -> None:
     settled, keys, bodies, rules = Settled(), Keys(), Bodies(), Rules()
     context.config.on_change(settled.swap)
     context.config.on_change(rules.follow)
+    context.config.on_change(partial(show_firewall, context.readiness))
     if not await watch_keys(keys, context):
         return
     redis = Redis(settings.redis_url)

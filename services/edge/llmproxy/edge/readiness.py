@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from llmproxy.common.bus import Bus
+from llmproxy.common.config import Snapshot
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.probes import Readiness
 from llmproxy.edge.exchange import Exchanges
@@ -18,6 +19,11 @@ def show_audit(readiness: Readiness, trouble: str, mode: Literal["strict", "rela
     """Strict: no answer leaves before its record is safe, so this edge serves nobody. Relaxed: records wait on disk."""
     readiness.block("audit", trouble if mode == "strict" else "")
     readiness.note("audit", f"{trouble}; records wait on disk" if trouble and mode == "relaxed" else "")
+
+
+def show_firewall(readiness: Readiness, snapshot: Snapshot) -> None:
+    off = "switched off: what callers write is looked at by the shield alone"
+    readiness.note("firewall", "" if snapshot.config.firewall.enabled else off)
 
 
 class PathProbe:
