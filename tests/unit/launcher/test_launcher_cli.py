@@ -251,6 +251,29 @@ def test_who_is_no_admin_is_named_so(admin: FakeAdmin) -> None:
     assert "does not answer as an admin API (status 404)" in answer.output
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "is_told"),
+    [
+        ("{provider: anthropic, models: [m]}", True),
+        ("{provider: google, url: 'http://127.0.0.1:1', models: [m]}", True),
+        ("{provider: openai, models: [m]}", True),
+        ("{provider: openai, url: 'http://127.0.0.1:1', models: [m]}", False),
+        ("{provider: anthropic, auth: {kind: none}, models: [m]}", False),
+        ("{provider: anthropic, key: 'env:A', models: [m]}", False),
+        ("{provider: ollama, models: [m]}", False),
+        ("{provider: demo, models: [m]}", False),
+    ],
+)
+def test_an_endpoint_that_nobody_can_call_for_want_of_a_key_is_told(
+    tmp_path: Path, endpoint: str, is_told: bool
+) -> None:
+    file = tmp_path / "llmproxy.yaml"
+    file.write_text(f"endpoints: {{one: {endpoint}}}")
+    answer = ask("config", "check", str(file))
+    assert answer.exit_code == exits.OK
+    assert ("warning: endpoints.one: " in answer.stderr) is is_told
+
+
 def test_a_key_has_a_name(admin: FakeAdmin) -> None:
     answer = ask("keys", "create", "--name", " ", admin=admin)
     assert answer.exit_code == exits.USAGE

@@ -50,5 +50,22 @@ def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:
     ]
 
 
+HEADED = frozenset({"anthropic", "azure", "google"})
+"""Providers that are never called without a key: it has a header of its own."""
+KEYLESS = frozenset({"demo", "ollama", "vllm", "bedrock", "vertex"})
+"""Those that run without one, and clouds, whose credentials are checked with the rest."""
+
+
+def without_key(config: Config) -> list[str]:
+    """A warning for each endpoint that nobody can call for want of a key. One of the operator's own may need none."""
+    return [
+        f"endpoints.{name}: {endpoint.provider} wants a key; write key: env:NAME, or auth: {{kind: none}} where it wants none"
+        for name, endpoint in config.endpoints.items()
+        if not endpoint.key
+        and endpoint.auth is None
+        and (endpoint.provider in HEADED or not (endpoint.url or endpoint.provider in KEYLESS))
+    ]
+
+
 def to_yaml(config: Config) -> str:
     return yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)

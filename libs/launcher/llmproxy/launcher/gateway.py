@@ -24,7 +24,7 @@ from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import announcement, logs, processes
 from llmproxy.launcher.admin_client import AdminClient, AdminError
-from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, missing_keys, to_yaml
+from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, missing_keys, to_yaml, without_key
 from llmproxy.launcher.data_folder import LOOPBACK, DataFolder, RunInfo, write_private
 from llmproxy.launcher.embedded import SERVERS, EmbeddedServers, ServerName
 from llmproxy.launcher.environment import SERVICES, Service, referenced, service_environment, unknown
@@ -320,7 +320,7 @@ class Gateway:
             self.supervisor.roll(self.children["provider-workers"])  # They hold keys from their start.
 
     def _warn(self) -> None:
-        for line in missing_keys(self.config, self.environment):
+        for line in (*missing_keys(self.config, self.environment), *without_key(self.config)):
             self._say(f"warning: {line}")
         for variable in unknown(self.environment, self.config):
             self._say(

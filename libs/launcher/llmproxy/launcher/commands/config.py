@@ -9,7 +9,7 @@ from msgspec import json
 from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import exits
-from llmproxy.launcher.configuration import load_config, to_yaml
+from llmproxy.launcher.configuration import load_config, to_yaml, without_key
 from llmproxy.launcher.data_folder import DataFolder
 from llmproxy.launcher.options import ask_admin, data_option
 
@@ -35,6 +35,8 @@ def check(file: Path | None) -> None:
         f"{where} is valid: {len(found.endpoints)} endpoint{'s' * (len(found.endpoints) != 1)}, "
         f"{len(names)} model{'s' * (len(names) != 1)}, fingerprint {configuration.fingerprint(found)}"
     )
+    for line in without_key(found):
+        click.echo(f"warning: {line}", err=True)
 
 
 @config.command()
