@@ -152,6 +152,7 @@ class Gateway:
         self._config_signature: tuple[int, int, int] | None = None
         # As it was when it was looked at before: what changes still may be half written.
         self._config_looked: tuple[int, int, int] | None = None
+        self._logs_before: dict[Path, int] = {}  # How long the files were at the start.
         self._wake = threading.Event()
         self._probes: dict[str, str] = {}  # Child -> the probes URL of its newest instance.
 
@@ -174,6 +175,7 @@ class Gateway:
     def _run(self) -> None:
         write_private(self._config_path, to_yaml(self.config).encode())
         self.servers = EmbeddedServers(self.data, ports=self.options.ports)
+        self._logs_before = logs.sizes(self.data.folder("logs"))
         follower = logs.Follower(self.data.folder("logs")) if self.options.verbose else None
         self.servers.start()
         try:
@@ -233,7 +235,7 @@ class Gateway:
         others go on, and it is tried again."""
         name = self.supervisor.misconfigured
         if name and not self._was_ready:
-            said = logs.tail(self.data.file("logs", f"{name}.log"), 1)
+            said = self._log_tail(name, 1)
             raise ConfigError(said[0] if said else f"{name} cannot start with its settings")
 
     def _stop_nats(self) -> None:
@@ -472,10 +474,17 @@ class Gateway:
         for child in self._services():
             ready, answer = probe(self._probes.get(child.name, "") + "/readyz")
             if not ready:
-                log = self.data.file("logs", f"{child.name}.log")
-                self._say(f"  {child.name}: {answer or 'does not answer'}; the end of {log}:")
-                for line in logs.tail(log, LOG_TAIL_LINES):
+                said = self._log_tail(child.name, LOG_TAIL_LINES)
+                where = self.data.file("logs", f"{child.name}.log")
+                what = f"the end of {where}:" if said else f"nothing is in {where} since the start"
+                self._say(f"  {child.name}: {answer or 'does not answer'}; {what}")
+                for line in said:
                     self._say(f"    {line}")
+
+    def _log_tail(self, name: str, lines: int) -> list[str]:
+        """Of this start: what an earlier one wrote explains nothing."""
+        log = self.data.file("logs", f"{name}.log")
+        return logs.tail(log, lines, since=self._logs_before.get(log, 0))
 
 
 def signature(file: Path | None) -> tuple[int, int, int] | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 LOG_BYTES_MAX = 16 << 20  # Of each file; one older file of the same size is kept.
 FOLLOW_BYTES_MAX = 1 << 20  # Of one file in one step.
+TAIL_BYTES_MAX = 64 << 10
 
 
 def rotate(folder: Path, bytes_max: int = LOG_BYTES_MAX) -> None:
@@ -23,11 +24,17 @@ def _copy_and_empty(path: Path, older: Path) -> None:
     os.truncate(path, 0)
 
 
-def tail(path: Path, lines: int) -> list[str]:
-    """The last lines, for an error message."""
+def sizes(folder: Path) -> dict[Path, int]:
+    """How long each file is: what is written from now on begins there."""
+    return {path: path.stat().st_size for path in folder.glob("*.log")}
+
+
+def tail(path: Path, lines: int, since: int = 0) -> list[str]:
+    """The last lines, for an error message, of what was written since the file was so long; it may have been emptied meanwhile."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 64 * 1024))
+            size = path.stat().st_size
+            file.seek(max(since if since <= size else 0, size - TAIL_BYTES_MAX))
             return file.read().decode(errors="replace").splitlines()[-lines:]
     except OSError:
         return []
@@ -38,7 +45,7 @@ class Follower:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._seen = {path: path.stat().st_size for path in folder.glob("*.log")}
+        self._seen = sizes(folder)
 
     def new_lines(self) -> list[str]:
         lines: list[str] = []
