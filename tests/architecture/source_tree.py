@@ -1,7 +1,7 @@
 """The repository as the architecture tests see it: its packages, its modules, and what they import."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -41,14 +41,20 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Everything in a module; to walk through it costs as much as to parse it, and a dozen tests want to."""
+    return tuple(ast.walk(parsed(path)))
+
+
 def at(path: Path, node: ast.AST) -> str:
     """`services/edge/llmproxy/edge/app.py:12`"""
     return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """Every absolute module name that the tree imports, wherever the statement stands."""
-    for node in ast.walk(tree):
+def imported(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    """Every absolute module name that is imported, wherever the statement stands."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node

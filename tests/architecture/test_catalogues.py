@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, get_args
 
 import pytest
-from architecture.source_tree import ROOT, SERVICES, all_modules, at, imported, package, parsed
+from architecture.source_tree import ROOT, SERVICES, all_modules, at, imported, nodes, package, parsed
 
 from llmproxy.common import channels
 from llmproxy.common import config as configuration
@@ -105,7 +105,7 @@ def test_subjects_are_written_in_the_catalogue_alone() -> None:
         f"{at(path, node)} {node.value!r}"
         for path in all_modules()
         if path.name not in SUBJECT_OWNERS
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(f"{channels.ROOT}.")
     ]
     assert not strays, f"{strays}: subjects come from channels.py, where text is encoded and the type is bound."
@@ -118,7 +118,7 @@ def test_metrics_are_declared_in_metrics_files_alone() -> None:
     strays = [
         at(path, call)
         for path in all_modules()
-        if path.name != "metrics.py" and "prometheus_client" in {module for module, _ in imported(parsed(path))}
+        if path.name != "metrics.py" and "prometheus_client" in {module for module, _ in imported(nodes(path))}
         for call in generator().metric_calls(parsed(path))
     ]
     assert not strays, f"{strays}: declare metrics in the service's metrics.py, the one list of what it measures."
@@ -166,7 +166,7 @@ def test_every_error_code_is_in_the_catalogue() -> None:
     unknown = [
         f"{at(path, node)} {node.args[0].value!r}"
         for path in all_modules()
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in ("GatewayError", "Unavailable", "Block")
@@ -217,7 +217,7 @@ def test_provider_libraries_are_not_imported() -> None:
     used = [
         at(path, node)
         for path in all_modules()
-        for module, node in imported(parsed(path))
+        for module, node in imported(nodes(path))
         if module.partition(".")[0] in vendors
     ]
     assert not used, (

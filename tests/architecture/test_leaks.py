@@ -2,12 +2,12 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
-from architecture.source_tree import ROOT, all_modules, at, distribution_of, is_built, literal_text, parsed
+from architecture.source_tree import ROOT, all_modules, at, distribution_of, is_built, literal_text, nodes
 
 SQL = re.compile(
     r"\s*(SELECT\s|INSERT INTO|UPDATE\s+\S*\s*SET|DELETE FROM|(CREATE|ALTER|DROP) (TABLE|INDEX|ROLE|SCHEMA)|TRUNCATE\s|WITH \w+ AS)"
@@ -90,8 +90,8 @@ def sensitive_names(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         yield from sensitive_names(child)
 
 
-def log_calls(tree: ast.AST) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
+def log_calls(nodes: Iterable[ast.AST]) -> Iterator[ast.Call]:
+    for node in nodes:
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -106,13 +106,13 @@ def test_sql_is_never_put_together_from_text() -> None:
     built = [
         at(path, node)
         for path in all_modules()
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if is_built(node) and SQL.match(literal_text(node)) and (distribution_of(path), path.name) not in ALLOWED_SQL
     ]
     passed = [
         at(path, node)
         for path in all_modules()
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in SQL_METHODS
@@ -129,7 +129,7 @@ def test_no_log_line_is_given_a_prompt_or_a_key() -> None:
     leaks = [
         f"{at(path, call)} logs {name!r}"
         for path in all_modules()
-        for call in log_calls(parsed(path))
+        for call in log_calls(nodes(path))
         for argument in (*call.args, *(keyword.value for keyword in call.keywords))
         for name, _ in sensitive_names(argument)
         if name in SENSITIVE and (distribution_of(path), path.name, name) not in ALLOWED_IN_LOGS
@@ -144,7 +144,7 @@ def test_no_log_line_is_given_the_words_of_an_exception() -> None:
     leaks = [
         f"{at(path, call)} logs {name!r}"
         for path in all_modules()
-        for call in log_calls(parsed(path))
+        for call in log_calls(nodes(path))
         for argument in call.args[1:]
         for name, node in sensitive_names(argument)
         if isinstance(node, ast.Name) and name in EXCEPTIONS_THEMSELVES and not is_one_of_ours(path, call, name)
@@ -157,7 +157,7 @@ def test_no_log_line_is_given_the_words_of_an_exception() -> None:
 
 def is_one_of_ours(path: Path, call: ast.Call, name: str) -> bool:
     """Whether the exception is of a class defined here: the rule below keeps payload out of what those say."""
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if (
             isinstance(node, ast.ExceptHandler)
             and node.name == name
@@ -170,16 +170,14 @@ def is_one_of_ours(path: Path, call: ast.Call, name: str) -> bool:
 
 @cache
 def our_classes() -> frozenset[str]:
-    return frozenset(
-        node.name for path in all_modules() for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)
-    )
+    return frozenset(node.name for path in all_modules() for node in nodes(path) if isinstance(node, ast.ClassDef))
 
 
 def test_no_traceback_is_logged() -> None:
     traced = [
         at(path, call)
         for path in all_modules()
-        for call in log_calls(parsed(path))
+        for call in log_calls(nodes(path))
         if (isinstance(call.func, ast.Attribute) and call.func.attr == "exception")
         or any(keyword.arg in ("exc_info", "stack_info") for keyword in call.keywords)
     ]
@@ -190,7 +188,7 @@ def test_no_exception_quotes_a_prompt_or_a_key() -> None:
     leaks = [
         f"{at(path, node)} quotes {name!r}"
         for path in all_modules()
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.Raise) and node.exc is not None
         for part in ast.walk(node.exc)
         if isinstance(part, ast.FormattedValue)
@@ -208,7 +206,7 @@ def test_everything_is_caught_only_where_foreign_code_runs() -> None:
         at(path, node)
         for path in all_modules()
         if (distribution_of(path), path.name) not in BROAD
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.ExceptHandler)
         and not cleans_up(node)
         and (
@@ -235,7 +233,7 @@ def test_nothing_reads_the_environment_but_the_rim() -> None:
         at(path, node)
         for path in all_modules()
         if path.name not in rim and "launcher" not in path.parts
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.Attribute)
         and node.attr in ("environ", "getenv")
         and isinstance(node.value, ast.Name)
@@ -250,7 +248,7 @@ def test_the_rules_see_the_source() -> None:
     assert len(all_modules()) > 40, (
         f"only {len(all_modules())} modules found under {ROOT}; the other tests would pass on nothing."
     )
-    assert sum(1 for path in all_modules() for _ in log_calls(parsed(path))) > 5, (
+    assert sum(1 for path in all_modules() for _ in log_calls(nodes(path))) > 5, (
         "no log call was found; did the loggers' name change?"
     )
 
@@ -266,7 +264,7 @@ def test_the_rules_see_the_source() -> None:
     ],
 )
 def test_a_leak_in_a_log_line_would_be_seen(statement: str) -> None:
-    (call,) = log_calls(ast.parse(statement))
+    (call,) = log_calls(ast.walk(ast.parse(statement)))
     assert {name for argument in call.args for name, _ in sensitive_names(argument)} & SENSITIVE
 
 
@@ -274,7 +272,7 @@ def test_a_leak_in_a_log_line_would_be_seen(statement: str) -> None:
     "statement", ["log.info('%d', len(text))", "log.info('%s', type(body).__name__)", "log.info('%s', code)"]
 )
 def test_a_fact_in_a_log_line_is_no_leak(statement: str) -> None:
-    (call,) = log_calls(ast.parse(statement))
+    (call,) = log_calls(ast.walk(ast.parse(statement)))
     assert not {name for argument in call.args for name, _ in sensitive_names(argument)} & SENSITIVE
 
 

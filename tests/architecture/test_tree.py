@@ -17,6 +17,7 @@ from architecture.source_tree import (
     distributions,
     imported,
     modules,
+    nodes,
     package,
     parsed,
 )
@@ -74,7 +75,7 @@ def test_imports_are_absolute() -> None:
     relative = [
         at(path, node)
         for path in all_modules()
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert not relative, f"{relative}: import absolutely, so that a search for a module's name finds all of its users."
@@ -117,7 +118,7 @@ def top_level(name: str) -> dict[str, tuple[str, ...]]:
     """Third-party import -> where, for one distribution."""
     found: dict[str, tuple[str, ...]] = {}
     for path in modules(name):
-        for module, node in imported(parsed(path)):
+        for module, node in imported(nodes(path)):
             root = module.partition(".")[0]
             if root not in sys.stdlib_module_names and root != "llmproxy":
                 found[root] = (*found.get(root, ()), at(path, node))
@@ -149,7 +150,7 @@ def test_a_distribution_declares_the_packages_of_ours_that_it_imports(name: str)
     used = {
         ".".join(module.split(".")[:2]): at(path, node)
         for path in modules(name)
-        for module, node in imported(parsed(path))
+        for module, node in imported(nodes(path))
         if module.startswith("llmproxy.")
     }
     needed = {root.replace(".", "-").replace("_", "-"): place for root, place in used.items()}
