@@ -7,20 +7,13 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, Constants, HypothesisProvider
+from hypothesis.internal.conjecture.providers import Constants, HypothesisProvider
 from workers import ByServers
 
 SETTLED = "settled"
 NOBODY = Path(__file__).with_name("nobody.pem")
 """The one authority that clients and services trust unless a test gives them another: to read those of the world takes each
 client 30 ms of CPU, and no test speaks with the world. Nobody has its key."""
-
-
-class Settled(HypothesisProvider):
-    """Draws no constants from the sources of the modules that happen to be loaded: which those are depends on the tests that
-    ran before, and what they say on commits that a test has nothing to do with."""
-
-    _local_constants = Constants()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers | None:
@@ -40,8 +33,10 @@ def pytest_configure() -> None:
 
 
 def pytest_sessionstart() -> None:
+    """Settled examples hold no constants from the sources of loaded modules: which those are depends on the tests that ran
+    before, and what stands in them on commits that a test has nothing to do with (tests/architecture/test_examples.py)."""
     if settings.get_current_profile_name() == SETTLED:
-        AVAILABLE_PROVIDERS["hypothesis"] = Settled
+        HypothesisProvider._local_constants = Constants()
 
 
 @pytest.hookimpl(trylast=True)
