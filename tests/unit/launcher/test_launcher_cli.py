@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 import yaml
@@ -112,7 +113,22 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     assert len(answer.output.splitlines()) > 5
 
 
-def test_the_exit_codes_are_part_of_the_help() -> None:
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+        else:
+            yield (*names, name)
+
+
+@pytest.mark.parametrize("command", [one for one in commands(cli) if one != ("version",)], ids=" ".join)
+def test_the_exit_codes_are_part_of_every_help(command: tuple[str, ...]) -> None:
+    said = ask(*command, "--help").output
+    assert "Exit codes:\n    0  " in said
+    assert "\n    2  wrong usage" in said
+
+
+def test_all_exit_codes_are_part_of_the_help() -> None:
     assert "5  a gateway runs on this data folder already" in ask("--help").output
 
 

@@ -10,16 +10,24 @@ UNREACHABLE = 4
 ALREADY_RUNNING = 5
 CANNOT_START = 6
 
-EPILOG = """\b
-Exit codes:
-  0  done
-  1  what was asked for is not so (ledger not valid, no such key, not ready)
-  2  wrong usage
-  3  the configuration cannot be used
-  4  the gateway cannot be reached, or refuses the admin token
-  5  a gateway runs on this data folder already
-  6  something is in the way of starting (a taken port, a folder, a server)
-"""
+MEANS = {
+    OK: "done",
+    NOT_SO: "what was asked for is not so (ledger not valid, no such key, not ready)",
+    USAGE: "wrong usage",
+    CONFIGURATION: "the configuration cannot be used",
+    UNREACHABLE: "the gateway, or its ledger, cannot be reached, or it refuses the admin token",
+    ALREADY_RUNNING: "a gateway runs on this data folder already",
+    CANNOT_START: "something is in the way of starting (a taken port, a folder, a server)",
+}
+
+
+def epilog(*codes: int) -> str:
+    """For the help of a command that ends with these."""
+    return "\n".join(("\b", "Exit codes:", *(f"  {code}  {MEANS[code]}" for code in codes)))
+
+
+EPILOG = epilog(*MEANS)
+ASKING = epilog(OK, NOT_SO, USAGE, UNREACHABLE)  # Of commands that ask admin.
 
 
 class Failure(click.ClickException):

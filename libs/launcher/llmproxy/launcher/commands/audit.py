@@ -31,12 +31,15 @@ dsn_option = click.option(
 )
 
 
+LEDGER = exits.epilog(exits.OK, exits.NOT_SO, exits.USAGE, exits.UNREACHABLE, exits.CANNOT_START)
+
+
 @click.group()
 def audit() -> None:
     """Work with the audit ledger."""
 
 
-@audit.command()
+@audit.command(epilog=LEDGER)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result.")
 @dsn_option
 @click.option("--checkpoint", type=KEPT_FILE, help="A signed head that you kept.")
@@ -76,7 +79,7 @@ def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, 
         raise click.exceptions.Exit(exits.NOT_SO)
 
 
-@audit.command()
+@audit.command(epilog=LEDGER)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @dsn_option
 @data_option
@@ -101,7 +104,7 @@ def rekey(data: Path, yes: bool, dsn: str | None) -> None:
     click.echo(f"keep a copy of {data / 'audit' / PUBLIC_KEY} outside of this machine")
 
 
-@audit.command()
+@audit.command(epilog=LEDGER)
 @click.option("--before", required=True, type=click.DateTime(["%Y-%m-%d"]), help="A day, in UTC; it stays.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @dsn_option
@@ -134,7 +137,7 @@ def rekeyed(change: Rekeyed) -> str:
     )
 
 
-@audit.command()
+@audit.command(epilog=LEDGER)
 @click.argument("request_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record.")
 @dsn_option

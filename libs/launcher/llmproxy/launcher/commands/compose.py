@@ -22,7 +22,7 @@ def compose() -> None:
     """Prepare docker-compose.yml's secrets."""
 
 
-@compose.command()
+@compose.command(epilog=exits.epilog(exits.OK, exits.USAGE, exits.CANNOT_START))
 @click.option(
     "--to",
     "folder",

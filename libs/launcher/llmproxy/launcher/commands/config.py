@@ -21,7 +21,7 @@ def config() -> None:
     """Check, show and describe the configuration."""
 
 
-@config.command()
+@config.command(epilog=exits.epilog(exits.OK, exits.USAGE, exits.CONFIGURATION))
 @click.argument("file", type=FILE, required=False)
 def check(file: Path | None) -> None:
     """Say whether FILE (or, without it, the environment) is a configuration that can be used.
@@ -39,13 +39,13 @@ def check(file: Path | None) -> None:
         click.echo(f"warning: {line}", err=True)
 
 
-@config.command()
+@config.command(epilog=exits.epilog(exits.OK, exits.USAGE))
 def schema() -> None:
     """Print the JSON Schema of the configuration file."""
     click.echo(json.format(json.encode(configuration.schema()), indent=2))
 
 
-@config.command()
+@config.command(epilog=exits.epilog(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UNREACHABLE))
 @click.argument("file", type=FILE, required=False)
 @data_option
 def show(file: Path | None, data: Path) -> None:

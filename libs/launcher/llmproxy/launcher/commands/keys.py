@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmproxy.common import keyring
+from llmproxy.launcher import exits
 from llmproxy.launcher.options import ask_admin, data_option
 
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
@@ -35,7 +36,7 @@ def keys() -> None:
     """Make, list and revoke the API keys that clients use."""
 
 
-@keys.command()
+@keys.command(epilog=exits.ASKING)
 @click.option("--name", required=True, help="What it is for; shown in lists and records.")
 @click.option("--tenant", default="default", show_default=True, help="Whose requests these are.")
 @click.option("--principal", default="", help="Who uses it.")
@@ -68,7 +69,7 @@ def create(data: Path, as_json: bool, models: tuple[str, ...], expires: int | No
         click.echo("Shown once; only its hash is stored.", err=True)
 
 
-@keys.command("list")
+@keys.command("list", epilog=exits.ASKING)
 @click.option("--json", "as_json", is_flag=True, help="Print admin's answer.")
 @data_option
 def list_keys(data: Path, as_json: bool) -> None:
@@ -83,7 +84,7 @@ def list_keys(data: Path, as_json: bool) -> None:
     Console(width=None if Console().is_terminal else 200).print(table)
 
 
-@keys.command()
+@keys.command(epilog=exits.ASKING)
 @click.argument("key_id")
 @data_option
 def revoke(data: Path, key_id: str) -> None:

@@ -13,7 +13,7 @@ from llmproxy.launcher import exits
 from llmproxy.launcher.options import ask_admin, data_option
 
 
-@click.command()
+@click.command(epilog=exits.ASKING)
 @click.option("--json", "as_json", is_flag=True, help="Print admin's answer.")
 @data_option
 def status(data: Path, as_json: bool) -> None:
