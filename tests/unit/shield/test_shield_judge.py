@@ -29,7 +29,7 @@ from llmproxy.common.testing import FakeBroker, FakeClock, envelope, fake_bus
 from llmproxy.shield import postflight, preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.inspect import Inspect
-from llmproxy.shield.judge import AT_ONCE_MAX, KEPT_S, WAITING_MAX, Judges, Opinion, opinion, question
+from llmproxy.shield.judge import AT_ONCE_MAX, FAILED_TOLD, KEPT_S, WAITING_MAX, Judges, Opinion, opinion, question
 from llmproxy.shield.preflight import DOUBT_CHARS_MAX, DOUBTS_MAX
 
 KEY = "llm-the-judges-own-key"
@@ -284,6 +284,22 @@ def test_the_same_text_is_asked_about_once_in_a_while_and_failures_again() -> No
         for _ in range(2):
             assert await judges.opinions(order, SETTINGS) == [None]
         assert len(model.asked) == 4
+
+    asyncio.run(run())
+
+
+def test_a_judge_that_fails_time_and_again_is_told_until_it_answers() -> None:
+    async def run() -> None:
+        told: list[str] = []
+        model = Model(Unavailable("stage_unavailable", "gone"))
+        judges = Judges(model, KEY, nonce=lambda: "n0nce", clock=STANDING_STILL, tell=told.append)
+        for _ in range(FAILED_TOLD):
+            await judges.opinions(examined_doubts(), SETTINGS)
+        assert [bool(one) for one in told] == [False] * (FAILED_TOLD - 1) + [True]
+        assert f"its last {FAILED_TOLD} questions" in told[-1]
+        model.answer = says(False)
+        await judges.opinions(examined_doubts(), SETTINGS)
+        assert told[-1] == ""
 
     asyncio.run(run())
 

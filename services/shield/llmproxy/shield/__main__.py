@@ -3,11 +3,13 @@
 import logging
 import secrets
 import time
+from functools import partial
 
 from llmproxy.common import runtime
 from llmproxy.common.channels import REQUEST_INSPECT
 from llmproxy.common.config import Snapshot
 from llmproxy.common.embedding import EMBEDDING, Embedding
+from llmproxy.common.judge import JUDGE
 from llmproxy.common.plugins.host import Ring
 from llmproxy.common.policy import Policy, changed
 from llmproxy.common.records import StepInfo
@@ -41,7 +43,13 @@ async def run(context: runtime.Context[Settings]) -> None:
     before, after = preflight.pipeline(GUARDS), postflight.pipeline()
     judges, gateway = None, asking.Gateway(settings.gateway_url, settings.judge_key)
     if settings.judge_key:
-        judges = Judges(gateway.ask, settings.judge_key, nonce=lambda: secrets.token_hex(16), clock=time.monotonic)
+        judges = Judges(
+            gateway.ask,
+            settings.judge_key,
+            nonce=lambda: secrets.token_hex(16),
+            clock=time.monotonic,
+            tell=partial(context.readiness.note, JUDGE),
+        )
     place = stage.folder(settings.embedding_model)
     embedding = Aside(place, time.monotonic) if place is not None else None  # It reads while we do.
     offload = Offload(settings.shield_processes)
@@ -54,7 +62,7 @@ async def run(context: runtime.Context[Settings]) -> None:
         if context.readiness.notes.get("pii") != note:
             log.info("personal data: %s", note)
         context.readiness.note("pii", note)
-        context.readiness.note("judge", NO_JUDGE if judges is None and wants_judge(snapshot.config.policy) else "")
+        context.readiness.note(JUDGE, NO_JUDGE if judges is None and wants_judge(snapshot.config.policy) else "")
 
     inspect = Inspect(
         bus,

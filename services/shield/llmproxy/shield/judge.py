@@ -28,6 +28,7 @@ KEPT_S = 300.0  # An opinion on the same text.
 KEPT_MAX = 4_096
 ANSWER_TOKENS_MAX = 256  # Some models think before they speak.
 POLICIES_KEPT_MAX = 64
+FAILED_TOLD = 3  # Questions in a row without an answer that counts, from which on operators are told.
 
 Ask = Callable[[bytes], Awaitable[bytes]]
 """A chat completion in, its answer out. Raises GatewayError."""
@@ -83,10 +84,20 @@ def opinion(answer: bytes) -> Opinion | None:
 
 
 class Judges:
-    """Asks, a few at once, and remembers for a while. `key` is the gateway key that it asks with."""
+    """Asks, a few at once, and remembers for a while. `key` is the gateway key that it asks with; `tell` gets what operators should
+    know of how it goes, "" when there is nothing."""
 
-    def __init__(self, ask: Ask, key: str, *, nonce: Callable[[], str], clock: Callable[[], float]) -> None:
-        self._ask, self._nonce, self._clock = ask, nonce, clock
+    def __init__(
+        self,
+        ask: Ask,
+        key: str,
+        *,
+        nonce: Callable[[], str],
+        clock: Callable[[], float],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._ask, self._nonce, self._clock, self._tell = ask, nonce, clock, tell
+        self._failed = 0  # In a row.
         self._own_key_id = keyring.key_id(keyring.hash_key(key))
         self._free = asyncio.Semaphore(AT_ONCE_MAX)
         self._waiting = 0
@@ -115,7 +126,19 @@ class Judges:
         finally:  # Also of those who wait no longer: nothing is asked for nobody.
             for one in asking:
                 one.cancel()
-        return [one.result() if one in done else None for one in asking]
+        found = [one.result() if one in done else None for one in asking]
+        self._count(found)
+        return found
+
+    def _count(self, opinions: Sequence[Opinion | None]) -> None:
+        """Where a judge that fails lets pass what is in doubt, nobody would notice."""
+        for one in opinions:
+            self._failed = 0 if one is not None else self._failed + 1
+        self._tell(
+            f"its last {self._failed} questions had no answer that counts, and on_failure holds; is its model up, and its key good?"
+            if self._failed >= FAILED_TOLD
+            else ""
+        )
 
     async def _opinion(self, text: str, model: str) -> Opinion | None:
         name = hashlib.sha256(f"{model}\0{text}".encode(errors="surrogatepass")).digest()
