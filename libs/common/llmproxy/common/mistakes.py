@@ -10,12 +10,12 @@ import msgspec
 from msgspec import Struct
 
 NONE: Mapping[str, Iterable[str]] = {}
-LIKE = 0.7  # Of 1. Below it names share their letters by chance.
+LIKE = 0.6  # Of 1; `kye` is a key.
 
 
-def meant(written: str, known: Iterable[str]) -> str:
+def meant(written: str, known: Iterable[str], like: float = LIKE) -> str:
     """`; did you mean 'email'?`, or nothing where nothing that is known is like it."""
-    close = difflib.get_close_matches(written, sorted(known), n=1, cutoff=LIKE)
+    close = difflib.get_close_matches(written, sorted(known), n=1, cutoff=like)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -169,6 +169,7 @@ class Override(_Changes, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 OVERRIDES_MAX = 256
+KIND_LIKE = 0.7  # There are so many that names of others share their letters by chance.
 NAMEABLE = (
     f"; one of {', '.join(KINDS)}, secret.<name> of docs/secrets.md, or pii.<entity> of one of policy.pii.recognizers"
 )
@@ -201,7 +202,7 @@ def _problems(policy: Policy, known: frozenset[str]) -> Iterator[tuple[str, str]
     for at, kinds in (("kinds", policy.kinds), ("answers.kinds", policy.answers.kinds)):
         for kind in kinds:
             if kind not in known:
-                yield f"{at}.{kind}", f"unknown kind{meant(kind, known) or NAMEABLE}"
+                yield f"{at}.{kind}", f"unknown kind{meant(kind, known, KIND_LIKE) or NAMEABLE}"
     for area in policy.__struct_fields__:
         check: Callable[[], tuple[str, str] | None] | None = getattr(getattr(policy, area), "problem", None)
         wrong = check() if check is not None else None
