@@ -27,7 +27,18 @@ from sklearn.linear_model import LogisticRegression
 
 from llmproxy.common import signatures
 from llmproxy.common.views import View, views
-from llmproxy.shield.injection.model import DECODED_CHARS_MAX, WEIGHTS, Evidence, Header, Model, characters, pack, read
+from llmproxy.shield.injection.model import (
+    ALONE_COST,
+    DECODED_CHARS_MAX,
+    WEIGHTS,
+    Evidence,
+    Header,
+    Model,
+    characters,
+    pack,
+    read,
+    without_talk,
+)
 from llmproxy.shield.injection.windows import (
     COUNT_MIN,
     ENTRY_BYTES,
@@ -365,6 +376,7 @@ class Seen:
         self.owner: list[int] = []
         score: list[float] = []
         rules: list[frozenset[str]] = []
+        alone: list[bool] = []
         self.places: list[tuple[int, int] | None] = []  # Of the worst window; None where it was decoded first.
         for number in range(FOLDS):
             weights = fitted(data, fold != number)
@@ -374,9 +386,11 @@ class Seen:
                 for view, seen in evidence(model, data.rows[at]["text"]):
                     self.owner.append(int(at))
                     self.places.append(None if view.via else characters(view.text, seen.start, seen.end))
-                    score.append(model.logit(seen))
+                    score.append(model.score(seen))
                     rules.append(seen.rules)
+                    alone.append(seen.alone)
             print(f"fold {number + 1} of {FOLDS}", file=sys.stderr)
+        self.alone = np.array(alone)  # Sentences by themselves: judged, and not learned from.
         self.names = sorted({name for one in rules for name in one})
         column = {name: 1 + at for at, name in enumerate(self.names)}
         self.table = np.zeros((len(score), 1 + len(column)))
@@ -386,13 +400,15 @@ class Seen:
 
 
 def evidence(model: Model, text: str) -> list[tuple[View, Evidence]]:
-    return [(view, model.evidence(view.text)) for view in views(text, chars_max=DECODED_CHARS_MAX)]
+    """Of each view, without what it only speaks of, what speaks for an injection in all of it and in single sentences."""
+    plain = [View(without_talk(view.text) or view.text, view.via) for view in views(text, chars_max=DECODED_CHARS_MAX)]
+    return [(view, seen) for view in plain for seen in model.readings(view.text)]
 
 
 def weigh(seen: Seen, data: Data, fold: np.ndarray, used: np.ndarray) -> tuple[float, float, np.ndarray]:
     """Slope, intercept and the rules' weights, from the worst view of each text; so that the logit is calibrated."""
     owner = np.array(seen.owner)
-    worst = _worst_views(owner, seen.table[:, 0] + 3 * seen.table[:, 1:].any(1))
+    worst = _worst_views(owner, np.where(seen.alone, -np.inf, seen.table[:, 0] + 3 * seen.table[:, 1:].any(1)))
     chosen = worst[used[owner[worst]] & (data.core | ~data.attack)[owner[worst]]]
     model = LogisticRegression(C=RULES_REGULARISATION, max_iter=1000)
     weight = np.maximum(data.weight[owner[chosen]], LEAST_WEIGHT)
@@ -407,7 +423,7 @@ def _worst_views(owner: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def logits(seen: Seen, slope: float, intercept: float, rules: np.ndarray) -> np.ndarray:
-    return seen.table[:, 0] * slope + intercept + seen.table[:, 1:] @ rules
+    return seen.table[:, 0] * slope + intercept + seen.table[:, 1:] @ rules - ALONE_COST * seen.alone
 
 
 # -- figures

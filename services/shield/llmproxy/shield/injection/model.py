@@ -5,18 +5,20 @@ the words mean and how they stand together, and the firewall's signatures that m
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
+from itertools import islice
 from math import exp, log
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from llmproxy.common import signatures
-from llmproxy.common.signatures import Budget, Hit, Matcher
+from llmproxy.common.signatures import Budget, Hit, Matcher, Seen
 from llmproxy.common.views import View, hints, views
 from llmproxy.common.words import Candidate
+from llmproxy.shield.injection import sentences, talk
 from llmproxy.shield.injection.first import First, Open
 from llmproxy.shield.injection.quiet import NOTHING_IS_QUIET, Quiet
 from llmproxy.shield.injection.recent import Recent
@@ -38,6 +40,10 @@ OTHERS_WINDOWS_MIN = 3  # With fewer windows the others share their words with t
 WINDOWS_WEIGHT, WINDOWS_MAX = 0.3, 32
 """The worst of many windows is worse by chance alone. Both are bounded, so that no padding hides an attack."""
 
+ALONE_MAX, ALONE_COST = 8, 0.5
+"""A sentence in which a signature matches is judged by itself, too: in a long document an order is one of many sentences. It takes a bit
+more to convince, for there is nothing around it that speaks against it."""
+
 DECODED_CHARS_MAX = 16_384  # Of one text, in all its views.
 WORDS_MIN, TRIALS_MIN, TRIED_BYTES_MIN = 16_000, 400, 262_144
 """What the signatures may spend on one text, which no short one needs; a long one has more, so that its end is looked at like its beginning."""
@@ -54,7 +60,9 @@ class Header(Struct, frozen=True, kw_only=True):
     bias: float
     whole_scale: float  # The same of a whole text.
     whole_bias: float
-    slope: float  # logit = slope * standing_out(score of both, …) + intercept + those of `rules` that match.
+    slope: (
+        float  # logit = slope * standing_out(score of both, …) + intercept + those of `rules` that match - ALONE_COST.
+    )
     intercept: float
     rules: dict[str, float]  # Of "<category>.<severity>" of signatures.
     entries: int  # Bytes of the table of words.
@@ -72,6 +80,7 @@ class Evidence(Struct, frozen=True):
     whole: float = 0.0  # All of it, in steps of its own.
     rules: frozenset[str] = frozenset()  # As Header.rules names them.
     hits: tuple[str, ...] = ()  # Ids, the most severe first.
+    alone: bool = False  # Of a sentence by itself.
 
 
 class Weighed(Struct, frozen=True):
@@ -92,6 +101,7 @@ class Suspicion(Struct, frozen=True):
     rule: str = ""
 
 
+WINDOWS = 4  # In a Worst: how many there are.
 NO_EVIDENCE = Evidence(float("-inf"), 0, 0, windows=0)
 SEVERITIES = ("high", "medium", "low")
 
@@ -113,9 +123,9 @@ class Model:
 
     def weigh(self, text: str, budget: Budget | None = None) -> Weighed:
         """`budget`: what the signatures may spend on all views; without one each view has all that it may need."""
-        found = [(self.evidence(view.text, budget), view) for view in _views(text)]
+        found = [(self.worst(view.text, budget), view) for view in _views(text)]
         worst, view = max(found, key=lambda one: self.logit(one[0])) if len(found) > 1 else found[0]
-        return Weighed(self._probability(worst), worst, view)
+        return self._settled(Weighed(self._probability(worst), worst, view), budget)
 
     def suspects(self, texts: Sequence[str], budget: Budget | None = None) -> Iterator[Weighed | None]:
         """Each text as `weigh` does, in order; None for one that is less likely than PROBABILITY_MIN, which nearly all are."""
@@ -143,31 +153,72 @@ class Model:
         self, text: str, worst: Worst, candidates: Sequence[Candidate], budget: Budget | None
     ) -> Weighed | None:
         """Of a text that hides nothing; None where it is certain at a glance."""
-        hits: list[Hit] = []
+        seen: list[Seen] = []
         if candidates:
             plain = text.encode() if text.isascii() else lowered(text)
-            hits = [one.hit for one in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if one]
-        if not hits and self._quiet.holds(worst):
+            seen = [one for one in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if one]
+        if not seen and self._quiet.holds(worst):
             return None
-        evidence = _evidence(worst, hits)
-        return Weighed(self._probability(evidence), evidence, View(text))
+        evidence = self._worst_of(_evidence(worst, seen), self._alone(text, plain, worst, seen, budget) if seen else ())
+        return self._settled(Weighed(self._probability(evidence), evidence, View(text)), budget)
 
-    def evidence(self, text: str, budget: Budget | None = None) -> Evidence:
-        """Of a text as it stands, without what it hides."""
+    def _settled(self, weighed: Weighed, budget: Budget | None) -> Weighed:
+        """What is suspicious is read again without what it only speaks of."""
+        if weighed.probability < PROBABILITY_MIN:
+            return weighed
+        text = without_talk(weighed.view.text, budget)
+        if text is None:
+            return weighed
+        evidence = self.worst(text, budget)
+        probability = self._probability(evidence)
+        if probability >= weighed.probability:
+            return weighed
+        return Weighed(probability, evidence, View(text, weighed.view.via))
+
+    def worst(self, text: str, budget: Budget | None = None) -> Evidence:
+        """What speaks the most for an injection in a text as it stands: all of it, or one of its sentences."""
+        whole, *alone = self.readings(text, budget)
+        return self._worst_of(whole, alone)
+
+    def readings(self, text: str, budget: Budget | None = None) -> list[Evidence]:
+        """Of a text as it stands, without what it hides: of all of it, and of each sentence in which a signature matches."""
         raw = fold(text).encode("utf-8", "replace")
         worst = self._reader.worst(raw)
         if worst is None:
-            return NO_EVIDENCE
+            return [NO_EVIDENCE]
         plain = raw if text.isascii() else lowered(text)
-        return _evidence(worst, self.matcher.scan(plain, budget or ample(len(plain))))
+        seen = [one for one in self.matcher.trials(plain, budget or ample(len(plain))) if one is not None]
+        return [_evidence(worst, seen), *self._alone(text, plain, worst, seen, budget)]
 
-    def logit(self, seen: Evidence) -> float:
+    def _alone(
+        self, text: str, plain: bytes, worst: Worst, seen: Sequence[Seen], budget: Budget | None
+    ) -> Iterator[Evidence]:
+        if worst[WINDOWS] < 2:
+            return
+        bounds = dict.fromkeys(sentences.around(plain, one.start, one.end) for one in seen)
+        for start, end in islice(bounds, ALONE_MAX):
+            sentence = plain[start:end]
+            found = self._reader.worst(fold(sentence.decode("utf-8", "ignore")).encode("utf-8", "replace"))
+            inside = [one for one in self.matcher.trials(sentence, budget or ample(len(sentence))) if one is not None]
+            if found is not None and inside:
+                place = _folded(text, plain, start, end)
+                yield structs.replace(_evidence(found, inside), start=place[0], end=place[1], alone=True)
+
+    def _worst_of(self, whole: Evidence, alone: Iterable[Evidence]) -> Evidence:
+        return max((whole, *alone), key=self.logit)
+
+    def score(self, seen: Evidence) -> float:
+        """Of the words alone."""
         header = self.header
         of_text = max(WHOLE_MIN, min(WHOLE_MAX, header.whole_scale * seen.whole + header.whole_bias))
         score = max(-SCORE_MAX, min(SCORE_MAX, header.scale * seen.steps + header.bias)) + WHOLE_WEIGHT * of_text
         if seen.windows > 1:
-            score = standing_out(score, header.scale * seen.others + header.bias, seen.windows)
-        logit = header.slope * score + header.intercept
+            return standing_out(score, header.scale * seen.others + header.bias, seen.windows)
+        return score
+
+    def logit(self, seen: Evidence) -> float:
+        header = self.header
+        logit = header.slope * self.score(seen) + header.intercept - (ALONE_COST if seen.alone else 0.0)
         return logit + sum(header.rules.get(rule, 0.0) for rule in seen.rules) if seen.rules else logit
 
     def _probability(self, seen: Evidence) -> float:
@@ -182,9 +233,10 @@ def standing_out(worst: float, others: float, windows: int) -> float:
     return score - OTHERS_WEIGHT * (max(OTHERS_MIN, min(OTHERS_MAX, others)) - OTHERS_USUAL)
 
 
-def _evidence(worst: Worst, hits: Sequence[Hit]) -> Evidence:
-    if not hits:
+def _evidence(worst: Worst, seen: Sequence[Seen]) -> Evidence:
+    if not seen:
         return Evidence(*worst)
+    hits: list[Hit] = [one.hit for one in seen]
     ranked = sorted(hits, key=lambda hit: SEVERITIES.index(hit.severity))
     rules = frozenset(f"{hit.category}.{hit.severity}" for hit in ranked)
     return Evidence(*worst, rules, tuple(hit.id for hit in ranked))
@@ -228,6 +280,23 @@ def place(weighed: Weighed) -> Suspicion:
     seen, view = weighed.evidence, weighed.view
     start, end = characters(view.text, seen.start, seen.end)
     return Suspicion(weighed.probability, view, start, end, seen.hits[0] if seen.hits else "")
+
+
+def without_talk(text: str, budget: Budget | None = None) -> str | None:
+    """A text without what it only speaks of, each character where it was; None when it speaks of nothing."""
+    plain = text.encode("utf-8", "replace") if text.isascii() else lowered(text)
+    return talk.without(text, plain, budget or ample(len(plain)))
+
+
+def _folded(text: str, plain: bytes, start: int, end: int) -> tuple[int, int]:
+    """Bytes of the folded text for those of the text in lower case; all of it where either has moved its characters."""
+    if text.isascii():
+        return start, end
+    folded, lower = fold(text), plain.decode("utf-8", "replace")
+    if len(folded) != len(lower):
+        return 0, len(folded.encode("utf-8", "replace"))
+    first, last = (len(plain[:at].decode("utf-8", "ignore")) for at in (start, end))
+    return len(folded[:first].encode("utf-8", "replace")), len(folded[:last].encode("utf-8", "replace"))
 
 
 def characters(text: str, start: int, end: int) -> tuple[int, int]:
