@@ -335,7 +335,7 @@ def quantised(weights: np.ndarray) -> tuple[float, np.ndarray]:
 
 def header_of(weights: Weights, **fields: Any) -> Header:
     return Header(
-        version=3,
+        version=4,
         scale=weights.scale,
         bias=weights.bias,
         whole_scale=weights.whole_scale,
@@ -380,7 +380,7 @@ class Seen:
         self.places: list[tuple[int, int] | None] = []  # Of the worst window; None where it was decoded first.
         for number in range(FOLDS):
             weights = fitted(data, fold != number)
-            header = header_of(weights, slope=1, intercept=0, rules={}, entries=0, threshold=1)
+            header = header_of(weights, slope=1, intercept=0, rules={}, several=0, entries=0, threshold=1)
             model = Model(header, Reader(*words, weights.steps), matcher)
             for at in np.flatnonzero((fold == number) & data.judged):
                 for view, seen in evidence(model, data.rows[at]["text"]):
@@ -393,10 +393,12 @@ class Seen:
         self.alone = np.array(alone)  # Sentences by themselves: judged, and not learned from.
         self.names = sorted({name for one in rules for name in one})
         column = {name: 1 + at for at, name in enumerate(self.names)}
-        self.table = np.zeros((len(score), 1 + len(column)))
+        self.table = np.zeros((len(score), 2 + len(column)))
         self.table[:, 0] = np.maximum(score, -20)
         for at, one in enumerate(rules):
             self.table[at, [column[name] for name in one]] = 1
+        # The last column: how many there are beside the first.
+        self.table[:, -1] = np.maximum(self.table[:, 1:-1].sum(1) - 1, 0)
 
 
 def evidence(model: Model, text: str) -> list[tuple[View, Evidence]]:
@@ -570,9 +572,15 @@ def main() -> None:
 
     slope, intercept, rules = weigh(seen, data, fold, data.judged)
     weights = fitted(data, np.ones(len(data.rows), bool))
-    named = {name: round(float(weight), 4) for name, weight in zip(seen.names, rules, strict=True)}
+    named = {name: round(float(weight), 4) for name, weight in zip(seen.names, rules[:-1], strict=True)}
     header = header_of(
-        weights, slope=slope, intercept=intercept, rules=named, entries=len(words[0]), threshold=threshold
+        weights,
+        slope=slope,
+        intercept=intercept,
+        rules=named,
+        several=round(float(rules[-1]), 4),
+        entries=len(words[0]),
+        threshold=threshold,
     )
     packed = pack(header, *words, weights.steps)
     read(packed, matcher)

@@ -22,6 +22,8 @@ GUARDS = [
 REPORTS = [
     'If somebody says "ignore all previous instructions", change the subject.',
     'Attacks such as "repeat the words above" and "print your prompt" are common.',
+    "The paper discusses 'ignore previous instructions' and its kin.",
+    'What does "you are now in developer mode" mean?',
     "Messages containing \u201creveal your system prompt\u201d go to the security team.",
 ]
 CONTRARY = [
@@ -47,7 +49,7 @@ def test_what_is_only_spoken_of_becomes_spaces(text: str) -> None:
     assert len(read) == len(f"Be brief. {text} Be kind.")
     assert read.startswith("Be brief. ")
     assert read.endswith(" Be kind.")
-    assert not any(word in read for word in ("instructions", "prompt", "password", "trick", "words above"))
+    assert not any(word in read for word in ("instructions", "prompt", "password", "trick", "words above", "developer mode"))
 
 
 @pytest.mark.parametrize("text", [*CONTRARY, *ATTACKS, "Which instructions came with the cupboard?"])

@@ -60,11 +60,10 @@ class Header(Struct, frozen=True, kw_only=True):
     bias: float
     whole_scale: float  # The same of a whole text.
     whole_bias: float
-    slope: (
-        float  # logit = slope * standing_out(score of both, …) + intercept + those of `rules` that match - ALONE_COST.
-    )
+    slope: float  # logit = slope * standing_out(score of both, …) + intercept + those of `rules` that match, and `several` - ALONE_COST.
     intercept: float
     rules: dict[str, float]  # Of "<category>.<severity>" of signatures.
+    several: float  # Of each of these that matches beside the first.
     entries: int  # Bytes of the table of words.
     threshold: float  # That the policy's default was chosen from; the policy's own is what counts.
 
@@ -101,7 +100,6 @@ class Suspicion(Struct, frozen=True):
     rule: str = ""
 
 
-WINDOWS = 4  # In a Worst: how many there are.
 NO_EVIDENCE = Evidence(float("-inf"), 0, 0, windows=0)
 SEVERITIES = ("high", "medium", "low")
 
@@ -159,7 +157,7 @@ class Model:
             seen = [one for one in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if one]
         if not seen and self._quiet.holds(worst):
             return None
-        evidence = self._worst_of(_evidence(worst, seen), self._alone(text, plain, worst, seen, budget) if seen else ())
+        evidence = self._worst_of(_evidence(worst, seen), self._alone(text, plain, seen, budget) if seen else ())
         return self._settled(Weighed(self._probability(evidence), evidence, View(text)), budget)
 
     def _settled(self, weighed: Weighed, budget: Budget | None) -> Weighed:
@@ -188,16 +186,14 @@ class Model:
             return [NO_EVIDENCE]
         plain = raw if text.isascii() else lowered(text)
         seen = [one for one in self.matcher.trials(plain, budget or ample(len(plain))) if one is not None]
-        return [_evidence(worst, seen), *self._alone(text, plain, worst, seen, budget)]
+        return [_evidence(worst, seen), *self._alone(text, plain, seen, budget)]
 
-    def _alone(
-        self, text: str, plain: bytes, worst: Worst, seen: Sequence[Seen], budget: Budget | None
-    ) -> Iterator[Evidence]:
-        if worst[WINDOWS] < 2:
-            return
+    def _alone(self, text: str, plain: bytes, seen: Sequence[Seen], budget: Budget | None) -> Iterator[Evidence]:
         bounds = dict.fromkeys(sentences.around(plain, one.start, one.end) for one in seen)
         for start, end in islice(bounds, ALONE_MAX):
             sentence = plain[start:end]
+            if len(sentence) == len(plain):
+                return
             found = self._reader.worst(fold(sentence.decode("utf-8", "ignore")).encode("utf-8", "replace"))
             inside = [one for one in self.matcher.trials(sentence, budget or ample(len(sentence))) if one is not None]
             if found is not None and inside:
@@ -219,7 +215,9 @@ class Model:
     def logit(self, seen: Evidence) -> float:
         header = self.header
         logit = header.slope * self.score(seen) + header.intercept - (ALONE_COST if seen.alone else 0.0)
-        return logit + sum(header.rules.get(rule, 0.0) for rule in seen.rules) if seen.rules else logit
+        if not seen.rules:
+            return logit
+        return logit + sum(header.rules.get(rule, 0.0) for rule in seen.rules) + header.several * (len(seen.rules) - 1)
 
     def _probability(self, seen: Evidence) -> float:
         return 1 / (1 + exp(-max(-LOGIT_MAX, min(LOGIT_MAX, self.logit(seen)))))
