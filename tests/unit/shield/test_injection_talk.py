@@ -49,7 +49,9 @@ def test_what_is_only_spoken_of_becomes_spaces(text: str) -> None:
     assert len(read) == len(f"Be brief. {text} Be kind.")
     assert read.startswith("Be brief. ")
     assert read.endswith(" Be kind.")
-    assert not any(word in read for word in ("instructions", "prompt", "password", "trick", "words above", "developer mode"))
+    assert not any(
+        word in read for word in ("instructions", "prompt", "password", "trick", "words above", "developer mode")
+    )
 
 
 @pytest.mark.parametrize("text", [*CONTRARY, *ATTACKS, "Which instructions came with the cupboard?"])
