@@ -2,6 +2,7 @@
 
 import base64
 import json
+import string
 from collections.abc import Callable
 
 MORSE = dict(
@@ -41,6 +42,10 @@ MORSE = dict(
 BRAILLE = dict(zip("abcdefghijklmnopqrstuvwxyz", "⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵", strict=True))
 
 
+UPSIDE_DOWN = str.maketrans("abcdefghijkmnopqrtuvwy", "ɐqɔpǝɟƃɥᴉɾʞɯuodbɹʇnʌʍʎ")
+LETTERS = string.ascii_lowercase
+
+
 def inside(text: str, opens: str, closes: str = "") -> str:
     """Something within each word of four letters and more."""
     words = text.split()
@@ -59,6 +64,12 @@ def codes(text: str, form: str, by: str = " ") -> str:
 
 def lines(text: str, length: int, by: str = "\n") -> str:
     return by.join(text[at : at + length] for at in range(0, len(text), length))
+
+
+def shifted(text: str, by: int) -> str:
+    """Each letter so many further on."""
+    written = LETTERS[by:] + LETTERS[:by]
+    return text.translate(str.maketrans(LETTERS + LETTERS.upper(), written + written.upper()))
 
 
 def base64_of(text: str, encoding: str = "utf-8") -> str:
@@ -109,6 +120,11 @@ TRICKS: dict[str, Callable[[str], str]] = {
     "base64 of UTF-16, the other way": lambda text: base64_of(text, "utf-16-be"),
     "base64 of UTF-16 with its mark": lambda text: base64_of(text, "utf-16"),
     "hex of UTF-16": lambda text: text.encode("utf-16-le").hex(),
+    **{f"letters {by} further on": lambda text, by=by: shifted(text, by) for by in (1, 3, 5, 7, 23)},  # type: ignore[misc]
+    "letters counted from the end": lambda text: text.translate(
+        str.maketrans(LETTERS + LETTERS.upper(), LETTERS[::-1] + LETTERS[::-1].upper())
+    ),
+    "upside down": lambda text: text.lower().translate(UPSIDE_DOWN)[::-1],
     "braille": lambda text: "".join(BRAILLE.get(one, one) for one in text.lower()),
     "morse": lambda text: " / ".join(" ".join(MORSE[one] for one in word) for word in text.lower().split()),
     "morse with spaces": lambda text: "   ".join(" ".join(MORSE[one] for one in w) for w in text.lower().split()),

@@ -1,22 +1,27 @@
 /* Lists of numbers that are the codes of letters: 0x49, 0x67, … 73 103 … 01001001 … chr(73)+chr(103)… in base 16, 10, 8 or 2. */
 #include "native.h"
+#include <string.h>
 
 enum {
     CODES_MIN = 8,   /* Fewer characters are no order. */
     GAP_MAX = 8,     /* Bytes between two numbers that are neither letters nor digits. */
     LETTERS_MIN = 6, /* Of ten characters, with the spaces: less is no text. */
     HEX_DIGITS_MAX = 16,
-    AGAIN_BYTES_MAX = 12, /* Of numbers that are none of a list, that are read again from the next one on. */
+    BASES_COUNT = 4,
+    LOOKED_AT_MAX = 1 << 13, /* Bytes from the first number on, for the first list: a text may be nothing but numbers. */
 };
+
+static const unsigned BASES[BASES_COUNT] = {16, 10, 8, 2};
 
 /* A stretch of letters and digits. */
 typedef struct {
     size_t at, end;
 } Token;
 
+/* Numbers of one base, one after the other. */
 typedef struct {
-    size_t end;              /* Of the text that the list takes, */
-    size_t written, letters; /* and what it says. */
+    size_t start, end;       /* In the text; */
+    size_t written, letters; /* and what they say: characters, and those that are letters or spaces. */
 } List;
 
 static int is_alnum(uint8_t one) { return is_letter(one) || is_digit(one); }
@@ -55,80 +60,103 @@ static void say(List *list, uint8_t *out, unsigned value) {
     list->letters += value == ' ' || is_letter((uint8_t)value);
 }
 
-/* What a number says in a base, added to the list; 0 if it says nothing. A byte of zeros says nothing, and is in the codes of two bytes. */
-static int read_number(const uint8_t *text, Token token, unsigned base, List *list, uint8_t *out) {
-    unsigned said, digits;
-    token = number_in(text, token, &said);
-    size_t length = token.end - token.at;
+/* Whether so many digits may be codes in a base. `said`: the base that stands before them, or 0. */
+static inline int may_be(unsigned base, unsigned said, size_t length) {
     if (said && said != base) return 0;
-    if (base == 16 && (length % 2 || length > HEX_DIGITS_MAX)) return 0;
-    if (base == 10 && (length < 2 || length > 3)) return 0;
-    if (base == 8 && (length < (said ? 2 : 3) || length > 4)) return 0;
-    if (base == 2 && length != 7 && length % 8) return 0;
-    digits = base == 16 ? 2 : base == 2 && length != 7 ? 8 : (unsigned)length;
-    List before = *list;
-    for (size_t at = token.at; at < token.end; at += digits) {
+    if (base == 16) return length % 2 == 0 && length <= HEX_DIGITS_MAX;
+    if (base == 10) return length == 2 || length == 3;
+    if (base == 8) return length >= (said ? 2 : 3) && length <= 4;
+    return length == 7 || length % 8 == 0;
+}
+
+/* What the digits of a token say in a base, added to the list; 0 if nothing. A byte of zeros says nothing, and is in the codes of two bytes. */
+static int read_number(const uint8_t *text, Token token, Token number, unsigned base, List *list, uint8_t *out) {
+    size_t length = number.end - number.at;
+    List after = *list;
+    size_t digits = base == 16 ? 2 : base == 2 && length != 7 ? 8 : length;
+    for (size_t at = number.at; at < number.end; at += digits) {
         unsigned value = 0;
-        for (unsigned one = 0; one < digits; one++) {
+        for (size_t one = 0; one < digits; one++) {
             unsigned digit = (unsigned)value_of(text[at + one]);
-            if (digit >= base) return *list = before, 0;
+            if (digit >= base) return 0;
             value = value * base + digit;
         }
         if (!value && base == 16) continue;
-        if (!is_printable(value)) return *list = before, 0;
-        say(list, out, value);
+        if (!is_printable(value)) return 0;
+        say(&after, out, value);
     }
-    list->end = token.end;
-    return length > 0;
-}
-
-/* The list of numbers of a base that begins with a token. */
-static List list_at(const uint8_t *text, size_t length, Token token, unsigned base, uint8_t *out) {
-    List list = {token.at, 0, 0};
-    while (token.at < length) {
-        if (!read_number(text, token, base, &list, out) && !(list.written && is_announcement(text, token))) break;
-        size_t at = token.end;
-        while (at < length && at - token.end <= GAP_MAX && !is_alnum(text[at])) at++;
-        if (at - token.end > GAP_MAX) break;
-        token = token_at(text, length, at);
-    }
-    return list;
+    if (!list->written) after.start = token.at;
+    after.end = token.end;
+    *list = after;
+    return 1;
 }
 
 static int is_text(const List *list) { return list->written >= CODES_MIN && list->letters * 10 >= list->written * LETTERS_MIN; }
 
-/* Goes through the numbers of a text from a place on. Where `out` is given, copies the text with its lists as what they say; else stops at the
- * first one. Returns how many bytes were written, or where the first list begins: at the length where there is none. */
-static size_t read_codes(const uint8_t *text, size_t length, size_t from, uint8_t *out) {
-    static const unsigned BASES[] = {16, 10, 8, 2};
-    size_t to = 0;
-    for (size_t at = from; at < length;) {
-        if (!is_alnum(text[at])) {
-            if (out) out[to++] = text[at];
-            at++;
-            continue;
-        }
+/* Whether a list is part of another one that goes on. */
+static int is_within(const List *list, const List *others, unsigned count) {
+    for (unsigned one = 0; one < count; one++)
+        if (others[one].written && others[one].start <= list->start && others[one].end >= list->end) return 1;
+    return 0;
+}
+
+static int may_begin(uint8_t one) { return is_hex(one) || (one | 0x20) == 'x' || (one | 0x20) == 'u'; }
+
+/* The next list of a text from a place on that says something, with its base; 0 if there is none. Each number is read once in each base. Of two
+ * lists that have numbers in common the one that goes on longer is meant. */
+static unsigned next_list(const uint8_t *text, size_t length, size_t from, List *found) {
+    List lists[BASES_COUNT] = {{0}};
+    size_t end = from;
+    for (size_t at = from;; at = end) {
+        while (at < length && !is_alnum(text[at])) at++;
         Token token = token_at(text, length, at);
-        size_t behind = token.end;
-        int is_found = 0;
-        if (is_digit(text[at]) || is_hex(text[at]) || (text[at] | 0x20) == 'x' || (text[at] | 0x20) == 'u') {
-            for (unsigned one = 0; one < 4 && !is_found; one++) {
-                List list = list_at(text, length, token, BASES[one], out ? out + to : 0);
-                is_found = is_text(&list);
-                if (is_found && !out) return at;
-                if (is_found) to += list.written, at = list.end;
-                else if (list.end > behind + AGAIN_BYTES_MAX) behind = list.end;
-            }
+        unsigned said = 0;
+        int goes_on = at < length && at - end <= GAP_MAX;
+        int is_announced = goes_on && is_announcement(text, token);
+        Token number = at < length && may_begin(text[at]) ? number_in(text, token, &said) : (Token){at, at};
+        for (unsigned one = 0; one < BASES_COUNT; one++) {
+            List *list = &lists[one], before = *list;
+            int is_number = number.end > number.at && may_be(BASES[one], said, number.end - number.at);
+            if (goes_on && is_number && read_number(text, token, number, BASES[one], list, 0)) continue;
+            if (is_announced && before.written) continue;
+            *list = (List){0};
+            if (is_number && !goes_on) read_number(text, token, number, BASES[one], list, 0);
+            if (is_text(&before) && !is_within(&before, lists, goes_on ? BASES_COUNT : 0)) return *found = before, BASES[one];
         }
-        if (is_found) continue;
-        for (; at < behind; at++)
-            if (out) out[to++] = text[at];
+        if (at >= length) return 0;
+        end = token.end;
     }
-    return out ? to : length;
+}
+
+/* Writes what the numbers of a list say. */
+static size_t write_list(const uint8_t *text, const List *found, unsigned base, uint8_t *out) {
+    List list = {0};
+    for (size_t at = found->start; at < found->end;) {
+        Token token = token_at(text, found->end, at);
+        unsigned said = 0;
+        Token number = token.end > token.at ? number_in(text, token, &said) : token;
+        if (number.end > number.at && may_be(base, said, number.end - number.at)) read_number(text, token, number, base, &list, out);
+        at = token.end > token.at ? token.end : at + 1;
+    }
+    return list.written;
 }
 
 /* Where the first list of codes begins; the length where there is none. */
-size_t first_codes(const uint8_t *text, size_t length, size_t from) { return read_codes(text, length, from, 0); }
+size_t first_codes(const uint8_t *text, size_t length, size_t from) {
+    List found;
+    size_t end = length - from < LOOKED_AT_MAX ? length : from + LOOKED_AT_MAX;
+    return next_list(text, end, from, &found) ? found.start : length;
+}
 
 /* The text with lists of codes as what they say. `out` has room for `length` bytes. Returns how many were written. */
-EXPORT size_t llmproxy_codes(const uint8_t *text, size_t length, uint8_t *out) { return read_codes(text, length, 0, out); }
+EXPORT size_t llmproxy_codes(const uint8_t *text, size_t length, uint8_t *out) {
+    size_t at = 0, to = 0;
+    List found;
+    for (unsigned base; (base = next_list(text, length, at, &found)); at = found.end) {
+        memcpy(out + to, text + at, found.start - at);
+        to += found.start - at;
+        to += write_list(text, &found, base, out + to);
+    }
+    memcpy(out + to, text + at, length - at);
+    return to + length - at;
+}

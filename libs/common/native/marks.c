@@ -7,7 +7,7 @@
 
 enum {
     ESCAPE = 1, PERCENT = 2, ENTITY = 4, FOLD = 8, RUN = 16, SPACED = 32, JOINED = 64, LEET = 128, ROT13 = 256, REVERSED = 512, TYPO = 1024,
-    CODES = 2048, QUOTED = 4096,
+    CODES = 2048, QUOTED = 4096, CIPHER = 8192,
     NUMBER = 1 << 30, /* What is all digits may be a word, where others are. */
 };
 enum {
@@ -31,6 +31,10 @@ enum {
     GLUE_MAX = 2,         /* Spaces on either side of what joins two strings of a program, and signs of that. */
     BLOCK = 64,           /* Bytes; a stretch that is sure began in the block before at the latest, or soon will have. */
     SURE = 20 * 8,        /* A stretch of text is a million times likelier when it is turned. */
+    ODD = 12 * 8,         /* A stretch that is thousands of times likelier, by chance or because it is written in other letters. */
+    SURE_EACH = 2,        /* A quarter of a bit for each letter: none of them is as likely as another alphabet makes it. */
+    CIPHER_LETTERS_MIN = 24,
+    MIRRORED = 26,        /* As views.MIRRORED. */
 };
 
 /* Words by the sum of their letters' weights, which is the same in any order of the letters. */
@@ -105,11 +109,11 @@ static int is_symbol(uint32_t one) {
     return is_in(one, 0x2010, 0x2027) || is_in(one, 0x2030, 0x205e) || is_in(one, 0x2190, 0x245f) || is_in(one, 0x2500, 0x27ff) || one >= 0x2900;
 }
 
-enum { NO_JOINT, SIGN, OPENS, QUOTE, BREAKS, COLOURS, SYMBOL };
+enum { NO_JOINT, SIGN, SLASH, OPENS, QUOTE, BREAKS, COLOURS, SYMBOL };
 
 static const uint8_t JOINTS[256] = {
     ['.'] = SIGN, ['_'] = SIGN, ['*'] = SIGN, ['~'] = SIGN, ['`'] = SIGN, ['|'] = SIGN, ['^'] = SIGN, ['#'] = SIGN, [';'] = SIGN,
-    [':'] = SIGN, ['/'] = SIGN, ['&'] = SIGN, ['%'] = SIGN, ['-'] = BREAKS, ['='] = BREAKS, ['<'] = OPENS, ['['] = OPENS, ['"'] = QUOTE,
+    [':'] = SIGN, ['/'] = SLASH, ['&'] = SIGN, ['%'] = SIGN, ['-'] = BREAKS, ['='] = BREAKS, ['<'] = OPENS, ['['] = OPENS, ['"'] = QUOTE,
     ['\''] = QUOTE, [0x1b] = COLOURS, [0xc2] = SYMBOL, [0xc3] = SYMBOL, [0xe2] = SYMBOL, [0xef] = SYMBOL, [0xf0] = SYMBOL,
 };
 
@@ -142,8 +146,9 @@ static size_t glue_at(const uint8_t *text, size_t length, size_t at) {
 static size_t joint_at(const uint8_t *text, size_t length, size_t at) {
     size_t end = at + 1, taken;
     switch (JOINTS[text[at]]) {
-    case SIGN:
-        if (text[at] != '/' || end >= length || text[end] != '*') return 1;
+    case SIGN: return 1;
+    case SLASH: /* Or a comment. */
+        if (end >= length || text[end] != '*') return 1;
         while (++end + 1 < length && end - at < TAG_BYTES_MAX)
             if (text[end] == '*' && text[end + 1] == '/') return end + 2 - at;
         return 1;
@@ -361,10 +366,12 @@ static void mark_bytes(const uint8_t *text, size_t length, Marks *marks) {
 
 static int larger(int one, int other) { return one > other ? one : other; }
 
-/* Two running sums that never fall below nothing: each is the evidence of the stretch that ends here, and starts anew where there is none. */
-static void mark_turned(const uint8_t *text, size_t length, Marks *marks) {
-    int backwards = 0, rotated = 0;
+/* Two running sums that never fall below nothing: each is the evidence of the stretch that ends here, and starts anew where there is none.
+ * Returns how much there was of either at most, and in `*where` the block of that. */
+static int mark_turned(const uint8_t *text, size_t length, Marks *marks, size_t *where) {
+    int backwards = 0, rotated = 0, oddest = 0;
     unsigned before = NO_LETTER;
+    *where = 0;
     for (size_t block = 0; block < length; block += BLOCK) {
         int most_backwards = 0, most_rotated = 0;
         size_t end = length - block < BLOCK ? length : block + BLOCK;
@@ -378,7 +385,44 @@ static void mark_turned(const uint8_t *text, size_t length, Marks *marks) {
         }
         if (most_backwards >= SURE) mark(marks, REVERSED, block < BLOCK ? 0 : block - BLOCK);
         if (most_rotated >= SURE) mark(marks, ROT13, block < BLOCK ? 0 : block - BLOCK);
+        if (larger(most_backwards, most_rotated) > oddest) oddest = larger(most_backwards, most_rotated), *where = block;
     }
+    return oddest;
+}
+
+/* -- other alphabets: letters that are all so many further on, or counted from the end */
+
+/* How much commoner a letter is in English than if all were as common, in eighths of the logarithm to base 2. */
+static const int8_t COMMON[NO_LETTER] = {9, -11, -4, 1, 14, -6, -7, 5, 7, -24, -19, 1, -5, 6, 8, -8, -24, 5, 6, 10, -4, -16, -6, -24, -8, -24};
+
+/* By how many letters those of a part of a text are further on (1 to 25; MIRRORED: they are counted from the end) if that makes it thousands of times
+ * likelier; 0 if nothing does. */
+static uint32_t alphabet_of(const uint8_t *text, size_t from, size_t end) {
+    int counts[LETTERS] = {0}, letters = 0, best = 0;
+    uint32_t found = 0;
+    for (size_t at = from; at < end; at++) counts[LETTER[text[at]]]++;
+    for (unsigned one = 0; one < NO_LETTER; one++) letters += counts[one], best += counts[one] * COMMON[one];
+    if (letters < CIPHER_LETTERS_MIN || best > letters * SURE_EACH) return 0;
+    best += larger(ODD, letters * SURE_EACH);
+    for (uint32_t shift = 1; shift <= MIRRORED; shift++) {
+        int sum = 0;
+        for (unsigned one = 0; one < NO_LETTER; one++)
+            sum += counts[one] * COMMON[shift == MIRRORED ? NO_LETTER - 1 - one : (one + NO_LETTER - shift) % NO_LETTER];
+        if (sum > best) best = sum, found = shift;
+    }
+    return found;
+}
+
+/* The same of a stretch that is odd, with as much of what stands around it as gives a result; and in `*first` where that begins. */
+static uint32_t alphabet_around(const uint8_t *text, size_t length, int oddest, size_t where, size_t *first) {
+    size_t end = length - where < 2 * BLOCK ? length : where + 2 * BLOCK;
+    if (oddest < ODD) return 0;
+    for (size_t back = 0; back <= 3 * BLOCK; back += BLOCK / 2) {
+        *first = where + BLOCK / 2 < back ? 0 : where + BLOCK / 2 - back;
+        uint32_t found = alphabet_of(text, *first, end);
+        if (found) return found;
+    }
+    return 0;
 }
 
 /* -- words of the lexicon, spelt otherwise */
@@ -507,7 +551,7 @@ static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, 
             }
             part = (Part){0};
         }
-        size_t joint = JOINTS[one] && whole.letters && joined < JOINTS_MAX ? joint_at(text, length, at) : 0;
+        size_t joint = !JOINTS[one] || !whole.letters || joined >= JOINTS_MAX ? 0 : JOINTS[one] == SIGN ? 1 : joint_at(text, length, at);
         if (joint) {
             joints += !joined++;
         } else if (whole.letters) {
@@ -535,8 +579,10 @@ static size_t spell(const Lexicon *lexicon, const uint8_t *text, size_t length, 
 /* The marks in a text, as bits; `*first` is where the first of them begins, or the length. */
 EXPORT uint32_t llmproxy_marks(const Lexicon *lexicon, const uint8_t *text, size_t length, size_t *first) {
     Marks marks = {0, length};
+    size_t where, from;
     mark_bytes(text, length, &marks);
-    mark_turned(text, length, &marks);
+    int oddest = mark_turned(text, length, &marks, &where);
+    if (alphabet_around(text, length, oddest, where, &from)) mark(&marks, CIPHER, from);
     spell(lexicon, text, length, NULL, &marks);
     *first = marks.first;
     return marks.found;
@@ -546,4 +592,12 @@ EXPORT uint32_t llmproxy_marks(const Lexicon *lexicon, const uint8_t *text, size
 EXPORT size_t llmproxy_respelt(const Lexicon *lexicon, const uint8_t *text, size_t length, uint8_t *out) {
     Marks marks = {0, length};
     return spell(lexicon, text, length, out, &marks);
+}
+
+/* By how many letters those of a text are further on: 1 to 25; 26 where they are counted from the end, 0 where they are as they seem. */
+EXPORT uint32_t llmproxy_alphabet(const uint8_t *text, size_t length) {
+    Marks marks = {0, length};
+    size_t where, from;
+    int oddest = mark_turned(text, length, &marks, &where);
+    return alphabet_around(text, length, oddest, where, &from);
 }

@@ -42,6 +42,7 @@ class Hint(IntFlag):
     TYPO = auto()
     CODES = auto()
     QUOTED = auto()
+    CIPHER = auto()
 
 
 NONE = Hint(0)
@@ -114,8 +115,8 @@ def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_
 
 def _done(name: str) -> Hint:
     """What is not tried after `name`: turning back, and reading noise into what has been joined already."""
-    if name in ("rot13", "reversed"):
-        return Hint.ROT13 | Hint.REVERSED
+    if name in ("rot13", "reversed", "cipher"):
+        return Hint.ROT13 | Hint.REVERSED | Hint.CIPHER
     return Hint.JOINED | Hint.SPACED if name in ("spaced", "joined") else NONE
 
 
@@ -215,13 +216,20 @@ SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8,}")  # As bytes: 
 MARKS_ABOVE = re.compile("[\u0300-\u036f\u0489\u20d0-\u20ff]+")
 
 
+FLIPPED = re.compile("[ɐɔǝɟɥᴉɾʞɯɹʇʌʍʎ]")
+UPSIDE_DOWN = str.maketrans("ɐqɔpǝɟƃɥᴉɾʞɯuodbɹʇnʌʍʎ", "abcdefghijkmnopqrtuvwy")
+FLIPPED_MIN = 6  # Such letters; those of phonetic script are among them.
+
+
 def fold(text: str) -> str:
-    """NFKC, braille as letters, invisible characters out, tag characters and runs of selectors as what they spell, look-alikes as Latin,
+    """NFKC, braille as letters, letters that stand on their heads on their feet, invisible characters out, tag characters and runs of selectors as what they spell, look-alikes as Latin,
     marks off Latin letters."""
     folded = SELECTORS.sub(_unselected, TAGS.sub(_untagged, text))
     folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", folded.translate(SIGNS)))
     if LATIN.search(folded) is None:
         return folded
+    if len(FLIPPED.findall(folded)) >= FLIPPED_MIN:
+        folded = folded.translate(UPSIDE_DOWN)
     if LOOKALIKE.search(folded) is not None:
         folded = folded.translate(CONFUSABLES)
     return MARKS_ABOVE.sub("", folded)
@@ -422,6 +430,20 @@ def rot13(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").translate(ROTATED).decode("utf-8", "surrogatepass")
 
 
+_alphabet = native.function("llmproxy_alphabet", ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t)
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+MIRRORED = 26  # Of the alphabets that letters may be written in: z for a. Others are so many letters further on.
+
+
+def cipher(text: str) -> str:
+    """Letters that are all so many further on, or counted from the end, as they are meant."""
+    raw = text.encode("utf-8", "surrogatepass")
+    shift = _alphabet(raw, len(raw))
+    written = LETTERS[::-1] if shift == MIRRORED else LETTERS[shift:] + LETTERS[:shift]
+    return text.translate(str.maketrans(written + written.upper(), LETTERS + LETTERS.upper()))
+
+
 def backwards(text: str) -> str:
     return text[::-1]
 
@@ -439,5 +461,6 @@ DECODERS: tuple[tuple[Hint, str, Callable[[str], str]], ...] = (
     (Hint.LEET, "leet", leet),
     (Hint.TYPO, "typo", respelt),
     (Hint.ROT13, "rot13", rot13),
+    (Hint.CIPHER, "cipher", cipher),
     (Hint.REVERSED, "reversed", backwards),
 )
