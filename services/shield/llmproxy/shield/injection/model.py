@@ -171,7 +171,8 @@ class Model:
         probability = self._probability(evidence)
         if probability >= weighed.probability:
             return weighed
-        return Weighed(probability, evidence, View(text, weighed.view.via))
+        start, end = _folded(weighed.view.text, *characters(text, evidence.start, evidence.end))
+        return Weighed(probability, structs.replace(evidence, start=start, end=end), weighed.view)
 
     def worst(self, text: str, budget: Budget | None = None) -> Evidence:
         """What speaks the most for an injection in a text as it stands: all of it, or one of its sentences."""
@@ -197,8 +198,9 @@ class Model:
             found = self._reader.worst(fold(sentence.decode("utf-8", "ignore")).encode("utf-8", "replace"))
             inside = [one for one in self.matcher.trials(sentence, budget or ample(len(sentence))) if one is not None]
             if found is not None and inside:
-                place = _folded(text, plain, start, end)
-                yield structs.replace(_evidence(found, inside), start=place[0], end=place[1], alone=True)
+                first, last = (len(plain[:at].decode("utf-8", "ignore")) for at in (start, end))
+                start, end = _folded(text, first, last)
+                yield structs.replace(_evidence(found, inside), start=start, end=end, alone=True)
 
     def _worst_of(self, whole: Evidence, alone: Iterable[Evidence]) -> Evidence:
         return max((whole, *alone), key=self.logit)
@@ -286,14 +288,13 @@ def without_talk(text: str, budget: Budget | None = None) -> str | None:
     return talk.without(text, plain, budget or ample(len(plain)))
 
 
-def _folded(text: str, plain: bytes, start: int, end: int) -> tuple[int, int]:
-    """Bytes of the folded text for those of the text in lower case; all of it where either has moved its characters."""
+def _folded(text: str, first: int, last: int) -> tuple[int, int]:
+    """Bytes of the folded text for characters of it; all of it where folding has moved them. `characters` is the way back."""
     if text.isascii():
-        return start, end
-    folded, lower = fold(text), plain.decode("utf-8", "replace")
-    if len(folded) != len(lower):
+        return first, last
+    folded = fold(text)
+    if len(folded) != len(text):
         return 0, len(folded.encode("utf-8", "replace"))
-    first, last = (len(plain[:at].decode("utf-8", "ignore")) for at in (start, end))
     return len(folded[:first].encode("utf-8", "replace")), len(folded[:last].encode("utf-8", "replace"))
 
 
