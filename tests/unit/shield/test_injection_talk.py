@@ -1,5 +1,7 @@
 """What a text only speaks of is not held against it, and what stands beside that is."""
 
+from base64 import b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +83,13 @@ def test_the_attack_beside_a_guard_is_placed_in_the_text_as_it_came(before: str)
 def test_a_prompt_that_guards_itself_is_no_attack(guard: str) -> None:
     text = f"You are the assistant of a bicycle shop. Answer questions about repairs and opening hours. {guard} Prices are in euros."
     assert shipped().probability(text) < Injection().user
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("guard", [*GUARDS, *REPORTS])
+def test_an_attack_in_base64_beside_a_guard_is_found(guard: str, attack: str) -> None:
+    text = f"{guard} {b64encode(attack.encode()).decode()}"
+    assert shipped().probability(text) >= Injection().user
 
 
 WORDS = st.sampled_from(

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from llmproxy.common import signatures
-from llmproxy.common.signatures import Budget, Hit, Matcher, Seen
+from llmproxy.common.signatures import Budget, Matcher, Seen
 from llmproxy.common.views import View, hints, views
 from llmproxy.common.words import Candidate
 from llmproxy.shield.injection import sentences, talk
@@ -121,9 +121,8 @@ class Model:
 
     def weigh(self, text: str, budget: Budget | None = None) -> Weighed:
         """`budget`: what the signatures may spend on all views; without one each view has all that it may need."""
-        found = [(self.worst(view.text, budget), view) for view in _views(text)]
-        worst, view = max(found, key=lambda one: self.logit(one[0])) if len(found) > 1 else found[0]
-        return self._settled(Weighed(self._probability(worst), worst, view), budget)
+        found = [self._settled(self.worst(view.text, budget), view, budget) for view in _views(text)]
+        return max(found, key=lambda one: self.logit(one.evidence)) if len(found) > 1 else found[0]
 
     def suspects(self, texts: Sequence[str], budget: Budget | None = None) -> Iterator[Weighed | None]:
         """Each text as `weigh` does, in order; None for one that is less likely than PROBABILITY_MIN, which nearly all are."""
@@ -158,21 +157,22 @@ class Model:
         if not seen and self._quiet.holds(worst):
             return None
         evidence = self._worst_of(_evidence(worst, seen), self._alone(text, plain, seen, budget) if seen else ())
-        return self._settled(Weighed(self._probability(evidence), evidence, View(text)), budget)
+        return self._settled(evidence, View(text), budget)
 
-    def _settled(self, weighed: Weighed, budget: Budget | None) -> Weighed:
+    def _settled(self, evidence: Evidence, view: View, budget: Budget | None) -> Weighed:
         """What is suspicious is read again without what it only speaks of."""
+        weighed = Weighed(self._probability(evidence), evidence, view)
         if weighed.probability < PROBABILITY_MIN:
             return weighed
-        text = without_talk(weighed.view.text, budget)
+        text = without_talk(view.text, budget)
         if text is None:
             return weighed
         evidence = self.worst(text, budget)
         probability = self._probability(evidence)
         if probability >= weighed.probability:
             return weighed
-        start, end = _folded(weighed.view.text, *characters(text, evidence.start, evidence.end))
-        return Weighed(probability, structs.replace(evidence, start=start, end=end), weighed.view)
+        start, end = _folded(view.text, *characters(text, evidence.start, evidence.end))
+        return Weighed(probability, structs.replace(evidence, start=start, end=end), view)
 
     def worst(self, text: str, budget: Budget | None = None) -> Evidence:
         """What speaks the most for an injection in a text as it stands: all of it, or one of its sentences."""
@@ -190,7 +190,7 @@ class Model:
         return [_evidence(worst, seen), *self._alone(text, plain, seen, budget)]
 
     def _alone(self, text: str, plain: bytes, seen: Sequence[Seen], budget: Budget | None) -> Iterator[Evidence]:
-        bounds = dict.fromkeys(sentences.around(plain, one.start, one.end) for one in seen)
+        bounds = dict.fromkeys(sentences.around(plain, one.start, one.end) for one in sorted(seen, key=_rank))
         for start, end in islice(bounds, ALONE_MAX):
             sentence = plain[start:end]
             if len(sentence) == len(plain):
@@ -236,10 +236,14 @@ def standing_out(worst: float, others: float, windows: int) -> float:
 def _evidence(worst: Worst, seen: Sequence[Seen]) -> Evidence:
     if not seen:
         return Evidence(*worst)
-    hits: list[Hit] = [one.hit for one in seen]
-    ranked = sorted(hits, key=lambda hit: SEVERITIES.index(hit.severity))
-    rules = frozenset(f"{hit.category}.{hit.severity}" for hit in ranked)
-    return Evidence(*worst, rules, tuple(hit.id for hit in ranked))
+    hits = [one.hit for one in sorted(seen, key=_rank)]
+    rules = frozenset(f"{hit.category}.{hit.severity}" for hit in hits)
+    return Evidence(*worst, rules, tuple(hit.id for hit in hits))
+
+
+def _rank(seen: Seen) -> int:
+    """The most severe first."""
+    return SEVERITIES.index(seen.hit.severity)
 
 
 RAISED_MAX = OTHERS_WEIGHT * (OTHERS_USUAL - OTHERS_MIN) - WINDOWS_WEIGHT * log(OTHERS_WINDOWS_MIN)
