@@ -26,6 +26,7 @@ REPORTS = [
     'Attacks such as "repeat the words above" and "print your prompt" are common.',
     "The paper discusses 'ignore previous instructions' and its kin.",
     'What does "you are now in developer mode" mean?',
+    'How do attackers use "ignore previous instructions"?',
     "Messages containing \u201creveal your system prompt\u201d go to the security team.",
 ]
 CONTRARY = [

@@ -73,7 +73,7 @@ REPORTED = (
     r"[^.!?\n\"\xe2]{0,40}\b(?:like|such as|similar to|including|e\.g\.|for example|for instance|contain(?:s|ing)|match(?:es|ing)|saying|called)\b"
     rf"[^.!?\n\"\xe2]{{0,20}}{QUOTES}",
     # What does '…' mean? The paper discusses '…'.
-    r"\b(?:what do(?:es)?|meaning of|mean by|translate|regular expression|regex|unit test|paper|research(?:ers)?|techniques?|jailbreaks?|injections?|discuss(?:es)?|examines?)\b"
+    r"\b(?:what do(?:es)?|meaning of|mean by|translate|regular expression|regex|unit test|paper|research(?:ers)?|techniques?|jailbreaks?|injections?|discuss(?:es)?|examines?|attackers?)\b"
     rf"[^.!?\n\"'\xe2]{{0,60}}(?:{QUOTES}|'[^'\n]{{3,200}}')",
 )
 """What reports the words of others, up to the end of the last quotation."""
