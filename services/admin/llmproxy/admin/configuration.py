@@ -66,6 +66,7 @@ class Configuration:
         self._actor = Actor(f"config {source}")
         self._bucket: Bucket | None = None
         self._seen: tuple[int, int, int] | None = None
+        readiness.block("configuration", "what is published was not compared yet with the file and the environment")
 
     async def current(self) -> tuple[Snapshot | None, int]:
         """What is published, and its number in the bucket (not its revision)."""
@@ -138,6 +139,7 @@ class Configuration:
             return
         text = f"{problem}; revision {snapshot.revision} stays in force"
         self._readiness.note("configuration", text)
+        self._readiness.block("configuration", "")
         log.error("the new configuration is refused: %s", text)
 
     def _of_file(self) -> Config:
