@@ -73,7 +73,8 @@ def test_without_any_usable_configuration_admin_is_not_ready_and_says_why(start_
     async def scenario() -> None:
         async with start_admin(config=str(path), ready=False) as admin:
             await admin.eventually(
-                lambda: "cannot be read" in admin.context.readiness.blockers["configuration"], "the file is missed"
+                lambda: "cannot be read" in admin.context.readiness.blockers.get("configuration", ""),
+                "the file is missed",
             )
             status, report = await admin.call("GET", "/readyz", token=None)
             assert (status, report["blockers"]["configuration"]) == (
@@ -292,7 +293,8 @@ def test_a_file_of_the_operators_own_is_held_to_the_directories_that_he_named(st
             assert admin.context.readiness.ready
         async with start_admin(config=str(path), secret_dirs="/run/secrets", ready=False) as admin:
             await admin.eventually(
-                lambda: "LLM_PROXY_SECRET_DIRS" in admin.context.readiness.blockers["configuration"], "it is refused"
+                lambda: "LLM_PROXY_SECRET_DIRS" in admin.context.readiness.blockers.get("configuration", ""),
+                "it is refused",
             )
 
     asyncio.run(scenario())
