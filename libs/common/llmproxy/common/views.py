@@ -59,6 +59,11 @@ def marks(raw: bytes) -> tuple[Hint, int]:
     return (Hint(found) if found else NONE), first
 
 
+def in_characters(raw: bytes, start: int, end: int) -> tuple[int, int]:
+    """The same places in the text that `raw` is in UTF-8."""
+    return len(raw[:start].decode("utf-8", "ignore")), len(raw[:end].decode("utf-8", "ignore"))
+
+
 def placed(view: View, text: str, start: int, end: int) -> tuple[int, int, bool]:
     """Where in `text` that stands which a view of it has at `[start:end]`, and whether it stands there as it is: else it is the whole of
     what was decoded, which is as near as it can be said."""

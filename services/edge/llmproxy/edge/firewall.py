@@ -17,7 +17,7 @@ from llmproxy.common import config, native
 from llmproxy.common.explanations import Explanation, explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
 from llmproxy.common.signatures import Budget, Hit, Matcher, Seen, matcher
-from llmproxy.common.views import Hint, View, marks, placed, views
+from llmproxy.common.views import Hint, View, in_characters, marks, placed, views
 from llmproxy.edge import metrics
 from llmproxy.edge.ingress import Ingress
 from llmproxy.edge.routes.table import Action
@@ -216,8 +216,7 @@ def place_of_view(
     text = piece.decode("utf-8", "replace")
     first, behind = 0, len(piece)
     if len(said.decode("utf-8", "replace")) == len(view.text) and len(text.encode()) == len(piece):
-        in_view = (len(said[:at].decode("utf-8", "ignore")) for at in (start, end))
-        first, behind = (len(text[:at].encode()) for at in placed(view, text, *in_view)[:2])
+        first, behind = (len(text[:at].encode()) for at in placed(view, text, *in_characters(said, start, end))[:2])
     return outer(begin + first, begin + behind)
 
 

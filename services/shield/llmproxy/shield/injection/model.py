@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 
 from llmproxy.common import signatures
 from llmproxy.common.signatures import Budget, Matcher, Seen
-from llmproxy.common.views import View, hints, views
+from llmproxy.common.views import View, hints, in_characters, views
 from llmproxy.common.words import Candidate
 from llmproxy.shield.injection import sentences, talk
 from llmproxy.shield.injection.first import First, Open
@@ -198,9 +198,8 @@ class Model:
             found = self._reader.worst(fold(sentence.decode("utf-8", "ignore")).encode("utf-8", "replace"))
             inside = [one for one in self.matcher.trials(sentence, budget or ample(len(sentence))) if one is not None]
             if found is not None and inside:
-                first, last = (len(plain[:at].decode("utf-8", "ignore")) for at in (start, end))
-                start, end = _folded(text, first, last)
-                yield structs.replace(_evidence(found, inside), start=start, end=end, alone=True)
+                first, last = _folded(text, *in_characters(plain, start, end))
+                yield structs.replace(_evidence(found, inside), start=first, end=last, alone=True)
 
     def _worst_of(self, whole: Evidence, alone: Iterable[Evidence]) -> Evidence:
         return max((whole, *alone), key=self.logit)
@@ -288,7 +287,7 @@ def place(weighed: Weighed) -> Suspicion:
 
 def without_talk(text: str, budget: Budget | None = None) -> str | None:
     """A text without what it only speaks of, each character where it was; None when it speaks of nothing."""
-    plain = text.encode("utf-8", "replace") if text.isascii() else lowered(text)
+    plain = lowered(text)
     return talk.without(text, plain, budget or ample(len(plain)))
 
 
@@ -309,8 +308,7 @@ def characters(text: str, start: int, end: int) -> tuple[int, int]:
     folded = fold(text)
     if len(folded) != len(text):
         return 0, len(text)
-    raw = folded.encode("utf-8", "replace")
-    return len(raw[:start].decode("utf-8", "ignore")), len(raw[:end].decode("utf-8", "ignore"))
+    return in_characters(folded.encode("utf-8", "replace"), start, end)
 
 
 def pack(header: Header, entries: bytes, known: bytes, weights: bytes) -> bytes:

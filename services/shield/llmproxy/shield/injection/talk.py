@@ -9,6 +9,7 @@ import re
 from functools import cache
 
 from llmproxy.common.signatures import Budget, Hit, Matcher
+from llmproxy.common.views import in_characters
 
 WORD, BETWEEN = r"[\w'\x80-\xff]+", r"[^\w.!?'\x80-\xff]+"  # Words of one sentence.
 APOSTROPHE = r"(?:'|\xe2\x80\x99)"
@@ -99,17 +100,13 @@ def without(text: str, plain: bytes, budget: Budget) -> str | None:
     if not spans:
         return None
     if not text.isascii():
-        spans = [_characters(plain, start, end) for start, end in spans]
+        spans = [in_characters(plain, start, end) for start, end in spans]
     return _blanked(text, spans)
 
 
 def _is_negated(plain: bytes, start: int) -> bool:
     """`Never refuse to …`, `do not keep …`: that is no guard."""
     return NEGATION.search(plain[max(0, start - NEGATION_BYTES_MAX) : start].lower()) is not None
-
-
-def _characters(raw: bytes, start: int, end: int) -> tuple[int, int]:
-    return len(raw[:start].decode("utf-8", "ignore")), len(raw[:end].decode("utf-8", "ignore"))
 
 
 def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
