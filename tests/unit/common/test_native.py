@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tricks import shifted
 
-from llmproxy.common import native, segments
+from llmproxy.common import native
 from llmproxy.common.lexicon import LEET, Lexicon
+from llmproxy.common.segments import repeats
 from llmproxy.common.views import (
     CONFUSABLES,
     INVISIBLE,
@@ -501,7 +502,7 @@ def test_keys_are_counted_however_a_document_is_written(tree: object, before: st
             case _:
                 return 0
 
-    assert segments.keys(_written(tree, before, behind, is_ascii).encode("utf-8", "surrogatepass")) == counted(tree)
+    assert repeats.keys(_written(tree, before, behind, is_ascii).encode("utf-8", "surrogatepass")) == counted(tree)
 
 
 @given(TREES, SPACES, SPACES, st.booleans())
@@ -510,7 +511,7 @@ def test_a_key_that_is_there_twice_is_found_however_a_document_is_written(
 ) -> None:
     document, repeated = _written(tree, before, behind, is_ascii), []
     json.loads(document, object_pairs_hook=lambda pairs: repeated.append(len(dict(pairs)) < len(pairs)))
-    assert segments.is_ambiguous(document.encode()) == any(repeated)
+    assert repeats.is_ambiguous(document.encode()) == any(repeated)
 
 
 WIDE = {f"key {number}": number for number in range(1_000)}
@@ -532,17 +533,17 @@ DEEP = '{"in":' * 200 + "1" + "}" * 200
     ],
 )
 def test_of_wide_deep_and_escaped_documents_it_is_known_too(document: str, is_ambiguous: bool) -> None:
-    assert segments.is_ambiguous(document.encode()) is is_ambiguous
+    assert repeats.is_ambiguous(document.encode()) is is_ambiguous
 
 
 @given(st.binary() | st.lists(st.sampled_from([b'"', b"\\", b":", b" ", b"a", b"{", b"}"]), max_size=400).map(b"".join))
 def test_of_any_bytes_it_is_said_whether_a_key_is_there_twice(data: bytes) -> None:
-    assert segments.is_ambiguous(data) in (False, True)
+    assert repeats.is_ambiguous(data) in (False, True)
 
 
 @given(st.binary() | st.lists(st.sampled_from([b'"', b"\\", b":", b" ", b"a"]), max_size=40).map(b"".join))
 def test_of_any_bytes_there_are_no_more_keys_than_colons(data: bytes) -> None:
-    assert segments.keys(data) <= data.count(b":")
+    assert repeats.keys(data) <= data.count(b":")
 
 
 def test_a_length_is_the_end_whatever_stands_behind_it() -> None:

@@ -10,7 +10,8 @@ from msgspec import structs
 
 from llmproxy.common.actions import Action
 from llmproxy.common.policy import ALLOWED, KINDS, POLICIES_KEPT_MAX, Injection, Override, Policies, Policy
-from llmproxy.common.segments import MESSAGE_ROLES, ROOT_ROLES
+from llmproxy.common.segments.names import ROOT_ROLES
+from llmproxy.common.segments.whose import MESSAGE_ROLES
 from llmproxy.common.testing import envelope
 
 actions = st.sampled_from(get_args(Action))

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from llmproxy.common import segments
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Rewrite, Segment
+from llmproxy.common.segments.exact import EMBEDDED_DEPTH_MAX
+from llmproxy.common.segments.segment import NUMBER_MIN
 from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, examine_within
@@ -180,14 +182,14 @@ def test_the_quick_pass_reads_beside_their_names_what_the_exact_pass_does(docume
 def is_nothing(one: Segment) -> bool:
     """Whether it is too small to hold what a guard looks for: escapes may make it longer where it is written."""
     if one.form == "number":
-        return abs(float(one.raw)) <= segments.NUMBER_MIN
+        return abs(float(one.raw)) <= NUMBER_MIN
     return len(one.text) < segments.TEXT_CHARS_MIN
 
 
 # -- a number in a document in a string
 
 
-@given(DOCUMENTS, st.integers(0, segments.EMBEDDED_DEPTH_MAX - 1), st.data())
+@given(DOCUMENTS, st.integers(0, EMBEDDED_DEPTH_MAX - 1), st.data())
 def test_a_text_that_is_a_document_is_one_whatever_is_replaced_in_it(document: Any, depth: int, data: Any) -> None:
     text = json.dumps({"ids": [1234567, document], "id": 536904399})
     for _ in range(depth):

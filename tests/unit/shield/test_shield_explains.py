@@ -12,6 +12,7 @@ from llmproxy.common import segments
 from llmproxy.common.explanations import EXPLANATIONS_MAX, Explanation
 from llmproxy.common.policy import Injection, Policy
 from llmproxy.common.segments import Segment
+from llmproxy.common.segments.names import NAMES
 from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
@@ -192,5 +193,5 @@ def test_a_path_as_it_is_recorded_has_the_names_of_the_apis_alone(places: list[s
     written = segments.join(["messages", *places])
     recorded = segments.shown(written)
     names = {name for part in recorded.split(".") for name in part.split("[")[:1]}
-    assert names <= segments.NAMES | {"*", ""}
+    assert names <= NAMES | {"*", ""}
     assert segments.shown("messages[3].content[0].text") == "messages[3].content[0].text"

@@ -8,7 +8,8 @@ from msgspec import Struct, structs
 
 from llmproxy.common.actions import PASSING, REMOVING, Action
 from llmproxy.common.policy import INJECTION, SHADOW, Policy
-from llmproxy.common.segments import BESIDE_CHARS_MAX, Segment, beside
+from llmproxy.common.segments import Segment, beside
+from llmproxy.common.segments.segment import BESIDE_CHARS_MAX
 from llmproxy.shield import normalise
 from llmproxy.shield.guards.base import Apart, Fitted, Guard, Spent
 from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict

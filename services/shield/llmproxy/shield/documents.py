@@ -12,7 +12,8 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from llmproxy.common.segments import DATA_URL_HEAD_CHARS_MAX, STRUCTURE, URL_HOLDERS, is_base64, placed
+from llmproxy.common.segments.binaries import DATA_URL_HEAD_CHARS_MAX, is_base64, placed
+from llmproxy.common.segments.names import STRUCTURE, URL_HOLDERS
 
 URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 HEAD = re.compile(r"|data:(?:[a-z]{1,20}/[a-z0-9.+-]{1,40})?(?:;charset=[a-z0-9-]{1,20})?;base64,", re.IGNORECASE)

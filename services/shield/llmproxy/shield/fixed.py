@@ -7,7 +7,8 @@ from msgspec import structs
 
 from llmproxy.common.actions import PASSING, REMOVING
 from llmproxy.common.policy import SECRET, Policy
-from llmproxy.common.segments import SEALS, Segment
+from llmproxy.common.segments import Segment
+from llmproxy.common.segments.names import SEALS
 from llmproxy.shield.verdict import Block, Flag, Mask
 
 ROUTED_BY = "model"

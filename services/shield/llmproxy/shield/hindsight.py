@@ -11,7 +11,7 @@ from llmproxy.common.envelope import Api
 from llmproxy.common.explanations import PER_MILLE, SEVERITY, Explanation
 from llmproxy.common.policy import INJECTION, SHADOW, Policies, Policy
 from llmproxy.common.records import AuditRecord
-from llmproxy.common.segments import ROOT_ROLES
+from llmproxy.common.segments.names import ROOT_ROLES
 from llmproxy.shield.trial import Asked, envelope
 
 ALLOWED = "allow"

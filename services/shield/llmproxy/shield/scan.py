@@ -15,7 +15,8 @@ from msgspec import Raw, Struct, structs
 
 from llmproxy.common.embedding import EMBEDDING
 from llmproxy.common.policy import INJECTION, SHADOW, Injection, Policies, Policy
-from llmproxy.common.segments import LONE_SURROGATE, Segment
+from llmproxy.common.segments import Segment
+from llmproxy.common.segments.decoding import LONE_SURROGATE
 from llmproxy.shield import normalise
 from llmproxy.shield.answers.reading import of_answers
 from llmproxy.shield.chain import Chain, action, apart, decide, may_hold

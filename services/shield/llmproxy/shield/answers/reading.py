@@ -17,7 +17,9 @@ from llmproxy.common.answers import ANSWER, AnswerAction, Answers
 from llmproxy.common.explanations import Explanation, per_mille
 from llmproxy.common.policy import ALLOWED, INJECTION, KINDS, SECRET, Policy
 from llmproxy.common.rails import DOES
-from llmproxy.common.segments import KNOWN_KEYS, URL_HOLDERS, Segment, is_base64_url
+from llmproxy.common.segments import Segment
+from llmproxy.common.segments.binaries import is_base64_url
+from llmproxy.common.segments.names import KNOWN_KEYS, URL_HOLDERS
 from llmproxy.shield import look
 from llmproxy.shield.answers import escapes, images, invisible, keys, leak, lines, watch, words
 from llmproxy.shield.answers.asked import Asked

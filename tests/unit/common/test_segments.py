@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from llmproxy.common import segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.segments import Rewrite, Segment
+from llmproxy.common.segments.names import BLOB_KEYS
 
 
 def scan(body: bytes) -> list[Segment]:
@@ -192,7 +193,7 @@ def test_what_only_looks_like_base64_of_a_binary_is_text(body: dict[str, object]
 
 
 def test_the_quick_look_and_the_exact_one_leave_out_the_same_blobs() -> None:
-    for name in segments.BLOB_KEYS:
+    for name in BLOB_KEYS:
         for around in (user, lambda part: {"input": [part]}, lambda part: {"contents": [{"parts": [part]}]}):
             written = json.dumps(around({"type": "redacted_thinking", name: BLOB})).encode()
             quick = BLOB in segments.texts(segments.decode(written), written)
