@@ -9,8 +9,7 @@ from msgspec import UNSET, Raw, Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import (
-    ENCODER,
+from llmproxy.provider_workers.canonical_answers import (
     ChoiceOut,
     Chunks,
     Delta,
@@ -20,16 +19,13 @@ from llmproxy.provider_workers.canonical import (
     called,
     compact,
     completion,
-    decode_error,
-    decode_vendor,
-    failed,
     finish_of,
-    tokens,
 )
+from llmproxy.provider_workers.reading import decode_error, decode_vendor, tokens
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import Answer, Origin, StreamTranslator
+from llmproxy.provider_workers.wire import ENCODER, Answer, Origin, StreamTranslator, failed
 
 VENDOR = "Anthropic"
 API_VERSION = "2023-06-01"  # The version with sampling fields; the SDK's of late 2026 has none.

@@ -13,8 +13,7 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.aws_events import AwsEvents
 from llmproxy.provider_workers.aws_events import Message as EventMessage
-from llmproxy.provider_workers.canonical import (
-    ENCODER,
+from llmproxy.provider_workers.canonical_answers import (
     ChoiceOut,
     Chunks,
     Delta,
@@ -24,15 +23,12 @@ from llmproxy.provider_workers.canonical import (
     called,
     compact,
     completion,
-    decode_error,
-    decode_vendor,
-    failed,
     finish_of,
-    tokens,
 )
+from llmproxy.provider_workers.reading import decode_error, decode_vendor, tokens
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import Answer, Origin, StreamTranslator
+from llmproxy.provider_workers.wire import ENCODER, Answer, Origin, StreamTranslator, failed
 
 VENDOR = "Bedrock"
 JSON_TOOL = "llmproxy_json_answer"  # A call of it is the answer, where a model keeps to a schema in no other way.

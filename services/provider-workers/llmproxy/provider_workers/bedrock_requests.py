@@ -11,25 +11,21 @@ from msgspec import Raw, Struct
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.bedrock_answers import JSON_TOOL, VENDOR
 from llmproxy.provider_workers.canonical import (
-    ENCODER,
-    UNREADABLE,
     Chat,
     Message,
     Part,
     calls,
     data_url,
     functions,
-    given,
     image_url,
-    invalid,
     parts,
-    printable,
     text_of,
     tool_choice,
     unheard,
-    unsupported,
 )
 from llmproxy.provider_workers.claude import JSON_ONLY, reasoning
+from llmproxy.provider_workers.reading import UNREADABLE, given, invalid, printable, unsupported
+from llmproxy.provider_workers.wire import ENCODER
 
 READS = frozenset(
     {

@@ -1,23 +1,12 @@
-"""The canonical chat: OpenAI's chat completions request read into structs, answers and chunks written from values."""
+"""The canonical chat: OpenAI's chat completions request, read into structs."""
 
 import re
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
-from llmproxy.common.errors import GatewayError
-from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises of bytes that are not JSON, not text, not of the shape expected, or endlessly nested."""
-
-# --- Requests ---------------------------------------------------------------------------------------------------------
-
-
-ABSENT = Raw(b"")  # msgspec has no optional Raw; `given` tells it, and null, from a value.
+from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_request, given, invalid, printable, unsupported
 
 
 class Function(Struct, frozen=True):
@@ -187,9 +176,6 @@ MESSAGE_FIELDS = frozenset(Message.__struct_encode_fields__) | {"annotations"}
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _CHAT = msgspec.json.Decoder(Chat)
 _MESSAGES = msgspec.json.Decoder(list[dict[str, Raw]])
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-
-T = TypeVar("T")
 
 
 def read(body: bytes, *, vendor: str, reads: frozenset[str]) -> tuple[Chat, list[str]]:
@@ -214,50 +200,11 @@ def decode(body: bytes) -> Chat:
     return decode_request(_CHAT, body)
 
 
-def decode_request(decoder: msgspec.json.Decoder[T], body: bytes, at: str = "") -> T:
-    """What a caller sent, or what of it stands `at` a field. Raises GatewayError naming what is missing or of the wrong type."""
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        found = _AT.match(str(error))
-        what, path = (found["what"], found["path"]) if found else ("is not valid", "")
-        param = f"{at}.{path or ''}".strip(".").replace("[...]", "[]").replace(".[", "[")
-        if what.startswith("Object missing required field"):
-            name = what.partition("`")[2].rstrip("`")
-            param = f"{param}.{name}" if param else name
-            raise GatewayError("missing_required_parameter", f"'{param}' is required", param=param) from None
-        if what.startswith("Object contains unknown field"):
-            name = printable(what.partition("`")[2].rstrip("`"), 40)
-            param = f"{param}.{name}" if param else name
-            raise GatewayError("unsupported_parameter", f"'{param}' is not known here", param=param) from None
-        raise GatewayError("invalid_type", f"'{param or 'body'}': {printable(what)}", param=param) from None
-    except RecursionError:
-        raise GatewayError("too_deep", "the body is nested too deeply") from None
-    except UNREADABLE:
-        raise GatewayError("invalid_json", "the body is not valid JSON") from None
-
-
 def says_nothing(name: str, value: Raw) -> bool:
     """The field is there and means what its absence means."""
     if bytes(value) == b"null":
         return True
     return name in DEFAULTS and bool(msgspec.json.decode(value) == DEFAULTS[name])
-
-
-def unsupported(vendor: str, param: str, why: str = "") -> GatewayError:
-    return refused(param, why or f"{vendor} has no equivalent; leave it out or use another model")
-
-
-def refused(param: str, why: str) -> GatewayError:
-    return GatewayError("unsupported_parameter", f"'{param}' is not supported with this model: {why}", param=param)
-
-
-def invalid(param: str, why: str) -> GatewayError:
-    return GatewayError("invalid_value", f"'{param}' {why}", param=param)
-
-
-def given(raw: Raw) -> bool:
-    return bytes(raw) not in (b"", b"null")
 
 
 def parts(message: Message) -> list[Part]:
@@ -350,11 +297,6 @@ def arguments(function: Function, at: str) -> Raw:
     return Raw(raw)
 
 
-def compact(arguments: Raw) -> str:
-    """A vendor's arguments object as the text that `arguments` is here; numbers keep their spelling."""
-    return msgspec.json.format(bytes(arguments), indent=-1).decode()
-
-
 class Choice(Struct, frozen=True):
     """What `tool_choice` asks for, in whichever form: auto, none, required, or `named`."""
 
@@ -393,333 +335,6 @@ def data_url(url: str, at: str) -> tuple[str, str] | None:
     if found is None or not found["type"]:
         raise invalid(at, "must be of the form data:<media type>;base64,<data>")
     return found["type"].lower(), url[found.end() :]
-
-
-# --- Answers ----------------------------------------------------------------------------------------------------------
-
-
-class TokenOut(Struct, frozen=True, kw_only=True):
-    token: str
-    logprob: float
-    bytes: list[int] | None = None
-    top_logprobs: list["TokenOut"] | UnsetType = UNSET
-
-
-def token_out(token: str, logprob: float, top: list[tuple[str, float]] | None = None) -> TokenOut:
-    """One token's log probability; `top` are the alternatives, which every token of an answer has, if only none."""
-    others = UNSET if top is None else [token_out(*other) for other in top]
-    return TokenOut(token=token, logprob=logprob, bytes=list(token.encode()), top_logprobs=others)
-
-
-def logprobs_out(tokens: list[TokenOut]) -> Raw | None:
-    return Raw(ENCODER.encode({"content": tokens, "refusal": None})) if tokens else None
-
-
-class FunctionOut(Struct, frozen=True, kw_only=True):
-    name: str | UnsetType = UNSET
-    arguments: str = ""
-
-
-class ToolCallOut(Struct, frozen=True, kw_only=True):
-    """A call in an answer (no `index`) or in a delta (`index`; id, type and name only in its first)."""
-
-    index: int | UnsetType = UNSET
-    id: str | UnsetType = UNSET
-    type: str | UnsetType = UNSET
-    function: FunctionOut
-    extra_content: Raw | UnsetType = UNSET
-
-
-class MessageOut(Struct, frozen=True, kw_only=True):
-    role: str = "assistant"
-    content: str | None = None
-    refusal: str | None = None
-    annotations: list[Raw] | UnsetType = UNSET
-    images: list[Raw] | UnsetType = UNSET  # OpenRouter's place for pictures that a model made.
-    reasoning_content: str | UnsetType = UNSET
-    thinking_blocks: list[Raw] | UnsetType = UNSET
-    tool_calls: list[ToolCallOut] | UnsetType = UNSET
-    extra_content: Raw | UnsetType = UNSET
-
-
-class ChoiceOut(Struct, frozen=True, kw_only=True):
-    index: int = 0
-    message: MessageOut
-    logprobs: Raw | None = None
-    finish_reason: str
-
-
-class Delta(Struct, frozen=True, kw_only=True):
-    role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
-    annotations: list[Raw] | UnsetType = UNSET
-    images: list[Raw] | UnsetType = UNSET
-    refusal: str | UnsetType = UNSET
-    reasoning_content: str | UnsetType = UNSET
-    thinking_blocks: list[Raw] | UnsetType = UNSET
-    tool_calls: list[ToolCallOut] | UnsetType = UNSET
-    extra_content: Raw | UnsetType = UNSET
-
-
-class PromptDetails(Struct, frozen=True, kw_only=True):
-    cached_tokens: int = 0
-    cache_write_tokens: int | UnsetType = UNSET
-    audio_tokens: int | UnsetType = UNSET
-
-
-class CompletionDetails(Struct, frozen=True, kw_only=True):
-    reasoning_tokens: int = 0
-    audio_tokens: int | UnsetType = UNSET
-
-
-class UsageOut(Struct, frozen=True, kw_only=True):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptDetails
-    completion_tokens_details: CompletionDetails
-
-
-def called(name: str, arguments: Raw, id: str, index: int | None = None, extra: Raw | UnsetType = UNSET) -> ToolCallOut:
-    """A whole call, of an answer or (with its index) of one chunk, from a vendor whose arguments are an object."""
-    return ToolCallOut(
-        index=UNSET if index is None else index,
-        id=id,
-        type="function",
-        function=FunctionOut(name=name, arguments=compact(arguments)),
-        extra_content=extra,
-    )
-
-
-class Completion(Struct, frozen=True, kw_only=True):
-    id: str
-    object: str = "chat.completion"
-    created: int
-    model: str
-    choices: list[ChoiceOut]
-    usage: UsageOut
-    system_fingerprint: str | UnsetType = UNSET
-
-
-class DeltaChoice(Struct, frozen=True, kw_only=True):
-    index: int = 0
-    delta: Delta
-    logprobs: Raw | None = None
-    finish_reason: str | None = None
-
-
-class Chunk(Struct, frozen=True, kw_only=True):
-    id: str
-    object: str = "chat.completion.chunk"
-    created: int
-    model: str
-    choices: list[DeltaChoice]
-    usage: UsageOut | UnsetType | None = UNSET
-    system_fingerprint: str | UnsetType = UNSET
-
-
-ENCODER = msgspec.json.Encoder()
-
-TOKENS_MAX = 1_000_000_000  # No answer has more; a vendor that says so is wrong.
-OUR_CALL_IDS = "call_"
-CALL_ID_CHARS = 24  # Of the request's id: the random end of a UUIDv7.
-
-NOTHING = Delta()
-
-
-def tokens(count: int | None) -> int:
-    """A vendor's count, made harmless: it becomes money."""
-    return min(max(count or 0, 0), TOKENS_MAX)
-
-
-def usage_out(usage: Usage) -> UsageOut:
-    return UsageOut(
-        prompt_tokens=usage.input,
-        completion_tokens=usage.output,
-        total_tokens=usage.input + usage.output,
-        prompt_tokens_details=PromptDetails(
-            cached_tokens=usage.cache_read,
-            cache_write_tokens=usage.cache_write or UNSET,
-            audio_tokens=usage.audio_input or UNSET,
-        ),
-        completion_tokens_details=CompletionDetails(
-            reasoning_tokens=usage.reasoning, audio_tokens=usage.audio_output or UNSET
-        ),
-    )
-
-
-def completion(origin: Origin, choices: list[ChoiceOut], usage: Usage, finish: Finish, fingerprint: str = "") -> Answer:
-    answer = Completion(
-        id=completion_id(origin),
-        created=origin.created,
-        model=origin.model,
-        choices=choices,
-        usage=usage_out(usage),
-        system_fingerprint=fingerprint or UNSET,
-    )
-    return Answer(json=ENCODER.encode(answer), usage=usage, finish=finish)
-
-
-def completion_id(origin: Origin) -> str:
-    return f"chatcmpl-{origin.id}"
-
-
-def call_id(origin: Origin, number: int) -> str:
-    """An id for a tool call of a vendor that gives none. OpenAI takes at most 40 characters when it comes back."""
-    return f"{OUR_CALL_IDS}{origin.id.replace('-', '')[-CALL_ID_CHARS:]}_{number}"
-
-
-def failed(error: GatewayError) -> Answer:
-    return Answer(json=b"", finish="error", failure=error)
-
-
-class Chunks:
-    """Writes the chunks of one answer, and counts the characters that they deliver."""
-
-    __slots__ = (
-        "_after",
-        "_before",
-        "_created",
-        "_fingerprint",
-        "_id",
-        "_include_usage",
-        "_model",
-        "_started",
-        "text_chars",
-    )
-
-    def __init__(self, origin: Origin, fingerprint: str = "") -> None:
-        self._id = completion_id(origin)
-        self._model = origin.model
-        self._created = origin.created
-        self._include_usage = origin.include_usage
-        self._fingerprint: str | UnsetType = fingerprint or UNSET
-        self._started: set[int] = set()
-        self.text_chars = 0
-        # Nearly all chunks differ in their text alone. What follows it in a chunk is ours, so the last NUL is the sample's.
-        self._before, _, self._after = self.delta(Delta(content="\0")).rpartition(b'"\\u0000"')
-
-    def start(self, index: int = 0) -> list[bytes]:
-        """The chunk that opens a choice with its role; nothing when it is open already."""
-        if index in self._started:
-            return []
-        self._started.add(index)
-        return [self.delta(Delta(role="assistant", content=""), index)]
-
-    def delta(self, delta: Delta, index: int = 0, logprobs: Raw | None = None) -> bytes:
-        choice = DeltaChoice(index=index, delta=delta, logprobs=logprobs)
-        return self._chunk([choice], None if self._include_usage else UNSET)
-
-    def text(self, text: str, index: int = 0, logprobs: Raw | None = None) -> bytes:
-        self.text_chars += len(text)
-        if index == 0 and logprobs is None:
-            return self._before + ENCODER.encode(text) + self._after
-        return self.delta(Delta(content=text), index, logprobs)
-
-    def likely_text(self, text: str, logprobs: Raw | None) -> bytes:
-        """Text with its probabilities."""
-        self.text_chars += len(text)
-        choice = DeltaChoice(delta=Delta(content=text), logprobs=logprobs)
-        return self._chunk([choice], None if self._include_usage else UNSET)
-
-    def refusal(self, text: str, index: int = 0) -> bytes:
-        self.text_chars += len(text)
-        return self.delta(Delta(refusal=text), index)
-
-    def reasoning(self, text: str, index: int = 0) -> bytes:
-        self.text_chars += len(text)
-        return self.delta(Delta(reasoning_content=text), index)
-
-    def call(self, call: ToolCallOut, index: int = 0) -> bytes:
-        self.text_chars += len(call.function.arguments) + len(call.function.name or "")
-        return self.delta(Delta(tool_calls=[call]), index)
-
-    def arguments(self, number: int, text: str, index: int = 0) -> bytes:
-        """A piece of what the call of this number is given."""
-        return self.call(ToolCallOut(index=number, function=FunctionOut(arguments=text)), index)
-
-    def end(self, finish: Finish, index: int = 0) -> bytes:
-        choice = DeltaChoice(index=index, delta=NOTHING, finish_reason=finish)
-        return self._chunk([choice], None if self._include_usage else UNSET)
-
-    def total(self, usage: Usage) -> list[bytes]:
-        """The usage chunk, when it was asked for."""
-        return [self._chunk([], usage_out(usage))] if self._include_usage else []
-
-    def _chunk(self, choices: list[DeltaChoice], usage: UsageOut | UnsetType | None) -> bytes:
-        chunk = Chunk(
-            id=self._id,
-            created=self._created,
-            model=self._model,
-            choices=choices,
-            usage=usage,
-            system_fingerprint=self._fingerprint,
-        )
-        return ENCODER.encode(chunk)
-
-
-JSON_HEADERS = (("content-type", "application/json"),)
-
-
-def post(
-    url: str, request: Mapping[str, Any], dropped: list[str], headers: tuple[tuple[str, str], ...] = JSON_HEADERS
-) -> HttpRequest:
-    return HttpRequest(method="POST", url=url, headers=headers, body=ENCODER.encode(request), dropped=tuple(dropped))
-
-
-# --- What vendors send ------------------------------------------------------------------------------------------------
-
-MESSAGE_CHARS_MAX = 500  # Of a vendor's error message; longer ones quote the request.
-
-_SPACES = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-_KEYS = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|key|AIza|hf)[-_]?[A-Za-z0-9*_-]{12,}|\borg[-_][A-Za-z0-9]{4,}|Bearer\s+\S+", re.ASCII
-)
-
-
-def printable(text: str, chars_max: int = MESSAGE_CHARS_MAX) -> str:
-    """Vendor text that is safe to show: one line, bounded, and without anything that looks like a credential."""
-    shown = _KEYS.sub("***", _SPACES.sub(" ", text[: chars_max * 2])).strip()
-    return shown if len(shown) <= chars_max else shown[: chars_max - 1] + "…"
-
-
-def decode_vendor(decoder: msgspec.json.Decoder[T], data: bytes, vendor: str) -> T:
-    """Raises GatewayError when the vendor's JSON is not what its reference says.
-
-    What is passed on unread must be UTF-8 too, which the decoder does not check.
-    """
-    try:
-        if not data.isascii():
-            data.decode()
-        return decoder.decode(data)
-    except UNREADABLE:
-        raise GatewayError("provider_bad_answer", f"{vendor} sent an answer that cannot be read") from None
-
-
-def broken(vendor: str) -> GatewayError:
-    return GatewayError("provider_stream_broken", f"{vendor} ended the stream before the answer was complete")
-
-
-def decode_error(decoder: msgspec.json.Decoder[T], body: bytes, otherwise: T) -> T:
-    """A vendor's error body; `otherwise` of one that is not what its reference says, because the status alone says enough."""
-    try:
-        return decoder.decode(body)
-    except UNREADABLE:
-        return otherwise
-
-
-def finish_of(table: Mapping[str, Finish], reason: str) -> Finish:
-    """A reason that is not in the vendor's table yet means that the model ended somehow: `stop` loses nothing."""
-    return table.get(reason, "stop")
-
-
-def finish_or_calls(table: Mapping[str, Finish], reason: str, has_called: bool) -> Finish:
-    """For vendors that say that the model stopped when it calls a tool, too."""
-    finish = finish_of(table, reason)
-    return "tool_calls" if has_called and finish == "stop" else finish
-
-
-# --- Private ----------------------------------------------------------------------------------------------------------
 
 
 def _unread_message_fields(messages: Raw) -> list[str]:

@@ -9,7 +9,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 import msgspec
 from msgspec import Raw, Struct
 
-from llmproxy.provider_workers.canonical import ABSENT, ENCODER, UNREADABLE
+from llmproxy.provider_workers.reading import ABSENT, UNREADABLE
+from llmproxy.provider_workers.wire import ENCODER
 
 OURS = "llmproxy:"  # Begins what we wrote.
 

@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from llmproxy.provider_workers.canonical import Chat, given, invalid
+from llmproxy.provider_workers.canonical import Chat
+from llmproxy.provider_workers.reading import given, invalid
 
 MAX_TOKENS = 4096  # The API requires max_tokens; OpenAI's does not.
 

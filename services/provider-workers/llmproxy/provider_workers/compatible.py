@@ -18,7 +18,6 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
 from llmproxy.common.money import NANO_PER_DOLLAR
 from llmproxy.provider_workers.adapters.base import Capability, Credential
-from llmproxy.provider_workers.canonical import UNREADABLE
 from llmproxy.provider_workers.compatible_answers import (
     ITEMISED,
     Inward,
@@ -43,6 +42,7 @@ from llmproxy.provider_workers.compatible_requests import (
     rename,
     without,
 )
+from llmproxy.provider_workers.reading import UNREADABLE
 from llmproxy.provider_workers.sse import Event
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error

@@ -12,12 +12,13 @@ from msgspec import Raw, Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import ABSENT, UNREADABLE, decode_vendor, failed, finish_of, tokens
+from llmproxy.provider_workers.canonical_answers import finish_of
 from llmproxy.provider_workers.compatible_requests import FIELDS, OBJECTS, Fields, encode
+from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_vendor, tokens
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import Answer, Origin
+from llmproxy.provider_workers.wire import Answer, Origin, failed
 
 FINISH_REASONS: dict[str, Finish] = {
     "stop": "stop",

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Raw
 
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.canonical import METADATA, UNREADABLE, printable, says_nothing, unsupported
+from llmproxy.provider_workers.canonical import METADATA, says_nothing
+from llmproxy.provider_workers.reading import UNREADABLE, printable, unsupported
 from llmproxy.provider_workers.wire import Target
 
 Fields = dict[str, Raw]

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters.base import Adapter
-from llmproxy.provider_workers.canonical import UNREADABLE
+from llmproxy.provider_workers.reading import UNREADABLE
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire, named
 
 FIELDS = msgspec.json.Decoder(dict[str, Raw])

@@ -11,10 +11,7 @@ from msgspec import UNSET, Raw, Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import (
-    ABSENT,
-    ENCODER,
-    UNREADABLE,
+from llmproxy.provider_workers.canonical_answers import (
     ChoiceOut,
     Chunks,
     Delta,
@@ -23,18 +20,15 @@ from llmproxy.provider_workers.canonical import (
     call_id,
     called,
     completion,
-    decode_vendor,
-    failed,
     finish_or_calls,
-    given,
     logprobs_out,
     token_out,
-    tokens,
 )
+from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_vendor, given, tokens
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import Answer, Origin, StreamTranslator
+from llmproxy.provider_workers.wire import ENCODER, Answer, Origin, StreamTranslator, failed
 
 VENDOR = "Gemini"
 

@@ -12,30 +12,25 @@ import msgspec
 from msgspec import Raw, Struct
 
 from llmproxy.provider_workers.canonical import (
-    ENCODER,
-    OUR_CALL_IDS,
-    UNREADABLE,
     Chat,
     Function,
     Message,
     Part,
     calls,
     data_url,
-    decode_request,
     functions,
-    given,
     image_url,
     in_call_order,
-    invalid,
     parts,
-    printable,
     read,
     text,
     tool_choice,
     unheard,
-    unsupported,
 )
+from llmproxy.provider_workers.canonical_answers import OUR_CALL_IDS
 from llmproxy.provider_workers.gemini_answers import VENDOR
+from llmproxy.provider_workers.reading import UNREADABLE, decode_request, given, invalid, printable, unsupported
+from llmproxy.provider_workers.wire import ENCODER
 
 READS = frozenset(
     {

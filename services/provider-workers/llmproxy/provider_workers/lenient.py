@@ -8,7 +8,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.canonical import UNREADABLE
+from llmproxy.provider_workers.reading import UNREADABLE
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire, named
 
 LEFT_OUT_MAX = 16  # Each is found by asking again.

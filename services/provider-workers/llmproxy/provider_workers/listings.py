@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from llmproxy.common.config import Provider
 from llmproxy.common.model_lists import tidy
-from llmproxy.provider_workers.canonical import UNREADABLE
 from llmproxy.provider_workers.compatible_requests import VERSION
+from llmproxy.provider_workers.reading import UNREADABLE
 from llmproxy.provider_workers.wire import HttpRequest
 
 

@@ -12,10 +12,11 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.canonical import ABSENT, ENCODER, UNREADABLE, call_id, decode_vendor, given
-from llmproxy.provider_workers.canonical_answers import Counts, Function, usage_of
+from llmproxy.provider_workers.answer_pieces import Counts, Function, usage_of
+from llmproxy.provider_workers.canonical_answers import call_id
 from llmproxy.provider_workers.carried import Carried, pack
-from llmproxy.provider_workers.wire import Origin
+from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_vendor, given
+from llmproxy.provider_workers.wire import ENCODER, Origin
 
 VENDOR = "the provider"
 

@@ -4,7 +4,6 @@ from typing import Generic, Protocol, TypeVar
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import broken
 
 E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
@@ -99,3 +98,7 @@ class VendorStream(Generic[E]):
             reading.take(event, out)
             if reading.complete:
                 return
+
+
+def broken(vendor: str) -> GatewayError:
+    return GatewayError("provider_stream_broken", f"{vendor} ended the stream before the answer was complete")

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.retry import parse_retry_after_ms
-from llmproxy.provider_workers.canonical import printable
+from llmproxy.provider_workers.reading import printable
 
 RETRY_AFTER_MAX_MS = 3_600_000  # A vendor that asks for more has a quota, not a busy minute.
 

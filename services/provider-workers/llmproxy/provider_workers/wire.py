@@ -1,11 +1,16 @@
 """One API at one vendor, in the small: what is asked for, what is sent, and what comes back. Pure: no client, no clock, no log."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
+import msgspec
 from msgspec import Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
+
+ENCODER = msgspec.json.Encoder()
+JSON_HEADERS = (("content-type", "application/json"),)
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -29,6 +34,12 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     ] = ()  # Fields of the request that the vendor has no place for and that do not change the answer.
 
 
+def post(
+    url: str, request: Mapping[str, Any], dropped: list[str], headers: tuple[tuple[str, str], ...] = JSON_HEADERS
+) -> HttpRequest:
+    return HttpRequest(method="POST", url=url, headers=headers, body=ENCODER.encode(request), dropped=tuple(dropped))
+
+
 class Origin(Struct, frozen=True, kw_only=True):
     """Whose answer it is: what a canonical answer says that a vendor's does not."""
 
@@ -48,6 +59,10 @@ class Answer(Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
     finish: Finish = "stop"
     failure: GatewayError | None = None
+
+
+def failed(error: GatewayError) -> Answer:
+    return Answer(json=b"", finish="error", failure=error)
 
 
 class StreamTranslator(Protocol):

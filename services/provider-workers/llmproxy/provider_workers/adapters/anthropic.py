@@ -32,26 +32,22 @@ from llmproxy.provider_workers.anthropic_answers import (
     stream_of,
 )
 from llmproxy.provider_workers.canonical import (
-    UNREADABLE,
     Chat,
     Message,
     Part,
     calls,
     data_url,
-    given,
     image_url,
-    invalid,
     parts,
-    post,
-    printable,
     read,
     text_of,
     tool_choice,
-    unsupported,
 )
 from llmproxy.provider_workers.claude import JSON_ONLY, MAX_TOKENS, reasoning
 from llmproxy.provider_workers.natives.count_tokens import CountTokens
 from llmproxy.provider_workers.natives.messages import Messages
+from llmproxy.provider_workers.reading import UNREADABLE, given, invalid, printable, unsupported
+from llmproxy.provider_workers.wire import post
 
 READS = frozenset(
     {

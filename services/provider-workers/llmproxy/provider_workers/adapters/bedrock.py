@@ -22,7 +22,8 @@ from llmproxy.provider_workers.adapters.base import (
 )
 from llmproxy.provider_workers.bedrock_answers import VENDOR, answer_of, error_answer, stream_of
 from llmproxy.provider_workers.bedrock_requests import READS, translate
-from llmproxy.provider_workers.canonical import post, read
+from llmproxy.provider_workers.canonical import read
+from llmproxy.provider_workers.wire import post
 
 
 class Bedrock:

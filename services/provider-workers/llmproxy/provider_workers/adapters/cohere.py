@@ -27,44 +27,46 @@ from llmproxy.provider_workers.adapters.base import (
     Wire,
 )
 from llmproxy.provider_workers.canonical import (
-    ENCODER,
-    UNREADABLE,
     Chat,
+    Message,
+    Part,
+    calls,
+    data_url,
+    functions,
+    image_url,
+    read,
+    text,
+    tool_choice,
+    unheard,
+)
+from llmproxy.provider_workers.canonical_answers import (
     ChoiceOut,
     Chunks,
     Delta,
     FunctionOut,
-    Message,
     MessageOut,
-    Part,
     ToolCallOut,
-    calls,
     completion,
-    data_url,
-    decode_error,
-    decode_vendor,
-    failed,
     finish_of,
-    functions,
-    given,
-    image_url,
-    invalid,
-    post,
-    printable,
-    read,
-    text,
-    tokens,
-    tool_choice,
-    unheard,
-    unsupported,
 )
 from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.natives import embeddings
 from llmproxy.provider_workers.natives.passing import whole
 from llmproxy.provider_workers.natives.rerank import Rerank
+from llmproxy.provider_workers.reading import (
+    UNREADABLE,
+    decode_error,
+    decode_vendor,
+    given,
+    invalid,
+    printable,
+    tokens,
+    unsupported,
+)
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
+from llmproxy.provider_workers.wire import ENCODER, failed, post
 
 VENDOR = "Cohere"
 URL = "https://api.cohere.com"

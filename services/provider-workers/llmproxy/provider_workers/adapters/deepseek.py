@@ -3,7 +3,7 @@
 from msgspec import Raw
 
 from llmproxy.provider_workers.adapters.base import Capability
-from llmproxy.provider_workers.canonical import METADATA, says_nothing, unsupported
+from llmproxy.provider_workers.canonical import METADATA, says_nothing
 from llmproxy.provider_workers.compatible import Compatible
 from llmproxy.provider_workers.compatible_requests import (
     BASIC_MESSAGE,
@@ -16,6 +16,7 @@ from llmproxy.provider_workers.compatible_requests import (
     objects,
     text_in,
 )
+from llmproxy.provider_workers.reading import unsupported
 from llmproxy.provider_workers.wire import Target
 
 NAME = "DeepSeek"

@@ -16,25 +16,17 @@ import msgspec
 from llmproxy.common.envelope import Api
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, Origin
-from llmproxy.provider_workers.canonical import (
-    Chat,
+from llmproxy.provider_workers.canonical import Chat, FunctionTool, Message, decode, functions, parts, tool_choice
+from llmproxy.provider_workers.canonical_answers import (
     ChoiceOut,
     Chunks,
     FunctionOut,
-    FunctionTool,
-    Message,
     MessageOut,
     ToolCallOut,
     call_id,
     completion,
-    decode,
-    decode_request,
-    functions,
-    given,
-    invalid,
-    parts,
-    tool_choice,
 )
+from llmproxy.provider_workers.reading import decode_request, given, invalid
 
 FINGERPRINT = "demo"
 TOOL_CALLS: Finish = "tool_calls"

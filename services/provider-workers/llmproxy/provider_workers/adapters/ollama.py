@@ -26,43 +26,46 @@ from llmproxy.provider_workers.adapters.base import (
 )
 from llmproxy.provider_workers.canonical import (
     Chat,
+    Message,
+    calls,
+    data_url,
+    functions,
+    image_url,
+    in_call_order,
+    parts,
+    read,
+    text,
+    tool_choice,
+    unheard,
+)
+from llmproxy.provider_workers.canonical_answers import (
     ChoiceOut,
     Chunks,
     Delta,
-    Message,
     MessageOut,
     ToolCallOut,
     call_id,
     called,
-    calls,
     completion,
-    data_url,
+    finish_or_calls,
+    logprobs_out,
+    token_out,
+)
+from llmproxy.provider_workers.natives.embeddings import OllamaEmbeddings
+from llmproxy.provider_workers.reading import (
     decode_error,
     decode_request,
     decode_vendor,
-    failed,
-    finish_or_calls,
-    functions,
     given,
-    image_url,
-    in_call_order,
     invalid,
-    logprobs_out,
-    parts,
-    post,
     printable,
-    read,
-    text,
-    token_out,
     tokens,
-    tool_choice,
-    unheard,
     unsupported,
 )
-from llmproxy.provider_workers.natives.embeddings import OllamaEmbeddings
 from llmproxy.provider_workers.sse import JsonLines
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
+from llmproxy.provider_workers.wire import failed, post
 
 VENDOR = "Ollama"
 

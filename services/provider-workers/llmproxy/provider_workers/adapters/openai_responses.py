@@ -18,35 +18,28 @@ from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, HttpRequest, Origin, Target, Wire
+from llmproxy.provider_workers.answer_pieces import Logprob
 from llmproxy.provider_workers.canonical import (
-    ABSENT,
-    ENCODER,
-    UNREADABLE,
     Chat,
+    Message,
+    Part,
+    calls,
+    functions,
+    image_url,
+    parts,
+    read,
+    text,
+    tool_choice,
+)
+from llmproxy.provider_workers.canonical_answers import (
     ChoiceOut,
     Chunks,
     Delta,
     FunctionOut,
-    Message,
     MessageOut,
-    Part,
     ToolCallOut,
-    calls,
     completion,
-    decode_vendor,
-    failed,
-    functions,
-    given,
-    image_url,
-    invalid,
-    parts,
-    printable,
-    read,
-    text,
-    tool_choice,
-    unsupported,
 )
-from llmproxy.provider_workers.canonical_answers import Logprob
 from llmproxy.provider_workers.compatible_answers import WireError, one_line
 from llmproxy.provider_workers.compatible_requests import FIELDS
 from llmproxy.provider_workers.natives.passing import HEADERS, VENDOR, api_url
@@ -63,9 +56,11 @@ from llmproxy.provider_workers.natives.responses import (
     finish_of,
     usage_of,
 )
+from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_vendor, given, invalid, printable, unsupported
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
+from llmproxy.provider_workers.wire import ENCODER, failed
 from llmproxy.provider_workers.written import renamed, retold
 
 FORWARDED = frozenset(

@@ -5,17 +5,10 @@ It passes on to many vendors, so it takes nearly everything; the charge that it 
 
 from msgspec import Raw
 
-from llmproxy.provider_workers.canonical import UNREADABLE
 from llmproxy.provider_workers.compatible import Compatible, charged
-from llmproxy.provider_workers.compatible_requests import (
-    FIELDS,
-    Fields,
-    Messages,
-    encode,
-    objects,
-    text_in,
-)
+from llmproxy.provider_workers.compatible_requests import FIELDS, Fields, Messages, encode, objects, text_in
 from llmproxy.provider_workers.natives.embeddings import Embeddings
+from llmproxy.provider_workers.reading import UNREADABLE
 from llmproxy.provider_workers.wire import Target
 
 URL = "https://openrouter.ai/api/v1"

@@ -6,16 +6,10 @@ What was searched (`citations`, `search_results`) stays in the answer, and the c
 from itertools import groupby
 
 from llmproxy.provider_workers.adapters.base import Capability
-from llmproxy.provider_workers.canonical import METADATA, unsupported
+from llmproxy.provider_workers.canonical import METADATA
 from llmproxy.provider_workers.compatible import Compatible, charged
-from llmproxy.provider_workers.compatible_requests import (
-    Fields,
-    Messages,
-    encode,
-    format_of,
-    objects,
-    text_in,
-)
+from llmproxy.provider_workers.compatible_requests import Fields, Messages, encode, format_of, objects, text_in
+from llmproxy.provider_workers.reading import unsupported
 from llmproxy.provider_workers.wire import Target
 
 NAME = "Perplexity"

@@ -26,12 +26,13 @@ from llmproxy.provider_workers.adapters.base import (
     Target,
     Wire,
 )
-from llmproxy.provider_workers.canonical import decode_vendor, failed, post, tokens
 from llmproxy.provider_workers.gemini_answers import HEADERS, answer_of, error_answer, stream_of
 from llmproxy.provider_workers.gemini_requests import request_of
 from llmproxy.provider_workers.natives import embeddings
 from llmproxy.provider_workers.natives.gemini import Gemini
 from llmproxy.provider_workers.natives.passing import whole
+from llmproxy.provider_workers.reading import decode_vendor, tokens
+from llmproxy.provider_workers.wire import failed, post
 
 VENDOR = "Vertex AI"
 URL = "https://aiplatform.googleapis.com/v1"  # For API keys; projects have their region's (`places.py`).

@@ -12,18 +12,11 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
+from llmproxy.provider_workers.answer_pieces import Logprob, Logprobs
 from llmproxy.provider_workers.callers.caller import Asked, Events
-from llmproxy.provider_workers.canonical import (
-    ENCODER,
-    UNREADABLE,
-    UsageOut,
-    decode_request,
-    invalid,
-    refused,
-    usage_out,
-)
-from llmproxy.provider_workers.canonical_answers import Logprob, Logprobs
-from llmproxy.provider_workers.wire import Origin
+from llmproxy.provider_workers.canonical_answers import UsageOut, usage_out
+from llmproxy.provider_workers.reading import UNREADABLE, decode_request, invalid, refused
+from llmproxy.provider_workers.wire import ENCODER, Origin
 from llmproxy.provider_workers.written import renamed
 
 READ = frozenset({"prompt", "suffix", "echo", "best_of", "logprobs"})

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.callers.caller import Asked, Caller, Events
-from llmproxy.provider_workers.canonical import failed
 from llmproxy.provider_workers.contents import ContentsWanted, Place
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire, named
+from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire, failed, named
 from llmproxy.provider_workers.written import retold
 
 

@@ -9,8 +9,7 @@ from llmproxy.provider_workers.callers import gemini_answer
 from llmproxy.provider_workers.callers.caller import Asked, Events
 from llmproxy.provider_workers.callers.gemini_places import NAMES, place, spelled
 from llmproxy.provider_workers.callers.gemini_request import Generation, Thinking, read_body, translate
-from llmproxy.provider_workers.canonical import ENCODER
-from llmproxy.provider_workers.wire import Origin
+from llmproxy.provider_workers.wire import ENCODER, Origin
 from llmproxy.provider_workers.written import retold
 
 

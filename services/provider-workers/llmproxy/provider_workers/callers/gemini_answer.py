@@ -7,16 +7,10 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
+from llmproxy.provider_workers.answer_pieces import Counts, Function, Logprob, Logprobs, usage_of
 from llmproxy.provider_workers.callers.gemini_request import REDACTED, SIGNED, sealed
-from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE
-from llmproxy.provider_workers.canonical_answers import (
-    Counts,
-    Function,
-    Logprob,
-    Logprobs,
-    usage_of,
-)
-from llmproxy.provider_workers.wire import Origin
+from llmproxy.provider_workers.reading import UNREADABLE
+from llmproxy.provider_workers.wire import ENCODER, Origin
 
 FINISH_REASONS = {
     "stop": "STOP",

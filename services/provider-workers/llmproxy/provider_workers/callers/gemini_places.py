@@ -21,18 +21,8 @@ from llmproxy.provider_workers.callers.gemini_request import (
     system_text,
     user_messages,
 )
-from llmproxy.provider_workers.canonical import given
-from llmproxy.provider_workers.written import (
-    ENTRY,
-    FUNCTION,
-    MESSAGE,
-    TOOL,
-    brackets,
-    inside,
-    joined,
-    nth,
-    renamed,
-)
+from llmproxy.provider_workers.reading import given
+from llmproxy.provider_workers.written import ENTRY, FUNCTION, MESSAGE, TOOL, brackets, inside, joined, nth, renamed
 
 CONFIG = "generationConfig"
 FORMATS = (

@@ -13,17 +13,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from llmproxy.provider_workers.callers.gemini_spelling import json_schema, respelled
-from llmproxy.provider_workers.canonical import (
-    ABSENT,
-    ENCODER,
-    UNREADABLE,
-    compact,
-    decode_request,
-    given,
-    invalid,
-    refused,
-)
+from llmproxy.provider_workers.canonical_answers import compact
 from llmproxy.provider_workers.gemini_requests import BUDGETS, LEVELS, MIME_TYPES
+from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_request, given, invalid, refused
+from llmproxy.provider_workers.wire import ENCODER
 
 STORE_HOST = "generativelanguage.googleapis.com"  # Whose files only Google can read.
 SIGNED, REDACTED = b"thinking:", b"redacted:"

@@ -6,7 +6,7 @@ https://protobuf.dev/programming-guides/json/, https://ai.google.dev/api/caching
 import re
 from typing import Any
 
-from llmproxy.provider_workers.canonical import invalid
+from llmproxy.provider_workers.reading import invalid
 
 SNAKE = re.compile(r"_([a-z0-9])")
 DEPTH_MAX = 64  # Of a schema; the shield bounds the body's depth, this is for who calls without it.

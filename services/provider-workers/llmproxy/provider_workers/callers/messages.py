@@ -12,19 +12,11 @@ from msgspec import Raw, Struct
 
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.canonical import (
-    ABSENT,
-    ENCODER,
-    compact,
-    decode_request,
-    given,
-    invalid,
-    printable,
-    unsupported,
-)
+from llmproxy.provider_workers.canonical_answers import compact
 from llmproxy.provider_workers.carried import Carried, unpack
 from llmproxy.provider_workers.messages_answers import Teller, message_of
-from llmproxy.provider_workers.wire import Origin
+from llmproxy.provider_workers.reading import ABSENT, decode_request, given, invalid, printable, unsupported
+from llmproxy.provider_workers.wire import ENCODER, Origin
 from llmproxy.provider_workers.written import ENTRY, FUNCTION, MESSAGE, brackets, inside, nth, renamed
 from llmproxy.provider_workers.written import TOOL as TOOL_AT
 

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from llmproxy.common.envelope import Api
 from llmproxy.provider_workers.callers.responses_places import NAMES, place
 from llmproxy.provider_workers.callers.responses_request import REQUEST, Request, Text, Thinking, canonical, unread
-from llmproxy.provider_workers.canonical import ENCODER, decode_request, given
+from llmproxy.provider_workers.reading import decode_request, given
 from llmproxy.provider_workers.responses_answers import Response, Writer
-from llmproxy.provider_workers.wire import Origin
+from llmproxy.provider_workers.wire import ENCODER, Origin
 from llmproxy.provider_workers.written import brackets
 
 FIELDS = msgspec.json.Decoder(dict[str, Raw])

@@ -11,18 +11,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.canonical import (
-    ABSENT,
-    ENCODER,
-    UNREADABLE,
-    decode_request,
-    given,
-    invalid,
-    printable,
-    unsupported,
-)
 from llmproxy.provider_workers.carried import Carried, unpack
+from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_request, given, invalid, printable, unsupported
 from llmproxy.provider_workers.responses_answers import EMPTY_OBJECT, unreadable
+from llmproxy.provider_workers.wire import ENCODER
 
 VENDOR = "a chat endpoint"  # Whatever vendor's it is.
 

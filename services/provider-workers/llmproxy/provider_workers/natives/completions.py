@@ -5,13 +5,14 @@ from msgspec import Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import ENCODER, decode_vendor, failed, finish_of
+from llmproxy.provider_workers.canonical_answers import finish_of
 from llmproxy.provider_workers.compatible_answers import WireError, error_inside, one_line
 from llmproxy.provider_workers.compatible_requests import aim, read_fields
 from llmproxy.provider_workers.natives.passing import HEADERS, VENDOR, Passing, WireUsage, counted
+from llmproxy.provider_workers.reading import decode_vendor
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
+from llmproxy.provider_workers.wire import ENCODER, Answer, HttpRequest, Origin, StreamTranslator, Target, failed
 
 FINISH_REASONS: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 

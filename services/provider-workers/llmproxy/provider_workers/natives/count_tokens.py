@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.anthropic_answers import VENDOR, messages_url
-from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE, decode_vendor, failed, tokens
 from llmproxy.provider_workers.natives.messages import Messages
-from llmproxy.provider_workers.wire import Answer, Origin, StreamTranslator
+from llmproxy.provider_workers.reading import UNREADABLE, decode_vendor, tokens
+from llmproxy.provider_workers.wire import ENCODER, Answer, Origin, StreamTranslator, failed
 
 BYTES_PER_TOKEN = (
     4  # Of text in UTF-8: English has about four letters per token, Chinese about one character of three bytes.

@@ -16,23 +16,14 @@ from msgspec import Raw, Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.canonical import (
-    ENCODER,
-    METADATA,
-    UNREADABLE,
-    decode_request,
-    decode_vendor,
-    failed,
-    invalid,
-    tokens,
-    unsupported,
-)
+from llmproxy.provider_workers.canonical import METADATA
 from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.gemini_answers import VENDOR as GEMINI
 from llmproxy.provider_workers.gemini_answers import WireError, error_of, method_url
 from llmproxy.provider_workers.natives.passing import HEADERS, Passing
+from llmproxy.provider_workers.reading import UNREADABLE, decode_request, decode_vendor, invalid, tokens, unsupported
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
+from llmproxy.provider_workers.wire import ENCODER, Answer, HttpRequest, Origin, StreamTranslator, Target, failed
 
 INPUTS_MAX = 2048  # OpenAI's own limit.
 READS = frozenset({"model", "input", "dimensions", "encoding_format"})

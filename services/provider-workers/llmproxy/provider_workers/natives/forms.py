@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw, Struct
 
-from llmproxy.provider_workers.canonical import UNREADABLE, invalid, printable
+from llmproxy.provider_workers.reading import UNREADABLE, invalid, printable
 
 MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}(?:; ?[\w.+-]{1,40}=[\w.+-]{1,100})*", re.ASCII)
 FILENAME_CHARS_MAX = 255

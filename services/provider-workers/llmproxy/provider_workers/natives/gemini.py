@@ -9,7 +9,6 @@ import msgspec
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import decode_vendor, failed
 from llmproxy.provider_workers.compatible_answers import one_line
 from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.gemini_answers import (
@@ -23,9 +22,10 @@ from llmproxy.provider_workers.gemini_answers import (
     model_url,
     usage_of,
 )
+from llmproxy.provider_workers.reading import decode_vendor
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
+from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, failed
 
 Place = Callable[[str, str, bool], str]
 """(base, model, stream) -> URL."""

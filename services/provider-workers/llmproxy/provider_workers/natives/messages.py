@@ -25,14 +25,15 @@ from llmproxy.provider_workers.anthropic_answers import (
     messages_url,
     usage_of,
 )
-from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE, decode_vendor, failed, finish_of
+from llmproxy.provider_workers.canonical_answers import finish_of
 from llmproxy.provider_workers.carried import OURS
 from llmproxy.provider_workers.compatible_answers import one_line
 from llmproxy.provider_workers.compatible_requests import FIELDS, read_fields
 from llmproxy.provider_workers.natives.passing import aim
+from llmproxy.provider_workers.reading import UNREADABLE, decode_vendor
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
+from llmproxy.provider_workers.wire import ENCODER, Answer, HttpRequest, Origin, StreamTranslator, Target, failed
 
 Place = Callable[[str], str]
 """base -> URL."""

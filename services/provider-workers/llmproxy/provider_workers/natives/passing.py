@@ -13,12 +13,12 @@ from msgspec import Raw, Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import decode_vendor, failed, tokens, unsupported
 from llmproxy.provider_workers.compatible_answers import WireError, error_inside, one_line
 from llmproxy.provider_workers.compatible_requests import FALSE, TRUE, VERSION, read_fields
+from llmproxy.provider_workers.reading import decode_vendor, tokens, unsupported
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
+from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, failed
 
 VENDOR = "the provider"  # Which of the many servers of this format it is, the endpoint's name says.
 HEADERS = (("content-type", "application/json"),)

@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Finish, Usage
-from llmproxy.provider_workers.canonical import decode_vendor, failed, tokens
 from llmproxy.provider_workers.compatible_answers import WireError, one_line
 from llmproxy.provider_workers.natives.passing import VENDOR, Passing
+from llmproxy.provider_workers.reading import decode_vendor, tokens
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import Answer, Origin, StreamTranslator
+from llmproxy.provider_workers.wire import Answer, Origin, StreamTranslator, failed
 
 INCOMPLETE: dict[str, Finish] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 CALLS = frozenset({"function_call", "custom_tool_call"})

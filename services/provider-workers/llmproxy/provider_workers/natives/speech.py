@@ -3,11 +3,11 @@
 import msgspec
 
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.canonical import ENCODER, UNREADABLE, failed
 from llmproxy.provider_workers.compatible_answers import error_inside
 from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.natives.passing import HEADERS, REPLY, VENDOR, Passing, aim
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, Target
+from llmproxy.provider_workers.reading import UNREADABLE
+from llmproxy.provider_workers.wire import ENCODER, Answer, HttpRequest, Origin, Target, failed
 
 KINDS = (
     (b"ID3", "audio/mpeg"),

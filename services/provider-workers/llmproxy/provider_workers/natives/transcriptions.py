@@ -2,13 +2,12 @@
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.canonical import ENCODER, failed
 from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.natives.forms import form
 from llmproxy.provider_workers.natives.passing import VENDOR, Passing, Reading, aim, answer
 from llmproxy.provider_workers.sse import EVENT_BYTES_MAX, Event, EventStream, too_large
 from llmproxy.provider_workers.streams import VendorStream
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target
+from llmproxy.provider_workers.wire import ENCODER, Answer, HttpRequest, Origin, StreamTranslator, Target, failed
 
 LAST_EVENT = "transcript.text.done"
 CHARS_PER_TOKEN = 4
