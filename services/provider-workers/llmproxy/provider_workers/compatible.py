@@ -46,9 +46,8 @@ from llmproxy.provider_workers.reading import UNREADABLE
 from llmproxy.provider_workers.sse import Event
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, Target, Wire
+from llmproxy.provider_workers.wire import JSON_HEADERS, Answer, HttpRequest, Origin, Target, Wire
 
-HEADERS = (("content-type", "application/json"),)
 CHARGE_MAX = 1_000 * NANO_PER_DOLLAR  # No answer costs more; a vendor that says so is wrong.
 
 Rewrite = Callable[[Fields, Target, list[str]], None]
@@ -89,7 +88,7 @@ class Compatible(Struct, frozen=True, kw_only=True):
         return HttpRequest(
             method="POST",
             url=self.url(target) if self.url is not None else chat_url(target.url or self.default_url),
-            headers=HEADERS,
+            headers=JSON_HEADERS,
             body=body if fields == given else encode_json(fields),
             dropped=tuple(sorted(dropped)),
         )

@@ -46,7 +46,6 @@ FINISH_REASONS: dict[str, Finish] = {
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
 }
-HEADERS = (("content-type", "application/json"),)
 VERSION = re.compile(r"/v\d+[a-z0-9]*$")
 
 

@@ -14,10 +14,11 @@ from llmproxy.provider_workers.adapters.base import (
     Target,
     Wire,
 )
-from llmproxy.provider_workers.gemini_answers import HEADERS, answer_of, error_answer, model_url, stream_of
+from llmproxy.provider_workers.gemini_answers import answer_of, error_answer, model_url, stream_of
 from llmproxy.provider_workers.gemini_requests import request_of
 from llmproxy.provider_workers.natives.embeddings import GoogleEmbeddings
 from llmproxy.provider_workers.natives.gemini import Gemini
+from llmproxy.provider_workers.wire import JSON_HEADERS
 
 
 class Google:
@@ -30,7 +31,7 @@ class Google:
     def request(self, body: bytes, target: Target) -> HttpRequest:
         made, dropped = request_of(body, target.model)
         url = model_url(target.url or self.default_url, target.model, target.stream)
-        return HttpRequest(method="POST", url=url, headers=HEADERS, body=made, dropped=dropped)
+        return HttpRequest(method="POST", url=url, headers=JSON_HEADERS, body=made, dropped=dropped)
 
     def response(self, body: bytes, request: Origin) -> Answer:
         return answer_of(body, request)

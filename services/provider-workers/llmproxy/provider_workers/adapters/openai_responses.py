@@ -42,7 +42,7 @@ from llmproxy.provider_workers.canonical_answers import (
 )
 from llmproxy.provider_workers.compatible_answers import WireError, one_line
 from llmproxy.provider_workers.compatible_requests import FIELDS
-from llmproxy.provider_workers.natives.passing import HEADERS, VENDOR, api_url
+from llmproxy.provider_workers.natives.passing import VENDOR, api_url
 from llmproxy.provider_workers.natives.responses import (
     Incomplete,
     Kind,
@@ -60,7 +60,7 @@ from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_vendor,
 from llmproxy.provider_workers.sse import EventStream
 from llmproxy.provider_workers.streams import VendorStream
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import ENCODER, failed
+from llmproxy.provider_workers.wire import ENCODER, JSON_HEADERS, failed
 from llmproxy.provider_workers.written import renamed, retold
 
 FORWARDED = frozenset(
@@ -187,7 +187,7 @@ class OpenAIResponses:
         return HttpRequest(
             method="POST",
             url=api_url(target.url or self.default_url, Responses.path),
-            headers=HEADERS,
+            headers=JSON_HEADERS,
             body=ENCODER.encode(translate(chat, FIELDS.decode(body), target, dropped)),
             dropped=tuple(dropped),
         )

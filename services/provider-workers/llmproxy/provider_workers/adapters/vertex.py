@@ -26,13 +26,13 @@ from llmproxy.provider_workers.adapters.base import (
     Target,
     Wire,
 )
-from llmproxy.provider_workers.gemini_answers import HEADERS, answer_of, error_answer, stream_of
+from llmproxy.provider_workers.gemini_answers import answer_of, error_answer, stream_of
 from llmproxy.provider_workers.gemini_requests import request_of
 from llmproxy.provider_workers.natives import embeddings
 from llmproxy.provider_workers.natives.gemini import Gemini
 from llmproxy.provider_workers.natives.passing import whole
 from llmproxy.provider_workers.reading import decode_vendor, tokens
-from llmproxy.provider_workers.wire import failed, post
+from llmproxy.provider_workers.wire import JSON_HEADERS, failed, post
 
 VENDOR = "Vertex AI"
 URL = "https://aiplatform.googleapis.com/v1"  # For API keys; projects have their region's (`places.py`).
@@ -61,7 +61,7 @@ class Vertex:
     def request(self, body: bytes, target: Target) -> HttpRequest:
         made, dropped = request_of(body, target.model)
         url = gemini_url(target.url or URL, target.model, target.stream)
-        return HttpRequest(method="POST", url=url, headers=HEADERS, body=made, dropped=dropped)
+        return HttpRequest(method="POST", url=url, headers=JSON_HEADERS, body=made, dropped=dropped)
 
     def response(self, body: bytes, request: Origin) -> Answer:
         return answer_of(body, request)

@@ -8,11 +8,20 @@ from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.canonical_answers import finish_of
 from llmproxy.provider_workers.compatible_answers import WireError, error_inside, one_line
 from llmproxy.provider_workers.compatible_requests import aim, read_fields
-from llmproxy.provider_workers.natives.passing import HEADERS, VENDOR, Passing, WireUsage, counted
+from llmproxy.provider_workers.natives.passing import VENDOR, Passing, WireUsage, counted
 from llmproxy.provider_workers.reading import decode_vendor
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
-from llmproxy.provider_workers.wire import ENCODER, Answer, HttpRequest, Origin, StreamTranslator, Target, failed
+from llmproxy.provider_workers.wire import (
+    ENCODER,
+    JSON_HEADERS,
+    Answer,
+    HttpRequest,
+    Origin,
+    StreamTranslator,
+    Target,
+    failed,
+)
 
 FINISH_REASONS: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 
@@ -44,7 +53,7 @@ class Completions(Passing):
         fields = dict(said)
         aim(fields, target)
         made = body if fields == said else ENCODER.encode(fields)
-        return HttpRequest(method="POST", url=self.url(self.path, target), headers=HEADERS, body=made)
+        return HttpRequest(method="POST", url=self.url(self.path, target), headers=JSON_HEADERS, body=made)
 
     def response(self, body: bytes, request: Origin) -> Answer:
         try:

@@ -20,10 +20,19 @@ from llmproxy.provider_workers.canonical import METADATA
 from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.gemini_answers import VENDOR as GEMINI
 from llmproxy.provider_workers.gemini_answers import WireError, error_of, method_url
-from llmproxy.provider_workers.natives.passing import HEADERS, Passing
+from llmproxy.provider_workers.natives.passing import Passing
 from llmproxy.provider_workers.reading import UNREADABLE, decode_request, decode_vendor, invalid, tokens, unsupported
 from llmproxy.provider_workers.vendor_errors import vendor_error
-from llmproxy.provider_workers.wire import ENCODER, Answer, HttpRequest, Origin, StreamTranslator, Target, failed
+from llmproxy.provider_workers.wire import (
+    ENCODER,
+    JSON_HEADERS,
+    Answer,
+    HttpRequest,
+    Origin,
+    StreamTranslator,
+    Target,
+    failed,
+)
 
 INPUTS_MAX = 2048  # OpenAI's own limit.
 READS = frozenset({"model", "input", "dimensions", "encoding_format"})
@@ -145,7 +154,7 @@ class GoogleEmbeddings:
         return HttpRequest(
             method="POST",
             url=method_url(target.url or self.default_url, target.model, "batchEmbedContents"),
-            headers=HEADERS,
+            headers=JSON_HEADERS,
             body=ENCODER.encode(
                 {"requests": [{"model": name, "content": {"parts": [{"text": text}]}, **more} for text in texts]}
             ),
@@ -190,7 +199,7 @@ class OllamaEmbeddings:
         return HttpRequest(
             method="POST",
             url=embed_url(target.url or self.default_url),
-            headers=HEADERS,
+            headers=JSON_HEADERS,
             # By default Ollama cuts a long text and says nothing; OpenAI refuses it.
             body=ENCODER.encode({"model": target.model, "input": texts, "truncate": False, **more}),
             dropped=dropped,

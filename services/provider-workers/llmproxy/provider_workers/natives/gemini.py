@@ -12,7 +12,6 @@ from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.compatible_answers import one_line
 from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.gemini_answers import (
-    HEADERS,
     REPLY,
     VENDOR,
     Reply,
@@ -25,7 +24,7 @@ from llmproxy.provider_workers.gemini_answers import (
 from llmproxy.provider_workers.reading import decode_vendor
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, failed
+from llmproxy.provider_workers.wire import JSON_HEADERS, Answer, HttpRequest, Origin, StreamTranslator, Target, failed
 
 Place = Callable[[str, str, bool], str]
 """(base, model, stream) -> URL."""
@@ -41,7 +40,7 @@ class Gemini:
         if "model" in fields:  # The URL's is the one that was routed.
             body = msgspec.json.encode({name: value for name, value in fields.items() if name != "model"})
         url = self._place(target.url or self.default_url, target.model, target.stream)
-        return HttpRequest(method="POST", url=url, headers=HEADERS, body=body)
+        return HttpRequest(method="POST", url=url, headers=JSON_HEADERS, body=body)
 
     def response(self, body: bytes, request: Origin) -> Answer:
         try:

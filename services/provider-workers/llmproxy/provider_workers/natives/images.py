@@ -2,8 +2,8 @@
 
 from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.natives.forms import form, has_file
-from llmproxy.provider_workers.natives.passing import HEADERS, Passing, aim
-from llmproxy.provider_workers.wire import HttpRequest, Target
+from llmproxy.provider_workers.natives.passing import Passing, aim
+from llmproxy.provider_workers.wire import JSON_HEADERS, HttpRequest, Target
 
 PICTURES = ("image", "image[]")
 
@@ -17,7 +17,7 @@ class Images(Passing):
         fields = read_fields(body)
         made = aim(fields, target, body)
         if not any(name in fields and has_file(fields[name]) for name in PICTURES):
-            return HttpRequest(method="POST", url=self.url(self.path, target), headers=HEADERS, body=made)
+            return HttpRequest(method="POST", url=self.url(self.path, target), headers=JSON_HEADERS, body=made)
         kind, made = form(read_fields(made))
         return HttpRequest(
             method="POST", url=self.url(self.edits, target), headers=(("content-type", kind),), body=made

@@ -18,10 +18,9 @@ from llmproxy.provider_workers.compatible_requests import FALSE, TRUE, VERSION, 
 from llmproxy.provider_workers.reading import decode_vendor, tokens, unsupported
 from llmproxy.provider_workers.sse import Event, EventStream
 from llmproxy.provider_workers.streams import VendorStream
-from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, failed
+from llmproxy.provider_workers.wire import JSON_HEADERS, Answer, HttpRequest, Origin, StreamTranslator, Target, failed
 
 VENDOR = "the provider"  # Which of the many servers of this format it is, the endpoint's name says.
-HEADERS = (("content-type", "application/json"),)
 
 Place = Callable[[str, str, str], str]
 """(base, path of the API, model) -> URL. Vendors whose addresses are not like OpenAI's bring their own."""
@@ -90,7 +89,10 @@ class Passing:
         if target.stream and not self.streams:
             raise unsupported(VENDOR, "stream", f"{self.path} has no streamed answer")
         return HttpRequest(
-            method="POST", url=self.url(self.path, target), headers=HEADERS, body=aim(read_fields(body), target, body)
+            method="POST",
+            url=self.url(self.path, target),
+            headers=JSON_HEADERS,
+            body=aim(read_fields(body), target, body),
         )
 
     def response(self, body: bytes, request: Origin) -> Answer:

@@ -5,9 +5,9 @@ import msgspec
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.compatible_answers import error_inside
 from llmproxy.provider_workers.compatible_requests import read_fields
-from llmproxy.provider_workers.natives.passing import HEADERS, REPLY, VENDOR, Passing, aim
+from llmproxy.provider_workers.natives.passing import REPLY, VENDOR, Passing, aim
 from llmproxy.provider_workers.reading import UNREADABLE
-from llmproxy.provider_workers.wire import ENCODER, Answer, HttpRequest, Origin, Target, failed
+from llmproxy.provider_workers.wire import ENCODER, JSON_HEADERS, Answer, HttpRequest, Origin, Target, failed
 
 KINDS = (
     (b"ID3", "audio/mpeg"),
@@ -38,7 +38,7 @@ class Speech(Passing):
         if "stream" not in fields:
             target = msgspec.structs.replace(target, stream=False)
         return HttpRequest(
-            method="POST", url=self.url(self.path, target), headers=HEADERS, body=aim(fields, target, body, wanted)
+            method="POST", url=self.url(self.path, target), headers=JSON_HEADERS, body=aim(fields, target, body, wanted)
         )
 
     def response(self, body: bytes, request: Origin) -> Answer:
