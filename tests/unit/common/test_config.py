@@ -7,9 +7,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.common.config_problems import problem
 
 from llmproxy.common import config
-from llmproxy.common.config import Config, ConfigError, Endpoint, Group, Snapshot, Target, fingerprint, parse
+from llmproxy.common.config import Config, Endpoint, Group, Snapshot, Target, fingerprint, parse
 
 WHOLE = """
 gateway:
@@ -45,12 +46,6 @@ prices:
   my-model: {input: "0.10", output: "0.20"}
 """
 ONE_ENDPOINT = "endpoints: {main: {provider: openai, models: [m]}}\n"
-
-
-def problem(text: str, **environment: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        parse(text, environment)
-    return str(caught.value)
 
 
 def test_a_whole_file_parses() -> None:
@@ -171,6 +166,24 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
             "'opnai'; one of openai, openai-responses, anthropic, google, ollama, demo,",
         ),
         ("endpoints: {a: {models: [m]}}", "endpoints.a", "required field `provider`"),
+        ("firewall: {signatures: [{id: Big, phrase: some words}]}", "firewall.signatures[0]", "id and category"),
+        ("firewall: {signatures: [{id: a, phrase: '. .'}]}", "firewall.signatures[0].phrase", "one word"),
+        (
+            f"firewall: {{signatures: [{{id: a, phrase: '{'word ' * 60}'}}]}}",
+            "firewall.signatures[0].phrase",
+            "at most 200 characters",
+        ),
+        (
+            "firewall: {signatures: [{id: a, phrase: some words, severity: fatal}]}",
+            "firewall.signatures[0].severity",
+            "one of high, medium, low",
+        ),
+        (
+            "firewall: {signatures: [{id: a, phrase: some words}, {id: a, phrase: other words}]}",
+            "firewall.signatures[1].id",
+            "given twice",
+        ),
+        ("policy: {injection: {judge: {model: m, low: 0.6, high: 0.5}}}", "policy.injection.judge.high", "above low"),
         ("groups: {good: {targets: []}, bad: {targets: 3}}", "groups.bad.targets", "array"),
         ("- a list", "Expected `object`, got `array`", "array"),
     ],
@@ -350,22 +363,3 @@ def test_the_schema_knows_every_field_and_refuses_others() -> None:
     definition = schema["$defs"]["Endpoint"]
     assert set(definition["properties"]) == set(Endpoint.__struct_fields__)
     assert definition["additionalProperties"] is False
-
-
-@pytest.mark.parametrize(
-    ("entry", "place"),
-    [
-        ("{id: Big, phrase: some words}", r"signatures\[0\]: id and category"),
-        ("{id: a, phrase: '. .'}", r"signatures\[0\]\.phrase"),
-        (f"{{id: a, phrase: '{'word ' * 60}'}}", r"signatures\[0\]\.phrase"),
-        ("{id: a, phrase: some words, severity: fatal}", "severity"),
-    ],
-)
-def test_a_firewall_signature_that_cannot_work_is_refused_by_place(entry: str, place: str) -> None:
-    with pytest.raises(ConfigError, match=place):
-        parse(f"firewall: {{signatures: [{entry}]}}", {})
-
-
-def test_two_firewall_signatures_of_one_id_are_refused() -> None:
-    with pytest.raises(ConfigError, match="given twice"):
-        parse("firewall: {signatures: [{id: a, phrase: some words}, {id: a, phrase: other words}]}", {})

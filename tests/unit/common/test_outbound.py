@@ -1,6 +1,7 @@
 """How an endpoint is reached: what the configuration takes, and what it says of the rest."""
 
 import pytest
+from unit.common.config_problems import problem
 
 from llmproxy.common.config import Config, ConfigError, Endpoint, check_reach, parse
 from llmproxy.common.outbound import HeaderRules, Proxy
@@ -19,12 +20,6 @@ endpoints:
       remove: [accept]
     user_agent: acme/1.0 (models)
 """
-
-
-def problem(fields: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        parse(f"endpoints: {{main: {{provider: openai, models: [m], {fields}}}}}", {})
-    return str(caught.value)
 
 
 def test_the_whole_way_parses() -> None:
@@ -72,7 +67,7 @@ def test_the_whole_way_parses() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_said_with_its_place(fields: str, said: str) -> None:
-    text = problem(fields)
+    text = problem(f"endpoints: {{main: {{provider: openai, models: [m], {fields}}}}}")
     assert said in text
     assert text.startswith("endpoints.main.")
     assert "secret" not in text

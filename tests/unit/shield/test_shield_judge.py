@@ -13,7 +13,6 @@ from msgspec import Raw
 from patience import PATIENCE_S
 from unit.shield.test_shield_trajectory import Saying
 
-from llmproxy.common import config as configuration
 from llmproxy.common import keyring
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import REQUEST_INSPECT, REQUEST_ROUTE
@@ -339,9 +338,3 @@ def examined_doubts(content: str = DOUBTFUL) -> Any:
     found = examine(order, preflight.pipeline((Saying(),)), FakeClock())
     assert isinstance(found, Examined)
     return found.doubts
-
-
-def test_a_zone_that_is_none_is_refused_by_name() -> None:
-    text = "policy: {injection: {judge: {model: m, low: 0.6, high: 0.5}}}"
-    with pytest.raises(configuration.ConfigError, match=r"policy\.injection\.judge\.high: must be above low"):
-        configuration.parse(text, {})

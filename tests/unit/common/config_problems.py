@@ -1,0 +1,11 @@
+"""What is said of a configuration that cannot be used."""
+
+import pytest
+
+from llmproxy.common.config import ConfigError, parse
+
+
+def problem(text: str, **environment: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, environment)
+    return str(caught.value)
