@@ -13,7 +13,7 @@ from msgspec import structs
 
 from llmproxy.common.config import Limit
 from llmproxy.common.threats import Kind, Threats
-from llmproxy.edge.limits import UNLIMITED, Quota, Suspects
+from llmproxy.edge.quotas import UNLIMITED, Quota, Suspects
 from llmproxy.edge.threats import Caller
 
 

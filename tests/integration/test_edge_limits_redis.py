@@ -9,7 +9,8 @@ from patience import PATIENCE_S
 
 from llmproxy.common.config import Limit
 from llmproxy.common.redis import Redis
-from llmproxy.edge.limits import Dimension, Limiter, script
+from llmproxy.edge.limits import Limiter, script
+from llmproxy.edge.quotas import Dimension
 
 
 @asynccontextmanager
@@ -68,6 +69,63 @@ def test_a_refused_request_consumes_nothing_in_any_dimension(redis_url: str) -> 
                 assert not (await limiter.acquire(f"x{number}", [wide, full], "closed")).allowed
             left = [await limiter.acquire(f"y{number}", [wide], "closed") for number in range(12)]
             assert sum(quota.allowed for quota in left) == 9
+
+    asyncio.run(run())
+
+
+async def hurry(limiter: Limiter, name: str, wanted: list[Dimension], requests: int) -> int:
+    """Ten at a time, each given back at once; how many were let pass."""
+    passed = 0
+    for start in range(0, requests, 10):
+        leases = [f"{name}.{number}" for number in range(start, start + 10)]
+        quotas = await asyncio.gather(*(limiter.acquire(lease, wanted, "closed") for lease in leases))
+        passed += sum(quota.allowed for quota in quotas)
+        for lease in leases:
+            limiter.release(lease)
+    return passed
+
+
+def test_never_more_than_the_burst_passes_where_places_are_taken_beforehand(redis_url: str) -> None:
+    async def run() -> None:
+        async with limiter_on(redis_url) as one, limiter_on(redis_url) as two:
+            wanted = [dimension("ahead", requests_per_minute=1, burst=2_000)]
+            assert await hurry(one, "warm", wanted, 1_000) == 1_000
+            passed = await asyncio.gather(hurry(one, "one", wanted, 800), hurry(two, "two", wanted, 800))
+            assert sum(passed) <= 1_000
+        async with limiter_on(redis_url) as later:  # What the two had taken and not used was given back.
+            assert sum(passed) + await hurry(later, "later", wanted, 200) == 1_000
+
+    asyncio.run(run())
+
+
+def test_what_was_taken_beforehand_and_not_used_leaves_the_limits_as_they_were(redis_url: str) -> None:
+    async def run() -> None:
+        redis = Redis(redis_url, timeout_s=PATIENCE_S)
+        wanted = [dimension("unused", requests_per_minute=1, burst=100_000, concurrency=100_000)]
+        async with limiter_on(redis_url) as limiter:
+            assert await hurry(limiter, "r", wanted, 300) == 300
+        async with limiter_on(redis_url) as limiter:
+            assert (await limiter.acquire("next", wanted, "closed")).remaining == 100_000 - 301
+            held = await redis.guarded(lambda client: client.zcard(wanted[0].lease_key))
+            assert held == 1
+        await redis.close()
+
+    asyncio.run(run())
+
+
+def test_near_a_limit_nothing_is_taken_beforehand(redis_url: str) -> None:
+    async def run() -> None:
+        redis = Redis(redis_url, timeout_s=PATIENCE_S)
+        async with limiter_on(redis_url) as limiter:
+            wanted = [dimension("near", concurrency=60)]
+            for turn in range(20):
+                leases = [f"{turn}.{number}" for number in range(20)]
+                quotas = await asyncio.gather(*(limiter.acquire(lease, wanted, "closed") for lease in leases))
+                assert all(quota.allowed for quota in quotas)
+                assert await redis.guarded(lambda client: client.zcard(wanted[0].lease_key)) == 20
+                for lease in leases:
+                    limiter.release(lease)
+        await redis.close()
 
     asyncio.run(run())
 

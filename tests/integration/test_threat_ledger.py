@@ -27,9 +27,9 @@ from llmproxy.common.frames import Failure
 from llmproxy.common.redis import Redis
 from llmproxy.common.testing import FakeBroker, fake_bus
 from llmproxy.common.threats import FORGOTTEN, Threats, ThreatsQuestion, Weights, decayed
-from llmproxy.edge import limits
 from llmproxy.edge import threats as ledger
-from llmproxy.edge.limits import Dimension, Limiter, Quota, Suspects
+from llmproxy.edge.limits import Limiter, script
+from llmproxy.edge.quotas import Dimension, Quota, Suspects
 from llmproxy.edge.standings import Standings
 from llmproxy.edge.threats import Caller, Ledger
 
@@ -47,7 +47,7 @@ class World:
 
     def __init__(self, redis: Redis, terms: Threats) -> None:
         self.redis, self.terms = redis, terms
-        self.limiter = Limiter(redis.script(limits.script()), monotonic=time.monotonic)
+        self.limiter = Limiter(redis.script(script()), monotonic=time.monotonic)
         self.ledger = Ledger(self.limiter, redis.script(ledger.script()), lambda: self.terms, monotonic=time.monotonic)
 
     async def weigh(self, caller: Caller, weight: float = 1.0, times: int = 1) -> None:
@@ -251,7 +251,7 @@ async def gateway(url: str, terms: Threats = STRICT, **fields: Any) -> AsyncIter
     redis = Redis(url, timeout_s=PATIENCE_S)
     await redis.guarded(lambda client: client.flushdb())
     config: Config = msgspec.structs.replace(CONFIG, threats=terms, **fields)
-    scripts = {"call": redis.script(limits.script()), "remembered": redis.script(ledger.script())}
+    scripts = {"call": redis.script(script()), "remembered": redis.script(ledger.script())}
     async with edge_gateway.gateway(guarded, config=config, **scripts) as it:
         it.add_key(OTHER, principal="bob")
         yield it
@@ -446,6 +446,6 @@ def test_without_redis_the_ledger_is_skipped_even_where_limits_fail_closed() -> 
 
 
 def test_the_laws_constants_are_the_scripts_arguments() -> None:
-    assert not re.search(r"0\.05|\b600\b", limits.script()), "what the ledger knows of its settings comes with the call"
+    assert not re.search(r"0\.05|\b600\b", script()), "what the ledger knows of its settings comes with the call"
     assert KEY != OTHER
     assert threats.KINDS == ("key", "principal", "user", "address")

@@ -13,7 +13,9 @@ from unit.edge.edge_gateway import CONFIG, gateway, record_of, redis_is_away, un
 from llmproxy.common.config import Limit, Limits
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.testing import FakeClock
-from llmproxy.edge.limits import Dimension, Limiter, LocalLimits, dimensions, neighbourhood, script
+from llmproxy.edge.limits import Limiter, script
+from llmproxy.edge.local_limits import LocalLimits
+from llmproxy.edge.quotas import Dimension, dimensions, neighbourhood
 
 
 def rate(per_minute: int, burst: int | None = None, concurrency: int | None = None) -> Dimension:
@@ -88,7 +90,7 @@ def test_each_edge_takes_its_part_of_the_limit() -> None:
 
 
 def test_local_counters_are_bounded(monkeypatch) -> None:
-    monkeypatch.setattr("llmproxy.edge.limits.LOCAL_KEYS_MAX", 10)
+    monkeypatch.setattr("llmproxy.edge.local_limits.KEYS_MAX", 10)
     local = LocalLimits(FakeClock())
     for number in range(100):
         local.acquire("", [Dimension("ip", str(number), Limit(requests_per_minute=1))])

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from llmproxy.common.plugins.host import MODIFIED, PASS, Result
 from llmproxy.edge.ingress import Ingress, Settled
-from llmproxy.edge.limits import Suspects
+from llmproxy.edge.quotas import Suspects
 from llmproxy.edge.threats import Caller, Ledger, sender
 
 NAME_CHARS_MAX = 512  # A longer name is nobody's.

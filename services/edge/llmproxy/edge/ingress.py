@@ -18,17 +18,9 @@ from llmproxy.edge.body import Wanted, check_encoding, check_media_type, parse
 from llmproxy.edge.catalogue import Catalogue
 from llmproxy.edge.forms import Upload
 from llmproxy.edge.identity import Keys, Network, client_ip, key_in_query, may_use, networks, presented_keys
-from llmproxy.edge.limits import (
-    CALLERS_KEPT_MAX,
-    UNLIMITED,
-    Dimension,
-    Limiter,
-    LocalLimits,
-    Quota,
-    Suspects,
-    dimensions,
-    neighbourhood,
-)
+from llmproxy.edge.limits import CALLERS_KEPT_MAX, Limiter
+from llmproxy.edge.local_limits import LocalLimits
+from llmproxy.edge.quotas import UNLIMITED, Dimension, Quota, Suspects, dimensions, neighbourhood
 from llmproxy.edge.routes.table import SERVED, Action, Route
 from llmproxy.edge.threats import Caller, Ledger, place, sender
 

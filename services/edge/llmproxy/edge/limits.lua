@@ -1,8 +1,10 @@
 -- Rate (GCRA) and leased concurrency for many requests and all their dimensions in one call.
 --
 -- ARGV is a run of operations, KEYS the keys they name, in order:
---   "A", lease_ttl_us, n, m, then n times (emission_us, tolerance_us, concurrency), then m leases    acquire
---        KEYS: for each dimension a rate key when emission_us > 0, then a lease key when concurrency > 0
+--   "A", lease_ttl_us, n, m, k, then n times (emission_us, tolerance_us, concurrency), then m leases, then k leases
+--        KEYS: for each dimension a rate key when emission_us > 0, then a lease key when concurrency > 0   acquire m, and k beforehand
+--   "U", n, k, then n times (emission_us, tolerance_us, concurrency), then k leases                  give back k taken beforehand
+--        KEYS: as above
 --   "N", lease, lease_ttl_us, n                                                                      renew n lease keys
 --   "R", n, m, then m leases                                                                         release in n lease keys
 --   "S", half_life_us, throttle, lock, share, emission_us, burst, shrink, gate, mode, n              who stands behind the next acquire
@@ -13,10 +15,14 @@
 -- Each lease of an acquire answers seven integers: allowed, dimension (from 1), kind (1 rate, 2 concurrency, 3 throttled, 4 locked,
 -- 0 none), retry_after_us, remaining, reset_us, of what refused, or else of the tightest rate; and 0, or (whose standing, from 1) * 2
 -- + (0 throttled, 1 locked), also where nobody is refused for it. A refused request consumes nothing. Time is the server's.
+-- After those of an acquire with k > 0: k or 0, for all of them or none are taken, and none where less than ROOM times as many would be
+-- left under any limit; then the tightest dimension, remaining and reset_us as above, as they are once the k are used.
 --
 -- A standing is "score requests at_us locked arrival_us". The laws are those of common/threats.py (docs/adr/0023).
 --
 -- A command costs more than a decision, so each key is read once, when it is first asked for, and written once, at the end.
+
+local ROOM = 8
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -225,9 +231,7 @@ local function decide(dimensions, n, lease, ttl, lasts_until)
   reply[base + 7] = met_as > 0 and who * 2 + met_as - 1 or 0
 end
 
-local function acquire()
-  local ttl, n, m = tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2]), tonumber(ARGV[arg + 3])
-  arg = arg + 4
+local function read_dimensions(n)
   local dimensions = {}
   for i = 1, n do
     local d = {emission = tonumber(ARGV[arg]), tolerance = tonumber(ARGV[arg + 1]), concurrency = tonumber(ARGV[arg + 2])}
@@ -243,10 +247,76 @@ local function acquire()
     end
     dimensions[i] = d
   end
+  return dimensions
+end
+
+-- What is left when `k` more have passed, and of which dimension; nil where that is too little.
+local function room(dimensions, n, k)
+  local tightest, remaining, reset = 0, 0, 0
+  for i = 1, n do
+    local d = dimensions[i]
+    if d.rate then
+      local arrival = math.max(d.rate.arrival, now) + k * d.emission
+      local left = math.floor((now + d.tolerance + d.emission - arrival) / d.emission)
+      if left < ROOM * k then return nil end
+      if tightest == 0 or left < remaining then tightest, remaining, reset = i, left, arrival - now end
+    end
+    if d.holder and d.concurrency - held(d.lease_key, d.holder) - k < ROOM * k then return nil end
+  end
+  return tightest, remaining, reset
+end
+
+local function take_beforehand(dimensions, n, k, ttl, lasts_until)
+  local tightest, remaining, reset = room(dimensions, n, k)
+  if tightest then
+    for _, d in ipairs(dimensions) do
+      if d.rate then
+        d.rate.arrival, d.rate.changed = math.max(d.rate.arrival, now) + k * d.emission, true
+      end
+      if d.holder then
+        local h = d.holder
+        h.count, h.lasting = h.count + k, math.max(h.lasting, ttl)
+        for i = arg, arg + k - 1 do
+          h.come[#h.come + 1] = lasts_until
+          h.come[#h.come + 1] = ARGV[i]
+        end
+      end
+    end
+  end
+  local base = #reply
+  reply[base + 1] = tightest and k or 0
+  reply[base + 2] = tightest or 0
+  reply[base + 3] = remaining or 0
+  reply[base + 4] = math.ceil(reset or 0)
+end
+
+local function acquire()
+  local ttl, n = tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
+  local m, k = tonumber(ARGV[arg + 3]), tonumber(ARGV[arg + 4])
+  arg = arg + 5
+  local dimensions = read_dimensions(n)
   local lasts_until = string.format('%.0f', now + ttl)
   for i = arg, arg + m - 1 do decide(dimensions, n, ARGV[i], ttl, lasts_until) end
   is_judged = false
   arg = arg + m
+  if k > 0 then
+    take_beforehand(dimensions, n, k, ttl, lasts_until)
+    arg = arg + k
+  end
+end
+
+local function give_back()
+  local n, k = tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
+  arg = arg + 3
+  for _, d in ipairs(read_dimensions(n)) do
+    if d.rate then
+      d.rate.arrival, d.rate.changed = math.max(now, d.rate.arrival - k * d.emission), true
+    end
+    if d.holder then
+      for i = arg, arg + k - 1 do d.holder.gone[#d.holder.gone + 1] = ARGV[i] end
+    end
+  end
+  arg = arg + k
 end
 
 local function renew()
@@ -274,6 +344,8 @@ while arg <= #ARGV do
   local operation = ARGV[arg]
   if operation == 'A' then
     acquire()
+  elseif operation == 'U' then
+    give_back()
   elseif operation == 'R' then
     release()
   elseif operation == 'N' then

@@ -19,7 +19,7 @@ from llmproxy.common.dialects.rendering import Rendering
 from llmproxy.common.envelope import Dialect
 from llmproxy.common.errors import kind_of, status_of
 from llmproxy.common.frames import Data, Failure, Head
-from llmproxy.edge.limits import Quota
+from llmproxy.edge.quotas import Quota
 
 NOT_STORED = "no-store"
 CONSTANT = (

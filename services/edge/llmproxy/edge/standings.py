@@ -4,7 +4,7 @@ from llmproxy.common.bus import Bus
 from llmproxy.common.channels import THREATS_ANSWER, THREATS_ASK
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.threats import Known, ThreatsAnswer, ThreatsQuestion
-from llmproxy.edge.limits import neighbourhood
+from llmproxy.edge.quotas import neighbourhood
 from llmproxy.edge.threats import Caller, Ledger
 
 LISTED_MAX = 500  # The highest; an answer is one message.

@@ -16,7 +16,8 @@ from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.plugins.host import Block
 from llmproxy.common.threats import FORGOTTEN, GATE, KINDS, SHRINK, Kind, Known, Step, Threats
 from llmproxy.edge import metrics
-from llmproxy.edge.limits import Limiter, Quota, Suspects, neighbourhood
+from llmproxy.edge.limits import Limiter
+from llmproxy.edge.quotas import Quota, Suspects, neighbourhood
 
 REFRESH_S = 2.0
 KNOWN_MAX = 4_096  # Of each kind; those that would be forgotten first are forgotten at once.
