@@ -15,7 +15,7 @@ from unit.edge.edge_gateway import CONFIG, END, HEAD, KEY, WHOLE, gateway
 from llmproxy.common.bus import Answer
 from llmproxy.common.config import Config, Endpoint, Limit, Limits
 from llmproxy.common.dialects.rendering import FRAMINGS
-from llmproxy.common.envelope import Envelope
+from llmproxy.common.envelope import Dialect, Envelope
 from llmproxy.common.frames import Data, End, Failure, Head
 from llmproxy.edge import body
 from llmproxy.edge.routes.table import NOT_SERVED, ROUTES, Route
@@ -301,7 +301,7 @@ def test_a_moderation_without_a_model_asks_for_the_usual_one() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("prefix", sorted(NOT_SERVED.keys() - {"/v1beta/models"}))
+@pytest.mark.parametrize("prefix", sorted(NOT_SERVED))
 def test_a_path_that_we_know_and_do_not_serve_says_what_is_served(prefix: str) -> None:
     route = NOT_SERVED[prefix]
 
@@ -323,13 +323,50 @@ def test_a_path_that_we_know_and_do_not_serve_says_what_is_served(prefix: str) -
 def test_a_method_of_googles_that_is_not_served_is_told_from_a_model() -> None:
     async def run() -> None:
         async with gateway() as edge:
-            for target in ("/v1beta/models/demo:countTokens", "/v1/models/demo:embedContent"):
+            for target, hint in (
+                ("/v1beta/models/demo:countTokens", "use /v1/messages/count_tokens"),
+                ("/v1/models/demo:embedContent", "use /v1/embeddings"),
+            ):
                 status, _, answered = await edge.ask(target, json={})
                 message, kind = error_of("google", json.loads(answered))
                 assert (status, kind) == (404, "NOT_FOUND")
+                method = target.partition(":")[2]
+                assert message.startswith(f"/v1beta/models/{{model}}:{method} is not served by this gateway ({hint}); ")
                 assert ":generateContent" in message
             status, _, answered = await edge.ask("/v1/models/llama3:8b", "GET")
             assert "`llama3:8b`" in error_of("openai", json.loads(answered))[0]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "target, dialect, meant",
+    [
+        ("/chat/completions", "openai", "/v1/chat/completions"),
+        ("/v1/chat/completions/", "openai", "/v1/chat/completions"),
+        ("/v1//embeddings", "openai", "/v1/embeddings"),
+        ("/v1/v1/responses", "openai", "/v1/responses"),
+        ("/v1/models/", "openai", "/v1/models"),
+        ("/models/demo", "openai", "/v1/models/{id}"),
+        ("/v1/v1/messages", "anthropic", "/v1/messages"),
+        ("/v1/messages/", "anthropic", "/v1/messages"),
+        ("/v1beta/v1beta/models/demo:generateContent", "google", "/v1beta/models/{model}:generateContent"),
+        ("/v1/nothing", "openai", ""),
+        ("/models/demo:countTokens", "openai", ""),
+        ("/v1/health", "openai", ""),
+    ],
+)
+def test_a_base_url_with_a_version_too_many_or_none_is_named(target: str, dialect: Dialect, meant: str) -> None:
+    async def run() -> None:
+        async with gateway() as edge:
+            headers = {"anthropic-version": "2023-06-01"} if dialect == "anthropic" else {}
+            status, _, answered = await edge.ask(target, json={}, headers=headers)
+            message, _ = error_of(dialect, json.loads(answered))
+            assert status == 404
+            assert message.removeprefix("Unknown request URL. Please check the URL for typos.") == (
+                f" Did you mean {meant}?" if meant else ""
+            )
+            assert [record.route for record in edge.records] == ["unknown"]
 
     asyncio.run(run())
 

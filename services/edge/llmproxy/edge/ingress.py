@@ -227,7 +227,8 @@ class KnownRoute:
     def run(self, context: Ingress) -> Result:
         route = context.route
         if route.action is Action.UNKNOWN:
-            return Block("unknown_url", "Unknown request URL. Please check the URL for typos.")
+            hint = f" Did you mean {route.hint}?" if route.hint else ""
+            return Block("unknown_url", f"Unknown request URL. Please check the URL for typos.{hint}")
         if route.action is Action.NOT_SERVED:
             hint = f" ({route.hint})" if route.hint else ""
             served = SERVED[route.dialect]

@@ -33,7 +33,7 @@ class Route(Struct, frozen=True, kw_only=True):
     is_shared: bool = False  # Several dialects have this path: the caller's headers say which one is spoken.
     takes_form: bool = False  # multipart/form-data instead of JSON.
     streams: bool = False  # By its path; other APIs say so in the body.
-    hint: str = ""  # What to do instead, when it is not served.
+    hint: str = ""  # What to do instead, when it is not served; of an unknown one, which path was meant.
 
     @property
     def allow(self) -> str:
@@ -149,7 +149,6 @@ NOT_SERVED: dict[str, Route] = {
         _not_served("/v1/complete", "anthropic", "use /v1/messages"),
         _not_served("/v1/messages/batches", "anthropic", ONE_BY_ONE),
         _not_served("/v1/organizations", "anthropic"),
-        _not_served("/v1beta/models" + BELOW, "google"),
         _not_served("/upload", "google", WITH_THE_REQUEST),
         *[
             _not_served(f"/{version}/{name}", "google", hint)
@@ -169,6 +168,23 @@ NOT_SERVED: dict[str, Route] = {
 """By the beginning of a path, whole segments of it."""
 SEGMENTS_MAX = 3  # Of a key above.
 
+NOT_SERVED_METHODS: dict[str, Route] = {
+    method: _not_served(f"/v1beta/models/{{model}}:{method}", "google", hint)
+    for method, hint in (
+        ("countTokens", "use /v1/messages/count_tokens"),
+        ("computeTokens", ""),
+        ("embedContent", "use /v1/embeddings"),
+        ("batchEmbedContents", "use /v1/embeddings"),
+        ("asyncBatchEmbedContent", "use /v1/embeddings"),
+        ("batchGenerateContent", ONE_BY_ONE),
+        ("bidiGenerateContent", ""),
+        ("generateAnswer", ""),
+        ("predict", ""),
+        ("predictLongRunning", ""),
+    )
+}
+"""Google's, after the colon behind a model."""
+
 UNKNOWN = Route(action=Action.UNKNOWN, name="unknown", is_shared=True)
 UNKNOWN_BELOW: dict[str, Dialect] = {"/v1/messages": "anthropic", "/v1beta": "google", "/v1alpha": "google"}
 MODEL_PREFIX, GOOGLE_MODEL_PREFIX = "/v1/models/", "/v1beta/models/"
@@ -179,13 +195,17 @@ def match(path: str) -> tuple[Route, str]:
 
     Only exact text matches: `//livez`, `/livez/`, `/%6civez` and `/livez;x=1` are unknown, and what is unknown needs a key.
     """
+    return _known(path) or (_elsewhere(path), "")
+
+
+def _known(path: str) -> tuple[Route, str] | None:
     route = ROUTES.get(path)
     if route is not None:
         return route, ""
     for prefix, found in ((MODEL_PREFIX, MODEL), (GOOGLE_MODEL_PREFIX, GOOGLE_MODEL)):
         if path.startswith(prefix) and len(path) > len(prefix):
             return _of_model(path[len(prefix) :], found)
-    return _elsewhere(path), ""
+    return None
 
 
 def _of_model(rest: str, route: Route) -> tuple[Route, str]:
@@ -194,17 +214,9 @@ def _of_model(rest: str, route: Route) -> tuple[Route, str]:
     if colon and name:
         if method in BY_METHOD:
             return BY_METHOD[method], unquote(name)
-        if method in GOOGLE_METHODS:
-            return NOT_SERVED["/v1beta/models"], ""
+        if method in NOT_SERVED_METHODS:
+            return NOT_SERVED_METHODS[method], ""
     return route, unquote(rest)
-
-
-GOOGLE_METHODS = frozenset(
-    {
-        *("countTokens", "embedContent", "batchEmbedContents", "asyncBatchEmbedContent", "batchGenerateContent"),
-        *("predict", "predictLongRunning", "generateAnswer", "bidiGenerateContent", "computeTokens"),
-    }
-)
 
 
 def _elsewhere(path: str) -> Route:
@@ -214,8 +226,23 @@ def _elsewhere(path: str) -> Route:
         if beginning in NOT_SERVED and segments[-1]:
             return NOT_SERVED[beginning]
         if beginning in UNKNOWN_BELOW:
-            return spoken(UNKNOWN, UNKNOWN_BELOW[beginning])
-    return UNKNOWN
+            return spoken(_unknown(_meant(path)), UNKNOWN_BELOW[beginning])
+    return _unknown(_meant(path))
+
+
+def _meant(path: str) -> str:
+    """The path of ours that a client asks for whose base URL has a version too many, none, or a slash at its end, or ""."""
+    plain = "/" + "/".join(segment for segment in path.split("/") if segment)
+    for candidate in (plain, "/v1" + plain, plain.removeprefix("/v1"), plain.removeprefix("/v1beta")):
+        known = _known(candidate)
+        if known and known[0].action is not Action.NOT_SERVED and not known[0].public:
+            return known[0].name
+    return ""
+
+
+@cache
+def _unknown(meant: str) -> Route:
+    return replace(UNKNOWN, hint=meant)
 
 
 @cache
