@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from unit.admin.conftest import TOKEN
 
 from llmproxy.admin.app import Token
 from llmproxy.common.runtime import WRONG_SETTINGS
@@ -42,7 +43,21 @@ def test_what_is_no_route_does_not_say_so_without_the_token(start_admin: Any) ->
                 assert (await admin.call(method, path, token=None))[0] == 401
             assert (await admin.call("GET", "/api/v1/nothing"))[0] == 404
             status, body = await admin.call("PATCH", "/api/v1/keys")
-            assert (status, body["error"]["message"]) == (405, "use GET, POST here")
+            assert (status, body["error"]["message"]) == (405, "use GET, HEAD, POST here")
+
+    asyncio.run(scenario())
+
+
+def test_what_watches_a_page_may_ask_for_its_head_and_is_told_what_else_it_may(start_admin: Any) -> None:
+    async def scenario() -> None:
+        async with start_admin() as admin:
+            for path in ("/readyz", "/metrics", "/api/v1/status"):
+                assert await admin.call("HEAD", path) == (200, "")
+            assert await admin.call("HEAD", "/readyz", token=None) == (200, "")
+            async with admin.session.delete(
+                f"{admin.url}/api/v1/config", headers={"Authorization": f"Bearer {TOKEN}"}
+            ) as answer:
+                assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, PUT")
 
     asyncio.run(scenario())
 
@@ -94,6 +109,7 @@ def test_metrics_can_be_made_public(start_admin: Any) -> None:
         ("POST", "/api/v1/keys", b'{"limit":{"burst":0}}', 400, "limit.burst"),
         ("POST", "/api/v1/keys", b'{"limit":{"burst":5,"concurrency":2}}', 400, "limit.burst"),
         ("POST", "/api/v1/keys", b'{"expires_at_ms":1}', 400, "expires_at_ms"),
+        ("POST", "/api/v1/keys", b'{"expires_at_ms":1893456000000000}', 400, "expires_at_ms"),
         ("POST", "/api/v1/keys", b'{"name":"' + b"x" * 200 + b'"}', 400, "name"),
         ("POST", "/api/v1/keys", b" " * 300_000, 413, None),
         ("POST", "/api/v1/keys", b"[]", 400, None),

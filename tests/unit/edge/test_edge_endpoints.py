@@ -340,7 +340,7 @@ def test_a_method_of_googles_that_is_not_served_is_told_from_a_model() -> None:
 
 
 @pytest.mark.parametrize(
-    "target, dialect, meant",
+    ("target", "dialect", "meant"),
     [
         ("/chat/completions", "openai", "/v1/chat/completions"),
         ("/v1/chat/completions/", "openai", "/v1/chat/completions"),

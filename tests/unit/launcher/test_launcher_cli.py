@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import shlex
 import socket
 import stat
@@ -244,6 +245,25 @@ def test_keys_are_listed_with_their_state(admin: FakeAdmin) -> None:
     assert [line.split()[-1] for line in lines[1:]] == ["valid", "revoked", "expired"]
 
 
+def test_keys_are_listed_whatever_somebody_called_them_and_however_long_they_last(admin: FakeAdmin) -> None:
+    admin.keys = [
+        {
+            "id": "key_1",
+            "name": "[/team] :key: [bold]",
+            "tenant": "[red]acme",
+            "models": ["[/]"],
+            "expires_at_ms": 10**18,
+        },
+        {"id": "key_2", "name": "ci"},
+    ]
+    answer = ask("keys", "list", admin=admin)
+    assert answer.exit_code == exits.OK
+    first, second = answer.output.splitlines()[1:]
+    assert re.split(r" {2,}", first.strip())[:4] == ["key_1", "[/team] :key: [bold]", "[red]acme", "[/]"]
+    assert first.split()[-1] == "valid"
+    assert second.split()[0] == "key_2"
+
+
 def test_a_key_in_the_place_of_its_id_is_revoked_and_never_sent_or_shown(admin: FakeAdmin) -> None:
     key = keyring.generate()
     answer = ask("keys", "revoke", key, admin=admin)
@@ -311,13 +331,14 @@ def test_status_shows_instances_and_exits_with_1_when_one_is_not_ready(admin: Fa
         "in_flight": 3,
         "notes": {"redis": "slow"},
     }
-    endpoint = {"name": "openai", "provider": "openai", "models": ["m"], "circuit": "closed", "failing": ["m"]}
+    endpoint = {"name": "openai", "provider": "openai", "models": ["m", "[/m]"], "circuit": "closed", "failing": ["m"]}
     admin.status = {"instances": [instance], "endpoints": [endpoint]}
     good = ask("status", admin=admin)
     assert good.exit_code == exits.OK
     assert "closed; open for m" in good.output
     assert "shield-1-ab12" in good.output
     assert "redis: slow" in good.output
+    assert "m, [/m]" in good.output
     admin.status = {"instances": [{**instance, "ready": False}]}
     assert ask("status", admin=admin).exit_code == exits.NOT_SO
     assert json.loads(ask("status", "--json", admin=admin).output) == admin.status

@@ -21,6 +21,7 @@ from llmproxy.common.errors import GatewayError, place
 BODY_TIMEOUT_S = 10.0
 SHUTDOWN_S = 5.0
 PRINCIPAL = "admin token"  # There is one token, so there is one principal.
+METHODS = {"GET": ("GET", "HEAD")}  # What watches a page asks for its head.
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": quiet_http.SERVER}
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,10 @@ def build(routes: Sequence[Route], token: Token) -> web.Application:
             answer = _refusal(problems.from_gateway(error))
         except msgspec.DecodeError as error:
             answer = _refusal(problems.from_validation(error))
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            answer = _refusal(Problem(405, "method_not_allowed", f"use {allowed} here"))
+            answer.headers["Allow"] = allowed
         except web.HTTPException as error:
             answer = _refusal(_from_http(error))
         except Exception as error:  # noqa: BLE001 - a bug must not answer with its own words, which may quote a key
@@ -69,10 +74,12 @@ def build(routes: Sequence[Route], token: Token) -> web.Application:
 
     app = web.Application(middlewares=[guarded], client_max_size=BODY_BYTES_MAX)
     for route in routes:
-        added = app.router.add_route(route.method, route.path, _handler(route))
-        names[added] = route.path
-        if route.is_public:
-            public.add(added)
+        handler = _handler(route)
+        for method in METHODS.get(route.method, (route.method,)):
+            added = app.router.add_route(method, route.path, handler)
+            names[added] = route.path
+            if route.is_public:
+                public.add(added)
     return app
 
 
@@ -149,9 +156,6 @@ def _refusal(problem: Problem) -> web.Response:
 
 
 def _from_http(error: web.HTTPException) -> Problem:
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return Problem(405, "method_not_allowed", f"use {allowed} here")
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return Problem(413, "request_too_large", f"the body is above {BODY_BYTES_MAX} bytes")
     if isinstance(error, web.HTTPNotFound):

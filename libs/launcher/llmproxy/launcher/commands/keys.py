@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 from msgspec import json
-from rich.console import Console
 from rich.table import Table
 
 from llmproxy.common import keyring
-from llmproxy.launcher import exits
+from llmproxy.launcher import exits, tables
 from llmproxy.launcher.options import ask_admin, data_option
 
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
@@ -81,7 +80,7 @@ def list_keys(data: Path, as_json: bool) -> None:
     table = Table("id", "name", "tenant", "models", "limits", "created", "expires", "state", box=None)
     for key in found:
         table.add_row(*(str(cell) for cell in row(key, int(time.time() * 1000))))
-    Console(width=None if Console().is_terminal else 200).print(table)
+    tables.console().print(table)
 
 
 @keys.command(epilog=exits.ASKING)
@@ -122,4 +121,6 @@ def state(key: dict[str, Any], now_ms: int) -> str:
 
 
 def day(at_ms: int | None) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if at_ms else "-"
+    if not at_ms:
+        return "-"
+    return datetime.fromtimestamp(min(at_ms, keyring.EXPIRES_AT_MS_MAX) / 1000, UTC).strftime("%Y-%m-%d %H:%M")

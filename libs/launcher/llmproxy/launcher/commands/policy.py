@@ -9,13 +9,12 @@ from urllib.parse import urlencode
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from llmproxy.common.ledger_questions import LedgerEntry
 from llmproxy.common.policy import Policies, Policy
 from llmproxy.common.records import AuditRecord
-from llmproxy.launcher import exits, fixtures
+from llmproxy.launcher import exits, fixtures, tables
 from llmproxy.launcher.commands.keys import Duration
 from llmproxy.launcher.jsonl import Lines
 from llmproxy.launcher.options import ask_admin, data_option
@@ -268,7 +267,7 @@ def _ledger(data: Path, since_ms: int, tenant: str | None, limit: int) -> Iterat
 
 
 def _show_hindsight(found: "Hindsight") -> None:
-    console = Console(width=None if Console().is_terminal else 200)
+    console = tables.console()
     click.echo(f"{found.requests} requests, {found.with_findings} of them with findings, {found.findings} findings")
     if found.changes:
         console.print(_table(("tenant", "kind", "was", "would be", "findings", "requests"), found.changes))

@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 from msgspec import json
-from rich.console import Console
 from rich.table import Table
 
-from llmproxy.launcher import exits
+from llmproxy.launcher import exits, tables
 from llmproxy.launcher.options import ask_admin, data_option
 
 
@@ -22,7 +21,7 @@ def status(data: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.format(json.encode(answer), indent=2))
     else:
-        console = Console(width=None if Console().is_terminal else 200)
+        console = tables.console()
         for table in (instances(answer), endpoints(answer)):
             if table.row_count:
                 console.print(table)

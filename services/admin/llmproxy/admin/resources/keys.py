@@ -120,6 +120,10 @@ class KeysResource:
     def _check(self, wanted: NewKey) -> None:
         if wanted.expires_at_ms is not None and wanted.expires_at_ms <= self._now() * 1000:
             raise Problem(400, "invalid_parameter", "expires_at_ms is in the past; it is in Unix ms", "expires_at_ms")
+        if (wanted.expires_at_ms or 0) > keyring.EXPIRES_AT_MS_MAX:
+            raise Problem(
+                400, "invalid_parameter", "expires_at_ms is after the year 9999; it is in Unix ms", "expires_at_ms"
+            )
         if wanted.limit is not None:
             try:
                 config.check(Config(limits=Limits(key=wanted.limit)))
