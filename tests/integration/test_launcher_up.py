@@ -284,10 +284,30 @@ def test_a_changed_config_file_is_applied_and_a_broken_one_is_not(tmp_path: Path
         write_whole(file, "endpoints: {two: {provider: nobody, models: [two]}}")
         running.wait_until_said("was not applied")
         assert "one" in effective.read_text()
+        write_whole(file, "")
+        running.wait_until_said("it is empty")
+        assert "one" in effective.read_text()
         write_whole(file, "endpoints: {two: {provider: demo, models: [two]}}")
         running.wait_until_said("was read again")
         assert "two" in effective.read_text()
         assert running.told("admin")["LLM_PROXY_CONFIG_SOURCE"] == "file"
+
+
+def test_a_changed_config_file_is_applied_when_there_is_room_again(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("endpoints: {one: {provider: demo, models: [one]}}")
+    with up(tmp_path, "--config", str(file)) as running:
+        running.wait_until_said("curl ")
+        effective = running.data / "config.effective.yaml"
+        in_the_way = running.data / f".{effective.name}.{running.process.pid}.new"
+        in_the_way.mkdir()
+        write_whole(file, "endpoints: {two: {provider: demo, models: [two]}}")
+        running.wait_until_said("the configuration cannot be written")
+        assert "one" in effective.read_text()
+        in_the_way.rmdir()
+        running.wait_until_said("was read again")
+        assert "two" in effective.read_text()
+        assert running.said().count("cannot be written") == 1
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -78,6 +78,10 @@ def test_a_changed_file_is_published_and_an_unusable_one_is_not(start_admin: Any
             path.write_text("endpoints: {main: {provider: nobody}}")
             await admin.eventually(lambda: admin.context.readiness.notes.get("configuration"), "the refusal is noted")
             assert "revision 2 stays in force" in admin.context.readiness.notes["configuration"]
+            path.write_text("")
+            await admin.eventually(
+                lambda: admin.context.readiness.notes["configuration"].startswith("it is empty"), "so is an empty file"
+            )
             assert admin.context.readiness.ready
             assert published(broker).revision == 2
             path.write_text(ONE)
@@ -199,6 +203,7 @@ def test_of_two_writers_one_is_told_that_it_was_too_late(start_admin: Any) -> No
         ("endpoints: {main: {provider: openai, url: '${HOME}', models: [m]}}", "replaced in files only"),
         ("a: &a [1, 1]\nb: [*a, *a]", "aliases"),
         ("[" * 3_000, ""),
+        ("", "it is empty"),
         # Nobody leads the gateway inwards.
         (ONE.replace("provider: openai", 'provider: openai, url: "http://10.0.0.1/v1"'), "endpoints.main.url"),
         (ONE + "gateway: {private_networks: [10.0.0.0/8]}", "gateway.private_networks"),

@@ -56,9 +56,13 @@ def test_a_whole_file_parses() -> None:
     assert parsed.limits.key.concurrency == 32
 
 
-@pytest.mark.parametrize("text", ["", "{}", "# nothing\n", "---\n"])
-def test_an_empty_file_is_the_defaults(text: str) -> None:
-    assert parse(text, {}) == Config()
+def test_what_is_not_written_has_its_default() -> None:
+    assert parse("{}", {}) == Config()
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
+def test_a_text_that_says_nothing_takes_nothing_away(text: str) -> None:
+    assert problem(text).startswith("it is empty")
 
 
 @pytest.mark.parametrize(

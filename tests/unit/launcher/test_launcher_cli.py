@@ -6,6 +6,8 @@ import re
 import shlex
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from patience import PATIENCE_S
 
 from llmproxy.common import keyring
 from llmproxy.common.config import Config, Endpoint
@@ -149,6 +152,9 @@ def test_a_good_file_checks_out(tmp_path: Path) -> None:
         ("endpoint: {}", "endpoint"),
         ("endpoints: {x: {provider: openai, models: [m], key: sk-123}}", "endpoints.x.key: write a reference"),
         ("limits: {key: {requests_per_minute: '${NOT_SET}'}}", "NOT_SET"),
+        ("", "it is empty"),
+        ("# endpoints: {}\n---\n", "it is empty"),
+        ("[]", "Expected `object`, got `array`"),
     ],
 )
 def test_a_bad_file_exits_with_3_and_names_the_place(tmp_path: Path, text: str, said: str) -> None:
@@ -493,6 +499,14 @@ def test_a_guessable_credential_is_refused_off_this_machine(tmp_path: Path, vari
     answer = ask("up", "--data", str(tmp_path / "data"), "--port", "0", *hosts, **{variable: "test"})
     assert answer.exit_code == exits.CONFIGURATION
     assert f"{variable}: too short" in answer.output
+
+
+def test_a_start_without_room_to_write_names_the_folder(tmp_path: Path) -> None:
+    no_room = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); from llmproxy.launcher.cli import cli; cli()"
+    argv = [sys.executable, "-c", no_room, "up", "--data", str(tmp_path / "data"), "--port", "0", "--admin-port", "0"]
+    answer = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert answer.returncode == exits.CANNOT_START
+    assert f"cannot write to {tmp_path / 'data'}: File too large; make room there" in answer.stderr
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "nan"])

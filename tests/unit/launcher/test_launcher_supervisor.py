@@ -227,6 +227,27 @@ def test_a_remembered_process_is_ended_and_a_stranger_with_its_pid_is_not(family
     assert list(tmp_path.glob("*.pid")) == []
 
 
+def test_one_that_cannot_be_noted_down_is_not_left_running_for_another_to_be_started_beside_it(
+    family: Family, tmp_path: Path
+) -> None:
+    child = family.child("router-1")
+    notes = tmp_path / "full"
+
+    def launch() -> Process:
+        process = family.launch()
+        processes.remember(process, notes / "router-1.pid")
+        return process
+
+    child.launch = launch
+    supervisor = family.supervisor(child)
+    supervisor.tick(0.0)
+    supervisor.tick(100.0)
+    assert [process.poll() is None for process in family.started] == [False, False]
+    notes.mkdir()
+    supervisor.tick(200.0)
+    assert [process.poll() is None for process in family.started] == [False, False, True]
+
+
 def test_a_child_is_given_its_environment_and_nothing_else(tmp_path: Path) -> None:
     program = Program(name="env", argv=("/usr/bin/env",), environment={"ONLY": "this"}, log=tmp_path / "env.log")
     processes.start(program).wait()

@@ -211,8 +211,14 @@ def fingerprint(config: Config) -> str:
 
 
 def parse(text: str, environment: Mapping[str, str]) -> Config:
-    """YAML to a checked Config. `${NAME}` in a value is replaced from `environment`. Raises ConfigError."""
-    return _config(_tree(text), environment)
+    """YAML to a checked Config. `${NAME}` in a value is replaced from `environment`. Raises ConfigError.
+
+    A text that says nothing is most likely cut off or not written yet, and would take every endpoint, limit and rule away.
+    """
+    tree = _tree(text)
+    if tree is None:
+        raise ConfigError("it is empty; write {} if nothing is to be configured")
+    return _config(tree, environment)
 
 
 def parse_policy(text: str, environment: Mapping[str, str]) -> Policy:
@@ -220,7 +226,7 @@ def parse_policy(text: str, environment: Mapping[str, str]) -> Policy:
 
     The rest of a whole file is not looked at, so that a policy can be tried where the variables of the endpoints are not set.
     """
-    tree = _tree(text)
+    tree = _tree(text) or {}
     if isinstance(tree, dict):
         is_whole = any(name in Config.__struct_fields__ for name in tree)
         tree = {"policy": (tree.get("policy") or {}) if is_whole else tree}
@@ -229,7 +235,7 @@ def parse_policy(text: str, environment: Mapping[str, str]) -> Policy:
 
 def _tree(text: str) -> Any:
     try:
-        tree = yaml.load(text, Loader=Loader) or {}  # noqa: S506 - it is a SafeLoader
+        tree = yaml.load(text, Loader=Loader)  # noqa: S506 - it is a SafeLoader
         values = _values(tree, {})
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -1,5 +1,6 @@
 """The command line: what there is to ask for, and how it is spelled."""
 
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -82,6 +83,9 @@ def up(**options: Any) -> None:
     run_gateway(gateway.Options(**options), os.environ)
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # On the disk, in the quota, below `ulimit -f`.
+
+
 def run_gateway(options: gateway.Options, environment: Mapping[str, str]) -> None:
     try:
         gateway.Gateway(options, environment, say).run()
@@ -91,6 +95,11 @@ def run_gateway(options: gateway.Options, environment: Mapping[str, str]) -> Non
         raise exits.Failure(str(error), exits.ALREADY_RUNNING) from error
     except (gateway.CannotStartError, DataFolderError) as error:
         raise exits.Failure(str(error), exits.CANNOT_START) from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        text = f"cannot write to {options.data}: {error.strerror}; make room there, or choose another --data folder"
+        raise exits.Failure(text, exits.CANNOT_START) from error
 
 
 def say(line: str) -> None:

@@ -84,8 +84,9 @@ class DataFolder:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            why = "it belongs to another account, " if isinstance(error, PermissionError) else ""
             raise DataFolderError(
-                f"cannot write {path}: {error.strerror}; it belongs to another account, choose another --data folder"
+                f"cannot write {path}: {error.strerror}; {why}choose another --data folder"
             ) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

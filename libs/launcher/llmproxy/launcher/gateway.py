@@ -152,6 +152,7 @@ class Gateway:
         self._config_signature: tuple[int, int, int] | None = None
         # As it was when it was looked at before: what changes still may be half written.
         self._config_looked: tuple[int, int, int] | None = None
+        self._unwritten: dict[str, str] = {}  # What could not be written, and why.
         self._logs_before: dict[Path, int] = {}  # How long the files were at the start.
         self._wake = threading.Event()
         self._probes: dict[str, str] = {}  # Child -> the probes URL of its newest instance.
@@ -220,10 +221,10 @@ class Gateway:
                 self._stop_nats()
             if now >= file_at:
                 file_at = now + FILE_POLL_S
-                self._on_disk(self._reload_when_changed)
+                self._on_disk("the configuration", self._reload_when_changed)
             if now >= housekeeping_at:
                 housekeeping_at = now + HOUSEKEEPING_S
-                self._on_disk(lambda: logs.rotate(self.data.folder("logs")))
+                self._on_disk("an older log", lambda: logs.rotate(self.data.folder("logs")))
             if follower is not None:
                 for line in follower.new_lines():
                     self._say(line)
@@ -244,11 +245,16 @@ class Gateway:
             if child.name == "nats" and child.process is not None:
                 child.ask_to_stop(child.process)
 
-    def _on_disk(self, work: Callable[[], None]) -> None:
+    def _on_disk(self, what: str, work: Callable[[], None]) -> None:
+        """A full disk must not end the gateway; it is told once, until the work can be done."""
+        trouble = ""
         try:
             work()
-        except OSError as error:  # A full disk must not end the gateway.
-            self._say(f"cannot write to {self.data.root}: {error.strerror}")
+        except OSError as error:
+            trouble = f"{what} cannot be written to {self.data.root}: {error.strerror}; trying again"
+        if trouble and trouble != self._unwritten.get(what):
+            self._say(trouble)
+        self._unwritten[what] = trouble
 
     def _stop_services(self) -> None:
         self._say("stopping: finishing what is held (Ctrl-C again to hurry)")
@@ -296,7 +302,8 @@ class Gateway:
         return self.data.file(EFFECTIVE_FILE)
 
     def _reload_when_changed(self) -> None:
-        """On SIGHUP or when the file was written. A file that does not check out changes nothing."""
+        """On SIGHUP or when the file was written. A file that does not check out changes nothing; one that cannot be
+        handed to admin (OSError) is tried again."""
         file = self.options.config_file
         asked, self._reload_asked = self._reload_asked, False
         if file is None:
@@ -305,17 +312,20 @@ class Gateway:
         is_settled, self._config_looked = found == self._config_looked, found
         if not asked and (found in (None, self._config_signature) or not is_settled):
             return  # As it was, about to be put back by an editor, or still being written.
-        self._config_signature = found
         try:
             config = load_config(file, self.environment)
         except ConfigError as error:
+            self._config_signature = found
             self._say(f"{file} was not applied: {error}")
             return
-        if config == self.config:
-            return
+        if config != self.config:
+            write_private(self._config_path, to_yaml(config).encode())
+            self._adopt(file, config)
+        self._config_signature = found
+
+    def _adopt(self, file: Path, config: Config) -> None:
         new_keys = referenced(config) - referenced(self.config)
         self.config = config
-        write_private(self._config_path, to_yaml(config).encode())
         self._say(f"{file} was read again, {configuration.fingerprint(config)}")
         self._warn()
         if new_keys:

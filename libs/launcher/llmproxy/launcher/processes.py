@@ -126,14 +126,21 @@ def kill(process: Process) -> None:
 
 
 def remember(process: Process, path: Path) -> None:
-    """Notes pid and start time: together they name this process and no other."""
+    """Notes pid and start time: together they name this process and no other.
+
+    Raises OSError when they cannot be written, as on a full disk. The process is ended then: who tries again starts another.
+    """
     try:
         created = psutil.Process(process.pid).create_time()
     except psutil.NoSuchProcess:
         return
     written = path.with_suffix(".new")
-    written.write_text(f"{process.pid} {created!r}")
-    written.replace(path)  # Who reads it, be it after our death, reads it whole.
+    try:
+        written.write_text(f"{process.pid} {created!r}")
+        written.replace(path)  # Who reads it, be it after our death, reads it whole.
+    except OSError:
+        kill(process)
+        raise
 
 
 def end_leftovers(folder: Path) -> None:

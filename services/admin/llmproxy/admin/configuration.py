@@ -143,24 +143,24 @@ class Configuration:
         log.error("the new configuration is refused: %s", text)
 
     def _of_file(self) -> Config:
-        config = _parse(self._read(), self._environment)
+        if self._path is None:
+            return Config()
+        config = _parse(self._read(self._path), self._environment)
         configuration.check_files(config, self.directories)
         return config
 
-    def _read(self) -> str:
-        if self._path is None:
-            return ""
+    def _read(self, path: Path) -> str:
         try:
-            with self._path.open("rb") as file:
+            with path.open("rb") as file:
                 raw = file.read(FILE_BYTES_MAX + 1)
         except OSError as error:
-            raise ConfigError(f"{self._path} cannot be read: {error.strerror}") from None
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
         if len(raw) > FILE_BYTES_MAX:
-            raise ConfigError(f"{self._path} is above {FILE_BYTES_MAX} bytes")
+            raise ConfigError(f"{path} is above {FILE_BYTES_MAX} bytes")
         try:
             return raw.decode()
         except UnicodeDecodeError:
-            raise ConfigError(f"{self._path} is not UTF-8") from None
+            raise ConfigError(f"{path} is not UTF-8") from None
 
     def _signature(self) -> tuple[int, int, int]:
         """Changes when the file does, also when it is replaced, as editors and Kubernetes do."""
