@@ -1,6 +1,7 @@
 """The ledger in a real Postgres: each record once, one writer, nothing lost when the server is killed, all tampering seen."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -309,6 +310,32 @@ def test_an_empty_ledger_is_signed_too_so_a_ledger_without_a_checkpoint_is_not_v
         assert (await checked(dsn, tmp_path)).ok
         (tmp_path / checkpoint.FILE).unlink()
         assert "no checkpoint" in (await checked(dsn, tmp_path)).problem
+
+    asyncio.run(scenario())
+
+
+def test_a_head_that_cannot_be_written_is_told_with_the_reason_and_signed_when_it_can(dsn: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        broker = FakeBroker()
+        edge = await fake_bus(broker, "edge")
+        in_the_way = tmp_path / f".{checkpoint.FILE}.{os.getpid()}"
+        in_the_way.mkdir()
+        async with Audit.start(broker, dsn, tmp_path) as audit:
+            await commit(edge, range(1, 11))
+
+            async def noted() -> bool:
+                said = f"cannot be written to {tmp_path / checkpoint.FILE}: Is a directory"
+                return audit.readiness.notes.get("checkpoint") == said
+
+            await eventually(noted, "the reason is told")
+            in_the_way.rmdir()
+
+            async def is_well() -> bool:
+                return "checkpoint" not in audit.readiness.notes
+
+            await eventually(is_well, "the head is signed")
+            await eventually(partial(holds, dsn, 10), "the records are there")
+        assert (await checked(dsn, tmp_path)).records == 10
 
     asyncio.run(scenario())
 

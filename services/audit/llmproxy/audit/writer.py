@@ -202,8 +202,9 @@ class LedgerWriter:
                 await asyncio.gather(writing, return_exceptions=True)
                 raise
             except OSError as error:
-                log.error("the checkpoint cannot be written: %s", type(error).__name__)
-                self._readiness.note("checkpoint", f"cannot be written: {type(error).__name__}")
+                why = error.strerror or type(error).__name__
+                log.error("the checkpoint cannot be written: %s", why)
+                self._readiness.note("checkpoint", f"cannot be written to {self._checkpoint}: {why}")
                 self._advanced.set()
                 return False
             self._signed = head.seq
