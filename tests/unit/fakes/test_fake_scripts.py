@@ -39,10 +39,13 @@ def test_a_conversation_is_scripted_turn_by_turn() -> None:
     assert second.text == "It is 18 on turn 2."
 
 
-def test_a_rule_is_spent_after_its_times() -> None:
-    mind = parse(json.dumps({"rules": [{"status": 429, "retry_after": "2", "times": 2}]}))
+@pytest.mark.parametrize("retry_after", [2, "2"])
+def test_a_rule_is_spent_after_its_times(retry_after: int | str) -> None:
+    mind = parse(json.dumps({"rules": [{"status": 429, "retry_after": retry_after, "times": 2}]}))
     failed = [mind(HELLO) for _ in range(3)]
     assert [said.faults["status"] if said else None for said in failed] == [429, 429, None]
+    assert failed[0] is not None
+    assert failed[0].faults["retry_after"] == "2"
 
 
 def test_what_is_put_in_is_not_read_as_a_template() -> None:

@@ -7,7 +7,7 @@ rules:
     text: "The weather service says: {result}"
   - when: {model: "gpt-*"}
     status: 429                        # fails, with the vendor's own error body
-    retry_after: "2"
+    retry_after: 2
     times: 3                           # then the rule is spent
   - text: "I have nothing to say."     # no conditions: always
 """
@@ -53,7 +53,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     finish: str = ""  # The vendor's own word.
     status: int = 0
     message: str = "the script says so"
-    retry_after: str = ""
+    retry_after: int | str = ""  # Seconds, or a date as HTTP writes it.
     chunk_delay_ms: int = 0
     break_after: int | None = None  # Events of a stream after which the connection is cut.
     error_after: int | None = None  # … after which an error is sent in-band.
@@ -113,7 +113,7 @@ class Answers:
 FAULTS: dict[str, Callable[[Rule], Any]] = {
     "status": lambda rule: rule.status,
     "message": lambda rule: rule.message,
-    "retry_after": lambda rule: rule.retry_after,
+    "retry_after": lambda rule: str(rule.retry_after),
     "chunk_delay_s": lambda rule: rule.chunk_delay_ms / 1000,
     "break_after": lambda rule: rule.break_after,
     "error_after": lambda rule: rule.error_after,
