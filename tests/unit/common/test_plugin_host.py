@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxy.common.errors import CATALOGUE
+from llmproxy.common.errors import CATALOGUE, GatewayError, Unavailable
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Respond, Result, Ring
 
 BLOCKED = Block("content_blocked", "no")
@@ -73,7 +73,12 @@ def run(*steps: Scripted) -> tuple[Result, list[str]]:
     return asyncio.run(Pipeline(Ring.PRE_FLIGHT, steps).run(ran)), ran
 
 
+def away(_: list[str]) -> Result:
+    raise Unavailable("guard_unavailable", "what the guard asks does not answer")
+
+
 FAILURES: dict[str, Body] = {
+    "is not answered": away,
     "raises": raising,
     "raises later": raising_later,
     "hangs": hanging,
@@ -142,6 +147,18 @@ def test_a_step_that_fails_closed_blocks(body: Body, before: Body | None) -> Non
     assert "guard" in result.message
     assert result.retry_after_ms > 0
     assert "after" not in ran
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_a_step_raises_that_no_retry_mends_is_what_it_says_of_the_request(waits: bool) -> None:
+    async def refuse() -> Result:
+        raise GatewayError("too_deep", "flatten it", param="x[0]")
+
+    def refuse_at_once(_: list[str]) -> Result:
+        raise GatewayError("too_deep", "flatten it", param="x[0]")
+
+    step = Scripted("guard", (lambda _: refuse()) if waits else refuse_at_once)
+    assert run(step, Scripted("after")) == (Block("too_deep", "flatten it", "x[0]"), ["guard"])
 
 
 @failing

@@ -13,6 +13,7 @@ from unit.shield.shield_gateway import MAIL, Gateway, chat, gateway
 from llmproxy.common.bus import Bus
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.frames import Data, End, Failure, Head, Usage
+from llmproxy.shield import vault
 from llmproxy.shield.continuation import Continuation
 
 
@@ -54,6 +55,20 @@ def test_a_whole_answer_comes_back_unmasked_with_findings_in_its_head() -> None:
         assert end == End(finish="stop")
         assert not around.inspect.sessions
         assert not around.shield.holds
+
+    gateway(scenario)
+
+
+def test_more_values_than_can_be_masked_are_refused_with_the_fix_and_no_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vault, "VALUES_MAX", 2)
+
+    async def scenario(around: Gateway) -> None:
+        around.send(chat("a1@example.com, a2@example.com, a3@example.com"))
+        failure = await around.frame()
+        assert isinstance(failure, Failure)
+        assert (failure.code, failure.retry_after_ms) == ("content_blocked", 0)
+        assert failure.message == "more than 2 values to mask in one request; split it"
+        assert not around.inspect.sessions
 
     gateway(scenario)
 

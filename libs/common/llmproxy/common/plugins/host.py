@@ -13,6 +13,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
+from llmproxy.common.errors import GatewayError
 from llmproxy.common.records import StepInfo
 
 C = TypeVar("C", contravariant=True)
@@ -104,7 +105,7 @@ class Pipeline(Generic[D]):
             try:
                 result = step.run(context)
             except Exception as error:  # noqa: BLE001 - a step is foreign code; its words may quote the request
-                result = self._failure(step, type(error).__name__)
+                result = self._raised(step, error)
             if result is PASS or result is MODIFIED:  # Nearly always, and far cheaper than asking for the type.
                 continue
             if not isinstance(result, Result):
@@ -131,7 +132,7 @@ class Pipeline(Generic[D]):
         except TimeoutError:
             result = self._failure(step, "timeout")
         except Exception as error:  # noqa: BLE001 - as above
-            result = self._failure(step, type(error).__name__)
+            result = self._raised(step, error)
         else:
             result = self._checked(step, outcome)
         if not isinstance(result, GOES_ON):
@@ -144,6 +145,12 @@ class Pipeline(Generic[D]):
         if outcome is PASS or outcome is MODIFIED or isinstance(outcome, Result):
             return outcome
         return self._failure(step, f"it returned {type(outcome).__name__}")
+
+    def _raised(self, step: Step[D], error: Exception) -> Result:
+        """An operating error that no retry mends is what the step has to say of the request; all else is its own failure."""
+        if isinstance(error, GatewayError) and not error.retryable and step.fail == "closed":
+            return Block(error.code, error.message, error.param)
+        return self._failure(step, type(error).__name__)
 
     def _failure(self, step: Step[D], reason: str) -> Result:
         self.failed[step.name] = self.failed.get(step.name, 0) + 1
