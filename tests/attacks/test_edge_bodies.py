@@ -88,6 +88,27 @@ def test_every_bad_body_is_a_400_that_names_the_field_and_goes_nowhere() -> None
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("text", "half"),
+    [
+        ("cut \\ud83d", "\\ud83d"),
+        ("\\uDE00 cut", "\\uDE00"),
+        ("\\ud83d\\ude00 and \\ud83d\\n", "\\ud83d\\n"),
+        ("\\ud83d\\ud83d\\ude00", "\\ud83d\\ud83d\\ude00"),
+        ("\\ud83d\\ude00\\udc00", "\\udc00"),
+        ('\\ud83d\\ude00" whole', ""),
+    ],
+)
+def test_a_text_that_was_cut_inside_of_a_character_is_named_so(text: str, half: str) -> None:
+    body = f'{{"model":"demo","messages":[{{"role":"user","content":"{text}"}}]}}'
+    error = refusal_of(body.encode())
+    assert error is not None
+    assert error.code == "invalid_json"
+    at = body.index(half, body.index("content"))
+    said = f": it holds half of a surrogate pair (byte {at}); cut texts between characters"
+    assert (said in error.message) is bool(half)
+
+
 def test_what_openai_accepts_is_accepted() -> None:
     for extra in (
         b'"stream":null',

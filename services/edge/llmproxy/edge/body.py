@@ -229,6 +229,12 @@ DECODERS: dict[Api, "msgspec.json.Decoder[Any]"] = {api: msgspec.json.Decoder(bo
 PLACE = re.compile(r"`\$\.?([A-Za-z_.]*)(?:\[[^`]*)?`$")
 MISSING = re.compile(r"missing required field `([A-Za-z_]+)`")
 OFFSET = re.compile(r"\(byte (\d+)\)$")
+EXPLAINED_BYTES_MAX = (
+    1 << 20
+)  # As far as is looked for what is wrong with a body, in the loop: it is for the message alone.
+HALF_A_PAIR = re.compile(
+    rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F])", re.DOTALL
+)
 WRONG_TYPE = re.compile(r"Expected `[a-z| ]+`, got `")
 
 
@@ -265,12 +271,19 @@ def parse(api: Api, body: bytes, model: str = "", stream: bool = False) -> Wante
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except msgspec.DecodeError as error:
-        offset = OFFSET.search(str(error))
-        where = f" (byte {offset[1]})" if offset else ""
+        where = _where(str(error), body)
         raise GatewayError("invalid_json", f"the body is not valid JSON{where}") from None
     except RecursionError:
         raise GatewayError("too_deep", "the body is nested too deeply") from None
     return found.wanted(model, stream)
+
+
+def _where(reason: str, body: bytes) -> str:
+    half = HALF_A_PAIR.search(body, 0, EXPLAINED_BYTES_MAX)
+    if half:  # What a client makes of a text that it has cut in the middle of a character.
+        return f": it holds half of a surrogate pair (byte {half.start()}); cut texts between characters"
+    offset = OFFSET.search(reason)
+    return f" (byte {offset[1]})" if offset else ""
 
 
 def _invalid(reason: str) -> GatewayError:
