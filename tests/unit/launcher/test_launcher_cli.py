@@ -551,7 +551,9 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_fix(tmp_path: Path, comm
     assert f"choose another {'with --to' if command[0] == 'compose' else '--data folder'}" in answer.output
 
 
-def announced(config: Config, *, is_ours: bool = True, key: str = "llmp-k", data: str = ".data") -> list[str]:
+def announced(
+    config: Config, *, is_ours: bool = True, key: str = "llmp-k", data: str = ".data", command: str = "llmproxy"
+) -> list[str]:
     return list(
         announcement.lines(
             gateway_url="http://127.0.0.1:1",
@@ -562,6 +564,7 @@ def announced(config: Config, *, is_ours: bool = True, key: str = "llmp-k", data
             key=key,
             keys_exist=not key,
             data=Path(data).absolute(),
+            command=command,
         )
     )
 
@@ -587,6 +590,22 @@ def test_the_models_are_announced(endpoints: dict[str, Endpoint], said: str) -> 
 )
 def test_the_command_that_makes_a_key_works_for_this_data_folder(data: str, command: str) -> None:
     assert f"  API key   there are keys already; make another with {command}" in announced(Config(), key="", data=data)
+
+
+@pytest.mark.parametrize(
+    ("started_as", "on_path", "command"),
+    [
+        (".venv/bin/llmproxy", None, ".venv/bin/llmproxy"),
+        (".venv/bin/llmproxy", "/usr/bin/llmproxy", "llmproxy"),
+        ("/opt/our own/llmproxy", None, "'/opt/our own/llmproxy'"),
+        ("/opt/launcher/__main__.py", None, "llmproxy"),
+    ],
+)
+def test_the_command_that_makes_a_key_is_found_where_no_path_leads_to_it(
+    started_as: str, on_path: str | None, command: str
+) -> None:
+    assert announcement.called(started_as, on_path) == command
+    assert f"`{command} keys create --name NAME`" in "\n".join(announced(Config(), key="", command=command))
 
 
 def test_a_start_says_when_the_configuration_that_it_was_given_is_not_the_one_in_force() -> None:

@@ -11,6 +11,7 @@ from llmproxy.launcher.options import DEFAULT_DATA
 
 MODELS_SHOWN_MAX = 6
 ANY_MODEL = "MODEL"
+COMMAND = "llmproxy"
 
 
 def lines(
@@ -23,9 +24,10 @@ def lines(
     key: str,
     keys_exist: bool,
     data: Path,
+    command: str = COMMAND,
 ) -> Iterator[str]:
-    """`config`: that is in force. Not `is_ours`: not the one that this start was given."""
-    make = "llmproxy keys create --name NAME" + (
+    """`config`: that is in force. Not `is_ours`: not the one that this start was given. `command`: as this one is called."""
+    make = f"{command} keys create --name NAME" + (
         "" if data == DEFAULT_DATA.absolute() else f" --data {shlex.quote(str(data))}"
     )
     names = list(models(config))
@@ -47,6 +49,11 @@ def lines(
     yield "  " + curl(gateway_url, names[0] if names else ANY_MODEL, key or "$LLM_PROXY_KEY")
     yield ""
     yield "  Ctrl-C finishes what is under way and stops everything."
+
+
+def called(started_as: str, on_path: str | None) -> str:
+    """How the same command is called again: by its name where the shell finds it, else as it was called now."""
+    return COMMAND if on_path or Path(started_as).name != COMMAND else shlex.quote(started_as)
 
 
 def curl(gateway_url: str, model: str, key: str) -> str:

@@ -444,6 +444,7 @@ class Gateway:
             key=key,
             keys_exist=exists,
             data=self.data.root,
+            command=announcement.called(sys.argv[0], shutil.which(announcement.COMMAND)),
         ):
             self._say(line)
         self._watch(url)
