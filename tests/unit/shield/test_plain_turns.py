@@ -11,7 +11,7 @@ from llmproxy.common import segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.segments import plain_turns
 from llmproxy.shield.answers.asked import asked
-from llmproxy.shield.spread import joined
+from llmproxy.shield.spread import parted
 
 ROLES = st.sampled_from(["system", "developer", "user", "user", "assistant", "tool", "function", "odd", ""])
 WORDS = st.sampled_from(["", "abc", "abcd", "ada@example.com and more", "x" * 300, "4111111111111111"])
@@ -67,7 +67,7 @@ def test_what_an_answer_is_compared_with_is_the_same(tree: dict[str, Any]) -> No
 
 @given(trees())
 def test_what_comes_in_parts_is_joined_as_before(tree: dict[str, Any]) -> None:
-    assert joined(tree, plain_turns(tree["messages"])) == joined(tree, None)
+    assert parted(tree, plain_turns(tree["messages"])) == parted(tree)
 
 
 @given(st.lists(PLAIN | OTHER, max_size=4) | st.none() | WORDS)

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any, Literal
 
 from msgspec import Struct, structs
 
 from llmproxy.common import explanations, segments
+from llmproxy.common.actions import REMOVING
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
@@ -16,18 +18,32 @@ from llmproxy.common.rails import Rails
 from llmproxy.common.segments import Rewrite, Segment
 from llmproxy.shield import look, normalise
 from llmproxy.shield.answers.canary import planted
-from llmproxy.shield.chain import UNAVAILABLE, Budget, Chain, apart, applies, first_look, may_hold, suspects, under
+from llmproxy.shield.chain import (
+    UNAVAILABLE,
+    Budget,
+    Chain,
+    apart,
+    applies,
+    decide,
+    first_look,
+    may_hold,
+    suspects,
+    under,
+)
 from llmproxy.shield.documents import documents
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking, settle
 from llmproxy.shield.guards.base import Apart, Fitted, Guard, Sighted, Spent
 from llmproxy.shield.made import Made
-from llmproxy.shield.spread import Joined, joined
+from llmproxy.shield.seams import GAP, HOLDERS, NAMED, VIA, Known, Piece, Whole, outdoes, wholes
+from llmproxy.shield.spread import Joined, Parts, joined, parted
 from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
 from llmproxy.shield.vault import PLACEHOLDER, Vault, redacted
 from llmproxy.shield.verdict import ALLOW, Allow, Finding, Mask, Verdict
 from llmproxy.shield.verdict import Block as Refuse
 
-FIRST_PRIORITY, TURNS_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 80, 90, 95
+FIRST_PRIORITY, PARTS_PRIORITY, TURNS_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 70, 80, 90, 95
+UNKNOWN = "unknown"  # Whose text it is, where that decides nothing.
+SEAMS_CHARS_MAX = 16_384  # Of one request, around the seams of its parts, that the event loop looks at closely.
 DOUBTS_MAX = 4  # Texts of one request that anybody else is asked about, the most suspicious;
 DOUBT_CHARS_MAX = 6_000  # and so much of each, around the suspicious place.
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
@@ -88,6 +104,8 @@ class Inspection:
         # In segments, findings and lines of text; None: no bound.
         self.work, self.work_max = len(self.texts) + len(self.named) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
+        self._parted: Sequence[Parts] | None = None
+        self.wholes: dict[int, Whole] = {}  # Of those that are several parts.
         self.suspicions: dict[int, Finding] = {}  # Index of a segment -> that it is an injection, however unlikely.
         self.failed: list[Explanation] = []  # Of guards that refused without a finding: they could not look.
         self.masked: bytes | None = None
@@ -149,6 +167,24 @@ class Inspection:
                 for one in self.documents
             )
         return found
+
+    @property
+    def parted(self) -> Sequence[Parts]:
+        """Texts that are read together. No `cached_property`, which takes a lock: every request is asked for this."""
+        if self._parted is None:
+            self._parted = parted(self.tree, self.turns)
+        return self._parted
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """Path -> index of the segment that is the text there."""
+        return {one.path: at for at, one in reversed(tuple(enumerate(self.segments))) if one.form == "value"}
+
+    @cached_property
+    def written(self) -> dict[str, Segment]:
+        """Path -> the string that is written there, however short."""
+        found = segments.segments(self.text, self.tree, self.max_depth, embedded=False, shortest=1)
+        return {one.path: one for one in found if one.form == "value"}
 
     @cached_property
     def files(self) -> frozenset[str]:
@@ -306,7 +342,9 @@ class Look(Conditional):
             cleared = inspection.cleared(sparing or guard)
             if cleared.issuperset(inspection.texts):
                 cleared = None
-        together = [one for one in joined(inspection.tree, inspection.turns) if may_hold(sparing or guard, (one.text,))]
+        together = [
+            one for one in joined(inspection.tree, inspection.parted) if may_hold(sparing or guard, (one.text,))
+        ]
         if sparing is not None and sparing.is_spent:
             inspection.needs_elsewhere()
             inspection.is_looked_at = True
@@ -340,7 +378,7 @@ class Look(Conditional):
                 case Allow():
                     continue
                 case Refuse() as refusal:
-                    return self._refuse(refusal, segment, inspection, index)
+                    return refused(self.name, refusal, segment, inspection, index)
                 case seen:
                     inspection.seen.setdefault(index, []).extend(seen.findings)
                     inspection.work += len(seen.findings)
@@ -368,23 +406,25 @@ class Look(Conditional):
                 case Allow():
                     continue
                 case Refuse() as refusal:
-                    return self._refuse(refusal, segment, inspection, index)
+                    return refused(self.name, refusal, segment, inspection, index)
                 case Mask(findings):
-                    return self._refuse(Refuse(findings), segment, inspection, index)
+                    return refused(self.name, Refuse(findings), segment, inspection, index)
                 case seen:
                     inspection.seen.setdefault(index, []).extend(seen.findings)
         return PASS
 
-    def _refuse(self, refusal: Refuse, segment: Segment, inspection: Inspection, index: int) -> Block:
-        if not refusal.findings:
-            inspection.failed.append(
-                Explanation(guard=self.name, kind=refusal.code, action="block", path=segments.shown(segment.path))
-            )
-        if refusal.code == UNAVAILABLE.code:
-            return Block(refusal.code, f"the {self.name} guard could not check the request; retry", retry_after_ms=1000)
-        inspection.seen.setdefault(index, []).extend(refusal.findings)
-        kinds = ", ".join(sorted({finding.kind for finding in refusal.findings})) or self.name
-        return Block(refusal.code, f"{segment.path} holds what the policy blocks: {kinds}; remove it", segment.path)
+
+def refused(name: str, refusal: Refuse, segment: Segment, inspection: Inspection, index: int) -> Block:
+    """What becomes of the request. `name` is of the step."""
+    if not refusal.findings:
+        inspection.failed.append(
+            Explanation(guard=name, kind=refusal.code, action="block", path=segments.shown(segment.path))
+        )
+    if refusal.code == UNAVAILABLE.code:
+        return Block(refusal.code, f"the {name} guard could not check the request; retry", retry_after_ms=1000)
+    inspection.seen.setdefault(index, []).extend(refusal.findings)
+    kinds = ", ".join(sorted({finding.kind for finding in refusal.findings})) or name
+    return Block(refusal.code, f"{segment.path} holds what the policy blocks: {kinds}; remove it", segment.path)
 
 
 def _is_cleared(segment: Segment, cleared: Collection[str]) -> bool:
@@ -462,6 +502,104 @@ class Turns(Conditional):
         )
 
 
+class Seams(Conditional):
+    """The step that looks at what several parts of a message say together, where one ends and the next begins."""
+
+    name = "parts"
+    priority = PARTS_PRIORITY
+    timeout_ms = Policy().guard_timeout_ms
+    fail: Literal["closed", "open"] = "closed"
+
+    def __init__(self, guards: Sequence[Guard]) -> None:
+        self._guards = tuple(guard for guard in guards if isinstance(guard, Sighted))
+        self._names = frozenset(guard.name for guard in self._guards)
+        self._needs = reduce(or_, (guard.needs for guard in self._guards), 0)
+
+    def is_wanted(self, policy: Policy) -> bool:
+        return bool(self._guards)
+
+    def run(self, inspection: Inspection) -> Result:
+        if inspection.is_looked_at and inspection.is_too_much:
+            return PASS
+        if not inspection.parted and HOLDERS.isdisjoint(inspection.tree):
+            return PASS
+        chars = 0
+        chain: Chain | None = None
+        is_named = bool(inspection.bits & NAMED)
+        for whole in wholes(inspection.parted, inspection.tree):
+            for first, last in whole.windows(is_named=is_named):
+                text = whole.text[first:last]
+                if normalise.is_plain(text) and not look.at(text) & self._needs:
+                    continue
+                chars += len(text)
+                if inspection.work_max is not None and chars > SEAMS_CHARS_MAX:
+                    inspection.needs_elsewhere()
+                    inspection.is_looked_at = True
+                    return PASS
+                chain = chain or Chain(self._guards, inspection.policy)
+                refusal = self._look(chain, inspection, whole, first, text)
+                if refusal is not None or (inspection.is_looked_at and inspection.is_too_much):
+                    return refusal or PASS
+        return PASS
+
+    def _look(self, chain: Chain, inspection: Inspection, whole: Whole, first: int, text: str) -> Block | None:
+        """At what the parts say from `first` on."""
+        seen = chain.seen(Segment(role=UNKNOWN, path=whole.path, text=text), inspection.budget)
+        if isinstance(seen, list):
+            seen = [one for one in map(_of(whole, first), seen) if self._is_news(one, whole, inspection)]
+            if not seen:
+                return None
+        # A text of its own, behind those of the body.
+        index = len(inspection.segments)
+        role = segments.roles(inspection.tree)((*whole.place, 0))
+        segment = Segment(role=role, path=whole.path, text=whole.text)
+        inspection.segments.append(segment)
+        match decide(seen, inspection.policy) if isinstance(seen, list) else seen:
+            case Allow():
+                pass
+            case Refuse() as refusal:
+                return refused(self.name, refusal, segment, inspection, index)
+            case verdict:
+                inspection.is_looked_at = True
+                for finding in verdict.findings:  # It takes the place of what was found of it before.
+                    for known in self._known(whole.pieces(finding.start, finding.end), inspection):
+                        inspection.seen[known.index].remove(known.finding)
+                inspection.seen[index], inspection.wholes[index] = list(verdict.findings), whole
+                inspection.work += len(verdict.findings)
+        return None
+
+    def _is_news(self, finding: Finding, whole: Whole, inspection: Inspection) -> bool:
+        """Whether it takes several parts to see it."""
+        is_parted = whole.is_parted(finding.start, finding.end)
+        if not is_parted and not whole.is_named_before(finding.start):
+            return False
+        pieces = whole.pieces(finding.start, finding.end)
+        known = self._known(pieces, inspection)
+        return outdoes(finding, pieces, known) if is_parted else not known
+
+    def _known(self, pieces: Sequence[Piece], inspection: Inspection) -> list[Known]:
+        """What was found in the parts themselves."""
+        return [
+            Known(piece, index, one)
+            for piece in (pieces if inspection.seen else ())
+            if (index := inspection.index_of.get(piece.path)) is not None
+            for one in inspection.seen.get(index, ())
+            if one.start < piece.end and piece.start < one.end
+            if one.guard in self._names or one.action in REMOVING
+        ]
+
+
+def _of(whole: Whole, first: int) -> Callable[[Finding], Finding]:
+    """A finding in what the parts say from `first` on, as one in all that they say."""
+    return lambda finding: structs.replace(
+        finding,
+        start=finding.start + first,
+        end=finding.end + first,
+        via=(VIA, *finding.via),
+        is_exact=finding.is_exact and whole.is_placed,
+    )
+
+
 class Masking:
     """The step that takes out what the steps before it found."""
 
@@ -483,7 +621,16 @@ class Masking:
             inspection.seen[index] = kept = apart(findings)
             own = Rewrite() if segment.form == "document" else rewrite
             for finding in kept:
-                self._take_out(finding, segment, vault, own)
+                stands = _stands(finding, segment.text[finding.start : finding.end], vault)
+                if stands is None:
+                    continue
+                if index not in inspection.wholes:
+                    own.replace(segment, finding.start, finding.end, stands)
+                    continue
+                first, *rest = inspection.wholes[index].pieces(finding.start, finding.end)
+                own.replace(inspection.written[first.path], first.start, first.end, stands)
+                for piece in rest:
+                    own.replace(inspection.written[piece.path], piece.start, piece.end, GAP if piece.is_all else "")
             if own is not rewrite and not own.is_empty:
                 files.append((segment, own))
         if rewrite.is_empty and not files:
@@ -505,16 +652,18 @@ class Masking:
         inspection.masked = masked.encode()
         return MODIFIED
 
-    def _take_out(self, finding: Finding, segment: Segment, vault: Vault, rewrite: Rewrite) -> None:
-        value = segment.text[finding.start : finding.end]
-        match finding.action:
-            case "mask":
-                rewrite.replace(segment, finding.start, finding.end, vault.mask(finding.kind, value))
-            case "hash":
-                rewrite.replace(segment, finding.start, finding.end, vault.hashed(finding.kind, value))
-            case "redact":
-                stands = redacted(finding.kind) if finding.replacement is None else finding.replacement
-                rewrite.replace(segment, finding.start, finding.end, stands)
+
+def _stands(finding: Finding, value: str, vault: Vault) -> str | None:
+    """What comes in the place of a value; None where it stays."""
+    match finding.action:
+        case "mask":
+            return vault.mask(finding.kind, value)
+        case "hash":
+            return vault.hashed(finding.kind, value)
+        case "redact":
+            return redacted(finding.kind) if finding.replacement is None else finding.replacement
+        case _:
+            return None
 
 
 class Planting(Conditional):
@@ -563,4 +712,4 @@ class Preflight(Pipeline[Inspection]):
 
 def pipeline(guards: Sequence[Guard]) -> Pipeline[Inspection]:
     looks = [Look(guard, FIRST_PRIORITY + index) for index, guard in enumerate(guards)]
-    return Preflight([*looks, Turns(), Masking(), Planting()])
+    return Preflight([*looks, Seams(guards), Turns(), Masking(), Planting()])

@@ -22,6 +22,14 @@ RESULTS = frozenset({"functionResponse", "function_response"})  # Whose answers 
 Place = tuple[str | int, ...]
 
 
+class Parts(Struct, frozen=True):
+    """Texts that are read together. `path` is of what holds them."""
+
+    path: Place
+    texts: list[str]
+    items: list[Any] | None = None  # The list of which some items say them, where it is one list.
+
+
 class Joined(Struct, frozen=True):
     """What a run of parts says together. `path` is of what holds them."""
 
@@ -30,9 +38,9 @@ class Joined(Struct, frozen=True):
     text: str
 
 
-def joined(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Joined]:
+def parted(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Parts]:
     """Of every message; none, nearly always. `plain`: what `segments.plain_turns` says of its messages."""
-    found: list[tuple[Place, list[str]]] = []
+    found: list[Parts] = []
     for name in TURNS:
         turns = tree.get(name)
         if type(turns) is not list:
@@ -44,13 +52,18 @@ def joined(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Jo
             found += _together(name, turns)
         for place in nested:
             _search(turns[place], (name, place), found)
+    return found
+
+
+def joined(tree: dict[str, Any], found: Sequence[Parts]) -> list[Joined]:
+    """What the parts say, as a model reads it."""
     if not found:
         return []
     role = segments.roles(tree)
     return [
-        Joined(segments.join(path), role((*path, 0)), said)
-        for path, texts in found
-        for run in _runs(texts)
+        Joined(segments.join(one.path), role((*one.path, 0)), said)
+        for one in found
+        for run in _runs(one.texts)
         for said in _said(run)
     ]
 
@@ -71,7 +84,7 @@ def _look(turns: list[Any]) -> tuple[bool, list[int]]:
     return follow, nested
 
 
-def _together(name: str, turns: list[Any]) -> Iterator[tuple[Place, list[str]]]:
+def _together(name: str, turns: list[Any]) -> Iterator[Parts]:
     """Anthropic makes one turn of those that follow each other, and so do templates of open models."""
     first, texts = 0, list[str]()
     for place, turn in enumerate((*turns, None)):
@@ -80,11 +93,11 @@ def _together(name: str, turns: list[Any]) -> Iterator[tuple[Place, list[str]]]:
             texts.append(said)
             continue
         if len(texts) > 1:
-            yield (name, first, "content"), texts
+            yield Parts((name, first, "content"), texts)
         texts = []
 
 
-def _search(holder: dict[str, Any], path: Place, found: list[tuple[Place, list[str]]]) -> None:
+def _search(holder: dict[str, Any], path: Place, found: list[Parts]) -> None:
     """Every list of parts, and their texts."""
     for key in PARTS:
         parts = holder.get(key)
@@ -103,13 +116,13 @@ def _search(holder: dict[str, Any], path: Place, found: list[tuple[Place, list[s
                 if not RESULTS.isdisjoint(part):
                     found += _results(part, (*path, key, place))
         if len(texts) > 1:
-            found.append(((*path, key), texts))
+            found.append(Parts((*path, key), texts, parts))
 
 
-def _results(part: dict[str, Any], path: Place) -> Iterator[tuple[Place, list[str]]]:
+def _results(part: dict[str, Any], path: Place) -> Iterator[Parts]:
     for name in RESULTS & part.keys():
         if len(texts := list(_strings(part[name]))) > 1:
-            yield (*path, name), texts
+            yield Parts((*path, name), texts)
 
 
 def _strings(value: Any) -> Iterator[str]:
