@@ -49,7 +49,8 @@ class Echo(SlowProvider):
         body = await request.read()
         self.bodies.append(body)
         asked = json.loads(body)
-        said = asked["messages"][-1]["content"]
+        content = asked["messages"][-1]["content"]
+        said = content if isinstance(content, str) else "".join(part["text"] for part in content)
         if self.refuses:
             error = {"message": f"cannot do: {said}", "type": "invalid_request_error", "param": None, "code": None}
             return web.json_response({"error": error}, status=400)
@@ -155,6 +156,15 @@ def masked_length(echo: Echo, client: OpenAI) -> int:
 
 def test_the_whole_answer_is_unmasked(echo: Echo, client: OpenAI) -> None:
     assert ask(client) == (PROMPT, "")
+
+
+def test_values_that_are_split_over_the_parts_of_a_message_come_back_too(echo: Echo, client: OpenAI) -> None:
+    texts = PROMPT[:18], PROMPT[18:60], PROMPT[60:-8], PROMPT[-8:]  # In the address, in the key, in the card.
+    content: Any = [{"type": "text", "text": text} for text in texts]
+    answer = client.chat.completions.create(model="echo", messages=[{"role": "user", "content": content}])
+    assert answer.choices[0].message.content == PROMPT
+    sent = json.loads(echo.bodies[-1])["messages"][-1]["content"]
+    assert [text.count("[") for text in (part["text"] for part in sent)] == [1, 1, 1, 0]
 
 
 def test_tool_arguments_are_unmasked_and_still_json(echo: Echo, client: OpenAI) -> None:

@@ -441,6 +441,45 @@ def with_system(api: str, sent: Wire, text: str) -> Wire:
     return structs.replace(sent, json=json.dumps(body).encode())
 
 
+def in_parts(api: str, sent: Wire, *texts: str) -> Wire | None:
+    """The same request, with what it says as one text in several parts; None where it stands in no place that may have some."""
+    body = json.loads(sent.json or b"{}")
+    whole, is_split = "".join(texts), False
+
+    def split(node: Any, key: str = "", role: str = "user") -> Any:
+        nonlocal is_split
+        if isinstance(node, dict):
+            return {name: split(value, name, node.get("role", role)) for name, value in node.items()}
+        if isinstance(node, list):
+            return [one for item in node for one in parts_of(item, role)]
+        if node == whole and key in PARTED[api]:
+            is_split = True
+            kind = "text" if api != "responses" else "output_text" if role == "assistant" else "input_text"
+            return [{"type": kind, "text": text} for text in texts]
+        return node
+
+    def parts_of(item: Any, role: str) -> list[Any]:
+        nonlocal is_split
+        if not isinstance(item, dict) or item.get("text") != whole:
+            return [split(item, "", role)]
+        is_split = True
+        return [{**item, "text": text} for text in texts]
+
+    made = split(body)
+    return structs.replace(sent, json=json.dumps(made).encode()) if is_split else None
+
+
+PARTED = {
+    "chat": ("content",),
+    "responses": ("content", "output"),
+    "messages": ("content", "system"),
+    "count_tokens": ("content", "system"),
+    "gemini": (),
+    "moderations": ("input",),
+}
+"""What may be a text, or a list of parts, by the APIs that have them."""
+
+
 def with_end_user(api: str, sent: Wire, name: str) -> Wire:
     body = json.loads(sent.json or b"{}")
     named = {"metadata": {"user_id": name}} if api == "messages" else {"user": name}

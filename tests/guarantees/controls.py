@@ -206,6 +206,29 @@ CONTROLS: tuple[Control, ...] = (
         failure="with `on_failure: block`: 503 `guard_unavailable`; nothing reaches a provider",
     ),
     Control(
+        name="parts",
+        step="parts",
+        promise="a credential and an e-mail address that are split over several parts of one message never reach a provider:"
+        " a placeholder does, and in an answer it is the whole value again",
+        failure=REFUSED,
+        absent=(
+            UNWAITING,
+            Because(
+                apis=("completions", "embeddings", "rerank", "images", "speech", "transcriptions"),
+                reason="a text of this API has no parts",
+            ),
+            Because(
+                contents=("tool call", "text file"),
+                reason="the arguments of a call and a file are each one text",
+            ),
+            Because(
+                apis=("gemini",),
+                contents=("tool result",),
+                reason="what a function returned is one document here, whose fields are texts of their own",
+            ),
+        ),
+    ),
+    Control(
         name="trajectory",
         step="injection.trajectory",
         promise="three turns of a conversation, none an attack by itself, that are one together: 400 `content_blocked`",

@@ -4,7 +4,8 @@ import json
 import re
 from base64 import b64decode
 
-from guarantees.asking import ENDPOINT_OF, HELLO, MODEL_OF, Place, wire
+from guarantees.asking import ENDPOINT_OF, HELLO, MODEL_OF, Place, in_parts, wire
+from guarantees.cells import CONVERSATIONS
 from guarantees.hearing import Wire
 from guarantees.standing import SPARE, replaced
 from guarantees.trial import ATTACK, MAIL, TOKEN, Proof, Trial
@@ -48,6 +49,30 @@ def masks(value: str, kind: str, principal: str = "default") -> Proof:
         assert sum(record.findings.values()) == 1
 
     return proof
+
+
+async def parts(it: Trial, place: Place) -> None:
+    """A credential that is cut in two, an address that is cut in two, and between them a part that has the end of one and the begin of the other."""
+    texts = (f"please note {TOKEN[:20]}", f"{TOKEN[20:]} and {MAIL[:9]}", f"{MAIL[9:]} thanks")
+    sent = in_parts(it.route.api, wire(it.route, place, "".join(texts), stream=it.stream), *texts)
+    it.needs(sent is not None)
+    assert sent is not None
+    it.streams_pieces(of=3)
+    is_heard = it.route.api in CONVERSATIONS
+    if is_heard:
+        it.gateway.says(lambda sent: it.saying(f"noted: {', '.join(placeholders(sent))}, thanks"))
+    said = await it.send(sent, it.gateway.key("default"))
+    it.answered(said)
+    if is_heard:
+        assert set(it.heard(said)) == {f"noted: {TOKEN}, {MAIL}, thanks"}
+    (received,) = it.gateway.received
+    assert [one.partition("_")[0] for one in placeholders(received)] == ["[SECRET", "[EMAIL"]
+    for text in (TOKEN[:20], TOKEN[20:], MAIL[:9], MAIL[9:]):
+        assert text.encode() not in received
+    (record,) = it.gateway.records
+    assert record.findings == {"secret.github": 1, "email": 1}
+    assert record.explained is not None
+    assert {one.via for one in record.explained.findings} == {("parts",)}
 
 
 def rejects(text: str, kind: str) -> Proof:
