@@ -493,12 +493,22 @@ def test_a_record_is_told_in_words_with_the_reasons_of_its_verdict() -> None:
     assert "  before it 7 requests" in list(told(msgspec.structs.replace(record, unrecorded=7)))[1]
 
 
-@pytest.mark.parametrize("variable", ["LLM_PROXY_API_KEYS", "LLM_PROXY_ADMIN_TOKEN"])
-def test_a_guessable_credential_is_refused_off_this_machine(tmp_path: Path, variable: str) -> None:
+@pytest.mark.parametrize("option", ["--host", "--admin-host"])
+def test_no_address_is_not_every_address(tmp_path: Path, option: str) -> None:
+    answer = ask("up", "--data", str(tmp_path / "data"), "--port", "0", "--admin-port", "0", option, "")
+    assert answer.exit_code == exits.CANNOT_START
+    assert f"{option} is empty; write an address" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("variable", "option"), [("LLM_PROXY_API_KEYS", "--host"), ("LLM_PROXY_ADMIN_TOKEN", "--admin-host")]
+)
+def test_a_guessable_credential_is_refused_off_this_machine(tmp_path: Path, variable: str, option: str) -> None:
     hosts = ["--host", "0.0.0.0", "--admin-host", "0.0.0.0"]
     answer = ask("up", "--data", str(tmp_path / "data"), "--port", "0", *hosts, **{variable: "test"})
     assert answer.exit_code == exits.CONFIGURATION
     assert f"{variable}: too short" in answer.output
+    assert f"or {option} 127.0.0.1" in answer.output
 
 
 def test_a_start_without_room_to_write_names_the_folder(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ class CannotStartError(Exception):
 
 def listen(host: str, port: int, option: str) -> socket.socket:
     """Bound here and handed to the services, so that the port answers however often they restart."""
+    if not host:  # To the system it is every address; here it is a variable that was not set.
+        raise CannotStartError(f"{option.replace('port', 'host')} is empty; write an address, 0.0.0.0 for all of them")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,16 +104,15 @@ def url_of(listener: socket.socket) -> str:
 
 def check_exposure(options: Options, environment: Mapping[str, str]) -> None:
     """Off this machine, every credential that opens the gateway must be one that cannot be guessed."""
-    given = {TOKEN: [environment.get(TOKEN)]} if _exposed(options.admin_host) else {}
-    if _exposed(options.host):
-        given["LLM_PROXY_API_KEYS"] = [
-            key.strip() or None for key in environment.get("LLM_PROXY_API_KEYS", "").split(",")
-        ]
-    for variable, values in given.items():
-        if any(value is not None and len(value) < TOKEN_LENGTH_MIN for value in values):
+    keys = [key.strip() or None for key in environment.get("LLM_PROXY_API_KEYS", "").split(",")]
+    for option, host, variable, values in (
+        ("--host", options.host, "LLM_PROXY_API_KEYS", keys),
+        ("--admin-host", options.admin_host, TOKEN, [environment.get(TOKEN)]),
+    ):
+        if _exposed(host) and any(value is not None and len(value) < TOKEN_LENGTH_MIN for value in values):
             raise ConfigError(
                 f"{variable}: too short to listen on a non-loopback address; "
-                f"use at least {TOKEN_LENGTH_MIN} characters, or --host {LOOPBACK}"
+                f"use at least {TOKEN_LENGTH_MIN} characters, or {option} {LOOPBACK}"
             )
 
 
