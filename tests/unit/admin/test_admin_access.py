@@ -118,6 +118,7 @@ def test_metrics_can_be_made_public(start_admin: Any) -> None:
         ("POST", "/api/v1/keys", b'{"tenant":""}', 400, "tenant"),
         ("POST", "/api/v1/keys", b'{"tenant":"-"}', 400, "tenant"),
         ("POST", "/api/v1/keys", b'{"models":[""]}', 400, "models[0]"),
+        ("POST", "/api/v1/keys", b'{"models":["gpt-4o","ft:*"]}', 400, "models[1]"),
         ("POST", "/api/v1/keys", b'{"limit":{"burst":99999999999999999999}}', 400, "limit.burst"),
         ("GET", "/api/v1/keys/key_none", None, 404, None),
         ("DELETE", "/api/v1/keys/key_none", None, 404, None),

@@ -130,6 +130,10 @@ class KeysResource:
             except ConfigError as error:
                 text = str(error).replace("limits.key.", "limit.")
                 raise Problem(400, "invalid_parameter", text, text.partition(":")[0]) from None
+        for index, name in enumerate(wanted.models):
+            if "*" in name:  # As endpoints and overrides have it; a key would be good for nothing.
+                text = f"models[{index}]: a key names each model whole; leave models out for all of them"
+                raise Problem(400, "invalid_parameter", text, f"models[{index}]")
         if wanted.tenant == ADMINISTRATION:
             text = f"tenant: {ADMINISTRATION!r} stands for the administration in the ledger; write another name"
             raise Problem(400, "invalid_parameter", text, "tenant")
