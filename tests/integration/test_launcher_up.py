@@ -180,6 +180,17 @@ def test_up_prints_url_key_and_curl_and_leaves_no_process(tmp_path: Path) -> Non
     ]
 
 
+def test_one_wish_to_stop_that_comes_as_two_signals_kills_nobody(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.wait_until_said("curl ")
+        running.services()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            running.process.send_signal(number)
+        assert running.process.wait(PATIENCE_S) == 0
+        assert "stopping" in running.said()
+        assert "killed" not in running.said()
+
+
 def test_each_service_is_told_its_own_and_nothing_of_the_others(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         running.wait_until_said("curl ")

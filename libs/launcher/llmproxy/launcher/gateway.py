@@ -45,6 +45,7 @@ FIRST_KEY_TRIES_MAX = 30
 HTTP_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 0.3
 BACKLOG = 1024  # Connections that wait while an edge restarts.
+ANOTHER_STOP_S = 0.5  # What comes sooner is the same wish: `timeout` and `make` signal a process and its group.
 DRAIN_S = 60.0  # When LLM_PROXY_DRAIN_S does not say otherwise.
 DRAIN_MAX_S = 86_400.0
 DRAIN_MARGIN_S = 5.0
@@ -148,6 +149,7 @@ class Gateway:
         self.data = DataFolder(options.data)
         self.config = Config()
         self._stop_signals = 0
+        self._stop_heard_at = float("-inf")
         self._was_ready = False
         self._roll_asked = self._reload_asked = self._nats_asked = False
         self._config_signature: tuple[int, int, int] | None = None
@@ -270,7 +272,10 @@ class Gateway:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         def stop(number: int, frame: FrameType | None) -> None:
-            self._stop_signals += 1
+            now = time.monotonic()
+            if now - self._stop_heard_at > ANOTHER_STOP_S:
+                self._stop_signals += 1
+            self._stop_heard_at = now
             self._wake.set()
 
         def reload(number: int, frame: FrameType | None) -> None:
