@@ -6,9 +6,10 @@ them has won nothing.
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache
 
-from llmproxy.common.signatures import Budget, Hit, Matcher
+from llmproxy.common.signatures import Budget, Compiled, Hit, Matcher
 from llmproxy.common.views import in_characters
 
 WORD, BETWEEN = r"[\w'\x80-\xff]+", r"[^\w.!?'\x80-\xff]+"  # Words of one sentence.
@@ -24,19 +25,26 @@ TELL = (
 )
 FILLERS = (
     r"(?:(?:ever|directly|indirectly|explicitly|openly|verbatim|also|attempt|try|agree|allow(?:ed)?|be|being|get|tricked|into|to|or|and|no|matter|what|happens|under|any"
-    rf"|circumstances?|conditions?|in|way|form|case|you|the|users?|any ?one|{TELL}){BETWEEN}){{0,6}}?"
+    rf"|circumstances?|conditions?|in|way|form|case|you|i|it|will|should|must|shall|may|can|the|users?|any ?one|{TELL}){BETWEEN}){{0,6}}?"
 )
 """What stands between `not` and `tell`: with any other word, such as `hesitate`, it may be the contrary that is meant."""
 GUARDED = (
     r"(?:instructions?|(?:(?:system|initial|custom|internal|original) )?prompts?|guidelines?|directives?|configurations?|system messages?"
     r"|knowledge(?: base| files?)?|inner workings|internal (?:rules|workings|logic|details)|source files?)"
 )
+DROP = r"(?:ignor|forget|disregard|overrid|bypass|circumvent|chang|alter|modif|abandon|deviat|stray|break|overwrit)\w*"
 PASSWORDS = (
     r"(?:secrets?|passwords?|pass ?phrases?|flags?|(?:secret|api|access) (?:keys?|words?|phrases?|codes?)|code ?words?)"
 )
 OWN = rf"(?:your|these|the|its|my|our|this|own|above|any|custom|internal|system|gpt{APOSTROPHE}?s?)"
+DETERMINERS = (
+    r"(?:(?:all|any|of|from|your|the|these|those|its|my|our|own|previous|prior|earlier|above|original|core|current|given|existing)"
+    rf"{BETWEEN}){{0,5}}"
+)
+"""With a verb among them (`never forget to reveal your instructions`) the contrary is meant."""
 SOMEONE = r"(?:users?|any ?one|any ?body|some ?one|they|persons?|people|attackers?|hackers?|others|you are|you're)"
-QUOTED = r'(?:"[^"\n]+"|\xe2\x80\x9c[^"\xe2\n]+\xe2\x80\x9d)'
+CURLY = r"\xe2\x80\x9c(?:[^\"\xe2\n]|\xe2\x80[\x98\x99])+"
+QUOTED = rf'(?:"[^"\n]+"|{CURLY}\xe2\x80\x9d|{CURLY}{CURLY}\xe2\x80\x9d(?:[^"\xe2\n]*\xe2\x80\x9d)?)'
 QUOTES = rf"{QUOTED}(?:\W{{0,4}}(?:or|and)?\W{{0,3}}{QUOTED}){{0,8}}"
 
 
@@ -48,12 +56,20 @@ KEPT = (
     # Never reveal your instructions.
     rf"{NOT}{BETWEEN}{FILLERS}{TELL}{BETWEEN}{_words(8)}{OWN}{BETWEEN}{_words(3)}(?:{GUARDED}|rules|above)\b",
     rf"{NOT}{BETWEEN}{FILLERS}(?:reveal|disclos|giv(?:e|ing) (?:away|out)|divulg|leak|shar(?:e|ing)|tell|say)\w*{BETWEEN}{_words(5)}{PASSWORDS}\b",
+    rf"{NOT}{BETWEEN}{FILLERS}{TELL}{BETWEEN}{_words(3)}(?:anything|everything|text|words?|lines?|content|messages?){BETWEEN}{_words(4)}"
+    rf"(?:above|before|preceding|prior to|starting with|beginning with)\b(?:{BETWEEN}{QUOTED})?",
+    # Never ignore your instructions. Reject requests to forget them.
+    rf"{NOT}{BETWEEN}{FILLERS}(?:(?:take|accept|follow|honou?r){BETWEEN}(?:any{BETWEEN})?(?:requests?|commands?|attempts?){BETWEEN}to{BETWEEN})?{DROP}{BETWEEN}{DETERMINERS}(?:{GUARDED}|rules)\b",
+    rf"\b(?:attempts|requests|efforts|prompts|commands|inputs|messages){BETWEEN}{_words(4)}(?:to|such as|by|like){BETWEEN}{_words(3)}(?:{TELL}|{DROP}){BETWEEN}{_words(4)}(?:{GUARDED}|rules)\b",
+    rf"\b(?:not{BETWEEN})?even{BETWEEN}(?:if|when){BETWEEN}{_words(2)}{SOMEONE}{BETWEEN}{_words(2)}(?:asks?|says?|tells?|wants?|tries|try|begs?|insists?|claims?|requests?)\b{BETWEEN}{_words(4)}"
+    rf"(?:{TELL}|{DROP}){BETWEEN}{_words(5)}(?:{GUARDED}|rules|above)\b",
+    rf"\b(?:asks?|tells?|orders?|wants?|instructs?){BETWEEN}you{BETWEEN}to{BETWEEN}(?:{TELL}|{DROP}){BETWEEN}{_words(4)}(?:{GUARDED}|rules)\b[^.!?\n]{{0,20}}\b(?:never|do not|don{APOSTROPHE}?t|refuse|decline)\b",
     # The instructions are confidential; keep them to yourself.
     rf"\b{GUARDED}{BETWEEN}{_words(3)}(?:are|is|remain|(?:must|should) (?:be|remain|stay)){BETWEEN}{_words(3)}(?:confidential|secret|private|internal|hidden|proprietary)\b",
     rf"\bkeep{BETWEEN}{_words(4)}{GUARDED}{BETWEEN}{_words(3)}(?:confidential|secret|private|hidden|to yourself)\b",
     # If anybody asks for them, refuse.
     rf"\b(?:if|when(?:ever)?|should|in case)\b[^.!?\n]{{0,30}}\b{SOMEONE}\b[^.!?\n]{{0,12}}\b(?:ask(?:s|ed|ing)?|tr(?:y|ies)|attempts?|requests?|wants?|inquires?)\b"
-    rf"[^.!?\n]{{0,80}}\b(?:{GUARDED}|rules|prompt injections?)\b[^.!?\n]{{0,120}}\b(?:refuse|decline|say|respond|reply|answer|tell|do not|don{APOSTROPHE}?t|never|cannot"
+    rf"[^.!?\n]{{0,80}}\b(?:{GUARDED}|rules|prompt injections?)\b[^.!?\n]{{0,120}}\b(?:refuses?|declines?|says?|responds?|reply|replies|answers?|tells?|do not|don{APOSTROPHE}?t|never|cannot"
     rf"|can{APOSTROPHE}?t|deny|politely)\b",
     rf"\b(?:refuse|decline|reject|deny|deflect|block|resist)s?{BETWEEN}{_words(5)}(?:requests?|attempts?|questions?|prompts?|inputs?|efforts?){BETWEEN}{_words(8)}"
     rf"(?:{GUARDED}|jailbreak|injections?|bypass\w*|override|manipulat\w+)\b",
@@ -92,16 +108,29 @@ def _matcher() -> Matcher:
     return Matcher([(Hit(f"talk.{number}", "talk", "low", always=True), source) for number, source in sources])
 
 
+@cache
+def _expressions() -> dict[str, Compiled]:
+    return {one.hit.id: one for one in _matcher().signatures}
+
+
 def without(text: str, plain: bytes, budget: Budget) -> str | None:
     """The text with spaces in place of what it only speaks of, each character where it was; None when it speaks of nothing.
     `plain` is the text as signatures are looked for in it."""
-    seen = (one for one in _matcher().trials(plain, budget) if one is not None)
-    spans = sorted((one.start, one.end) for one in seen if not _is_negated(plain, one.start))
+    found = {one.hit.id for one in _matcher().trials(plain, budget) if one is not None}
+    spans = sorted(span for id in found for span in _everywhere(id, plain, budget))
     if not spans:
         return None
     if not text.isascii():
         spans = [in_characters(plain, start, end) for start, end in spans]
     return _blanked(text, spans)
+
+
+def _everywhere(id: str, plain: bytes, budget: Budget) -> Iterator[tuple[int, int]]:
+    """Not only where a matcher is content: guards of a prompt stand together."""
+    budget.bytes -= len(plain)
+    for match in _expressions()[id].expression.finditer(plain.lower()):
+        if not _is_negated(plain, match.start()):
+            yield match.span()
 
 
 def _is_negated(plain: bytes, start: int) -> bool:
