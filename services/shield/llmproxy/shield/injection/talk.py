@@ -89,6 +89,11 @@ REPORTED = (
     r"\b(?:attempts?|requests?|injections?|attacks?|tricks?|phras(?:es?|ings?)|questions?|commands?|inputs?|messages?|prompts?|techniques?|patterns?|strings?)\b"
     r"[^.!?\n\"\xe2]{0,40}\b(?:like|such as|similar to|including|e\.g\.|for example|for instance|contain(?:s|ing)|match(?:es|ing)|saying|called)\b"
     rf"[^.!?\n\"\xe2]{{0,20}}{QUOTES}",
+    # The "ignore previous instructions" attack; how jailbreaks try to bypass filters.
+    rf"\b(?:ignore|disregard|forget)(?: all)?(?: the| your)? (?:previous|prior|above|earlier) {GUARDED}[^\w.!?\n]{{1,4}}(?:attacks?|techniques?|tricks?|methods?|jailbreaks?|exploits?|patterns?|injections?|vulnerabilit)",
+    rf"\b(?:jailbreaks?|injections?|attack(?:er)?s?|adversar(?:y|ies)|hackers?|scammers?|(?:threat|bad) actors?|(?:malicious|hostile|compromised|poisoned){BETWEEN}{WORD}|personas like {WORD}){BETWEEN}{_words(5)}"
+    rf"(?:may|might|could|often|attempt(?:s|ing|ed)?|try|tries|trying|tried|uses?|used|claim(?:s|ing|ed)?|aims?|designed){BETWEEN}{_words(7)}(?:bypass|circumvent|evad|overrid|ignor|skip|disabl|extract|steal|manipulat|exfiltrat|hijack)\w*"
+    rf"{BETWEEN}{_words(5)}(?:filters?|safety|safeguards?|guardrails?|restrictions?|approvals?|{GUARDED}|rules|measures|policies|confirmations?|controls|steps|data|secrets|credentials)\b",
     # What does '…' mean? The paper discusses '…'.
     r"\b(?:what do(?:es)?|meaning of|mean by|translate|regular expression|regex|unit test|paper|research(?:ers)?|techniques?|jailbreaks?|injections?|discuss(?:es)?|examines?|attackers?)\b"
     rf"[^.!?\n\"'\xe2]{{0,60}}(?:{QUOTES}|'[^'\n]{{3,200}}')",
