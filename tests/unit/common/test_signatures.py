@@ -124,6 +124,11 @@ def test_what_a_class_excludes_is_ascii_because_bytes_are_matched() -> None:
             assert excluded.isascii(), one.id
 
 
+def test_a_letter_of_several_bytes_is_repeated_as_one() -> None:
+    for name, pattern in [*DATA.vocabulary.items(), *((one.id, one.pattern) for one in DATA.signatures)]:
+        assert not re.search(r"[^\x00-\x7f][?*+{]", pattern), f"{name}: write (?:ー)? for ー?, which is its last byte"
+
+
 def test_every_signature_finds_its_example() -> None:
     named = [one for one in DATA.signatures if one.example]
     assert len(named) >= 470

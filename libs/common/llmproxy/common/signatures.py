@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import resources
+from math import fsum
 from re import _parser as regex_parser  # type: ignore[attr-defined]
 from threading import Thread
 from typing import Any, Literal
@@ -22,11 +23,17 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
-from llmproxy.common.config import SIGNATURES_MAX
 from llmproxy.common.config import Signature as Custom
 from llmproxy.common.words import OTHERS_MAX, WORD_BYTES_MAX, Candidate, Group, Near, Other, Thing
 
-DATA = ("signatures.yaml", "signatures_framings.yaml", "signatures_languages.yaml")
+DATA = (
+    "signatures.yaml",
+    "signatures_framings.yaml",
+    "signatures_jailbreaks.yaml",
+    "signatures_agents.yaml",
+    "signatures_languages.yaml",
+)
+CACHED_MAX = 4_000  # Expressions: the shipped ones, and as many custom ones as a configuration may have.
 PREPARED = "signatures.bin"  # What is derived from them, written by tools/prepare_signatures.py.
 WORD_BYTES_MIN = 3  # A shorter literal is everywhere,
 SHORT_WORDS = frozenset({b"ai", b"hi", b"ia", b"ki"})  # except as a word of its own.
@@ -188,7 +195,7 @@ def thing(source: str) -> Thing | None:
     )
 
 
-@lru_cache(2 * SIGNATURES_MAX)
+@lru_cache(CACHED_MAX)
 def _parsed(source: str) -> tuple[list[Placed], int]:
     """All words that it cannot do without, and the greatest length of a match."""
     parsed = regex_parser.parse(source.encode().decode("latin-1"))  # A character for each byte.
@@ -196,8 +203,8 @@ def _parsed(source: str) -> tuple[list[Placed], int]:
 
 
 def _commonness(group: Placed) -> float:
-    """Many, short and everyday alternatives are found often."""
-    return sum(
+    """Many, short and everyday alternatives are found often. The same in whatever order a set has them."""
+    return fsum(
         1.0 if word in EVERYDAY else 0.01 if word in SHORT_WORDS else 12.0 ** -min(len(word) - 2, 6)
         for word in group.words
     )
@@ -451,7 +458,7 @@ def exact(hit: Hit, source: str) -> Any:
         raise ValueError(f"signature {hit.id} is not an expression that RE2 accepts") from None
 
 
-@lru_cache(2 * SIGNATURES_MAX)  # After a change of configuration nearly all are the same.
+@lru_cache(CACHED_MAX)  # After a change of configuration nearly all are the same.
 def _exact(source: str) -> Any:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1  # Bytes are matched: nothing is invalid, and a gap is in bytes.
