@@ -16,6 +16,8 @@ import psutil
 from patience import PATIENCE_S, wait_for
 from ports import free_port
 
+from llmproxy.launcher.data_folder import DataFolder
+
 # Runs the launcher with stand-ins for the six services.
 LAUNCHER = """
 import os, sys
@@ -298,10 +300,18 @@ def test_a_changed_config_file_is_applied_and_a_broken_one_is_not(tmp_path: Path
         write_whole(file, "")
         running.wait_until_said("it is empty")
         assert "one" in effective.read_text()
+        wait_for(lambda: "it is empty" in refused(running.data), "status can tell")
         write_whole(file, "endpoints: {two: {provider: demo, models: [two]}}")
         running.wait_until_said("was read again")
         assert "two" in effective.read_text()
+        wait_for(lambda: not refused(running.data), "status has nothing more to tell")
         assert running.told("admin")["LLM_PROXY_CONFIG_SOURCE"] == "file"
+
+
+def refused(data: Path) -> str:
+    info = DataFolder(data).run_info()
+    assert info is not None
+    return info.refused
 
 
 def test_a_changed_config_file_is_applied_when_there_is_room_again(tmp_path: Path) -> None:

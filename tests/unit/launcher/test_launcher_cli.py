@@ -350,6 +350,20 @@ def test_status_shows_instances_and_exits_with_1_when_one_is_not_ready(admin: Fa
     assert json.loads(ask("status", "--json", admin=admin).output) == admin.status
 
 
+def test_status_tells_of_a_configuration_file_that_is_not_in_force(admin: FakeAdmin, tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    folder.lock()
+    info = RunInfo(pid=1, gateway_url="http://127.0.0.1:1", admin_url=admin.url, started_at_ms=0)
+    told = []
+    for why in ("gateway.yaml: policy.kinds.emial: unknown kind", ""):
+        folder.write_run_info(msgspec.structs.replace(info, refused=why))
+        told.append(ask("status", "--data", str(tmp_path), LLM_PROXY_ADMIN_TOKEN=TOKEN))
+    folder.unlock()
+    assert [answer.exit_code for answer in told] == [exits.OK, exits.OK]
+    assert "is not in force: gateway.yaml: policy.kinds.emial: unknown kind" in told[0].output
+    assert "in force" not in told[1].output
+
+
 @pytest.mark.parametrize("ready", [{}, {"ready": True}, {"ready": False}])
 def test_status_names_a_service_that_has_no_instance_and_exits_with_1(admin: FakeAdmin, ready: dict[str, bool]) -> None:
     edge = {"service": "edge", "instance": "edge-1-ab12", "ready": True}

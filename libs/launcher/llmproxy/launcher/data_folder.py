@@ -43,6 +43,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     gateway_url: str
     admin_url: str
     started_at_ms: int
+    refused: str = ""  # Why the configuration file, as it is now, is not in force.
 
 
 class DataFolder:

@@ -185,14 +185,13 @@ class Gateway:
         try:
             self.children = {service: self._children(service) for service in SERVICES}
             self.supervisor = Supervisor([*self._server_children(), *self._services()], self._say)
-            self.data.write_run_info(
-                RunInfo(
-                    pid=os.getpid(),
-                    gateway_url=url_of(self._gateway_listener),
-                    admin_url=url_of(self._admin_listener),
-                    started_at_ms=int(time.time() * 1000),
-                )
+            self._info = RunInfo(
+                pid=os.getpid(),
+                gateway_url=url_of(self._gateway_listener),
+                admin_url=url_of(self._admin_listener),
+                started_at_ms=int(time.time() * 1000),
             )
+            self.data.write_run_info(self._info)
             announcing = threading.Thread(target=self._announce, name="announce", daemon=True)
             announcing.start()
             try:
@@ -322,12 +321,20 @@ class Gateway:
             config = load_config(file, self.environment)
         except ConfigError as error:
             self._config_signature = found
-            self._say(f"{file} was not applied: {error}")
+            self._say(f"the configuration was not applied: {error}")
+            self._note_refusal(str(error))
             return
         if config != self.config:
             write_private(self._config_path, to_yaml(config).encode())
             self._adopt(file, config)
         self._config_signature = found
+        self._note_refusal("")
+
+    def _note_refusal(self, why: str) -> None:
+        """For `llmproxy status`: the line above is soon out of sight."""
+        if why != self._info.refused:
+            self._info = msgspec.structs.replace(self._info, refused=why)
+            self.data.write_run_info(self._info)
 
     def _adopt(self, file: Path, config: Config) -> None:
         new_keys = referenced(config) - referenced(self.config)

@@ -9,12 +9,13 @@ import click
 
 from llmproxy.launcher import exits
 from llmproxy.launcher.admin_client import AdminClient, AdminError, RefusedError
-from llmproxy.launcher.data_folder import DataFolder
+from llmproxy.launcher.data_folder import DataFolder, RunInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 Result = TypeVar("Result")
 
 DEFAULT_DATA = Path(".data")
+ADMIN_URL = "LLM_PROXY_ADMIN_URL"
 DEFAULT_ADMIN_URL = "http://127.0.0.1:8091"
 
 
@@ -61,10 +62,15 @@ def ask_admin(data: Path, question: Callable[[AdminClient], Result]) -> Result:
         raise exits.Failure(str(error), exits.UNREACHABLE) from error
 
 
-def find_admin(data: Path) -> AdminClient:
+def find_run(data: Path) -> RunInfo | None:
+    """Of the gateway that runs on this folder, unless the environment names another one's admin."""
     folder = DataFolder(data)
-    info = folder.run_info() if folder.exists() else None
-    url = os.environ.get("LLM_PROXY_ADMIN_URL") or (info.admin_url if info else DEFAULT_ADMIN_URL)
+    return folder.run_info() if folder.exists() and not os.environ.get(ADMIN_URL) else None
+
+
+def find_admin(data: Path) -> AdminClient:
+    info = find_run(data)
+    url = os.environ.get(ADMIN_URL) or (info.admin_url if info else DEFAULT_ADMIN_URL)
     token = os.environ.get("LLM_PROXY_ADMIN_TOKEN") or _token_in(data)
     if not token:
         raise exits.Failure(

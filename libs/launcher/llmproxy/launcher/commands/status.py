@@ -9,7 +9,7 @@ from msgspec import json
 from rich.table import Table
 
 from llmproxy.launcher import exits, tables
-from llmproxy.launcher.options import ask_admin, data_option
+from llmproxy.launcher.options import ask_admin, data_option, find_run
 
 
 @click.command(epilog=exits.ASKING)
@@ -25,6 +25,9 @@ def status(data: Path, as_json: bool) -> None:
         for table in (instances(answer), endpoints(answer)):
             if table.row_count:
                 console.print(table)
+        info = find_run(data)
+        if info is not None and info.refused:
+            click.echo(f"\nthe configuration file, as it is now, is not in force: {info.refused}")
     if not is_ready(answer):
         raise click.exceptions.Exit(exits.NOT_SO)
 
