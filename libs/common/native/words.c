@@ -171,12 +171,17 @@ static void find_words(const Words *words, const uint8_t *text, size_t length, H
 
 /* -- the things whose words are there */
 
+/* Groups of a word are in order of their numbers. */
 static int is_of(const Words *words, const Word *word, uint32_t group) {
-    const uint16_t *one = words->groups + word->groups + word->first_count;
+    const uint16_t *first = words->groups + word->groups + word->first_count;
+    uint32_t left = word->group_count;
     if (!(word->mask >> (group & 63) & 1)) return 0;
-    for (uint32_t left = word->group_count; left; left--, one++)
-        if (*one == group) return 1;
-    return 0;
+    while (left > 1) {
+        uint32_t half = left / 2;
+        if (first[half] <= group) first += half;
+        left -= half;
+    }
+    return left && *first == group;
 }
 
 /* Whether a word of a group ends between `low` and `high`. */

@@ -186,7 +186,7 @@ def _tables(
             mask |= 1 << (number & 63)
         counts = len(first), len(own), len(things), len(word), word in alone
         packed += _WORD.pack(word, mask, len(groups), len(keys), *counts)
-        groups.extend(first + own)
+        groups.extend(first + sorted(own))  # As native/words.c looks for one.
         keys.extend(things)
     words_packed = (ctypes.c_uint8 * len(packed)).from_buffer(packed)
     return longs, shorts, long_heads, short_heads, words_packed, _numbers(groups), _numbers(keys)
