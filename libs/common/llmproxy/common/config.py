@@ -51,6 +51,8 @@ VALUES_MAX = 500_000  # Of a file. Aliases of aliases can make more of a few lin
 PHRASE_WORD_MIN = 3
 PHRASE_CHARACTERS_MAX = 200
 USER_AGENT_CHARS_MAX = 256
+VARIABLE, PATH = re.compile(r"[A-Za-z_]\w*", re.ASCII), re.compile(r"\S.*", re.DOTALL)
+NAMES_NOTHING = {"env": "names no variable; write env:NAME", "file": "names no file; write file:PATH"}
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -309,6 +311,8 @@ def check(config: Config) -> None:
         _check_place(at, endpoint)
         if not endpoint.models:
             raise ConfigError(f"{at}.models: list at least one model, or '*' for any")
+        if any(not model or model != model.strip() for model in endpoint.models):
+            raise ConfigError(f"{at}.models: nobody can ask for a name that is empty or has spaces around it")
     for name, group in config.groups.items():
         if not group.targets:
             raise ConfigError(f"groups.{name}.targets: list at least one target")
@@ -422,6 +426,8 @@ def _check_credential(at: str, endpoint: Endpoint) -> None:
 def _check_variables(at: str, endpoint: Endpoint) -> None:
     for field, reference in endpoint.references.items():
         scheme, _, name = reference.partition(":")
+        if not (VARIABLE if scheme == "env" else PATH).fullmatch(name):
+            raise ConfigError(f"{at}.{field}: {NAMES_NOTHING[scheme]}")
         if scheme == "env" and references.OWN.fullmatch(name):
             raise ConfigError(f"{at}.{field}: {name} is the gateway's own; put the key into a variable of another name")
 
