@@ -332,7 +332,7 @@ def test_admin_stops_at_once_and_starts_with_what_it_had(control: Control) -> No
     changed = CONFIG.replace("gpt-4o", "gpt-4o-mini").encode()
     status, after = control.call("PUT", "/api/v1/config", changed, **{"If-Match": str(before)})
     assert (status, after["revision"]) == (200, before + 1), after
-    stale = control.call("PUT", "/api/v1/config", b"", **{"If-Match": str(before)})
+    stale = control.call("PUT", "/api/v1/config", changed, **{"If-Match": str(before)})
     assert stale[0] == 409
     sources = {key["source"] for key in control.call("GET", "/api/v1/keys")[1]["keys"]}
     assert "environment" in sources
