@@ -101,32 +101,41 @@ def test_who_is_known_to_the_threat_ledger_is_asked_about_each_time() -> None:
     asyncio.run(run())
 
 
-def test_a_callers_wish_grows_with_what_he_sends_and_is_bounded() -> None:
+def often(per_s: float, until: float = 100.0) -> Ahead:
+    """A caller who has been asking so often, for a second."""
     one = Ahead(WANTED)
-    assert one.wish(1, 100.0, 1_024) == 0, "the first request of all"
-    assert one.wish(ahead.OFTEN - 1, 100.05, 1_024) == 0, "not often"
-    wish = one.wish(10, 100.06, 1_024)
-    assert wish == 10, "as many as came of late"
-    assert one.wish(50, 100.07, 1_024) == 0, "while it is asked"
-    assert one.answered([f"p{number}" for number in range(wish)], [wish, 1, 500, 700_000], 100.07)
+    for number in range(round(per_s)):
+        if one.wish(1, until - 1 + number / per_s, 1_024):
+            one.unanswered()
+    return one
+
+
+def test_a_caller_wishes_for_what_he_sends_in_a_moment_and_no_more_than_there_may_be() -> None:
+    assert Ahead(WANTED).wish(1, 100.0, 1_024) == 0, "the first request of all"
+    assert often(50).wish(1, 100.0, 1_024) == 0, "five in a tenth of a second"
+    assert often(200).wish(1, 100.0, 1_024) in range(18, 23)
+    assert often(200).wish(1, 100.0, 5) == 5
+    assert often(20_000).wish(200, 100.01, 1_024) == ahead.PLACES_MAX
+    assert often(200).wish(1, 103.0, 1_024) == 0, "after a pause"
+
+
+def test_places_are_used_up_one_by_one_and_counted_as_left() -> None:
+    one = often(200)
+    wish = one.wish(1, 100.0, 1_024)
+    assert one.wish(1, 100.0, 1_024) == 0, "while it is asked"
+    assert one.answered([f"p{number}" for number in range(wish)], [wish, 1, 500, 700_000], 100.01)
     for left in reversed(range(wish)):
-        lease, quota = one.take(100.08) or ("", None)
+        lease, quota = one.take(100.02) or ("", None)
         assert quota is not None
         assert (lease, quota.allowed, quota.remaining) == (f"p{left}", True, 500 + left)
-    assert one.take(100.08) is None
-    assert one.wish(10, 100.09, 1_024) == 20, "ten of them had been taken beforehand"
-    one.unanswered()
-    assert one.wish(10, 105.0, 1_024) == 0, "ten in five seconds"
-    assert one.wish(100_000, 105.01, 1_024) == ahead.PLACES_MAX
-    one.unanswered()
-    assert one.wish(100_000, 105.02, 5) == 5
+    assert one.take(100.02) is None
+    assert one.wish(1, 100.1, 1_024) in range(18, 23), "what was served from places counts as well"
 
 
 def test_where_nothing_was_granted_everybody_asks() -> None:
-    one = Ahead(WANTED)
-    one.wish(1, 100.0, 1_024)
-    assert one.wish(20, 100.01, 1_024) == 20
-    assert not one.answered([f"p{number}" for number in range(20)], [0, 0, 0, 0], 100.02)
+    one = often(200)
+    wish = one.wish(1, 100.0, 1_024)
+    assert not one.answered([f"p{number}" for number in range(wish)], [0, 0, 0, 0], 100.02)
     assert one.take(100.02) is None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from llmproxy.edge.pace import Rate
 from llmproxy.edge.quotas import UNLIMITED, Dimension, Quota
 
 LAST_S = 0.1  # Then what was not used is given back.
@@ -19,16 +20,17 @@ class Ahead:
         self._wanted = wanted
         self._places: list[str] = []  # Leases, none of which anybody holds yet.
         self._is_asked = False
-        self._asked_at, self._came = 0.0, 0  # Requests since then.
+        self._rate = Rate()
+        self._served = 0  # Requests since it was counted.
         self._granted_at = 0.0
         self._tightest: Dimension | None = None
         self._remaining, self._reset_us = 0, 0  # Once all places are used.
 
     def wish(self, coming: int, now: float, most: int) -> int:
-        """How many places to ask for beside those of the requests that a call is for: no more than came of late, nor than `most`."""
-        came, since_s = self._came + coming, now - self._asked_at
-        self._came, self._asked_at = 0, now
-        likely = int(came * min(1.0, LAST_S / since_s)) if since_s > 0 else came
+        """How many places to ask for beside those of the requests that a call is for: as many as come in LAST_S, no more than `most`."""
+        self._rate.came(self._served + coming, now)
+        self._served = 0
+        likely = round(self._rate.per_s * LAST_S)
         if self._is_asked or self._places or likely < OFTEN or not most:
             return 0
         self._is_asked = True
@@ -51,7 +53,7 @@ class Ahead:
         """A lease, and what to tell its holder; None when Redis has to be asked."""
         if not self._places:
             return None
-        self._came += 1
+        self._served += 1
         lease, left, tightest = self._places.pop(), len(self._places), self._tightest
         if tightest is None:
             return lease, UNLIMITED
