@@ -136,6 +136,20 @@ def test_a_key_that_was_cut_off_is_noted_and_not_imported(start_admin: Any) -> N
     asyncio.run(scenario())
 
 
+def test_a_name_shows_all_that_it_holds(start_admin: Any) -> None:
+    async def scenario() -> None:
+        async with start_admin() as admin:
+            for name in ("two\nlines", "left\u202eright", "no\u200bthing", "\ufeffmark", "nul\x00"):
+                status, body = await admin.call("POST", "/api/v1/keys", json={"name": name})
+                assert status == 400, name
+                assert "invisible signs" in body["error"]["message"]
+            for name in ("Zoë's team", "می‌خواهم", "👩\u200d💻", "キー 1"):
+                status, made = await admin.call("POST", "/api/v1/keys", json={"name": name})
+                assert (status, made["record"]["name"]) == (201, name)
+
+    asyncio.run(scenario())
+
+
 def test_what_cannot_be_recorded_is_not_done(start_admin: Any) -> None:
     async def scenario() -> None:
         async with start_admin() as admin:

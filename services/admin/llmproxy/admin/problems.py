@@ -9,7 +9,7 @@ from llmproxy.common.errors import GatewayError
 
 VALIDATION_PLACE = re.compile(r" - at `\$\.?(.*)`$")
 MATCHING = re.compile(r"Expected `str` matching regex")
-NOT_ONE_LINE = "it must be one line, without control characters"  # The only expression that admin's types have.
+NOT_ONE_LINE = "it must be one line, without control characters and invisible signs"  # The only expression that admin's types have.
 UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`")
 
 

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 JSON = "application/json"
 YAML = "application/yaml"
-ONE_LINE = r"^[^\x00-\x1f\x7f]*$"  # Names appear in tables and logs, and Postgres holds no NUL.
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$"
+"""Names appear in tables and logs, where a sign that turns or hides others would make one look like another; Postgres holds no NUL."""
 BODY_BYTES_MAX = 256 << 10  # The largest is a configuration; it must also fit into one message of the bus.
 
 
