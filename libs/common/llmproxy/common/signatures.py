@@ -429,8 +429,8 @@ TALK_BYTES_MAX = 96
 TALK = re.compile(
     rb"\b(?:never|(?:do|does|must|should|shall|will|would|can|may|could|is|are)(?: ?not|n.?t)|cannot|not (?:allowed|permitted) to"
     rb"|refus(?:e|es|ing) to|not to|avoid|forbidden to|(?:prohibited|refrain) from|without|instead of"
-    rb"|(?:users?|someone|somebody|anyone|attackers?|people|they) (?:\w+ ){0,2}?(?:asks?|asking|tells?|telling|tries|try|trying|attempts?|requests?"
-    rb"|says?|wants?)(?: (?:you|to|it|for|that|the (?:model|assistant|ai|bot)))*)"
+    rb"|(?:users?|customers?|visitors?|callers?|someone|somebody|anyone|attackers?|hackers?|people|they) (?:\w+ ){0,2}?(?:asks?|asking|tells?|telling"
+    rb"|tries|try|trying|attempts?|requests?|says?|wants?|writes?|types?)(?: (?:you|to|it|for|that|the (?:model|assistant|ai|bot)))*)"
     rb"(?:[\s,;/\"'*]+(?:ever|directly|explicitly|openly|under any circumstances?|in any (?:way|form)|attempt|try|to|or|and|any|be tricked into"
     rb"|reveal|disclose|share|repeat|print|output|show|display|leak|expose|provide|give|discuss|mention|tell|ignore|override|bypass|change"
     rb"|modify|forget|disregard|follow|respond with|revealing|disclosing|sharing|repeating|printing|showing|leaking|ignoring|bypassing)){0,8}"
