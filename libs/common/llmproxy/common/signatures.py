@@ -23,6 +23,7 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
+from llmproxy.common import spoken
 from llmproxy.common.config import Signature as Custom
 from llmproxy.common.words import OTHERS_MAX, WORD_BYTES_MAX, Candidate, Group, Near, Other, Thing
 
@@ -331,6 +332,10 @@ class Matcher:
         for one in self.signatures:
             one.expression.search(b"")
             pause()
+        for code in spoken.LANGUAGES.keys() & {_language(one.hit) for one in self.signatures}:
+            for source in (spoken.LANGUAGES[code].told_by, *(one for one, _ in spoken.LANGUAGES[code].expressions)):
+                _exact(source)
+                pause()
 
     def warm_beside(self) -> None:
         """In a thread that lets others run between two expressions."""
@@ -406,14 +411,35 @@ def _seen(compiled: Compiled, plain: bytes, place: Candidate, around: bytes, fir
     hit, (start, end) = compiled.hit, first
     if hit.severity == "high" and not hit.always:
         before = plain[max(0, place.start - TALK_BYTES_MAX) : place.start].lower()
-        behind = plain[place.end : place.end + QUOTED_BYTES_MAX].lower()
+        behind = plain[place.end : place.end + TALK_BYTES_MAX].lower()
         places = [_said(match.span(), around) for match in compiled.expression.finditer(around)]
         meant = [one for one in places if not is_talk(before + around[: one[0]], around[one[1] :] + behind)]
+        if meant and (language := spoken.LANGUAGES.get(_language(hit))) is not None:
+            spans = _spoken_of(language, before + around + behind)
+            at = len(before)
+            meant = [one for one in meant if not any(low <= at + one[0] and at + one[1] <= high for low, high in spans)]
         if meant:
             start, end = meant[0]
         else:
             hit = replace(hit, severity="medium")
     return Seen(hit, place.start + start, place.start + end)
+
+
+def _language(hit: Hit) -> str:
+    """The code that ids of signatures in other languages than English begin with."""
+    return hit.id.partition(".")[0]
+
+
+def _spoken_of(language: spoken.Language, text: bytes) -> list[tuple[int, int]]:
+    """Where a text in lower case forbids or reports words, in another language than English."""
+    if _exact(language.told_by)._regexp.Match(ANYWHERE, text, 0, len(text)) == NOWHERE:
+        return []
+    found = (
+        language.meant(text, *match.span(), is_guard=is_guard)
+        for source, is_guard in language.expressions
+        for match in _exact(source).finditer(text)
+    )
+    return [span for span in found if span is not None]
 
 
 def _said(span: tuple[int, int], around: bytes) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from llmproxy.common.pii import Pii
 from llmproxy.shield import processes
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.injection import model
+from llmproxy.shield.injection import model, talk
 from llmproxy.shield.preflight import pipeline
 from llmproxy.shield.turns import Turns
 
@@ -160,6 +160,7 @@ def _begin() -> None:
     """In the new process: read what no request shall wait for."""
     processes.belong()
     model.shipped()
+    talk.warm()
 
 
 def _prepare(settings: Pii) -> None:
