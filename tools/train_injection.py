@@ -18,6 +18,7 @@ import re
 import sys
 from array import array
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,9 @@ FILES = ("injection.jsonl.gz", "injection_extra.jsonl.gz", "injection_extra_weak
 SEED = 7
 FOLDS = 5
 SPREAD, PLACES_SPREAD = 0.7, 0.03  # How far the order of sources and their folds differ from one split to another.
+LATER = ("signatures_jailbreaks.yaml", "signatures_agents.yaml", "signatures_worldwide.yaml")
+"""Written when what is missed in these rows had been read: their matches say nothing of what a match is worth elsewhere."""
+
 REGULARISATION, TEXTS_REGULARISATION, RULES_REGULARISATION = 10.0, 100.0, 3.0
 ROUNDS = 2  # Of choosing, for a long attack, the window that holds it.
 CHARS_MAX = 8_000
@@ -376,6 +380,7 @@ class Seen:
         self.owner: list[int] = []
         score: list[float] = []
         rules: list[frozenset[str]] = []
+        learned: list[frozenset[str]] = []
         alone: list[bool] = []
         self.places: list[tuple[int, int] | None] = []  # Of the worst window; None where it was decoded first.
         for number in range(FOLDS):
@@ -388,17 +393,37 @@ class Seen:
                     self.places.append(None if view.via else characters(view.text, seen.start, seen.end))
                     score.append(model.score(seen))
                     rules.append(seen.rules)
+                    learned.append(before(seen))
                     alone.append(seen.alone)
             print(f"fold {number + 1} of {FOLDS}", file=sys.stderr)
         self.alone = np.array(alone)  # Sentences by themselves: judged, and not learned from.
         self.names = sorted({name for one in rules for name in one})
+        self.table = self._table(score, rules)
+        self.learned = self._table(score, learned)
+
+    def _table(self, score: list[float], rules: list[frozenset[str]]) -> np.ndarray:
         column = {name: 1 + at for at, name in enumerate(self.names)}
-        self.table = np.zeros((len(score), 2 + len(column)))
-        self.table[:, 0] = np.maximum(score, -20)
+        table = np.zeros((len(score), 2 + len(column)))
+        table[:, 0] = np.maximum(score, -20)
         for at, one in enumerate(rules):
-            self.table[at, [column[name] for name in one]] = 1
+            table[at, [column[name] for name in one]] = 1
         # The last column: how many there are beside the first.
-        self.table[:, -1] = np.maximum(self.table[:, 1:-1].sum(1) - 1, 0)
+        table[:, -1] = np.maximum(table[:, 1:-1].sum(1) - 1, 0)
+        return table
+
+
+@cache
+def kinds() -> dict[str, signatures.Signature]:
+    """The signatures that weights are learned from, by id."""
+    later = {one.id for name in LATER for one in signatures.read(name).signatures}
+    return {one.id: one for one in signatures.shipped().signatures if one.id not in later}
+
+
+def before(seen: Evidence) -> frozenset[str]:
+    """What rules would match without the signatures of LATER."""
+    found = [kinds()[id] for id in seen.hits if id in kinds()]
+    names = ((f"{one.category}.{one.severity}", f"{one.category}.medium") for one in found)
+    return frozenset(name if name in seen.rules else less for name, less in names)
 
 
 def evidence(model: Model, text: str) -> list[tuple[View, Evidence]]:
@@ -410,13 +435,20 @@ def evidence(model: Model, text: str) -> list[tuple[View, Evidence]]:
 def weigh(seen: Seen, data: Data, fold: np.ndarray, used: np.ndarray) -> tuple[float, float, np.ndarray]:
     """Slope, intercept and the rules' weights, from the worst view of each text; so that the logit is calibrated."""
     owner = np.array(seen.owner)
-    worst = _worst_views(owner, np.where(seen.alone, -np.inf, seen.table[:, 0] + 3 * seen.table[:, 1:].any(1)))
+    worst = _worst_views(owner, np.where(seen.alone, -np.inf, seen.learned[:, 0] + 3 * seen.learned[:, 1:].any(1)))
     chosen = worst[used[owner[worst]] & (data.core | ~data.attack)[owner[worst]]]
     model = LogisticRegression(C=RULES_REGULARISATION, max_iter=1000)
     weight = np.maximum(data.weight[owner[chosen]], LEAST_WEIGHT)
-    model.fit(seen.table[chosen], data.attack[owner[chosen]], sample_weight=weight)
+    model.fit(seen.learned[chosen], data.attack[owner[chosen]], sample_weight=weight)
     coefficients = model.coef_[0]
-    return float(coefficients[0]), float(model.intercept_[0]), np.maximum(coefficients[1:], 0)
+    rules = np.maximum(coefficients[1:], 0)
+    for at, name in enumerate(
+        seen.names
+    ):  # What is said more plainly is not weaker, though prompts that guard themselves say it, too.
+        category, _, severity = name.partition(".")
+        if severity == "high" and f"{category}.medium" in seen.names:
+            rules[at] = max(rules[at], rules[seen.names.index(f"{category}.medium")])
+    return float(coefficients[0]), float(model.intercept_[0]), rules
 
 
 def _worst_views(owner: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ DATA = (
     "signatures_jailbreaks.yaml",
     "signatures_agents.yaml",
     "signatures_languages.yaml",
+    "signatures_worldwide.yaml",
 )
 CACHED_MAX = 4_000  # Expressions: the shipped ones, and as many custom ones as a configuration may have.
 PREPARED = "signatures.bin"  # What is derived from them, written by tools/prepare_signatures.py.
@@ -95,7 +96,7 @@ class Seen(Struct, frozen=True, gc=False):
 
 def shipped() -> Signatures:
     """All files as one: the vocabulary of each holds in all of them."""
-    files = [_read(name) for name in DATA]
+    files = [read(name) for name in DATA]
     vocabulary = {name: words for one in files for name, words in one.vocabulary.items()}
     return Signatures(
         version=files[0].version,
@@ -104,7 +105,8 @@ def shipped() -> Signatures:
     )
 
 
-def _read(name: str) -> Signatures:
+def read(name: str) -> Signatures:
+    """One of the files in DATA."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     return msgspec.convert(yaml.load(text, Loader=loader), Signatures)  # noqa: S506 - a SafeLoader
