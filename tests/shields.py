@@ -18,8 +18,8 @@ from llmproxy.shield import postflight, preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.inspect import Inspect
+from llmproxy.shield.inspection import Inspection
 from llmproxy.shield.judge import Judges
-from llmproxy.shield.preflight import Inspection
 
 MAIL = "ada@example.com"
 BODY = json.dumps({"messages": [{"role": "user", "content": MAIL}]}).encode()

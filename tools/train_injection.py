@@ -393,7 +393,7 @@ class Seen:
                     self.places.append(None if view.via else characters(view.text, seen.start, seen.end))
                     score.append(model.score(seen))
                     rules.append(seen.rules)
-                    learned.append(before(seen))
+                    learned.append(rules_without_later(seen))
                     alone.append(seen.alone)
             print(f"fold {number + 1} of {FOLDS}", file=sys.stderr)
         self.alone = np.array(alone)  # Sentences by themselves: judged, and not learned from.
@@ -413,15 +413,15 @@ class Seen:
 
 
 @cache
-def kinds() -> dict[str, signatures.Signature]:
+def learned_from() -> dict[str, signatures.Signature]:
     """The signatures that weights are learned from, by id."""
     later = {one.id for name in LATER for one in signatures.read(name).signatures}
     return {one.id: one for one in signatures.shipped().signatures if one.id not in later}
 
 
-def before(seen: Evidence) -> frozenset[str]:
+def rules_without_later(seen: Evidence) -> frozenset[str]:
     """What rules would match without the signatures of LATER."""
-    found = [kinds()[id] for id in seen.hits if id in kinds()]
+    found = [learned_from()[id] for id in seen.hits if id in learned_from()]
     names = ((f"{one.category}.{one.severity}", f"{one.category}.medium") for one in found)
     return frozenset(name if name in seen.rules else less for name, less in names)
 

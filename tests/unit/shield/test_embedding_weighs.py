@@ -28,7 +28,7 @@ from llmproxy.shield import postflight, preflight
 from llmproxy.shield.embedding.stage import Question
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.inspect import Inspect
-from llmproxy.shield.preflight import DOUBT_CHARS_MAX, DOUBTS_MAX
+from llmproxy.shield.inspection import DOUBT_CHARS_MAX, DOUBTS_MAX
 from llmproxy.shield.scan import Plan, Scanned, Scanner, Text
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
 

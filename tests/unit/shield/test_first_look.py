@@ -21,8 +21,8 @@ from llmproxy.shield.guards.secrets import Secrets
 from llmproxy.shield.injection import model
 from llmproxy.shield.injection.recent import Recent
 from llmproxy.shield.injection.sweep import TEXTS_MAX
+from llmproxy.shield.inspection import Inspection
 from llmproxy.shield.offload import INLINE_WORK_MAX
-from llmproxy.shield.preflight import Inspection
 
 TENANT = b"t" * 32
 PIECES = st.sampled_from(

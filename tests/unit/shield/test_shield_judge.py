@@ -28,8 +28,8 @@ from llmproxy.common.testing import FakeBroker, FakeClock, envelope, fake_bus
 from llmproxy.shield import postflight, preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.inspect import Inspect
+from llmproxy.shield.inspection import DOUBT_CHARS_MAX, DOUBTS_MAX
 from llmproxy.shield.judge import AT_ONCE_MAX, FAILED_TOLD, KEPT_S, WAITING_MAX, Judges, Opinion, opinion, question
-from llmproxy.shield.preflight import DOUBT_CHARS_MAX, DOUBTS_MAX
 
 KEY = "llm-the-judges-own-key"
 PATIENT_MS = 1_000 * int(PATIENCE_S)

@@ -19,6 +19,7 @@ from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine, examine_within
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.base import Sighted
+from llmproxy.shield.inspection import Inspection
 from llmproxy.shield.kinds import KINDS
 from llmproxy.shield.look import ALL as EVERY_BIT
 from llmproxy.shield.offload import INLINE_WORK_MAX
@@ -362,13 +363,13 @@ PARTS = st.lists(st.lists(TELLING | st.text(max_size=9), max_size=3).map("".join
 def test_what_the_first_look_spares_would_have_said_nothing(parts: list[str]) -> None:
     """In the loop the words of all texts are known, and most seams are passed over; elsewhere all are looked at."""
 
-    class Blind(preflight.Inspection):
+    class Blind(Inspection):
         def look_first(self, guard: Any) -> None:
             self.bits = EVERY_BIT
 
     body = json.dumps(chat(*parts)).encode()
     found = []
-    for make in (preflight.Inspection, Blind):
+    for make in (Inspection, Blind):
         inspection = make(
             body,
             policy=Policy(injection=FLAGGING),

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from llmproxy.shield.preflight import Inspection, user_turns
+from llmproxy.shield.inspection import Inspection
+from llmproxy.shield.preflight import user_turns
 from llmproxy.shield.trajectory import remembered
 
 PREVIOUS, CONVERSATION = "previous_response_id", "conversation"

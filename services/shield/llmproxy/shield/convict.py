@@ -9,7 +9,7 @@ from llmproxy.common import segments
 from llmproxy.common.explanations import Explanation, explained, joined, per_mille
 from llmproxy.common.policy import INJECTION, SHADOW, THRESHOLDS, Policy
 from llmproxy.shield.examine import Examined, Refused
-from llmproxy.shield.preflight import Doubt
+from llmproxy.shield.inspection import Doubt
 
 
 def convict(

@@ -11,7 +11,7 @@ from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Modify, Pass, Pi
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import NOTHING, Asked, asked
 from llmproxy.shield.continuation import Continuation, continuation
-from llmproxy.shield.preflight import Doubt, Inspection, doubts, uncertain
+from llmproxy.shield.inspection import Doubt, Inspection, doubts, uncertain
 
 
 class Order(Struct, frozen=True, kw_only=True):

@@ -31,13 +31,13 @@ from llmproxy.shield.conversations import Conversations, continued, name_of
 from llmproxy.shield.embedding.weigh import Weighs, weighed
 from llmproxy.shield.examine import Examined, Order, Refused, examine_within
 from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.inspection import Inspection
 from llmproxy.shield.judge import Judges, judged
 from llmproxy.shield.made import Made
 from llmproxy.shield.offload import INLINE_BYTES_MAX as LOOP_BYTES_MAX
 from llmproxy.shield.offload import INLINE_WORK_MAX as LOOP_WORK_MAX
 from llmproxy.shield.offload import Offload
 from llmproxy.shield.postflight import Passage
-from llmproxy.shield.preflight import Inspection
 from llmproxy.shield.restore import restorer
 from llmproxy.shield.restore.whole import Unmasking
 from llmproxy.shield.vault import tenant_key

@@ -20,7 +20,7 @@ from llmproxy.common.policy import Policy
 from llmproxy.shield import metrics
 from llmproxy.shield.convict import convict, unchecked
 from llmproxy.shield.examine import Examined, Refused
-from llmproxy.shield.preflight import Doubt
+from llmproxy.shield.inspection import Doubt
 
 AT_ONCE_MAX = 16  # Questions of one shield,
 WAITING_MAX = 64  # and those that wait for them; more fail at once.

@@ -17,7 +17,8 @@ from llmproxy.shield.answers.reading import of_answers
 from llmproxy.shield.chain import Chain
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.preflight import explain, pipeline
+from llmproxy.shield.inspection import explain
+from llmproxy.shield.preflight import pipeline
 from llmproxy.shield.scan import Role, for_answers
 from llmproxy.shield.verdict import Allow, Block, Mask
 

@@ -11,7 +11,7 @@ from llmproxy.shield import metrics
 from llmproxy.shield.convict import convict
 from llmproxy.shield.embedding.stage import Question
 from llmproxy.shield.examine import Examined, Refused
-from llmproxy.shield.preflight import Doubt
+from llmproxy.shield.inspection import Doubt
 
 
 class Weighs(Protocol):

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from functools import cache
 from threading import Thread
 
+from msgspec import Struct
+
 from llmproxy.common import spoken
-from llmproxy.common.signatures import Budget, Compiled, Hit, Matcher
+from llmproxy.common.signatures import Budget, Hit, Matcher, exact
 from llmproxy.common.views import in_characters
 
 WORD, BETWEEN = r"[\w'\x80-\xff]+", r"[^\w.!?'\x80-\xff]+"  # Words of one sentence.
@@ -115,36 +117,40 @@ NEGATION = re.compile(
 )
 
 
+class Said(Struct, frozen=True):
+    """What finds words that are only spoken of."""
+
+    source: str
+    language: spoken.Language | None = None  # Of which it is; None: English.
+    is_guard: bool = False
+
+
 @cache
-def _matcher() -> Matcher:
-    sources = [("en", source) for source in (*KEPT, *REPORTED)]
-    sources += [
-        (f"{code}.{'guard' if is_guard else 'report'}", source)
-        for code, one in spoken.LANGUAGES.items()
-        for source, is_guard in one.expressions
-    ]
-    return Matcher([(Hit(f"{of}.{at}", "talk", "low", always=True), source) for at, (of, source) in enumerate(sources)])
+def _known() -> tuple[Matcher, dict[str, Said]]:
+    """By the ids that they have in the matcher."""
+    known = [Said(source) for source in (*KEPT, *REPORTED)]
+    known += [Said(source, one, is_guard) for one in spoken.LANGUAGES.values() for source, is_guard in one.expressions]
+    named = {f"talk.{at}": one for at, one in enumerate(known)}
+    return Matcher([(Hit(id, "talk", "low", always=True), one.source) for id, one in named.items()]), named
 
 
 def warm() -> None:
     """Prepares what the first suspicious text would otherwise have to wait for: a fifth of a second."""
-    _expressions()
+    _known()
 
 
 def warm_beside() -> None:
     Thread(target=warm, daemon=True).start()
 
 
-@cache
-def _expressions() -> dict[str, Compiled]:
-    return {one.hit.id: one for one in _matcher().signatures}
-
-
 def without(text: str, plain: bytes, budget: Budget) -> str | None:
     """The text with spaces in place of what it only speaks of, each character where it was; None when it speaks of nothing.
     `plain` is the text as signatures are looked for in it."""
-    found = {one.hit.id for one in _matcher().trials(plain, budget) if one is not None}
-    spans = sorted(span for id in found for span in _everywhere(id, plain, budget))
+    matcher, known = _known()
+    found = {one.hit for one in matcher.trials(plain, budget) if one is not None}
+    lowered = plain.lower() if found else plain
+    budget.bytes -= len(plain) * len(found)
+    spans = sorted(span for hit in found for span in _everywhere(hit, known[hit.id], lowered))
     if not spans:
         return None
     if not text.isascii():
@@ -152,23 +158,20 @@ def without(text: str, plain: bytes, budget: Budget) -> str | None:
     return _blanked(text, spans)
 
 
-def _everywhere(id: str, plain: bytes, budget: Budget) -> Iterator[tuple[int, int]]:
+def _everywhere(hit: Hit, said: Said, lowered: bytes) -> Iterator[tuple[int, int]]:
     """Not only where a matcher is content: guards of a prompt stand together."""
-    budget.bytes -= len(plain)
-    lowered = plain.lower()
-    language, kind, *_ = id.split(".")
-    for match in _expressions()[id].expression.finditer(lowered):
-        if language != "en":
-            span = spoken.LANGUAGES[language].meant(lowered, *match.span(), is_guard=kind == "guard")
+    for match in exact(hit, said.source).finditer(lowered):
+        if said.language is not None:
+            span = said.language.meant(lowered, *match.span(), is_guard=said.is_guard)
             if span is not None:
                 yield span
-        elif not _is_negated(plain, match.start()):
+        elif not _is_negated(lowered, match.start()):
             yield match.span()
 
 
-def _is_negated(plain: bytes, start: int) -> bool:
+def _is_negated(lowered: bytes, start: int) -> bool:
     """`Never refuse to …`, `do not keep …`: that is no guard."""
-    return NEGATION.search(plain[max(0, start - NEGATION_BYTES_MAX) : start].lower()) is not None
+    return NEGATION.search(lowered[max(0, start - NEGATION_BYTES_MAX) : start]) is not None
 
 
 def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
