@@ -37,30 +37,6 @@ def within(work_max: int | None, *texts: str) -> Examined | Refused | None:
     return examine_within(work_max, order(*texts), RING, FakeClock())
 
 
-PROSE = (
-    "The second plan costs less, but it leaves the harbour without a crane until the spring. Our team compared three vendors and kept a list of what each of them "
-    "had promised. A report on the history of the bridge is due on Friday, and the editor asked for pictures. Whoever waters the garden should know that the tap on "
-    "the left is loose. In the end the committee agreed on a smaller budget, a new door and two more lamps. She answered every letter, thanked the teachers and sent "
-    "the books back. Moral questions were left to the next meeting. The machine takes coins again, and the key to the printer room hangs on the wall. "
-)
-"""Of the words that signatures are made of, some."""
-
-
-def test_fourteen_kilobytes_of_prose_are_examined_in_the_loop(monkeypatch) -> None:
-    monkeypatch.setattr("llmproxy.shield.guards.injection.LOOP_S", 60.0)  # However busy this machine is.
-    texts = [" ".join(PROSE.split()[turn:] + PROSE.split()[:turn]) * 6 for turn in range(4)]
-    assert sum(map(len, texts)) > 14_000
-    assert isinstance(within(INLINE_WORK_MAX, *texts), Examined)
-
-
-def test_what_takes_long_is_not_examined_in_the_loop(monkeypatch) -> None:
-    text = " ".join([PROSE, NEARLY])
-    monkeypatch.setattr("llmproxy.shield.guards.injection.LOOP_S", 60.0)
-    assert isinstance(within(INLINE_WORK_MAX, text), Examined)
-    monkeypatch.setattr("llmproxy.shield.guards.injection.LOOP_S", 0.0)
-    assert within(INLINE_WORK_MAX, text.replace("plan", "idea")) is None
-
-
 def test_text_that_nearly_matches_many_signatures_is_not_examined_in_the_loop() -> None:
     assert within(INLINE_WORK_MAX, NEARLY * 40) is None
     assert within(None, NEARLY * 40) is not None

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import resources
-from math import fsum, inf
+from math import fsum
 from re import _parser as regex_parser  # type: ignore[attr-defined]
 from threading import Thread
-from time import perf_counter
 from typing import Any, Literal
 
 import msgspec
@@ -301,20 +300,19 @@ NOWHERE = [(-1, -1)]
 class Budget:
     """What may still be spent on one body, over all its views. When it is used up, what is left is not looked at."""
 
-    __slots__ = ("bytes", "exhausted", "first_trials", "pass_bytes", "seconds", "trials", "words")
+    __slots__ = ("bytes", "exhausted", "first_trials", "pass_bytes", "trials", "words")
 
-    def __init__(self, words: int, trials: int, bytes: int, seconds: float = inf) -> None:
+    def __init__(self, words: int, trials: int, bytes: int) -> None:
         self.words = words  # Literals seen,
         self.trials = trials  # expressions tried,
-        self.bytes = bytes  # bytes that they were tried on,
-        self.seconds = seconds  # and how long that took.
+        self.bytes = bytes  # and bytes that they were tried on.
         self.exhausted = False
         self.first_trials = 0  # Of expressions that were new; each takes as long as a hundred others.
         self.pass_bytes = PIECE_BYTES  # Of which one native pass can tell all: less while a text is dense.
 
     @property
     def is_spent(self) -> bool:
-        return self.trials <= 0 or self.bytes <= 0 or self.seconds <= 0
+        return self.trials <= 0 or self.bytes <= 0
 
 
 WARMING_PAUSE_S = (
@@ -391,9 +389,8 @@ class Matcher:
 
     def tried(self, plain: bytes, candidates: Iterable[Candidate], budget: Budget) -> Iterator[Seen | None]:
         """What may be in a text, each where its words are."""
-        late_at = perf_counter() + budget.seconds
         for one in candidates:
-            if budget.trials <= 0 or budget.bytes <= 0 or perf_counter() >= late_at:
+            if budget.trials <= 0 or budget.bytes <= 0:
                 budget.exhausted = True
                 break
             budget.trials -= 1
@@ -409,7 +406,6 @@ class Matcher:
                 yield _seen(compiled, plain, one, around, spans[0])
             elif is_new:
                 yield None
-        budget.seconds = late_at - perf_counter()
 
 
 def _seen(compiled: Compiled, plain: bytes, place: Candidate, around: bytes, first: tuple[int, int]) -> Seen:
