@@ -71,7 +71,6 @@ class Bucket(Protocol):
         """Compare and set (0: must not exist). Raises GatewayError("conflict")."""
 
     async def delete(self, key: str) -> None: ...
-    async def keys(self) -> list[str]: ...
     async def watch(self, changed: Callable[[str, bytes | None], None]) -> Subscription:
         """Calls `changed(key, value or None)`; returns when everything that was there has been delivered."""
 

@@ -507,14 +507,6 @@ class _KvBucket:
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise _kv_unavailable(error) from error
 
-    async def keys(self) -> list[str]:
-        try:
-            return sorted(await self._kv.keys())
-        except nats.js.errors.NoKeysError:
-            return []
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-            raise _kv_unavailable(error) from error
-
     async def watch(self, changed: Callable[[str, bytes | None], None]) -> Subscription:
         watch = _Watch(self._kv, changed, self._wire.timeout_s)
         try:

@@ -138,6 +138,7 @@ class _FakeBucket:
             self._tell(key, None)
 
     async def keys(self) -> list[str]:
+        """Of what is there, for tests: no service asks for it."""
         return sorted(self.entries)
 
     async def watch(self, changed: Callable[[str, bytes | None], None]) -> "_FakeWatch":
