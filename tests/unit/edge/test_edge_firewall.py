@@ -4,7 +4,7 @@ import base64
 import codecs
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from urllib.parse import quote
 
@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxy.common import signatures
-from llmproxy.common.signatures import Budget, Matcher, shipped
+from llmproxy.common.signatures import FIRST_TRIAL_TRIALS, Budget, Matcher, shipped
 from llmproxy.edge.firewall import (
     DECODED_CHARS_MAX,
+    FIRST_TRIALS_MAX,
     OVERLAP_BYTES,
     SLICE_BYTES,
     SLICE_TRIALS_MAX,
     TRIALS_MAX,
-    TURN_FIRST_TRIALS_MAX,
+    TURN_TRIALS,
     Examination,
     Found,
     place_in_body,
@@ -99,18 +100,44 @@ def test_what_is_left_of_the_trials_is_for_the_next_slice() -> None:
     assert len(spent.bytes) == -(-TRIALS_MAX // SLICE_TRIALS_MAX)
 
 
-def test_expressions_that_are_new_are_tried_a_few_in_a_turn() -> None:
+def many_examples() -> bytes:
     said = " ".join(one.example for one in shipped().signatures if one.severity != "high" and one.example.isascii())
-    body = said.encode()[:SLICE_BYTES]
-    matcher = signatures.matcher()
-    turns = Examination(matcher).turns(body)
-    known = 0
-    for _ in turns:
-        tried = sum(not one.is_new for one in matcher.signatures)
-        assert known < tried <= known + TURN_FIRST_TRIALS_MAX
-        known = tried
-    assert known > TURN_FIRST_TRIALS_MAX
-    assert not list(Examination(matcher).turns(body))
+    return said.encode()[:SLICE_BYTES]
+
+
+def test_expressions_that_are_new_are_tried_a_few_in_a_turn_and_some_in_a_body() -> None:
+    body, matcher = many_examples(), signatures.matcher()
+    of_bodies: list[int] = []  # What is new in each.
+    while of_bodies[-1:] != [0]:
+        examination, known = Examination(matcher), known_of(matcher)
+        before = known
+        for _ in examination.turns(body):
+            assert known_of(matcher) <= known + TURN_TRIALS // FIRST_TRIAL_TRIALS + 1
+            known = known_of(matcher)
+        of_bodies.append(known_of(matcher) - before)
+    assert FIRST_TRIALS_MAX // 2 <= of_bodies[0] <= FIRST_TRIALS_MAX
+    assert len(of_bodies) > 2
+
+
+def known_of(matcher: Matcher) -> int:
+    return sum(not one.is_new for one in matcher.signatures)
+
+
+def test_a_turn_is_over_after_so_many_trials() -> None:
+    class Trying(Nothing):
+        """Tries something at each byte, and never finds it."""
+
+        def trials(self, plain: bytes, budget: Budget) -> Iterator[None]:
+            for _ in plain:
+                budget.trials -= 1
+                turns[-1] += 1
+                if budget.is_to_pause:
+                    yield None
+
+    turns = [0]
+    for _ in Examination(Trying()).turns(b"x" * TRIALS_MAX):  # type: ignore[arg-type]
+        turns.append(0)
+    assert turns == [TURN_TRIALS] * (TRIALS_MAX // TURN_TRIALS) + [TRIALS_MAX % TURN_TRIALS]
 
 
 # -- where what was found stands

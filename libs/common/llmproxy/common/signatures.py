@@ -297,22 +297,40 @@ ANYWHERE = re2._Anchor.UNANCHORED
 NOWHERE = [(-1, -1)]
 
 
+UNBOUNDED = 1 << 60
+FIRST_TRIAL_TRIALS = 12  # What the first trial of an expression takes, in others.
+MATCH_TRIALS = 8  # What else is asked where one matches.
+WORDS_OF_A_TRIAL = 64  # To see so many words takes as long as a trial.
+
+
 class Budget:
     """What may still be spent on one body, over all its views. When it is used up, what is left is not looked at."""
 
-    __slots__ = ("bytes", "exhausted", "first_trials", "pass_bytes", "trials", "words")
+    __slots__ = ("bytes", "exhausted", "first_trials", "pass_bytes", "pause", "trials", "words")
 
-    def __init__(self, words: int, trials: int, bytes: int) -> None:
+    def __init__(self, words: int, trials: int, bytes: int, first_trials: int = UNBOUNDED) -> None:
         self.words = words  # Literals seen,
         self.trials = trials  # expressions tried,
-        self.bytes = bytes  # and bytes that they were tried on.
+        self.bytes = bytes  # bytes that they were tried on,
+        self.first_trials = first_trials  # and expressions that had been tried on nothing before.
         self.exhausted = False
-        self.first_trials = 0  # Of expressions that were new; each takes as long as a hundred others.
         self.pass_bytes = PIECE_BYTES  # Of which one native pass can tell all: less while a text is dense.
+        self.pause = -UNBOUNDED  # When so many trials are left, whoever asked for them may want to let others run.
 
     @property
     def is_spent(self) -> bool:
         return self.trials <= 0 or self.bytes <= 0
+
+    def pause_after(self, trials: int) -> None:
+        self.pause = self.trials - trials
+
+    @property
+    def is_to_pause(self) -> bool:
+        return self.trials <= self.pause
+
+    def took(self, trials: int) -> None:
+        """As long as so many trials."""
+        self.pause += trials
 
 
 WARMING_PAUSE_S = (
@@ -348,12 +366,13 @@ class Matcher:
         return [one.hit for one in self.trials(plain, budget) if one is not None]
 
     def trials(self, plain: bytes, budget: Budget) -> Iterable[Seen | None]:
-        """The same with its place, and with a None where an expression that is new does not match: who wants to pause does so there.
-        One native pass, and Python sees only what may be there."""
+        """The same with its place, and with a None where the budget says that it is time to pause. One native pass, and Python sees only
+        what may be there."""
         if len(plain) <= PIECE_BYTES:
             candidates, spent, exhausted = self.near.find(plain, budget.words)
             if not exhausted:
                 budget.words -= spent
+                budget.took(spent // WORDS_OF_A_TRIAL)
                 return self.tried(plain, candidates, budget) if candidates else NO_TRIALS
         return self._in_pieces(plain, budget)
 
@@ -374,6 +393,7 @@ class Matcher:
         if not is_dense:
             candidates, spent, exhausted = self.near.find(plain[begin:end], budget.words)
             budget.words -= spent
+            budget.took(spent // WORDS_OF_A_TRIAL)
             is_dense = exhausted and end - begin > 2 * PIECES_SHARE_BYTES
             if is_dense:
                 budget.pass_bytes = (end - begin + PIECES_SHARE_BYTES) // 2 + 1
@@ -393,18 +413,26 @@ class Matcher:
             if budget.trials <= 0 or budget.bytes <= 0:
                 budget.exhausted = True
                 break
-            budget.trials -= 1
-            budget.bytes -= one.end - one.start
             compiled = self.signatures[one.thing]
             is_new = compiled.is_new
             if is_new:
-                budget.first_trials += 1
+                if budget.first_trials <= 0:
+                    budget.exhausted = True
+                    continue
+                budget.first_trials -= 1
+                budget.took(FIRST_TRIAL_TRIALS)
                 compiled.is_new = False
+            budget.trials -= 1
+            budget.bytes -= one.end - one.start
             around = plain[one.start : one.end].lower()
             spans = compiled.spans(ANYWHERE, around, 0, len(around))
             if spans != NOWHERE:
+                budget.took(MATCH_TRIALS)
+                if is_new:  # Where a match begins is told by another automaton.
+                    budget.first_trials -= 1
+                    budget.took(FIRST_TRIAL_TRIALS)
                 yield _seen(compiled, plain, one, around, spans[0])
-            elif is_new:
+            elif budget.trials <= budget.pause:
                 yield None
 
 

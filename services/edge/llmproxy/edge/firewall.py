@@ -27,8 +27,12 @@ OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one o
 WORDS_MAX = 24_000  # Of one body: words that signatures are made of, as 150 KB of prose has them,
 TRIALS_MAX = 480  # exact expressions tried near them,
 TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
-SLICE_TRIALS_MAX = 96  # Of one slice: prose has 55, and what has many more would hold up the loop.
-TURN_FIRST_TRIALS_MAX = 4  # Expressions that are tried for the first time in one turn: 0.3 ms each, once in a process.
+SLICE_TRIALS_MAX = 160  # Of one slice: what stands behind it is looked at as well.
+FIRST_TRIALS_MAX = (
+    32  # Of one body: expressions that this process has tried on nothing before, which take a tenth of a millisecond.
+)
+TURN_TRIALS = 160  # In one turn of the loop, or what takes as long: a millisecond and a half.
+DECODED_CHARS_OF_A_TRIAL = 32  # To look for what so many characters hide takes as long.
 DECODED_CHARS_MAX = 20_480  # Of one body, for the decoders.
 DECODED_BYTES_MAX = 6_144  # At once, from the first mark of an encoding on.
 BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
@@ -98,7 +102,7 @@ class Examination:
 
     def __init__(self, matching: Matcher) -> None:
         self._matcher = matching
-        self._budget = Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX)
+        self._budget = Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX, FIRST_TRIALS_MAX)
         self._chars_left = DECODED_CHARS_MAX
         self._trials_behind = 0  # Of the budget: what the slices behind this one may try.
         self.hits: dict[str, Found] = {}  # By id.
@@ -127,6 +131,7 @@ class Examination:
         budget = self._budget
         self._trials_behind = max(0, budget.trials - SLICE_TRIALS_MAX)
         budget.trials -= self._trials_behind
+        budget.pause_after(TURN_TRIALS)
         plain = body if body.isascii() and b"\\" not in body else unescaped(body)
         place = partial(place_in_body, body, start, plain is body)
         yield from self._scan(plain, (), place)
@@ -156,6 +161,7 @@ class Examination:
 
     def _decode(self, piece: bytes, hints: Hint, begin: int, place: Place) -> Iterator[None]:
         text = piece.decode("utf-8", "replace")
+        yield from self._takes(len(text) // DECODED_CHARS_OF_A_TRIAL)
         decoded = views(text, hints, chars_max=self._chars_left)[1:]
         self._chars_left -= len(text)  # Also where nothing was hidden.
         for view in decoded:
@@ -171,9 +177,14 @@ class Examination:
         for seen in self._matcher.trials(plain, budget):
             if seen is not None:
                 self._note(seen, via, place)
-            if budget.first_trials >= TURN_FIRST_TRIALS_MAX:
-                budget.first_trials = 0
-                yield
+            yield from self._takes(0)
+
+    def _takes(self, trials: int) -> Iterator[None]:
+        """Before something that takes as long as so many trials: in the next turn if it would make this one too long."""
+        self._budget.took(trials)
+        if self._budget.is_to_pause:
+            yield
+            self._budget.pause_after(TURN_TRIALS - trials)
 
     def _note(self, seen: Seen, via: tuple[str, ...], place: Place) -> None:
         hit = seen.hit
