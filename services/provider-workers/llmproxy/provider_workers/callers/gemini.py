@@ -8,7 +8,8 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.callers import gemini_answer
 from llmproxy.provider_workers.callers.caller import Asked, Events
 from llmproxy.provider_workers.callers.gemini_places import NAMES, place, spelled
-from llmproxy.provider_workers.callers.gemini_request import Generation, Thinking, read_body, translate
+from llmproxy.provider_workers.callers.gemini_request import read_body, translate
+from llmproxy.provider_workers.callers.gemini_shapes import Generation, Thinking
 from llmproxy.provider_workers.wire import ENCODER, Origin
 from llmproxy.provider_workers.written import retold
 

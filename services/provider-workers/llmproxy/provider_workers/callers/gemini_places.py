@@ -4,13 +4,7 @@ import re
 from collections.abc import Mapping
 
 from llmproxy.provider_workers.callers.gemini_request import (
-    Body,
     CallIds,
-    Calling,
-    Content,
-    Generation,
-    Part,
-    ToolConfig,
     allow,
     contents_of,
     declarations,
@@ -21,6 +15,7 @@ from llmproxy.provider_workers.callers.gemini_request import (
     system_text,
     user_messages,
 )
+from llmproxy.provider_workers.callers.gemini_shapes import Body, Calling, Content, Generation, Part, ToolConfig
 from llmproxy.provider_workers.reading import given
 from llmproxy.provider_workers.written import ENTRY, FUNCTION, MESSAGE, TOOL, brackets, inside, joined, nth, renamed
 
