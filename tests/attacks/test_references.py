@@ -17,7 +17,7 @@ from llmproxy.launcher.environment import service_environment
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.connections import Names
 from llmproxy.provider_workers.credentials import Credentials
-from llmproxy.provider_workers.transport import Destination
+from llmproxy.provider_workers.destinations import Destination
 from llmproxy.provider_workers.trust import Trust
 
 PLACES = [

@@ -20,7 +20,8 @@ from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import HttpRequest
 from llmproxy.provider_workers.connections import Names, Resolve, system_addresses
 from llmproxy.provider_workers.credentials import Credentials
-from llmproxy.provider_workers.transport import Destination, Transport
+from llmproxy.provider_workers.destinations import Destination
+from llmproxy.provider_workers.transport import Transport
 
 PRIVATE = [
     *("127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),

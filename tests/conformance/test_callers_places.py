@@ -19,8 +19,8 @@ from llmproxy.provider_workers.callers import CALLERS
 from llmproxy.provider_workers.callers.composed import Composed, ComposedLocal
 from llmproxy.provider_workers.contents import ContentsWanted, WithContents
 from llmproxy.provider_workers.lenient import Lenient
+from llmproxy.provider_workers.ways import wire
 from llmproxy.provider_workers.wire import Origin, Target, named
-from llmproxy.provider_workers.work import wire
 from llmproxy.provider_workers.written import brackets, inside, renamed, retold
 
 FOLDER = Path(__file__).parent / "callers"

@@ -9,7 +9,7 @@ from llmproxy.common.envelope import Api
 from llmproxy.common.offers import CONVERSATIONS, OFFERS, capabilities
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
 from llmproxy.provider_workers.callers import CALLERS
-from llmproxy.provider_workers.work import LOCAL
+from llmproxy.provider_workers.ways import LOCAL
 
 
 def test_every_provider_has_its_offers() -> None:

@@ -14,8 +14,8 @@ from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import End, Failure, Head
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.lenient import LEFT_OUT_MAX, Lenient, without
+from llmproxy.provider_workers.ways import wire
 from llmproxy.provider_workers.wire import HttpRequest, Target
-from llmproxy.provider_workers.work import wire
 
 HI: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 ODD = {**HI, "logprobs": True, "n": 2, "web_search_options": {}, "temperature": 0.5}

@@ -15,7 +15,8 @@ from llmproxy.common.config import Endpoint
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.credentials import Credentials
-from llmproxy.provider_workers.transport import Destination, Transport
+from llmproxy.provider_workers.destinations import Destination
+from llmproxy.provider_workers.transport import Transport
 from llmproxy.provider_workers.wire import HttpRequest, Target
 
 OK = answer(200, b"{}")

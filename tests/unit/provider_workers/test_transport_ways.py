@@ -23,7 +23,8 @@ from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import HttpRequest
 from llmproxy.provider_workers.connections import Names
 from llmproxy.provider_workers.credentials import Credentials
-from llmproxy.provider_workers.transport import Destination, Transport
+from llmproxy.provider_workers.destinations import Destination
+from llmproxy.provider_workers.transport import Transport
 from llmproxy.provider_workers.trust import LOOK_AGAIN_S, Trust
 
 OK = always(answer(200, b"ok"))

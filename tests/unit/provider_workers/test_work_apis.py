@@ -30,7 +30,8 @@ from llmproxy.common.frames import Data, End, Failure, Head
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO
 from llmproxy.provider_workers.callers import CALLERS
 from llmproxy.provider_workers.callers.composed import Composed
-from llmproxy.provider_workers.work import CHARS_PER_TOKEN, estimate, wire
+from llmproxy.provider_workers.estimates import CHARS_PER_TOKEN
+from llmproxy.provider_workers.ways import wire
 
 PROVIDERS = frozenset({"openai", "anthropic", "demo"})
 ASKED = {"model": "mine", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}], "brand_new": {"b": 1.50}}
@@ -447,12 +448,6 @@ def test_a_chat_is_the_adapters_own_and_costs_no_composition() -> None:
     assert wire(ADAPTERS["anthropic"], "messages") is ADAPTERS["anthropic"].natives["messages"]
     assert isinstance(wire(ADAPTERS["openai"], "messages"), Composed)
     assert wire(ADAPTERS["anthropic"], "rerank") is None
-
-
-def test_an_image_without_a_data_url_is_not_counted_by_its_bytes_either() -> None:
-    image = b'{"type":"base64","media_type":"image/png","data":"' + b"A" * 4_000_000 + b'"}'
-    assert estimate(image, 0).input < 1_100
-    assert estimate(b'"' + b"word " * 4_000 + b'"', 0).input > 4_000
 
 
 def test_the_demos_other_apis_are_no_conversations() -> None:

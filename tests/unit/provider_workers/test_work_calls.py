@@ -26,7 +26,7 @@ from llmproxy.common.envelope import INLINE_BYTES_MAX, Attempt, Envelope
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Data, End, Failure, Head
 from llmproxy.common.testing import envelope, fake_bus
-from llmproxy.provider_workers.work import estimate, goes_on, pause_ms
+from llmproxy.provider_workers.work import goes_on, pause_ms
 
 
 def test_a_whole_answer_is_one_packet_with_usage_and_cost() -> None:
@@ -503,10 +503,3 @@ def test_a_short_wish_is_waited_for_only_where_it_was_made() -> None:
     assert pause_ms(first, first, 5_000, 0, 0.0) == 0
     assert pause_ms(first, other, 800, 0, 0.0) == 0
     assert 0 < pause_ms(first, other, 0, 3, 0.99) <= 400
-
-
-def test_an_image_in_the_request_is_not_counted_by_its_bytes() -> None:
-    image = b'{"url":"data:image/png;base64,' + b"A" * 4_000_000 + b'"}'
-    assert estimate(image, 0).input < 1_100
-    assert estimate(b"x" * 400, 40).input == 100
-    assert estimate(b"", 41).output == 11

@@ -21,8 +21,9 @@ from llmproxy.common.config import Fetch
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.connections import AddressRefused, Connector, Route
 from llmproxy.provider_workers.contents import Place
+from llmproxy.provider_workers.destinations import USER_AGENT
 from llmproxy.provider_workers.proxies import ProxyRefused, Tunnel
-from llmproxy.provider_workers.transport import USER_AGENT, Reply, exchange
+from llmproxy.provider_workers.transport import Reply, exchange
 
 NAME = "fetch"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -14,7 +14,8 @@ from llmproxy.common.channels import MODELS_BUCKET
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.model_lists import ANY, DECODER, ENCODER, ModelList
 from llmproxy.provider_workers import listings
-from llmproxy.provider_workers.transport import Destination, Transport
+from llmproxy.provider_workers.destinations import Destination
+from llmproxy.provider_workers.transport import Transport
 
 LOOK_S = 60.0  # How often it is looked what is due; also how soon a new endpoint has its list.
 REFRESH_MS = 3_600_000

@@ -1,4 +1,4 @@
-"""The one way to a provider: pooled connections, every wait and size bounded, each key shown to its own origin only.
+"""The one way to a provider: pooled connections, every wait and size bounded.
 
 Foreign exceptions end here. Their texts may quote URLs and headers, so what is raised says only which endpoint, and what.
 """
@@ -7,29 +7,22 @@ import asyncio
 import functools
 import logging
 import math
-import re
 import socket
 import ssl
-from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable
 
 import aiohttp
-from aiohttp import ClientTimeout, StreamReader
+from aiohttp import StreamReader
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from msgspec.structs import replace
 from multidict import CIMultiDictProxy
-from yarl import URL
 
-from llmproxy.common.addresses import KEY_SERVICES, LOOPBACK, Network, Reach, reach
-from llmproxy.common.auth import REFERENCES, NoAuth, SigV4
-from llmproxy.common.config import Endpoint
+from llmproxy.common.addresses import KEY_SERVICES, LOOPBACK, Reach
+from llmproxy.common.auth import NoAuth, SigV4
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.outbound import HeaderRules, Tls
-from llmproxy.provider_workers import metrics
-from llmproxy.provider_workers.adapters.base import Adapter, HttpRequest
+from llmproxy.provider_workers.adapters.base import HttpRequest
 from llmproxy.provider_workers.compression import CODINGS, Inflate, Unpackable
 from llmproxy.provider_workers.connections import (
     KEEPALIVE_S,
@@ -37,13 +30,11 @@ from llmproxy.provider_workers.connections import (
     Connector,
     Idle,
     Names,
-    Route,
-    checked,
 )
-from llmproxy.provider_workers.credentials import Credentials, Signer
-from llmproxy.provider_workers.places import located
-from llmproxy.provider_workers.proxies import ProxyRefused, Tunnel
+from llmproxy.provider_workers.destinations import UNCHANGED, Destination
+from llmproxy.provider_workers.proxies import ProxyRefused
 from llmproxy.provider_workers.trust import Trust
+from llmproxy.provider_workers.watches import Watches
 
 CONNECTIONS_MAX = 16_384  # Idle ones included: above the requests in flight, so that a call never waits for one.
 READ_BUFFER_BYTES = 1 << 16
@@ -53,267 +44,10 @@ ERROR_BYTES_MAX = 1 << 16
 TOKEN_BYTES_MAX = 1 << 16  # Of a token endpoint's answer.
 STREAM_BYTES_MAX = 256 << 20
 FETCHES_MAX = 32  # Of callers' addresses, at a time.
-HEADS_KEPT_MAX = 256  # Some vendors have the model in the path, and with `*` the model is the caller's choice.
-USER_AGENT = "llmproxy"
-UNCHANGED = HeaderRules()
 UNDERSTOOD = frozenset({"", "identity", *CODINGS})  # Codings of answers. Asked for is identity alone.
 INFORMATIONAL_MAX = 16  # Before an answer: an endless run of them is read as fast as it comes, and would hold the loop.
-HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
-AS_IT_IS = re.compile(r"[A-Za-z0-9:/?&=%._~\[\]-]*", re.ASCII)  # Of a URL: nothing that wants quoting.
-TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 
 log = logging.getLogger(__name__)
-
-
-class Destination:
-    """An endpoint as the transport sees it, made once per configuration: what a request's head looks like is kept here."""
-
-    __slots__ = (
-        "_from",
-        "_heads",
-        "_route",
-        "_tunnel",
-        "adapter",
-        "credential",
-        "credentials",
-        "endpoint",
-        "name",
-        "named",
-        "networks",
-        "opened",
-        "origin",
-        "reach",
-        "reused",
-        "timeout",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        endpoint: Endpoint,
-        adapter: Adapter,
-        credentials: Credentials,
-        *,
-        networks: tuple[Network, ...] = LOOPBACK,
-        named: bool = False,
-    ) -> None:
-        """`networks` and `named`: where it may be besides public addresses, see `addresses.reach`."""
-        endpoint = located(endpoint)
-        self.name, self.endpoint, self.adapter, self.credentials = name, endpoint, adapter, credentials
-        self.credential = credentials.of(name, endpoint, adapter.credential)
-        connect_s = endpoint.connect_ms / 1000
-        self.timeout = ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
-        self.origin = _origin(endpoint.url or adapter.default_url)
-        self.networks, self.named = networks, named
-        self.reach = reach(networks, self.host, named=named)
-        self.opened = metrics.CONNECTIONS.labels(name, "opened")
-        self.reused = metrics.CONNECTIONS.labels(name, "reused")
-        self._route: Route | None = None
-        self._tunnel: Tunnel | None = None
-        self._from: tuple[object, ...] = ()
-        self._heads: dict[tuple[str, str], bytes] = {}
-
-    @property
-    def host(self) -> str:
-        return self.origin.raw_host or "" if self.origin is not None else ""
-
-    def route(self, names: Names, trust: Trust) -> Route:
-        """What the connection pool wants to know. Raises GatewayError of certificates that cannot be used."""
-        tls, route = self.endpoint.tls, self._route
-        if route is not None and tls is None:
-            return route
-        context = trust.of(self.name, self._permitted(tls)) if tls is not None and self.is_tls else None
-        if route is None or route.context is not context:
-            assert self.origin is not None, "a head was made first"
-            server_name = tls.server_name if tls is not None else ""
-            route = self._route = Route(
-                self.name,
-                self.origin,
-                self.reach,
-                context=context,
-                server_name=server_name,
-                tunnel=self.tunnel(names),
-            )
-        return route
-
-    def _permitted(self, tls: Tls) -> Tls:
-        return replace(tls, **{field: self.credentials.permit(self.name, path) for field, path in tls.files.items()})
-
-    @property
-    def is_tls(self) -> bool:
-        return self.origin is not None and self.origin.scheme == "https"
-
-    def tunnel(self, names: Names) -> Tunnel | None:
-        proxy = self.endpoint.proxy
-        if proxy is not None and self._tunnel is None:
-            self._tunnel = Tunnel(
-                proxy,
-                lambda: self.credentials.text(self.name, proxy.password),
-                lambda host: checked(names, host, reach(self.networks, host, named=self.named)),
-            )
-        return self._tunnel
-
-    def head(self, request: HttpRequest, traceparent: str) -> bytes:
-        """The request up to its body."""
-        signer = self.credential.signer
-        if signer is not None:
-            return self._end(self._signed(request, signer), request, traceparent)
-        key = self.credential.header()
-        rules = self.endpoint.headers
-        changed = self._changed() if rules.insert or rules.replace else ()
-        if self._from != (request.headers, key, changed):
-            self._from = (request.headers, key, changed)
-            self._heads.clear()
-        place = (request.method, request.url)
-        head = self._heads.get(place)
-        if head is None:
-            if len(self._heads) >= HEADS_KEPT_MAX:
-                self._heads.clear()
-            url = self._ours(request.url)
-            head = self._heads[place] = self._compose(request, url, url.raw_path_qs, [key] if key is not None else ())
-        return self._end(head, request, traceparent)
-
-    def _end(self, head: bytes, request: HttpRequest, traceparent: str) -> bytes:
-        if traceparent and TRACEPARENT.fullmatch(traceparent):
-            return b"%straceparent: %s\r\ncontent-length: %d\r\n\r\n" % (head, traceparent.encode(), len(request.body))
-        return b"%scontent-length: %d\r\n\r\n" % (head, len(request.body))
-
-    def _signed(self, request: HttpRequest, signer: Signer) -> bytes:
-        """A signature is good for one body and one moment, so this head is not kept."""
-        if self.endpoint.headers != UNCHANGED:  # What is signed is what is sent.
-            request = replace(request, headers=tuple(self._ruled(dict(request.headers)).items()))
-        url = self._ours(request.url)
-        # AWS reads the escapes of the path as they were signed.
-        exact = URL(request.url, encoded=True) if AS_IT_IS.fullmatch(request.url) else url
-        headers = [("host", url.host_port_subcomponent or ""), *request.headers]
-        added = signer.sign(request.method, exact.raw_path, exact.raw_query_string, headers, request.body)
-        return self._compose(request, url, exact.raw_path_qs, added)
-
-    def _compose(self, request: HttpRequest, url: URL, path: str, credential: Iterable[tuple[str, str]]) -> bytes:
-        headers = {
-            "host": url.host_port_subcomponent or "",
-            "accept": "*/*",
-            "accept-encoding": "identity",
-            "user-agent": self.endpoint.user_agent or USER_AGENT,
-            **dict(request.headers),
-        }
-        if self.endpoint.headers != UNCHANGED:
-            headers = self._ruled(headers)
-        headers.update(credential)
-        lines = [f"{request.method} {path} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
-        assert all(HEADER_TEXT.fullmatch(line) for line in lines), "an adapter's header has a control character"
-        return "".join(f"{line}\r\n" for line in lines).encode("ascii")
-
-    def _changed(self) -> tuple[tuple[str, str], ...]:
-        """The values of inserted and replaced headers, as they are now."""
-        return tuple(
-            (name.lower(), self.credentials.text(self.name, value) if value.startswith(REFERENCES) else value)
-            for name, value in self.endpoint.headers.values.items()
-        )
-
-    def _ruled(self, headers: dict[str, str]) -> dict[str, str]:
-        rules = self.endpoint.headers
-        removed = {name.lower() for name in rules.remove}
-        kept = {name: text for name, text in headers.items() if name.lower() not in removed}
-        present, replaced = {name.lower() for name in kept}, {name.lower() for name in rules.replace}
-        changed = {name: text for name, text in self._changed() if name in replaced or name not in present}
-        return {name: text for name, text in kept.items() if name.lower() not in replaced} | changed
-
-    def _ours(self, text: str) -> URL:
-        """Parsed, and on this endpoint's origin: what an adapter builds can never carry the key elsewhere."""
-        try:
-            url = URL(text)  # Quotes what must not stand in a request line.
-            is_ours = self.origin is not None and url.origin() == self.origin
-        except ValueError:
-            is_ours = False
-        if not is_ours:
-            raise GatewayError(
-                "provider_unreachable",
-                f"the call for endpoint '{self.name}' would leave its origin; its key stays here."
-                f" Check endpoints.{self.name}.url",
-            )
-        return url
-
-
-def _origin(url: str) -> URL | None:
-    """None when it is no address; then nothing is sent anywhere, and the error of each call says what to fix."""
-    try:
-        return URL(url).origin()
-    except ValueError:
-        return None
-
-
-class Watch:
-    """Cancels the task that reads an answer when the answer stays away for too long. Made by `Watches.over`."""
-
-    __slots__ = ("_deadline", "_loop", "_task", "_watches", "due", "has_expired")
-
-    def __init__(self, watches: "Watches", task: "asyncio.Task[Any]", due: float, deadline: float) -> None:
-        self._watches, self._loop, self._task = watches, watches.loop, task
-        self.due, self._deadline = due, deadline
-        self.has_expired = False
-
-    def extend(self, seconds: float) -> None:
-        """From now. Shortening takes effect at once too."""
-        self.due = min(self._loop.time() + seconds, self._deadline)
-        self._watches.look_by(self.due)
-
-    @property
-    def is_past_deadline(self) -> bool:
-        return self._loop.time() >= self._deadline
-
-    def expire(self) -> None:
-        self.has_expired = True
-        self._task.cancel()
-
-    def __enter__(self) -> Self:
-        self._watches.under_way.add(self)
-        self._watches.look_by(self.due)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Our own cancellation becomes TimeoutError; one that came from outside stays what it is."""
-        self._watches.under_way.discard(self)
-        if self.has_expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
-            raise TimeoutError from None
-
-
-class Watches:
-    """All waits of one worker under one timer, which is set for the first of them that may be late. Nearly none ever is: a timer
-    for each would be made and thrown away with every call."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.under_way: set[Watch] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._looks_at = math.inf  # In loop time.
-
-    def over(self, seconds: float, left_s: float) -> Watch:
-        """Over the current task, while it is in the context. After `left_s` the request ends, whatever `extend` says."""
-        task = asyncio.current_task(self.loop)
-        assert task is not None
-        now = self.loop.time()
-        return Watch(self, task, now + min(seconds, left_s), now + left_s)
-
-    def look_by(self, due: float) -> None:
-        if due >= self._looks_at:
-            return
-        self.close()
-        self._looks_at = due
-        self._timer = self.loop.call_at(due, self._look)
-
-    def _look(self) -> None:
-        self._timer, self._looks_at = None, math.inf
-        now = self.loop.time()
-        for late in [one for one in self.under_way if one.due <= now]:
-            self.under_way.discard(late)
-            late.expire()
-        if self.under_way:
-            self.look_by(min(one.due for one in self.under_way))
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class Reply:

@@ -5,10 +5,8 @@ the provider is never changed: what goes wrong then is said, with what was used 
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from functools import lru_cache
 from random import random
 from typing import Any
 
@@ -19,22 +17,23 @@ from llmproxy.common import addresses, money
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import EVENT_ATTEMPT_FAILED, REQUEST_CALL
 from llmproxy.common.config import Config
-from llmproxy.common.envelope import INLINE_BYTES_MAX, Api, Attempt, Envelope
+from llmproxy.common.envelope import INLINE_BYTES_MAX, Attempt, Envelope
 from llmproxy.common.errors import CATALOGUE, GatewayError
 from llmproxy.common.frames import Data, End, Finish, Frame, Head, Usage
 from llmproxy.common.outcomes import Outcome
 from llmproxy.common.retry import backoff_ms
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO, speaker
-from llmproxy.provider_workers.adapters.base import Adapter, Capability
-from llmproxy.provider_workers.callers import CALLERS
-from llmproxy.provider_workers.callers.composed import Composed, ComposedLocal, Local
+from llmproxy.provider_workers.adapters.base import Capability
 from llmproxy.provider_workers.contents import ContentsWanted, WithContents
 from llmproxy.provider_workers.credentials import Credentials
+from llmproxy.provider_workers.destinations import Destination
+from llmproxy.provider_workers.estimates import FREE, SPOKEN, estimate
 from llmproxy.provider_workers.fetcher import Fetcher
-from llmproxy.provider_workers.lenient import Lenient
-from llmproxy.provider_workers.natives import count_tokens
 from llmproxy.provider_workers.settlement import Settlement
-from llmproxy.provider_workers.transport import Destination, Reply, Transport, Watch
+from llmproxy.provider_workers.transport import Reply, Transport
+from llmproxy.provider_workers.vendor_headers import reexposed
+from llmproxy.provider_workers.watches import Watch
+from llmproxy.provider_workers.ways import LOCAL, demo, unserved, wire
 from llmproxy.provider_workers.wire import Answer as Whole
 from llmproxy.provider_workers.wire import Origin, StreamTranslator, Target, Wire, named
 
@@ -42,26 +41,6 @@ HELD_BACK_MAX = 64  # Chunks without content (a role) that wait for the first on
 PACKET_BYTES_MAX = INLINE_BYTES_MAX
 RETRY_AFTER_MS_MAX = 1_000  # What a provider asks for is waited for up to this long; a caller should not wait longer.
 TRAILER_S = 0.1  # After the last event: how long the connection may take to become reusable.
-HEADERS_MAX = 24
-HEADER_NAMES_KEPT_MAX = 512  # Providers send two dozen each, and they are the same in every answer.
-HEADER_CHARS_MAX = 256
-REEXPOSED = frozenset({"x-request-id", "request-id", "x-amzn-requestid", "openai-processing-ms", "retry-after"})
-REEXPOSED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
-
-CHARS_PER_TOKEN = 4
-TOKENS_PER_IMAGE = 1_000
-BINARY = re.compile(
-    rb"data:[a-zA-Z0-9/.+-]{0,64};base64,[A-Za-z0-9+/=_-]*"
-    rb'|(?<=")[A-Za-z0-9+/=_-]{1024,}+(?=")'  # Anthropic and Google have images without the prefix.
-)
-
-LOCAL: Mapping[Api, Callable[[bytes, Origin], Whole]] = {"count_tokens": count_tokens.estimated}
-"""APIs that are answered here where the provider has none of the kind."""
-FREE: frozenset[Api] = frozenset(
-    {"count_tokens", "moderations"}
-)  # No provider charges for them, so nothing is estimated.
-SPOKEN: frozenset[Api] = frozenset({"chat", "completions", "responses", "messages", "gemini", "transcriptions"})
-"""APIs whose answers are text that the model wrote: what an uncounted one used can be told from its length."""
 
 TAKES_BYTES, WEB_ADDRESS = frozenset({Capability.IMAGES}), Capability.IMAGE_URLS
 
@@ -86,62 +65,6 @@ def pause_ms(failed: Attempt, following: Attempt, retry_after_ms: int, tried: in
     """Before the next attempt: jitter always; the provider's own wish if it is asked again, and only if it is short."""
     wish_ms = retry_after_ms if failed.endpoint == following.endpoint and retry_after_ms <= RETRY_AFTER_MS_MAX else 0
     return max(wish_ms, backoff_ms(tried, random=random))
-
-
-def estimate(body: bytes, text_chars: int) -> Usage:
-    """For an answer that came without a count, or broke off."""
-    characters, images = len(body), 0
-    for image in BINARY.finditer(body):
-        characters -= image.end() - image.start()
-        images += 1
-    tokens = -(-characters // CHARS_PER_TOKEN) + images * TOKENS_PER_IMAGE
-    return Usage(input=tokens, output=-(-text_chars // CHARS_PER_TOKEN), estimated=True)
-
-
-def reexposed(headers: Mapping[str, str]) -> dict[str, str]:
-    """What of the provider's headers a caller may see."""
-    shown: dict[str, str] = {}
-    for name, value in headers.items():
-        shown_as = _shown_as(name)
-        if shown_as and len(value) <= HEADER_CHARS_MAX:
-            shown[shown_as] = value
-            if len(shown) == HEADERS_MAX:
-                break
-    return shown
-
-
-@lru_cache(HEADER_NAMES_KEPT_MAX)
-def _shown_as(name: str) -> str:
-    """A header's name in lower case; "" of one that a caller is not shown."""
-    lower = name.lower()
-    return lower if lower in REEXPOSED or lower.startswith(REEXPOSED_PREFIXES) else ""
-
-
-def wire(adapter: Adapter, api: Api, *, lenient: bool = False) -> Wire | None:
-    """How this adapter is asked in the form of `api`; None when it cannot be. `lenient`: parameters may be left out."""
-    if api == "chat":
-        return Lenient(adapter) if lenient else adapter
-    native = adapter.natives.get(api)
-    if native is not None:
-        return Lenient(native) if lenient else native
-    caller = CALLERS.get(api)
-    if caller is None:
-        return None
-    return Lenient(Composed(caller, Lenient(adapter))) if lenient else Composed(caller, adapter)
-
-
-def demo(api: Api) -> Local:
-    """The same for the demo provider, which is not called."""
-    if api == "chat":
-        return DEMO
-    caller = CALLERS.get(api)
-    if caller is None:
-        raise unserved(api, DEMO.name)
-    return ComposedLocal(caller, DEMO)
-
-
-def unserved(api: Api, endpoint: str) -> GatewayError:
-    return GatewayError("unsupported_endpoint", f"endpoint '{endpoint}' does not serve {api}; use another model")
 
 
 class Work:
