@@ -8,7 +8,8 @@ from msgspec import structs
 from llmproxy.common.answers import Answers, Links
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import Asked
-from llmproxy.shield.answers.reading import Guards, Reading
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.links import image_reason, link_reason

@@ -11,8 +11,8 @@ from msgspec import structs
 from llmproxy.common.answers import Answers, Links
 from llmproxy.common.policy import Injection, Policy
 from llmproxy.shield import look
+from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.noise import BLOCK_CHARS
-from llmproxy.shield.answers.reading import Guards
 from llmproxy.shield.guards import GUARDS
 
 PIECES = [

@@ -14,7 +14,8 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.canary import marker, planted
-from llmproxy.shield.answers.reading import Guards, Reading
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.stage import Stopped, Unavailable
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.links import image_reason, link_reason

@@ -14,8 +14,9 @@ from llmproxy.common.answers import Answers, Links
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers import images, keys, lines, words
 from llmproxy.shield.answers.asked import Asked
+from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.invisible import RUN_CHARS_MAX
-from llmproxy.shield.answers.reading import Guards, Read, Reading
+from llmproxy.shield.answers.reading import Read, Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.vault import Vault, tenant_key

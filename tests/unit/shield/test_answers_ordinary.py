@@ -13,8 +13,9 @@ from msgspec import structs
 from llmproxy.common.answers import Answers, Links
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import Asked
+from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.ordinary import Ordinary
-from llmproxy.shield.answers.reading import Guards, Read, Reading
+from llmproxy.shield.answers.reading import Read, Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.restore import restorer

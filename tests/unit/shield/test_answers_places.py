@@ -12,7 +12,9 @@ from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import Asked
-from llmproxy.shield.answers.reading import NAMES, Guards, Reading
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.names import NAMES
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.restore import restorer
 from llmproxy.shield.window import Originals

@@ -13,7 +13,8 @@ from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import Asked
-from llmproxy.shield.answers.reading import CARRIED_MAX, Guards, Reading
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.reading import CARRIED_MAX, Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.restore import restorer

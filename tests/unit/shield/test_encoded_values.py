@@ -15,7 +15,8 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import encoded
 from llmproxy.shield.answers.asked import Asked
-from llmproxy.shield.answers.reading import Guards, Reading
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.pii import Pii

@@ -22,7 +22,8 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.answers.asked import NOTHING
-from llmproxy.shield.answers.reading import Guards, Reading
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.examine import Examined, Order, examine
 from llmproxy.shield.guards import GUARDS

@@ -9,7 +9,8 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import look
 from llmproxy.shield.answers.asked import Asked
-from llmproxy.shield.answers.reading import Guards, Read, Reading
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.reading import Read, Reading
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.pii import Pii, find
 from llmproxy.shield.personal import emails

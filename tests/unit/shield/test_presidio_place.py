@@ -12,7 +12,7 @@ from patience import PATIENCE_S
 from llmproxy.common.pii import Pii, Recognizer
 from llmproxy.common.policy import Override, Policy, When
 from llmproxy.common.testing import FakeClock
-from llmproxy.shield.answers.reading import Guards
+from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.examine import Examined, Order, examine_within
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.offload import INLINE_WORK_MAX, Offload

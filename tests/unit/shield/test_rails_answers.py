@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from llmproxy.common.policy import Policy
 from llmproxy.common.rails import Rule, sources
 from llmproxy.shield.answers.asked import NOTHING
+from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.rails import BLOCK_CHARS
-from llmproxy.shield.answers.reading import Guards, Read, Reading
+from llmproxy.shield.answers.reading import Read, Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.rails.expressions import Expressions

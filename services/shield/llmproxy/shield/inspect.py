@@ -25,7 +25,8 @@ from llmproxy.common.plugins.host import Pipeline
 from llmproxy.common.policy import Policies, Policy
 from llmproxy.shield import metrics
 from llmproxy.shield.answers.asked import SPOKEN, is_inspected
-from llmproxy.shield.answers.reading import Guards, Reading
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.continuation import Continuation, response_id
 from llmproxy.shield.conversations import Conversations, continued, name_of
 from llmproxy.shield.embedding.weigh import Weighs, weighed

@@ -18,7 +18,7 @@ from llmproxy.common.policy import INJECTION, SHADOW, Injection, Policies, Polic
 from llmproxy.common.segments import Segment
 from llmproxy.common.segments.decoding import LONE_SURROGATE
 from llmproxy.shield import normalise
-from llmproxy.shield.answers.reading import of_answers
+from llmproxy.shield.answers.guards import of_answers
 from llmproxy.shield.chain import Chain, action, apart, decide, may_hold
 from llmproxy.shield.embedding import stage
 from llmproxy.shield.embedding.stage import Question, Stage

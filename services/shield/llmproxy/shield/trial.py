@@ -13,7 +13,7 @@ from llmproxy.common.envelope import Api, Envelope
 from llmproxy.common.explanations import SEVERITY, Explanation
 from llmproxy.common.policy import Policies
 from llmproxy.common.segments import Segment
-from llmproxy.shield.answers.reading import of_answers
+from llmproxy.shield.answers.guards import of_answers
 from llmproxy.shield.chain import Chain
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS

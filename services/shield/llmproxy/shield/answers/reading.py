@@ -5,46 +5,37 @@ The provider's words are inspected before the originals are put back: what the c
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Hashable, Iterator
 from json import dumps
 from typing import Any, NamedTuple, get_args
 
 from msgspec import structs
 
-from llmproxy.common.actions import PASSING, Action
+from llmproxy.common.actions import PASSING
 from llmproxy.common.answers import ANSWER, AnswerAction, Answers
 from llmproxy.common.explanations import Explanation, per_mille
-from llmproxy.common.policy import ALLOWED, INJECTION, KINDS, SECRET, Policy
-from llmproxy.common.rails import DOES
 from llmproxy.common.segments import Segment
-from llmproxy.common.segments.binaries import is_base64_url
-from llmproxy.common.segments.names import KNOWN_KEYS, URL_HOLDERS
-from llmproxy.shield import look
-from llmproxy.shield.answers import escapes, images, invisible, keys, leak, lines, watch, words
+from llmproxy.common.segments.names import KNOWN_KEYS
+from llmproxy.shield.answers import keys, leak
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.canary import Canary
 from llmproxy.shield.answers.escapes import Escapes
+from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.images import Images
 from llmproxy.shield.answers.invisible import Invisible
 from llmproxy.shield.answers.keys import PrivateKeys
 from llmproxy.shield.answers.leak import Leak, words_of
 from llmproxy.shield.answers.lines import DIGITS_IN, DOTS_IN, NAMES_BEFORE, Lines
 from llmproxy.shield.answers.markup import wants_markup
-from llmproxy.shield.answers.noise import BLOCK_CHARS
+from llmproxy.shield.answers.names import CALLED, DRAWING, DRAWN, ECHOED_WHOLE, IN_JSON, NAMES, is_no_text, name_of
 from llmproxy.shield.answers.ordinary import Ordinary
-from llmproxy.shield.answers.rails import Rails, Taking
+from llmproxy.shield.answers.rails import Rails
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
 from llmproxy.shield.answers.together import together
 from llmproxy.shield.answers.wanted import wants_random
 from llmproxy.shield.answers.watch import Watch
 from llmproxy.shield.answers.words import Words
 from llmproxy.shield.chain import Budget, Chain
-from llmproxy.shield.guards.base import Fitted, Guard, Sighted
-from llmproxy.shield.guards.rules import Rules
-from llmproxy.shield.guards.secrets import OURS as OF_SECRETS
-from llmproxy.shield.guards.topics import Topics
-from llmproxy.shield.look import Look
 from llmproxy.shield.restore.held import Text
 from llmproxy.shield.restore.whole import ARGUMENTS, THOUGHTS, decoded, rewritten, written
 from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
@@ -54,11 +45,35 @@ from llmproxy.shield.window import Originals, Window
 REPEATED_MAX, REPEATED_CHARS_MAX = 64, 256 << 10
 """Texts of an answer that comes in pieces and is then repeated whole; beyond them what is repeated is found again."""
 
-CONCERNS = OF_SECRETS | Look.ENCODED | Look.BEYOND | Look.MARKUP | Look.LONG | Look.URL | Look.COLONS
-"""What any stage looks for, but for what guards do behind a text. Five dashes, with which a private key begins, are COLONS, too."""
-
 TEXTS = re.compile(r'"text"\s*:\s*"')
 """How a text stands that is one of several: the parts of a message, the blocks of an answer."""
+
+CARRIED_MAX = 64  # Runs of texts that an answer may have going; of more, the oldest begins anew.
+OF_ANSWERS = frozenset(get_args(AnswerAction))
+EXPLANATIONS_MAX = 64  # Of one answer; the record keeps the most severe.
+PASSWORD = "secret.password"  # noqa: S105 - the name of a kind
+OF_MANY_WORDS = frozenset({PASSWORD, keys.KIND})
+
+
+class Twice:
+    """Two stages read the same text: what the first has reported and left there, the other need not report again."""
+
+    __slots__ = ("_left", "_report")
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._left: Counter[str] = Counter()
+
+    def first(self, finding: Finding) -> bool:
+        is_taken_out = self._report(finding)
+        self._left[finding.kind] += not is_taken_out
+        return is_taken_out
+
+    def again(self, finding: Finding) -> bool:
+        if self._left[finding.kind]:
+            self._left[finding.kind] -= 1
+            return False
+        return self._report(finding)
 
 
 class Carried(NamedTuple):
@@ -67,125 +82,8 @@ class Carried(NamedTuple):
     shown: tuple[Stage, ...]  # For what is shown: where each text is shown by itself, it is read by itself, too.
     values: tuple[Stage, ...]
     links: tuple[Stage, ...]
-    twice: "Twice"
+    twice: Twice
     end: str = ""  # Of the text before.
-
-
-CARRIED_MAX = 64  # Runs of texts that an answer may have going; of more, the oldest begins anew.
-OF_ANSWERS = frozenset(get_args(AnswerAction))
-EXPLANATIONS_MAX = 64  # Of one answer; the record keeps the most severe.
-PASSWORD = "secret.password"  # noqa: S105 - the name of a kind
-OF_MANY_WORDS = frozenset({PASSWORD, keys.KIND})
-
-NAMES = frozenset(
-    ["id", "object", "model", "type", "role", "status", "finish_reason", "stop_reason", "stop_sequence", "system_fingerprint", "service_tier", "created",
-     "call_id", "item_id", "tool_call_id", "tool_use_id", "previous_response_id", "container_id", "file_id", "modelVersion", "responseId", "createTime",
-     "finishReason", "mimeType", "mime_type", "media_type", "signature", "encrypted_content", "encrypted_index", "thoughtSignature", "thought_signature",
-     "data", "b64_json", "partial_image_b64", "embedding", "logprobs", "logprobsResult", "top_logprobs", "token", "bytes", "usage", "usageMetadata",
-     "safetyRatings", "tools", "instructions", "metadata", "prompt_cache_key", "safety_identifier", "user", "obfuscation"]
-)  # fmt: skip
-"""What is not the model's words: ids, names, seals, binaries, tokens of a text that is read anyway, and echoes of the request."""
-
-ECHOED_WHOLE = frozenset(
-    {"usage", "usageMetadata", "logprobs", "logprobsResult", "top_logprobs", "tools", "metadata", "safetyRatings"}
-)
-
-CALLED = frozenset({"input", "args", "action"})
-"""Arguments of a tool as a tree, in Anthropic's, Google's and OpenAI's answers: every name and text in it is what a model has written."""
-
-DRAWING, DRAWN = "image_generation_call", "result"  # In an answer of the Responses API: a picture, as base64.
-
-
-def of_answers(policy: Policy) -> Policy:
-    """The policy as the guards have it that look at requests too."""
-    answers = policy.answers
-    kinds: dict[str, Action] = {
-        kind: "allow" if kind in ALLOWED and kind not in answers.kinds else answers.action(kind)
-        for kind in (*KINDS, *answers.kinds)
-    }
-    return structs.replace(policy, kinds=kinds, injection=structs.replace(policy.injection, mode=answers.injection))
-
-
-class Guards:
-    """The shield's own guards as a policy wants them for answers; made once for each policy."""
-
-    def __init__(self, guards: Sequence[Guard], policy: Policy) -> None:
-        self.policy = policy
-        answers = policy.answers
-        as_answers = of_answers(policy)
-        kinds = as_answers.kinds
-        secrets = {kind: action for kind, action in kinds.items() if kind.partition(".")[0] == SECRET}
-        self.private_key = answers.action(keys.KIND)
-        self.looks_for_secrets = any(action != "allow" for action in secrets.values())
-        self.takes_out_others = any(
-            action in ("redact", "block") for kind, action in kinds.items() if kind not in secrets
-        )
-        self.secrets = Chain([guard for guard in guards if guard.name == "secrets"], as_answers)
-        # Answers are read in the loop, where a guard that needs a process of its own may not look (docs/adr/0020).
-        others = [guard for guard in guards if guard.name != "secrets" and not isinstance(guard, Fitted)]
-        # What can be taken out is looked for before it is said, at digits; the rest is in any words, and known behind them.
-        in_words = [guard for guard in others if guard.name == INJECTION]
-        self.others = Chain([guard for guard in others if guard.name != INJECTION], as_answers)
-        self.behind = Chain(in_words if self.takes_out_others else others, as_answers)
-        rails = structs.replace(policy, rails=policy.rails.answering())
-        does = DOES[rails.rails.links.action]
-        self.takes_out_links = does not in PASSING and not rails.rails.links.is_empty
-        own = [guard for guard in guards if isinstance(guard, Fitted) and guard.reads_answers]
-        self.links = Chain([guard for guard in own if guard.name == "links"], rails)
-        self.rails = Chain([guard for guard in own if guard.name != "links" or not self.takes_out_links], rails)
-        takings = (Taking(guard) for guard in self.rails.guards if isinstance(guard, Rules | Topics))
-        self.takings = tuple(one for one in takings if not one.is_empty)
-        self.has_rails = bool(self.rails.guards) or self.takes_out_links
-        self._expressions = tuple(guard.expressions for guard in self.rails.guards if isinstance(guard, Rules | Topics))
-        self._clear_texts = tuple(self._checks(in_json=False))
-        self._clear_documents = tuple(self._checks(in_json=True))
-        self._concerns = self._bits()
-
-    @property
-    def has_expressions(self) -> bool:
-        return bool(self._expressions)
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether a text can be written that an event loop may not look at, however short: it is read in a thread."""
-        return bool(self._expressions) and any(one.is_slow for one in self._expressions)
-
-    def _checks(self, *, in_json: bool) -> Iterator[Callable[[str], bool]]:
-        """What `is_clear` asks of each stage that `Reading.stages` makes of the policy, and of the watch behind them."""
-        answers = self.policy.answers
-        if answers.invisible != "disabled":
-            if in_json:
-                yield escapes.is_clear
-            yield invisible.is_clear
-        if answers.links.images != "disabled" and not in_json:
-            yield images.is_clear
-        if self.private_key != "allow":
-            yield keys.is_clear
-        if self.looks_for_secrets:
-            yield words.is_clear
-        if self.takes_out_others:
-            yield lines.has_no_digits
-        yield partial(watch.is_clear, settings=answers, may_hold=self.behind.may_hold)
-
-    def _bits(self) -> int:
-        """Without one of these bits of `look.Look` no check says anything of a short text; 0 where there may be one that does."""
-        bits = CONCERNS
-        for guard in self.behind.guards:
-            if not isinstance(guard, Sighted):
-                return 0
-            bits |= guard.needs
-        return 0 if self.takes_out_others else bits
-
-    def is_clear(self, text: str, *, in_json: bool) -> bool:
-        """A promise that the whole of a text comes out as it went in and nothing is reported, whatever was asked."""
-        if self.has_rails:
-            return False
-        if self._concerns and len(text) < BLOCK_CHARS and not look.at(text) & self._concerns:
-            return True  # As nearly all prose.
-        for is_clear in self._clear_documents if in_json else self._clear_texts:  # noqa: SIM110 - as in lines.py
-            if not is_clear(text):
-                return False
-        return True
 
 
 class Reading:
@@ -250,7 +148,7 @@ class Reading:
         if key in CALLED and type(value) is dict:
             return self._called(value)
         if type(value) is str:
-            return self.words(value) if _is_no_text(key, value) else self.text(value)
+            return self.words(value) if is_no_text(key, value) else self.text(value)
         if type(value) is list:
             return [self.value(key, item) for item in value]
         if type(value) is dict:
@@ -318,7 +216,7 @@ class Reading:
         return changed
 
     def _changes_text(self, text: str, key: str) -> bool:
-        if not text or _is_no_text(key, text):
+        if not text or is_no_text(key, text):
             return False
         if self._apart and key == "text" and any(text == one for one, _ in self._apart.values()):
             return False  # It was read with those around it.
@@ -338,7 +236,7 @@ class Reading:
         holder = next((name for name in names[:-1] if name in CALLED or name in ECHOED_WHOLE), "")
         if holder in CALLED and segment.form != "number":
             return self._named(segment.text) if segment.form == "key" else self._argument(segment.text)
-        if segment.form != "value" or not ECHOED_WHOLE.isdisjoint(names) or _name(names) in NAMES:
+        if segment.form != "value" or not ECHOED_WHOLE.isdisjoint(names) or name_of(names) in NAMES:
             return self.words(segment.text)
         return self._through(segment.text, in_json=ARGUMENTS.fullmatch(segment.path) is not None)
 
@@ -551,40 +449,6 @@ class Reading:
 def _taken_out(finding: Finding) -> Finding:
     """Nothing comes back into an answer: what is masked in a request is redacted in it."""
     return structs.replace(finding, action="redact", replacement=None) if finding.action == "mask" else finding
-
-
-IN_JSON = frozenset({"arguments", "partial_json"})
-
-
-def _is_no_text(key: str, value: str) -> bool:
-    """By the name under which it stands; or a picture, which some vendors put into a message as an address of itself."""
-    return key in NAMES or (key in URL_HOLDERS and is_base64_url(value))
-
-
-def _name(names: list[str]) -> str:
-    """The key under which a text stands, of the steps of its path."""
-    return next((name for name in reversed(names) if not name.endswith("]")), "")
-
-
-class Twice:
-    """Two stages read the same text: what the first has reported and left there, the other need not report again."""
-
-    __slots__ = ("_left", "_report")
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._left: Counter[str] = Counter()
-
-    def first(self, finding: Finding) -> bool:
-        is_taken_out = self._report(finding)
-        self._left[finding.kind] += not is_taken_out
-        return is_taken_out
-
-    def again(self, finding: Finding) -> bool:
-        if self._left[finding.kind]:
-            self._left[finding.kind] -= 1
-            return False
-        return self._report(finding)
 
 
 class Read:
