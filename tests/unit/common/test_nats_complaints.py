@@ -2,7 +2,7 @@
 
 import nats.errors
 
-from llmproxy.common.nats_wire import COMPLAIN_AGAIN_S, COMPLAINTS_MAX, REFUSED, Complaints, shown
+from llmproxy.common.nats_complaints import COMPLAIN_AGAIN_S, COMPLAINTS_MAX, REFUSED, Complaints, shown
 
 
 def test_a_wrong_password_is_told_from_a_server_that_is_away() -> None:

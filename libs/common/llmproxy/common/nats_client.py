@@ -15,6 +15,7 @@ from llmproxy.common.bus import Receive
 
 PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JOINED_BYTES_MAX = 1 << 16  # Up to here copying costs less than what a write of several pieces does.
+RETRY_S = 0.2  # Between two attempts at what NATS has just refused or left unanswered.
 
 HEADED = b"HMSG"
 MESSAGES = (b"MSG ", HEADED)

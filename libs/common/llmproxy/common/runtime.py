@@ -15,7 +15,7 @@ import msgspec
 import uvloop
 from msgspec import Meta, Struct
 
-from llmproxy.common import nats_wire
+from llmproxy.common import nats_complaints, nats_wire
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import EVENT_INSTANCE_ANNOUNCED
 from llmproxy.common.config_watch import ConfigWatch
@@ -157,7 +157,7 @@ async def _serve(service: str, settings: S, run: Callable[[Context[S]], Awaitabl
 
 
 async def _start(service: str, instance: str, settings: Settings, readiness: Readiness) -> tuple[Bus, ConfigWatch]:
-    readiness.block("start", f"waiting for NATS at {nats_wire.shown(settings.nats_url)}")
+    readiness.block("start", f"waiting for NATS at {nats_complaints.shown(settings.nats_url)}")
     wire = await NatsWire.connect(
         settings.nats_url,
         user=settings.nats_user,
