@@ -5,7 +5,9 @@ from typing import Any
 from msgspec import Struct
 
 from llmproxy.fakes.conversation import Asked, Behaviour, Recorded, Refused, Script, Turn
-from llmproxy.fakes.openai.chat import CREATED, StreamOptions, refusal
+from llmproxy.fakes.openai.chat_answers import CREATED
+from llmproxy.fakes.openai.chat_checks import refusal
+from llmproxy.fakes.openai.chat_request import StreamOptions
 from llmproxy.fakes.openai.variant import Variant
 from llmproxy.fakes.shapes import Misfit, fit
 from llmproxy.fakes.vendor import Body, as_json, check_model, sse

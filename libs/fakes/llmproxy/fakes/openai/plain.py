@@ -9,7 +9,8 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from llmproxy.fakes.conversation import Asked, Behaviour, Recorded, Refused, Script
-from llmproxy.fakes.openai.chat import CREATED, refusal
+from llmproxy.fakes.openai.chat_answers import CREATED
+from llmproxy.fakes.openai.chat_checks import refusal
 from llmproxy.fakes.openai.variant import Variant
 from llmproxy.fakes.shapes import Misfit, T, fit, words
 from llmproxy.fakes.vendor import Body, Whole, as_json, check_model, sse

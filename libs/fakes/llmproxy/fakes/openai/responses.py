@@ -22,7 +22,8 @@ from llmproxy.fakes.conversation import (
     media_of,
     named,
 )
-from llmproxy.fakes.openai.chat import CREATED, TOOL_NAME, check_strict, refusal
+from llmproxy.fakes.openai.chat_answers import CREATED
+from llmproxy.fakes.openai.chat_checks import TOOL_NAME, check_strict, refusal
 from llmproxy.fakes.openai.variant import Variant
 from llmproxy.fakes.shapes import Misfit, fit
 from llmproxy.fakes.vendor import Body, as_json, check_model, split, sse
