@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from importlib import metadata
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
@@ -85,7 +86,9 @@ class Context(Generic[S]):
             return
 
 
+@cache
 def version() -> str:
+    """Of the package that is installed, which is read from its files."""
     return metadata.version("llmproxy-common")
 
 
