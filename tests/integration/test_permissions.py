@@ -1,4 +1,4 @@
-"""Who may say and hear what on the bus, against the table of the design and a real nats-server (not against our own list)."""
+"""Who may say and hear what on the bus, against the table of ARCHITECTURE.md and a real nats-server (not against our own list)."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from llmproxy.launcher.embedded import EmbeddedServers
 SERVICES = ("edge", "shield", "router", "provider-workers", "audit", "admin", "operator")
 ADDRESSED = ("reply", "holding", "control", "bounce")
 
-# Design section 5, by channel: who publishes and who subscribes. A name after a colon narrows to that service's own.
+# By channel: who publishes and who subscribes. A name after a colon narrows to that service's own.
 MAY_PUBLISH = {
     "edge": {"request.inspect", "reply:edge", "control", "event", "audit", "threats.answer"},
     "shield": {"request.route", "reply", "holding", "event"},

@@ -1,4 +1,4 @@
-"""What each service may publish and subscribe to on NATS: design section 5 as data, rendered into the server's users.
+"""What each service may publish and subscribe to on NATS: the table of ARCHITECTURE.md ("Who may know what") as data, rendered into the server's users.
 
 Nothing is allowed that is not listed. JetStream is reached through subjects too, so its share is spelled out.
 """
