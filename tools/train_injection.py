@@ -78,9 +78,8 @@ SOURCE_JUDGED_MIN = 8
 STEPS_MAX = 32_000  # Of a weight, in 16 bits.
 
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "BSD-3-Clause", "public record")
-INTERNAL = frozenset(
-    {"chatgpt_system_prompt"}
-)  # Other people's prompts in an MIT repository: judged on, not trained on.
+# Other people's prompts in an MIT repository: judged on, not trained on.
+INTERNAL = frozenset({"chatgpt_system_prompt"})
 OWN, DOCUMENTS = "own", "own-documents"
 GENERATED = frozenset({"synthetic-templates", "synthetic-carriers2", "own-phrases"})  # Repetitive: train, never judge.
 GENERATED_WEIGHT, WEAK_WEIGHT, INSERTED_WEIGHT, PHRASES_WEIGHT = 0.4, 0.5, 0.4, 0.1
@@ -442,9 +441,8 @@ def weigh(seen: Seen, data: Data, fold: np.ndarray, used: np.ndarray) -> tuple[f
     model.fit(seen.learned[chosen], data.attack[owner[chosen]], sample_weight=weight)
     coefficients = model.coef_[0]
     rules = np.maximum(coefficients[1:], 0)
-    for at, name in enumerate(
-        seen.names
-    ):  # What is said more plainly is not weaker, though prompts that guard themselves say it, too.
+    # What is said more plainly is not weaker, though prompts that guard themselves say it, too.
+    for at, name in enumerate(seen.names):
         category, _, severity = name.partition(".")
         if severity == "high" and f"{category}.medium" in seen.names:
             rules[at] = max(rules[at], rules[seen.names.index(f"{category}.medium")])

@@ -1,4 +1,4 @@
-"""What a terminal shows of a benchmark's results, and which of the design's thresholds they meet."""
+"""What a terminal shows of a benchmark's results, and which goals they meet."""
 
 import math
 import sys
@@ -17,7 +17,7 @@ NOTES = Console(stderr=True, style="dim", highlight=False)
 
 @dataclass(frozen=True)
 class Threshold:
-    """A promise of the design: the figure must not be above the limit."""
+    """A goal: the figure must not be above the limit."""
 
     what: str
     value: float
@@ -223,7 +223,7 @@ def show_memory(memory: dict[str, Any]) -> None:
 
 
 def thresholds(results: dict[str, Any]) -> list[Threshold]:
-    """Those of the design that this run can judge."""
+    """Those goals that this run can judge."""
     found: list[Threshold] = []
     if families := results.get("translation"):
         dearest = max(families, key=lambda name: families[name]["request_us"])

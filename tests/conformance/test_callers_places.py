@@ -29,9 +29,8 @@ EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=[f"{case.parent.name}-{c
 STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 LAST_NAME = re.compile(r"(^|\.)[^.\[\]]+$")
 WORDS = {"function", "user", "assistant", "object", "ephemeral"}  # Of the formats: their places say nothing.
-ELSEWHERE = re.compile(
-    r"parameters\.|thinking_blocks"
-)  # Words of schemas repeat; what was signed is kept in the signature.
+# Words of schemas repeat; what was signed is kept in the signature.
+ELSEWHERE = re.compile(r"parameters\.|thinking_blocks")
 HERE = Origin(id="i", model="m", created=1)
 
 

@@ -53,9 +53,8 @@ TEXTS = st.lists(TELLING | st.text(max_size=10), max_size=12).map("".join)
 def test_a_guard_answers_any_text_with_a_verdict_and_spans_inside_it(guard: Guard, text: str) -> None:
     verdict = guard.inspect(segment(text))
     assert isinstance(verdict, Allow | Flag | Mask | Block)
-    if isinstance(
-        verdict, Block
-    ):  # Nothing fails on any text, and of what is found the default policy blocks injections alone.
+    # Nothing fails on any text, and of what is found the default policy blocks injections alone.
+    if isinstance(verdict, Block):
         assert {finding.kind for finding in verdict.findings if finding.action == "block"} == {INJECTION}
     for finding in findings(verdict):
         assert 0 <= finding.start < finding.end <= len(text)

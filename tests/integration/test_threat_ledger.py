@@ -33,9 +33,8 @@ from llmproxy.edge.quotas import Dimension, Quota, Suspects
 from llmproxy.edge.standings import Standings
 from llmproxy.edge.threats import Caller, Ledger
 
-STRICT = Threats(
-    mode="lock", throttle=5.0, lock=12.0, requests_per_minute=60_000
-)  # So that a lock can be reached in no time.
+# So that a lock can be reached in no time.
+STRICT = Threats(mode="lock", throttle=5.0, lock=12.0, requests_per_minute=60_000)
 SLOW = msgspec.structs.replace(STRICT, requests_per_minute=1)  # So that none passes meanwhile for the time gone by.
 WHY = Explained((Explanation(guard="injection", kind="injection", action="block", path="messages[0].content"),))
 ATTACK = {"model": "demo", "messages": [{"role": "user", "content": "attack"}]}

@@ -284,9 +284,8 @@ def test_a_disguised_number_is_found(kind: str, text: str, disguise: str) -> Non
 def test_random_digits_are_hardly_ever_a_number() -> None:
     draw = random.Random(7)
     samples = [f"ref {draw.randrange(10**9, 10**13)} done" for _ in range(2_000)]
-    assert (
-        sum(bool(kinds(sample)) for sample in samples) <= 60
-    )  # Most are cards: thirteen digits and a 4 at the front pass Luhn one time in ten.
+    # Most are cards: thirteen digits and a 4 at the front pass Luhn one time in ten.
+    assert sum(bool(kinds(sample)) for sample in samples) <= 60
 
 
 def _examined(kinds: dict[str, Action], key: bytes, text: str) -> Examined:

@@ -37,9 +37,8 @@ class Links(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Images are fetched without anybody's click, so their addresses can carry a conversation away: docs/adr/0019."""
 
     images: AnswerMode = "strip"  # With a query or a payload, to a host that the request does not name.
-    others: Watched = (
-        "flag"  # Script and data schemes, public addresses without a name, look-alikes, hidden users, payloads.
-    )
+    # Script and data schemes, public addresses without a name, look-alikes, hidden users, payloads.
+    others: Watched = "flag"
     allowed: Domains = ()  # These and what is below them are never suspicious.
     denied: Domains = ()  # These always are.
 
@@ -52,9 +51,8 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     invisible: AnswerMode = "strip"  # Tag characters, zero-width runs, directions that are overridden.
     links: Links = Links()
     leak: Watched = "flag"  # Passages of the request's own system text.
-    canary: bool = (
-        False  # A marker in the system text, whose appearance ends the answer. It changes what the model reads.
-    )
+    # A marker in the system text, whose appearance ends the answer. It changes what the model reads.
+    canary: bool = False
     repetition: Watched = "flag"
     entropy: Watched = "flag"  # Long random text that nobody asked for.
     injection: Watched = "disabled"  # What a model answers is no order to anybody, until something acts on it.

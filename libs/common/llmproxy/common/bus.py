@@ -217,9 +217,8 @@ class Bus:
         """Sent and forgotten. Raises Unavailable when there is no connection."""
         self.wire.publish(channel.subject(**tokens), msgspec.json.encode(message))
 
-    def event(
-        self, channel: Channel[Event], *, id: str = "", tenant: str = "", **facts: str | int | bool
-    ) -> None:  # Events never fail a request.
+    def event(self, channel: Channel[Event], *, id: str = "", tenant: str = "", **facts: str | int | bool) -> None:
+        """Never fails a request."""
         self._gather(channel, _Told(int(self._now() * 1000), id, tenant, facts, dict))
 
     def tell(
@@ -559,8 +558,7 @@ class Bus:
             await asyncio.wait(self._discards, timeout=DISCARDS_S)
         if self.wire.connected:
             self._publish_events()
-            with contextlib.suppress(
-                Unavailable
-            ):  # It went away meanwhile; what it has not been told is nobody's any more.
+            # It went away meanwhile; what it has not been told is nobody's any more.
+            with contextlib.suppress(Unavailable):
                 await self.wire.flush()
         await self.wire.close()

@@ -194,7 +194,6 @@ ALL_EVENTS = f"{ROOT}.event.>"
 CONFIG_BUCKET = "LLMPROXY_CONFIG"  # key `current` -> config.Snapshot
 KEYS_BUCKET = "LLMPROXY_KEYS"  # key = full SHA-256 (hex) of the API key -> keyring.KeyRecord
 MODELS_BUCKET = "LLMPROXY_MODELS"  # key = endpoint -> model_lists.ModelList
-CONVERSATIONS_BUCKET = (
-    "LLMPROXY_CONVERSATIONS"  # key = keyed hash of an id -> how suspicious each turn was, in thousandths
-)
+CONVERSATIONS_BUCKET = "LLMPROXY_CONVERSATIONS"
+"""key = keyed hash of an id -> how suspicious each turn was, in thousandths"""
 BODIES_BUCKET = "LLMPROXY_BODIES"  # claim check of large bodies

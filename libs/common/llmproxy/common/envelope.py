@@ -61,9 +61,8 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stream: bool = False
     include_usage: bool = False  # The caller asked for the usage chunk of a stream.
     max_output_tokens: int | None = None
-    headers: dict[
-        str, str
-    ] = {}  # Of the caller's, those that a provider of the same dialect is shown (`anthropic-beta`).
+    # Of the caller's, those that a provider of the same dialect is shown (`anthropic-beta`).
+    headers: dict[str, str] = {}
     attempt: int = 0  # Counts the edge's publications of this request; frames of older ones are dropped.
     deadline_ms: int  # Unix time. A stage that receives it late drops it.
     traceparent: str = ""

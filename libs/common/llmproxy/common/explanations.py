@@ -30,9 +30,8 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str = ""  # Of a guard that has many for one kind: a signature's id.
     side: Side = "request"
     path: str = ""  # Of the text in the body: `messages[3].content`. "": the body itself, before it was parsed.
-    start: int = (
-        0  # In characters of that text, its escapes undone; in bytes of the body as it came. Both 0: all of it.
-    )
+    # In characters of that text, its escapes undone; in bytes of the body as it came. Both 0: all of it.
+    start: int = 0
     end: int = 0
     role: str = ""  # Whose text, where it is not the caller's own: a tool's.
     via: tuple[str, ...] = ()  # The decodings that showed it, in order; (): it is written there as it is.

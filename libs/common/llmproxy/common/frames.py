@@ -37,9 +37,8 @@ class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fra
     explained: Explained | None = None
     price: Price = Price()  # What the edge settles by when the worker cannot say what was used.
     dropped: tuple[str, ...] = ()  # Request fields that the provider has no word for and that were left out.
-    content_type: str = (
-        ""  # Of an answer that is not JSON (speech): its one `Data` is a string of the base64 of its bytes.
-    )
+    # Of an answer that is not JSON (speech): its one `Data` is a string of the base64 of its bytes.
+    content_type: str = ""
 
 
 class Data(Struct, frozen=True, omit_defaults=True, tag_field="frame", tag="data"):
@@ -71,9 +70,8 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="
     type: str = ""  # Overrides the catalogue's error type.
     retry_after_ms: int = 0
     stage: str = ""  # Who says so.
-    again: bool = (
-        False  # The edge may publish the request again (nothing was done): no responders, draining, overloaded.
-    )
+    # The edge may publish the request again (nothing was done): no responders, draining, overloaded.
+    again: bool = False
     endpoint: str = ""
     provider: str = ""
     model: str = ""

@@ -13,9 +13,8 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_DIGITS = 43  # 256 bits in base 62.
 CHECK_DIGITS = 6  # CRC-32 in base 62: a typing error or a truncated key is known without a look-up.
 KEY_LENGTH = len(PREFIX) + RANDOM_DIGITS + CHECK_DIGITS
-EXPIRES_AT_MS_MAX = (
-    253_402_300_799_999  # The end of the year 9999: what is later is another unit, and no calendar shows it.
-)
+EXPIRES_AT_MS_MAX = 253_402_300_799_999
+"""The end of the year 9999: what is later is another unit, and no calendar shows it."""
 
 
 class KeyRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

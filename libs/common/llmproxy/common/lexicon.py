@@ -7,9 +7,8 @@ from importlib import resources
 
 from llmproxy.common import native
 
-DATA = (
-    "lexicon.txt"  # Common English words and those of attacks; a word that is written otherwise is read as one of them.
-)
+DATA = "lexicon.txt"
+"""Common English words and those of attacks; a word that is written otherwise is read as one of them."""
 ANCHOR = "*"  # Behind a word that attacks cannot do without, and that is like no other word.
 WORD_LETTERS_MAX = 31  # What five bits hold.
 LEET = str.maketrans("013457869@$!+", "oieastbggasit")

@@ -35,9 +35,8 @@ class Weights(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """How much of a bad request one is, by the gravest of its findings: never more than one."""
 
     high: Weight = 1.0  # Refused by a guard that knows that the text is the caller's own.
-    medium: Weight = (
-        0.5  # Refused where that is not sure: by the firewall, or in what is said to be a tool's. Or `alert`.
-    )
+    # Refused where that is not sure: by the firewall, or in what is said to be a tool's. Or `alert`.
+    medium: Weight = 0.5
     low: Weight = 0.1  # Let pass, and recorded.
     unauthenticated: Weight = 0.5  # A request without a good key; it counts for its address, and for nothing else.
 
@@ -47,13 +46,11 @@ class Threats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
     mode: Mode = "throttle"
     half_life_s: Annotated[int, Meta(ge=1, le=604_800)] = 600
-    throttle: Annotated[float, Meta(ge=1, le=1_000_000)] = (
-        100.0  # Bad requests of late, from which on a caller is slowed,
-    )
-    lock: Annotated[float, Meta(ge=1, le=1_000_000)] = 400.0  # and from which on, in mode `lock`, it is refused.
-    share: Annotated[float, Meta(gt=0, le=1)] = (
-        0.25  # Of the caller's requests that must be bad, however many there are.
-    )
+    # Bad requests of late, from which on a caller is slowed, and, in mode `lock`, refused.
+    throttle: Annotated[float, Meta(ge=1, le=1_000_000)] = 100.0
+    lock: Annotated[float, Meta(ge=1, le=1_000_000)] = 400.0
+    # Of the caller's requests that must be bad, however many there are.
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.25
     requests_per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 600  # At `throttle`; at `lock`, a tenth of it.
     weights: Weights = Weights()
     kinds: tuple[str, ...] = ("injection", "firewall")  # Findings that count: these, and what is below them.

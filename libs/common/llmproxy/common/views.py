@@ -217,9 +217,8 @@ SIGNS |= {
     ord(cell): letter for cell, letter in zip("⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵⠀", "abcdefghijklmnopqrstuvwxyz ", strict=True)
 }
 SIGN = re.compile(f"[{''.join(chr(code) for code in SIGNS if code < 0x10000)}]")
-FAR_SIGN = re.compile(
-    "[\U0001f110-\U0001f1ff]"
-)  # By itself: one expression for both takes fifteen times as long as two.
+# By itself: one expression for both takes fifteen times as long as two.
+FAR_SIGN = re.compile("[\U0001f110-\U0001f1ff]")
 TAGS = re.compile("[\U000e0020-\U000e007e]+")
 SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8,}")  # As bytes: some write messages with them.
 MARKS_ABOVE = re.compile("[\u0300-\u036f\u0489\u20d0-\u20ff]+")
@@ -234,9 +233,8 @@ def fold(text: str) -> str:
     """NFKC, braille as letters, letters that stand on their heads on their feet, invisible characters out, tag characters and runs of selectors as what they spell, look-alikes as Latin,
     marks off Latin letters."""
     folded = SELECTORS.sub(_unselected, TAGS.sub(_untagged, text))
-    if (
-        SIGN.search(folded) is not None or FAR_SIGN.search(folded) is not None
-    ):  # To translate takes six times as long as to look.
+    # To translate takes six times as long as to look.
+    if SIGN.search(folded) is not None or FAR_SIGN.search(folded) is not None:
         folded = folded.translate(SIGNS)
     folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", folded))
     if LATIN.search(folded) is None:

@@ -131,9 +131,8 @@ class Saying:
     """What a script or a test wants said to one request, and what should go wrong with it."""
 
     text: str | None = None
-    more: tuple[
-        str, ...
-    ] = ()  # Texts behind it, each a block or an item of its own; only of vendors whose answers have several.
+    # Texts behind it, each a block or an item of its own; only of vendors whose answers have several.
+    more: tuple[str, ...] = ()
     reasoning: str = ""
     calls: tuple[tuple[str, dict[str, Any]], ...] = ()  # (tool, arguments)
     finish: str = ""  # The vendor's own word; "" is the usual one.

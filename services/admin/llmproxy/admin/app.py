@@ -133,9 +133,8 @@ async def _body(route: Route, request: web.Request) -> Any:
     if route.is_text:
         return text
     decoded = msgspec.json.decode(text, type=route.request)
-    segments.texts(
-        segments.decode(raw), raw
-    )  # Refuses a key given twice: msgspec keeps the last one, others the first.
+    # Refuses a key given twice: msgspec keeps the last one, others the first.
+    segments.texts(segments.decode(raw), raw)
     return decoded
 
 

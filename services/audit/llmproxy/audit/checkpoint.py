@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from llmproxy.audit.ledger import Head
 
 ORIGIN = "llmproxy-ledger/v1"
-PRUNED_ORIGIN = (
-    "llmproxy-ledger-pruned/v1"  # Another text: signed heads are published, and none of them is leave to delete.
-)
+PRUNED_ORIGIN = "llmproxy-ledger-pruned/v1"
+"""Another text: signed heads are published, and none of them is leave to delete."""
 KEY_NAME = "llmproxy-ledger"
 ED25519 = b"\x01"  # The signature type of the note format.
 MARK = "\u2014 "  # An em dash and a space begin a signature line.

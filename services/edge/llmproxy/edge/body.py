@@ -229,9 +229,8 @@ DECODERS: dict[Api, "msgspec.json.Decoder[Any]"] = {api: msgspec.json.Decoder(bo
 PLACE = re.compile(r"`\$\.?([A-Za-z_.]*)(?:\[[^`]*)?`$")
 MISSING = re.compile(r"missing required field `([A-Za-z_]+)`")
 OFFSET = re.compile(r"\(byte (\d+)\)$")
-EXPLAINED_BYTES_MAX = (
-    1 << 20
-)  # As far as is looked for what is wrong with a body, in the loop: it is for the message alone.
+# As far as is looked for what is wrong with a body, in the loop: it is for the message alone.
+EXPLAINED_BYTES_MAX = 1 << 20
 HALF_A_PAIR = re.compile(
     rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F])", re.DOTALL
 )

@@ -15,9 +15,8 @@ from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.edge import metrics
 from llmproxy.edge.spool import Spool, Spooled
 
-BATCH_MAX = (
-    500  # Records, and what explains them, per message: each is below a kilobyte, the message far below its limit.
-)
+BATCH_MAX = 500
+"""Records, and what explains them, per message: each is below a kilobyte, the message far below its limit."""
 COMMIT_PACE_S = 0.001  # After a commit, for each record in it, the next one waits so long: under load one serves many.
 COMMIT_PACE_MAX_S = 0.006
 PENDING_MAX = 20_000  # Records waiting for an acknowledgement, of one edge.

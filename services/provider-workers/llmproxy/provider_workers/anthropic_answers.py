@@ -304,9 +304,8 @@ class Chunked:
         if block is None:
             return
         if block.type == "tool_use" and not self._argued:
-            out.append(
-                self._chunks.arguments(self._calls - 1, compact(block.input))
-            )  # A call without arguments has no delta.
+            # A call without arguments has no delta.
+            out.append(self._chunks.arguments(self._calls - 1, compact(block.input)))
         if block.type == "thinking":
             whole = {"type": "thinking", "thinking": "".join(self._thinking), "signature": self._signature}
             out.append(self._chunks.delta(Delta(thinking_blocks=[Raw(ENCODER.encode(whole))])))

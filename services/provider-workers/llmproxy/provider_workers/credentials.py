@@ -18,9 +18,8 @@ from llmproxy.provider_workers.sigv4 import AwsKeys, Scope, sign
 
 FILE_BYTES_MAX = 16_384
 SOURCES_MAX = 1_024  # Of endpoints that came and went; the ones in use are made again.
-PRINTABLE = re.compile(
-    r"[\x21-\x7e]+", re.ASCII
-)  # What may stand in a header; a stray newline would start another one.
+# What may stand in a header; a stray newline would start another one.
+PRINTABLE = re.compile(r"[\x21-\x7e]+", re.ASCII)
 BEDROCK_KEY = "AWS_BEARER_TOKEN_BEDROCK"
 
 

@@ -29,9 +29,8 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
-    dropped: tuple[
-        str, ...
-    ] = ()  # Fields of the request that the vendor has no place for and that do not change the answer.
+    # Fields of the request that the vendor has no place for and that do not change the answer.
+    dropped: tuple[str, ...] = ()
 
 
 def post(

@@ -12,9 +12,8 @@ from llmproxy.common.offers import OFFERS
 
 ANY = "*"
 APIS: tuple[Api, ...] = get_args(Api)
-WILDCARD_ROUTES_MAX = (
-    1_024  # Names that only `*` endpoints serve are the callers' choice, so what is kept of them is bounded.
-)
+WILDCARD_ROUTES_MAX = 1_024
+"""Names that only `*` endpoints serve are the callers' choice, so what is kept of them is bounded."""
 WILDCARD_NAME_CHARS_MAX = 128
 UNPRICED = frozenset({"demo", "ollama"})  # They run here: free unless the operator lists a price.
 

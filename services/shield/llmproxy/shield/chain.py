@@ -47,9 +47,8 @@ class Chain:
         self.policy = policy
         self.guards = tuple(under(guard, policy) for guard in guards if applies(guard, policy))
         self.name = "+".join(guard.name for guard in guards)
-        self.suspicion: Finding | None = (
-            None  # That the last text is an injection, also where it is below its threshold.
-        )
+        # That the last text is an injection, also where it is below its threshold.
+        self.suspicion: Finding | None = None
 
     def may_hold(self, text: str) -> bool:
         """As of any guard, for the text or for its plain view."""

@@ -49,9 +49,8 @@ NAMED_BY_PATH: frozenset[Api] = frozenset({"gemini"})  # APIs whose bodies do no
 CONTINUED: frozenset[Api] = frozenset({"responses"})  # APIs whose requests may say the last turn alone.
 REPEATING: frozenset[Api] = frozenset({"responses", "transcriptions"})  # APIs whose streams say every text again.
 CHARS_PER_TOKEN = 4
-READ_BYTES_MAX = (
-    8 << 10
-)  # Of one event that is read in the loop: 0.15 ms for each KiB, and three times that for hostile ones.
+# Of one event that is read in the loop: 0.15 ms for each KiB, and three times that for hostile ones.
+READ_BYTES_MAX = 8 << 10
 LAST = (End, Failure)
 NO_ORIGINALS = Originals({})
 NO_FINDINGS: dict[str, int] = {}

@@ -11,9 +11,8 @@ from msgspec import Struct
 from llmproxy.common.segments import Segment
 
 SUSPICIOUS = 0.5  # Of the threshold for a single turn: below it a turn is as ordinary as any.
-TURNS_MIN = (
-    3  # Suspicious ones. One strong turn is the guard's own business, and a second may be the same question again.
-)
+TURNS_MIN = 3
+"""Suspicious ones. One strong turn is the guard's own business, and a second may be the same question again."""
 KEPT = 0.8  # Of what a turn says, one turn later.
 TURNS_MAX = 32  # The last ones; before them nothing is left to count.
 TURN = re.compile(r"[A-Za-z_]+\[\d+\]")

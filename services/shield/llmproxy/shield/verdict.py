@@ -19,9 +19,8 @@ class Finding(Struct, frozen=True):
     is_exact: bool = True  # The span is the thing and nothing else. Only such a span is ever taken out.
     rule: str = ""  # Of a guard with many rules for one kind.
     is_decided: bool = False  # `action` is what an operator's rule says, and not for the policy's kinds to say again.
-    replacement: str | None = (
-        None  # What stands in its place when it is redacted, if an operator's rule says that, too.
-    )
+    # What stands in its place when it is redacted, if an operator's rule says that, too.
+    replacement: str | None = None
 
 
 class Allow(Struct, frozen=True):

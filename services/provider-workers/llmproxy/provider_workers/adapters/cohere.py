@@ -312,9 +312,8 @@ def tools(chat: Chat) -> dict[str, Any]:
         raise unsupported(VENDOR, "parallel_tool_calls", f"{VENDOR} cannot be kept from calling tools in parallel")
     choice = tool_choice(chat, VENDOR)
     mode = choice.mode if choice is not None else ""
-    if (
-        choice is not None and mode == "named"
-    ):  # To be made to call a tool, of one alone, is to be made to call that one.
+    # To be made to call a tool, of one alone, is to be made to call that one.
+    if choice is not None and mode == "named":
         offered = [function for function in offered if function.name == choice.name]
         if not offered:
             raise invalid("tool_choice", "must name one of the tools")

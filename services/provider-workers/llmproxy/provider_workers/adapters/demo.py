@@ -31,9 +31,8 @@ from llmproxy.provider_workers.reading import decode_request, given, invalid
 FINGERPRINT = "demo"
 TOOL_CALLS: Finish = "tool_calls"
 CHARS_PER_TOKEN = 4
-PIECE = re.compile(
-    r"\S{1,16}\s*|\s+"
-)  # What one chunk of a stream carries; long words are split, as by a real tokenizer.
+# What one chunk of a stream carries; long words are split, as by a real tokenizer.
+PIECE = re.compile(r"\S{1,16}\s*|\s+")
 CALL = re.compile(r"\bcall\s+`?([A-Za-z0-9_.-]{1,64})", re.IGNORECASE)
 
 CHOICES_MAX = 128  # OpenAI's own limit for `n`.

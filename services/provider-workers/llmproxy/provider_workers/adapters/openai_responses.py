@@ -452,9 +452,8 @@ class Reading:
 
     def __init__(self, origin: Origin) -> None:
         self._chunks = Chunks(origin)
-        self._calls: dict[
-            int, list[int]
-        ] = {}  # Output index -> the call's number, and the characters of its arguments.
+        # Output index -> the call's number, and the characters of its arguments.
+        self._calls: dict[int, list[int]] = {}
         self._led: list[Raw] = []  # Reasoning that the next item came from.
         self._thought = ""  # Which of the two ways to show reasoning the vendor has.
         self.usage = Usage()

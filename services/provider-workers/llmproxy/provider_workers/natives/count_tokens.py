@@ -14,9 +14,8 @@ from llmproxy.provider_workers.natives.messages import Messages
 from llmproxy.provider_workers.reading import UNREADABLE, decode_vendor, tokens
 from llmproxy.provider_workers.wire import ENCODER, Answer, Origin, StreamTranslator, failed
 
-BYTES_PER_TOKEN = (
-    4  # Of text in UTF-8: English has about four letters per token, Chinese about one character of three bytes.
-)
+BYTES_PER_TOKEN = 4
+"""Of text in UTF-8: English has about four letters per token, Chinese about one character of three bytes."""
 TOKENS_PER_MESSAGE = 4  # What stands around each.
 TOKENS_PER_BINARY = 1_600  # An image of the size that Anthropic scales to; a page of a document is much the same.
 BINARY = re.compile(r"(?:data:[\w/.+-]{0,64};base64,)?[A-Za-z0-9+/=_-]{1024,}", re.ASCII)

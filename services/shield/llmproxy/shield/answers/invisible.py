@@ -10,9 +10,8 @@ from llmproxy.common.answers import AnswerMode
 from llmproxy.shield.answers.stage import Report, seen
 
 KIND = "invisible"
-RUN_CHARS_MAX = (
-    16  # No writing needs as many in a row: two flags of regions have eight each, with the flag between them.
-)
+RUN_CHARS_MAX = 16
+"""No writing needs as many in a row: two flags of regions have eight each, with the flag between them."""
 KEPT_MAX = 3  # Of different ones in a row: a variation selector, a joiner and a mark.
 
 RUN = re.compile(

@@ -47,9 +47,8 @@ class Links(Fitted):
     def __init__(self, settings: LinkRule | None = None) -> None:
         self._settings = settings or LinkRule()
         self._allowed, self._denied = Domains(self._settings.allowed), Domains(self._settings.denied)
-        self._bare = bool(
-            self._settings.denied
-        )  # Of what has no scheme, only what is denied by name is a link for certain.
+        # Of what has no scheme, only what is denied by name is a link for certain.
+        self._bare = bool(self._settings.denied)
 
     def applies(self, policy: Policy) -> bool:
         return not policy.rails.links.is_empty

@@ -49,9 +49,8 @@ class Installed(SpacyNlpEngine):  # type: ignore[misc]
 
     def _doc_to_nlp_artifact(self, doc: Doc, language: str) -> NlpArtifacts:
         for token in doc:
-            token.lemma_ = (
-                token.lemma_ or token.lower_
-            )  # Without a model a word is its own lemma, and context needs one.
+            # Without a model a word is its own lemma, and context needs one.
+            token.lemma_ = token.lemma_ or token.lower_
         return super()._doc_to_nlp_artifact(doc, language)
 
 
@@ -60,9 +59,8 @@ def _pipeline(language: str, model: str) -> Pipeline:
         return spacy.load(model)
     try:
         return spacy.blank(language)
-    except (
-        ImportError
-    ):  # Japanese, Korean, Thai and Vietnamese need tokenizers of their own, or spaCy does not know the language.
+    except ImportError:
+        # Japanese, Korean, Thai and Vietnamese need tokenizers of their own, or spaCy does not know the language.
         return spacy.blank("xx")
 
 

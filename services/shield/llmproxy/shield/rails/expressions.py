@@ -19,9 +19,8 @@ HITS_MAX = 1_000  # Of one expression in one text. What is behind them is not lo
 WORK_MAX = 2_000_000  # Instructions times bytes: the worst text needs about 5 ms for so many.
 PIECE_BYTES = 1_024
 SLOW_NS = 1_000_000
-STATES_MIN = (
-    150  # Instructions: a smaller program takes under a millisecond for what is looked at at once, in whatever states.
-)
+STATES_MIN = 150
+"""Instructions: a smaller program takes under a millisecond for what is looked at at once, in whatever states."""
 SAMPLES, SAMPLE_BYTES = 8, 256
 SAMPLE_SLOW_NS = 60_000  # An ordinary expression takes 3,000, one like `a.{200}b` a million.
 
