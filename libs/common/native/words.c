@@ -38,6 +38,7 @@ typedef struct {
 struct Words {
     const uint8_t *longs, *shorts;             /* Bits, by the hash of the first four bytes of a place, and of the first three. */
     const uint16_t *long_heads, *short_heads;  /* [LONG_HEADS + 1] and [SHORT_HEADS + 1]: where in `words` those of one hash begin. */
+    const uint64_t *beginnings; /* The first eight letters of each word, zero behind the last: nearly all that are compared are told by them. */
     const Word *words;
     const uint16_t *groups, *keys;
     const Thing *things;
@@ -74,13 +75,17 @@ static inline uint32_t bit_of(const uint8_t *bits, uint32_t hash, int width) { r
 
 static inline int is_word(uint8_t one) { return is_letter(one) || is_digit(one) || one == '_'; }
 
-static inline int begins_with(const uint8_t *text, const Word *word) {
-    static const uint8_t MASK[2 * WORD_BYTES_MAX] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
-    uint64_t here[2], letters[2], mask[2];
-    memcpy(here, text, sizeof here);
-    memcpy(letters, word->letters, sizeof letters);
-    memcpy(mask, MASK + WORD_BYTES_MAX - word->length, sizeof mask);
-    return !(((here[0] ^ letters[0]) & mask[0]) | ((here[1] ^ letters[1]) & mask[1]));
+static inline uint64_t eight(const uint8_t *at) {
+    uint64_t bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    return bytes;
+}
+
+/* Whether eight bytes, the first of them the lowest, begin with as many letters as are not zero. */
+static inline int begins_with(uint64_t bytes, uint64_t letters) { return !((bytes ^ letters) & ~0ull >> (__builtin_clzll(letters) & 56)); }
+
+static inline int goes_on_with(const uint8_t *text, const Word *word) {
+    return word->length <= sizeof(uint64_t) || begins_with(eight(text + sizeof(uint64_t)), eight(word->letters + sizeof(uint64_t)));
 }
 
 /* Longer words end later, and those that begin later may end before them. */
@@ -107,16 +112,17 @@ typedef struct {
 /* `here` is in lower case and has zeros behind the end; it stands at `begin` in the text. */
 static inline void words_of(const Words *words, Range range, const uint8_t *here, const uint8_t *text, size_t begin, size_t length, Hits *into) {
     uint32_t matching[TOGETHER];
+    uint64_t bytes = eight(here);
     for (uint32_t from = range.from; from < range.to; from += TOGETHER) {
         uint32_t count = 0, stop = range.to - from < TOGETHER ? range.to : from + TOGETHER;
         for (uint32_t one = from; one < stop; one++) { /* Without a branch, which nobody could foretell. */
             matching[count] = one;
-            count += (uint32_t)begins_with(here, words->words + one);
+            count += (uint32_t)begins_with(bytes, words->beginnings[one]);
         }
         for (uint32_t one = 0; one < count; one++) {
             const Word *word = words->words + matching[one];
             size_t end = begin + word->length;
-            if (end > length || (word->is_alone && is_beside_letters(text, begin, end, length))) continue;
+            if (end > length || !goes_on_with(here, word) || (word->is_alone && is_beside_letters(text, begin, end, length))) continue;
             __builtin_prefetch(words->groups + word->groups);
             put(into, (Hit){(uint32_t)(end - 1), matching[one]});
         }
@@ -125,31 +131,36 @@ static inline void words_of(const Words *words, Range range, const uint8_t *here
 
 static inline uint32_t add_range(const Words *words, const uint16_t *head, uint32_t at, Range *into) {
     *into = (Range){head[0], head[1], at};
-    __builtin_prefetch(words->words + head[0]);
+    __builtin_prefetch(words->beginnings + head[0]);
     return head[0] < head[1];
 }
 
+/* Of each place of a block whether a word of more than three letters may begin there, and a shorter one. */
+typedef struct {
+    uint64_t longs, shorts;
+} Places;
+
+static Places may_begin(const Words *words, const uint8_t *here) {
+    Places found = {0, 0};
+    for (int at = 0; at < BLOCK; at++) {
+        uint32_t bytes = four(here + at);
+        found.longs |= (uint64_t)bit_of(words->longs, of_four(bytes), LONG_BITS) << at;
+        found.shorts |= (uint64_t)bit_of(words->shorts, of_three(bytes), SHORT_BITS) << at;
+    }
+    return found;
+}
+
 /* The words that begin in a block: first where they are, so that the memory of all is on its way before any is compared. */
-static void words_in(const Words *words, uint64_t places, const uint8_t *here, const uint8_t *text, size_t begin, size_t length, Hits *into) {
+static void words_in(const Words *words, Places places, const uint8_t *here, const uint8_t *text, size_t begin, size_t length, Hits *into) {
     Range ranges[2 * BLOCK + 1];
     uint32_t count = 0;
-    for (; places; places &= places - 1) {
-        uint32_t at = (uint32_t)__builtin_ctzll(places), bytes = four(here + at);
-        count += add_range(words, words->short_heads + (of_two(bytes) >> (32 - SHORT_HEAD_BITS)), at, ranges + count);
-        count += add_range(words, words->long_heads + (of_four(bytes) >> (32 - LONG_HEAD_BITS)), at, ranges + count);
+    for (uint64_t left = places.longs | places.shorts; left; left &= left - 1) {
+        uint32_t at = (uint32_t)__builtin_ctzll(left), bytes = four(here + at);
+        if (places.shorts >> at & 1) count += add_range(words, words->short_heads + (of_two(bytes) >> (32 - SHORT_HEAD_BITS)), at, ranges + count);
+        if (places.longs >> at & 1) count += add_range(words, words->long_heads + (of_four(bytes) >> (32 - LONG_HEAD_BITS)), at, ranges + count);
     }
     for (uint32_t one = 0; one < count; one++)
         words_of(words, ranges[one], here + ranges[one].at, text, begin + ranges[one].at, length, into);
-}
-
-/* Of each place of a block whether a word may begin there. */
-static uint64_t may_begin(const Words *words, const uint8_t *here) {
-    uint64_t found = 0;
-    for (int at = 0; at < BLOCK; at++) {
-        uint32_t bytes = four(here + at);
-        found |= (uint64_t)(bit_of(words->longs, of_four(bytes), LONG_BITS) | bit_of(words->shorts, of_three(bytes), SHORT_BITS)) << at;
-    }
-    return found;
 }
 
 /* The first words of a text by where they end, at most `max`. */
@@ -162,8 +173,11 @@ static void find_words(const Words *words, const uint8_t *text, size_t length, H
         memset(page + held, 0, sizeof page - held);
         for (size_t block = 0; block < places; block += BLOCK) {
             if (into->is_more && (!into->max || into->hits[into->max - 1].at < begin + block)) return; /* What begins here ends later. */
-            uint64_t found = may_begin(words, page + block);
-            if (places - block < BLOCK) found &= (1ull << (places - block)) - 1;
+            Places found = may_begin(words, page + block);
+            if (places - block < BLOCK) {
+                uint64_t held = (1ull << (places - block)) - 1;
+                found.longs &= held, found.shorts &= held;
+            }
             words_in(words, found, page + block, text, begin + block, length, into);
         }
     }

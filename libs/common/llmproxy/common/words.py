@@ -5,6 +5,7 @@ A thing has up to three groups of words; a text that holds it holds at least one
 
 import ctypes
 import struct
+import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -67,7 +68,7 @@ class _Thing(ctypes.Structure):
 _WORD = struct.Struct(f"={WORD_BYTES_MAX}sQIIHHHBB")
 """`Word` of native/words.c."""
 
-_TABLES = ("longs", "shorts", "long_heads", "short_heads", "words", "groups", "keys", "things")
+_TABLES = ("longs", "shorts", "long_heads", "short_heads", "beginnings", "words", "groups", "keys", "things")
 
 
 class _Words(ctypes.Structure):
@@ -189,7 +190,8 @@ def _tables(
         groups.extend(first + sorted(own))  # As native/words.c looks for one.
         keys.extend(things)
     words_packed = (ctypes.c_uint8 * len(packed)).from_buffer(packed)
-    return longs, shorts, long_heads, short_heads, words_packed, _numbers(groups), _numbers(keys)
+    beginnings = (ctypes.c_uint64 * len(in_order))(*(int.from_bytes(word[:8], sys.byteorder) for word in in_order))
+    return longs, shorts, long_heads, short_heads, beginnings, words_packed, _numbers(groups), _numbers(keys)
 
 
 def behind(is_alone: bool) -> Iterable[bytes]:
