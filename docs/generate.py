@@ -222,7 +222,7 @@ def support_page() -> str:
             "",
             "# Support",
             "",
-            "What each provider is called by, and what it has no word for. Conversations (chat completions, completions, responses,",
+            "How each provider is reached, and what it cannot express. Conversations (chat completions, completions, responses,",
             "messages, Gemini) and token counts are served with all of them: natively where the table says so, else by translation.",
             "",
             "- **refused**: fields of chat completions that are a 400 `unsupported_parameter` when they say something, or are left out",
@@ -430,7 +430,7 @@ def settings_page() -> str:
         "",
         "# Settings of a service",
         "",
-        "What a process is told by its environment: how it reaches the others, and what only its machine knows. What the gateway does is",
+        "What the environment tells a process: how it reaches the others, and what only its machine knows. What the gateway does is",
         "in the configuration (`llmproxy.example.yaml`). `llmproxy up` sets most of these itself; those marked with * it takes from its",
         "own environment, and a value that cannot be read ends the start with exit code 78 (of `llmproxy up`: 3) and the variable's name.",
     ]
