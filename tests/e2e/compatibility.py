@@ -31,7 +31,7 @@ provider refuses. The test fails when this page is not what it found.
 
 NOTES = """\
 `reasoning` of `openai`, `openai-responses`, `azure` and `perplexity`: chat completions do not show the thoughts there, and
-the Responses API shows a summary to who asks for one; where there are none, the cell says that the effort is understood.
+the Responses API shows a summary to a caller who asks for one; where there are none, the cell says that the effort is understood.
 """
 
 

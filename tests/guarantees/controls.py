@@ -49,7 +49,7 @@ CONTROLS: tuple[Control, ...] = (
     Control(
         name="threat ledger",
         step="limits",
-        promise="a caller whom the ledger has locked: 403; his neighbour's request reaches its provider",
+        promise="a caller whom the ledger has locked: 403; its neighbour's request reaches its provider",
         failure="raises: as every step; late: the ledger is skipped, for it only slows, and what is sent is still decided by the guards",
         absent=(SKIPPED,),
     ),

@@ -79,8 +79,8 @@ EVERYWHERE = networks("0.0.0.0/0", "::/0")
 
 
 def reach(allowed: tuple[Network, ...], host: str, *, named: bool) -> Reach:
-    """Of an endpoint at `host`. `named`: the operator wrote it himself, in the file or the environment; a private
-    address, or a name that only his own resolver knows, is then meant as it stands."""
+    """Of an endpoint at `host`. `named`: the operator wrote it, in the file or the environment; a private
+    address, or a name that only the operator's resolver knows, is then meant as it stands."""
     if not named:
         return Reach(allowed)
     try:

@@ -71,7 +71,7 @@ class Consuming:
                 asked_at = time.monotonic()
                 if await self._batch(inbox, subscription) < FETCH_MESSAGES:
                     with contextlib.suppress(TimeoutError):
-                        # Before 3.12 `wait_for` could lose its task's end, and who drains waits for it.
+                        # Before 3.12 `wait_for` could lose its task's end, and `drain` waits for it.
                         async with asyncio.timeout(asked_at + FETCH_WAIT_S - time.monotonic()):
                             await self._stop.wait()
         finally:

@@ -23,7 +23,7 @@ def directories(text: str) -> Directories:
 
 
 def within(given: Directories, *, named: bool) -> Directories:
-    """What holds for a configuration. `named`: the operator wrote it himself, in the file or the environment."""
+    """What holds for a configuration. `named`: the operator wrote it, in the file or the environment."""
     return given if given is not None or named else ()
 
 

@@ -141,7 +141,7 @@ def _is_below(kind: str, counting: str) -> bool:
 def _weight(one: Explanation, weights: Weights) -> float:
     match one.action:
         case "block":
-            # A poisoned page attacks the caller who reads it; but whoever could put his own words into a tool's mouth for free, would.
+            # A poisoned page attacks the caller who reads it; but whoever could put words of their own into a tool's mouth for free would.
             return weights.medium if one.role or one.guard == "firewall" else weights.high
         case "alert":
             return weights.medium

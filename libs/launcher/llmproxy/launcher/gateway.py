@@ -512,7 +512,7 @@ class Gateway:
 
 
 def signature(file: Path | None) -> tuple[int, int, int] | None:
-    """Changes when the file does: its time alone may stay, for who writes in two steps within a tick of that clock."""
+    """Changes when the file does: its time alone may stay, for whoever writes in two steps within a tick of that clock."""
     try:
         status = file.stat() if file is not None else None
     except OSError:

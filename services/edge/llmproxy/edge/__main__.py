@@ -52,7 +52,7 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     spool_dir: str = ""  # Audit records wait here while JetStream is away. Default: in the system's temporary folder.
     edges: int = 1  # How many edges share the limits; each takes its part when Redis is away.
     linger_s: float = LINGER_S  # How long idle connections of clients stay open after SIGTERM.
-    lost_s: Silence = LOST_S  # Who holds a request and shows no sign of life for so long has died.
+    lost_s: Silence = LOST_S  # After how long without a sign of life a holder of a request counts as dead.
 
 
 async def run(context: Context[Settings]) -> None:

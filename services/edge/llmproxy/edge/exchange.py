@@ -31,7 +31,7 @@ CHARS_PER_TOKEN = 4
 NOTHING_USED = Usage()
 STREAM_BUFFER_BYTES = 1 << 20  # What a client may leave unread before its stream is cancelled.
 RETRY_AFTER_MS = 1_000
-RETURNING = "shield"  # Who may end an answer that somebody else is still giving: he works for nobody from then on.
+RETURNING = "shield"  # It may end an answer that another stage is still giving, which then works for nobody.
 
 
 class Sink(Protocol):

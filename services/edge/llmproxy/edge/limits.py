@@ -140,7 +140,7 @@ class Limiter:
         suspects: Suspects | None = None,
     ) -> "asyncio.Future[Quota]":
         """Consumes from every dimension or from none. Raises Unavailable when Redis is away and limits fail closed.
-        Whoever leaves cancels what he waits for."""
+        A caller who leaves cancels what they wait for."""
         decided: asyncio.Future[Quota] = self._loop.create_future()
         if not wanted and suspects is None:
             decided.set_result(UNLIMITED)

@@ -124,7 +124,7 @@ class Credentials:
         self._sources: dict[tuple[str, auth.Auth], Renewed[Any]] = {}  # They outlive a change of the configuration.
 
     def confine(self, *, named: bool) -> None:
-        """For the configuration that is in force from now on. `named`: the operator wrote it himself."""
+        """For the configuration that is in force from now on. `named`: the operator wrote it."""
         allowed = references.within(self._directories, named=named)
         if allowed != self._allowed:
             self._allowed = allowed

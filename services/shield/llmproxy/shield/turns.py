@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 WAITING_MAX = 64
-WAITING_EACH_MAX = 16  # Of one caller: who sends more waits by himself, and leaves room for others.
+WAITING_EACH_MAX = 16  # Of one caller: one who sends more waits alone, and leaves room for others.
 
 
 class Turns(Generic[T]):

@@ -72,9 +72,9 @@ class Vault:
         return placeholder
 
     def _choose(self, kind: str, value: str) -> str:
-        """The first of the value's placeholders that the caller has not written himself and that is not taken.
+        """The first of the value's placeholders that the caller has not written and that is not taken.
 
-        If he wrote the usual one, his must come back as he wrote it, and ours as the value: so ours is another.
+        If the caller wrote the usual one, it must come back as it was written, and ours as the value: so ours is another.
         """
         for salt in range(SALTS_MAX):
             message = f"{label(kind)}\0{salt}\0".encode() + value.encode("utf-8", "surrogatepass")

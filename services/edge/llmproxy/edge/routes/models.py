@@ -1,4 +1,4 @@
-"""The list of models as a key sees it, in the dialect of who asks."""
+"""The list of models as a key sees it, in the dialect of whoever asks."""
 
 from collections.abc import Callable
 from functools import cache

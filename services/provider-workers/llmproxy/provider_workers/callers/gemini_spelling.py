@@ -9,7 +9,7 @@ from typing import Any
 from llmproxy.provider_workers.reading import invalid
 
 SNAKE = re.compile(r"_([a-z0-9])")
-DEPTH_MAX = 64  # Of a schema; the shield bounds the body's depth, this is for who calls without it.
+DEPTH_MAX = 64  # Of a schema; the shield bounds the body's depth, this is for callers without it.
 
 VALUES = frozenset({"args", "response", "parametersJsonSchema", "responseJsonSchema", "labels", "partMetadata"})
 """Fields whose value is the caller's own JSON: nothing in it is spelled by Google."""

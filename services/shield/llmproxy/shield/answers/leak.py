@@ -83,7 +83,7 @@ def _run(words: list[str], place: int, known: frozenset[str]) -> int:
 
 
 class Leak:
-    """Reads one text. `is_said` tells whether the user himself says these words, in this order."""
+    """Reads one text. `is_said` tells whether the user says these words, in this order."""
 
     __slots__ = ("_hit", "_is_said", "_mode", "_places", "_report", "_tail", "_words", "found")
 

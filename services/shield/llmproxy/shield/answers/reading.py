@@ -1,6 +1,6 @@
 """Reads the texts of one answer as they come: what the policy takes out is taken out, the rest is known, then unmasked.
 
-The provider's words are inspected before the originals are put back: what the caller masked himself is no finding.
+The provider's words are inspected before the originals are put back: what was masked in the request is no finding.
 """
 
 import re

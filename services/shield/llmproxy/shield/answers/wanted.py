@@ -1,4 +1,4 @@
-"""Whether the caller asks for text that looks random: in his own words, never in those of the format around them.
+"""Whether the caller asks for text that looks random: in words of their own, never in those of the format around them.
 
 A picture beside a question says `image/png` in its JSON, a transcription has a `file`. Whoever could switch a guard off by sending
 one would; so what is read is what users, the operator and definitions of tools say. What a tool has returned asks for nothing.

@@ -135,7 +135,7 @@ def analyzer(settings: Pii) -> Analyzer:
 
 
 def _configuration(settings: Pii) -> dict[str, Any]:
-    """Presidio's own list, with the operator's after it; one that he names is switched on."""
+    """Presidio's own list, with the operator's after it; one that the operator names is switched on."""
     shipped = cast(dict[str, Any], RecognizerConfigurationLoader.get())
     own = {one.name: one for one in settings.recognizers}
     kept = [one for one in shipped["recognizers"] if _name(one) not in own]

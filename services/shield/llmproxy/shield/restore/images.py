@@ -1,6 +1,6 @@
 """Whole answers of the images API: the text in them is the prompt, as the vendor's model has revised it.
 
-The pictures themselves are megabytes of base64 or the vendor's addresses, signed by him: neither is a model's words.
+The pictures themselves are megabytes of base64 or addresses that the vendor has signed: neither is a model's words.
 """
 
 from typing import Any
