@@ -6,10 +6,11 @@ import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from architecture.source_tree import ROOT, SERVICES, all_modules, at, imported, nodes, package, parsed
+from msgspec import Struct
 
 from llmproxy.common import channels
 from llmproxy.common import config as configuration
@@ -239,10 +240,25 @@ READ_BY_NAME = {
 }
 
 
+def sections(kind: Any) -> set[type[Struct]]:
+    """Every struct that a configuration may hold."""
+    found: set[type[Struct]] = set()
+    todo = [kind]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, type) and issubclass(one, Struct):
+            if one not in found:
+                found.add(one)
+                todo += get_type_hints(one).values()
+        else:
+            todo += get_args(one)
+    return found
+
+
 def test_every_setting_is_read_by_somebody() -> None:
     code = "\n".join(path.read_text() for path in all_modules())
     read = set(re.findall(r"\.(\w+)\b", code))
-    for section in configuration._structs(configuration.Config):
+    for section in sections(configuration.Config):
         known = READ_BY_NAME.get(section.__name__.removesuffix("Changes"), set())
         dead = set(section.__struct_fields__) - read - known
         assert not dead, f"{section.__name__}: nobody reads {sorted(dead)}; a setting that does nothing is a lie"

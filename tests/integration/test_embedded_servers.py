@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 from nats.js.errors import NotFoundError
-from patience import NATS_S, PATIENCE_S
+from patience import NATS_S, PATIENCE_S, wait_for
 
 from llmproxy.common.nats_wire import NatsWire
 from llmproxy.launcher import processes
@@ -244,13 +244,11 @@ def test_as_an_ordinary_user_everything_starts(tmp_path: Path) -> None:
             account=nobody,
         )
     )
-    assert processes.wait_until(
-        lambda: log.read_text().endswith("\n") or launcher.poll() is not None, timeout_s=PATIENCE_S
-    )
+    wait_for(lambda: log.read_text().endswith("\n") or launcher.poll() is not None, "the launcher says its pids")
     pids = [int(pid) for pid in log.read_text().split()]
     assert len(pids) == 3
     for pid in pids:
         assert psutil.Process(pid).uids().effective == nobody.uid
     launcher.kill()
     launcher.wait()
-    assert processes.wait_until(lambda: not any(is_running(pid) for pid in pids), timeout_s=PATIENCE_S)
+    wait_for(lambda: not any(is_running(pid) for pid in pids), "the servers end with their launcher")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from llmproxy.launcher import logs, processes
 from llmproxy.launcher.processes import Process, Program
@@ -201,7 +201,7 @@ def test_stop_ends_groups_in_order_and_kills_what_does_not_listen(family: Family
     supervisor = family.supervisor(deaf, polite)
     supervisor.tick(0.0)
     processes_before = [child.process for child in (deaf, polite)]
-    assert processes.wait_until(lambda: "deaf" in deaf_program.log.read_text(), PATIENCE_S)
+    wait_for(lambda: "deaf" in deaf_program.log.read_text(), "the deaf one runs")
     assert supervisor.stop([[deaf], [polite]], grace_s=0.1, hurry=lambda: False) == ["deaf"]
     assert all(process is not None and process.poll() is not None for process in processes_before)
 

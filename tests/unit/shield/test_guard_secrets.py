@@ -8,7 +8,7 @@ import pytest
 from llmproxy.common import keyring
 from llmproxy.common.segments import Segment
 from llmproxy.shield.drawn import entropy_bits
-from llmproxy.shield.guards.secrets import Secrets, base62_checksum
+from llmproxy.shield.guards.secrets import Secrets
 from llmproxy.shield.vendors import VENDORS, Vendor
 from llmproxy.shield.verdict import Allow
 
@@ -16,15 +16,12 @@ from llmproxy.shield.verdict import Allow
 A20 = "aB3dE5fG7hJ9kL1mN0pQ"
 LONG = "aB3dE5fG7hJ9kL1mN0pQ2rS4tU6vW8xY1zA3bC5dE7fG9hJ2kL4mN6pQ8rS0tU1vW3xY5zA7bC9dE2fG4hJ6kL8mN1pQ3rS5"
 HEX32 = "0123456789abcdef0123456789abcdef"
-
-
 OURS = keyring.PREFIX + LONG[: keyring.RANDOM_DIGITS]
 
 
 def github_token() -> str:
     body = LONG[:30]
-    digits = base62_checksum(body)
-    return f"ghp_{body}{digits}"
+    return f"ghp_{body}{keyring.checksum(body)}"  # GitHub's is ours, too: CRC-32 in base 62.
 
 
 PEM = "-----BEGIN " + "RSA PRIVATE KEY-----\n" + f"{LONG[:64]}\n" * 4 + "-----END RSA PRIVATE KEY-----"

@@ -4,7 +4,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -385,21 +385,6 @@ class Loader(yaml.SafeLoader):
         """Keeps of what `<<` merges only what holds: merges of merges would double it each time."""
         super().flatten_mapping(node)
         node.value = list({str(name.value): (name, value) for name, value in node.value}.values())
-
-
-def _structs(kind: Any) -> set[type[Struct]]:
-    """Every struct that a configuration may hold."""
-    found: set[type[Struct]] = set()
-    todo = [kind]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, type) and issubclass(one, Struct):
-            if one not in found:
-                found.add(one)
-                todo += get_type_hints(one).values()
-        else:
-            todo += get_args(one)
-    return found
 
 
 def _check_targets(at: str, targets: tuple[Target, ...], config: Config) -> None:

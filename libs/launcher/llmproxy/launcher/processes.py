@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
 LEFTOVER_GRACE_S = 5.0
-POLL_S = 0.02
 OPEN_FILES = 65_536  # A connection is one: 16,384 of an edge's clients, and what it opens itself.
 CREATED_TOLERANCE_S = 0.05  # psutil computes a start time from clock ticks and the boot time.
 
@@ -169,15 +167,6 @@ def _remembered(path: Path) -> psutil.Process | None:
 def _signal(send: Callable[[], None]) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         send()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    end_at = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end_at:
-            return False
-        time.sleep(POLL_S)
-    return True
 
 
 # Between fork and exec. Everything is looked up beforehand: little is safe to do there.

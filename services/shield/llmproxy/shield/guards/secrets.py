@@ -5,7 +5,6 @@ memory speed, and a pattern is tried only there. That is what makes a clean text
 """
 
 import re
-import zlib
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Iterable, Iterator
@@ -22,9 +21,6 @@ from llmproxy.shield.words import NAMES, VENDOR_NAMES
 
 WORD_CHARS_MIN = 16
 """Every vendor key and every drawn token has this many characters without a space: few words of prose have them."""
-
-BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
 
 OURS = Look.VENDOR | Look.ASSIGNED | Look.BASIC | Look.URL | Look.PRIVATE | Look.PASSWORD | Look.PASSWORD_BEYOND
 
@@ -90,18 +86,6 @@ def _may_be_drawn(word: bytes) -> bool:
 
 
 # -- checks
-
-
-def base62_checksum(token: str) -> str:
-    """The CRC-32 in six base-62 digits, as GitHub and npm end their tokens.
-
-    https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/
-    """
-    number, digits = zlib.crc32(token.encode()), ""
-    for _ in range(6):
-        number, digit = divmod(number, 62)
-        digits = BASE62[digit] + digits
-    return digits
 
 
 def _is_key(vendor: Vendor, key: str) -> bool:
