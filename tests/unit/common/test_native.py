@@ -5,6 +5,7 @@ import codecs
 import ctypes
 import json
 import re
+import shutil
 import string
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -565,3 +566,14 @@ def test_a_library_that_is_not_there_says_how_to_get_it(tmp_path: Path, monkeypa
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "_native.so")
     with pytest.raises(ImportError, match="uv sync --reinstall-package llmproxy-common"):
         native.function("llmproxy_marks", ctypes.c_uint32)
+
+
+def test_a_library_of_other_sources_is_not_used(tmp_path: Path) -> None:
+    copied = tmp_path / "native"
+    shutil.copytree(native.SOURCES, copied)
+    native.check(native.LIBRARY, copied)
+    (copied / "words.c").write_text("int other;", "utf-8")
+    native.check(tmp_path / "missing.so", copied)
+    native.check(native.LIBRARY, tmp_path)  # As where it is installed: there are none.
+    with pytest.raises(ImportError, match="uv sync --reinstall-package llmproxy-common"):
+        native.check(native.LIBRARY, copied)
