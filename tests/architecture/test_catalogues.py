@@ -12,7 +12,7 @@ import pytest
 from architecture.source_tree import ROOT, SERVICES, all_modules, at, imported, nodes, package, parsed
 from msgspec import Struct
 
-from llmproxy.common import channels
+from llmproxy.common import channels, config_file
 from llmproxy.common import config as configuration
 from llmproxy.common.actions import Action
 from llmproxy.common.channels import CHANNELS, Channel
@@ -70,7 +70,7 @@ def test_the_page_about_the_policy_has_every_action_condition_and_field_and_its_
     rows = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) | {"end"}
     named = {*get_args(Action), *When.__struct_fields__, *Explanation.__struct_fields__}
     assert named <= rows, f"docs/policy.md has no row for {named - rows}"
-    examples = [configuration.parse(text, {}).policy for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    examples = [config_file.parse(text, {}).policy for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
     assert examples
     assert examples[0].overrides
 

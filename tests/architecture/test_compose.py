@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from llmproxy.common import config as configuration
+from llmproxy.common import config_file
 from llmproxy.common.channels import CHANNELS
 from llmproxy.common.permissions import PERMISSIONS
 from llmproxy.common.runtime import Settings
@@ -143,7 +144,7 @@ def test_the_image_is_locked_unprivileged_and_watched() -> None:
 
 def test_the_example_configuration_is_valid_and_names_every_setting() -> None:
     text = (ROOT / "llmproxy.example.yaml").read_text()
-    configuration.parse(text, {})
+    config_file.parse(text, {})
     missing = [name for name in setting_names(configuration.Config) if not re.search(rf"\b{name}\b", text)]
     assert not missing, f"llmproxy.example.yaml does not show {missing}"
 

@@ -9,7 +9,9 @@ import pytest
 from certificates import Authority
 
 from llmproxy.common import references
-from llmproxy.common.config import Config, ConfigError, Endpoint, check_files, parse
+from llmproxy.common.config import Config, ConfigError, Endpoint
+from llmproxy.common.config_checks import check_files
+from llmproxy.common.config_file import parse
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.outbound import Tls
 from llmproxy.launcher.configuration import load_config

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from patience import PATIENCE_S
 from scripted_upstream import Script, always, answer, upstream
 
-from llmproxy.common import addresses, config
+from llmproxy.common import addresses, config, config_checks
 from llmproxy.common.addresses import LOOPBACK, Network, Reach
-from llmproxy.common.config import Config, ConfigError, Endpoint, Gateway, parse
+from llmproxy.common.config import Config, ConfigError, Endpoint, Gateway
+from llmproxy.common.config_file import parse
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import HttpRequest
@@ -134,17 +135,17 @@ def sent(url: str, *allowed: str) -> Config:
 def test_who_writes_over_the_api_may_not_name_private_addresses(address: str) -> None:
     url = f"http://{host_of(address)}/v1"
     with pytest.raises(ConfigError, match=r"gateway\.private_networks"):
-        config.check_reach(sent(url), Config())
+        config_checks.check_reach(sent(url), Config())
     allowed = (address,)
-    config.check_reach(sent(url, *allowed), sent(url, *allowed))
+    config_checks.check_reach(sent(url, *allowed), sent(url, *allowed))
 
 
 def test_who_writes_over_the_api_may_not_allow_more() -> None:
     before = sent("https://api.example.com", "10.0.0.0/8")
-    config.check_reach(sent("http://10.1.2.3/v1", "10.1.0.0/16"), before)
+    config_checks.check_reach(sent("http://10.1.2.3/v1", "10.1.0.0/16"), before)
     for wider in ("10.0.0.0/7", "0.0.0.0/0", "192.168.0.0/16", "::/0"):
         with pytest.raises(ConfigError, match="only the configuration file can allow it"):
-            config.check_reach(sent("https://api.example.com", "10.0.0.0/8", wider), before)
+            config_checks.check_reach(sent("https://api.example.com", "10.0.0.0/8", wider), before)
 
 
 def test_the_operators_own_file_means_the_address_it_names() -> None:
@@ -445,4 +446,4 @@ def test_an_operator_may_allow_his_own_servers_and_over_the_api_nobody_may() -> 
     assert fetch_problem("https://pictures.test:PORT/", Resolver(["127.0.0.1"]), inside=("127.0.0.0/8",)) == ("", 1)
     wider = Config(fetch=config.Fetch(private_networks=("127.0.0.0/8",)))
     with pytest.raises(ConfigError, match=r"fetch\.private_networks"):
-        config.check_reach(wider, Config())
+        config_checks.check_reach(wider, Config())

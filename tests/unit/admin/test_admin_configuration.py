@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from llmproxy.admin.configuration import differences
-from llmproxy.common import config
+from llmproxy.common import config_file
 from llmproxy.common.channels import CONFIG_BUCKET
 from llmproxy.common.config import Config, Snapshot
 from llmproxy.common.testing import FakeBroker
@@ -137,7 +137,7 @@ def test_over_the_api_a_configuration_is_compared_and_set(start_admin: Any, tmp_
             assert (await admin.call("GET", "/api/v1/config"))[1]["revision"] == 2
             status, body = await admin.call("PUT", "/api/v1/config", data=ONE, headers={"If-Match": '"1"'})
             assert (status, body["error"]["message"]) == (409, "revision 2 is in force, not 1; read it again")
-            as_json = msgspec.json.encode(config.parse(ONE, {}))
+            as_json = msgspec.json.encode(config_file.parse(ONE, {}))
             assert (await admin.call("PUT", "/api/v1/config", data=as_json))[1]["revision"] == 3
             assert (await admin.call("PUT", "/api/v1/config", data=ONE))[1]["revision"] == 3
             assert [one.action for one in admin.recorded()] == ["config.applied"] * 3
@@ -242,8 +242,8 @@ def test_a_check_says_what_would_change(start_admin: Any) -> None:
 
 
 def test_the_same_configuration_has_no_differences() -> None:
-    assert differences(config.parse(ONE, {}), config.parse(ONE, {})) == []
-    assert [one.change for one in differences(config.parse(ONE, {}), Config())] == ["removed"] * 3
+    assert differences(config_file.parse(ONE, {}), config_file.parse(ONE, {})) == []
+    assert [one.change for one in differences(config_file.parse(ONE, {}), Config())] == ["removed"] * 3
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import pytest
 
-from llmproxy.common.config import ConfigError, parse
+from llmproxy.common.config import ConfigError
+from llmproxy.common.config_file import parse
 
 
 def problem(text: str, **environment: str) -> str:

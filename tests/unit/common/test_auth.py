@@ -4,7 +4,7 @@ import pytest
 from unit.common.config_problems import problem
 
 from llmproxy.common import auth
-from llmproxy.common.config import parse
+from llmproxy.common.config_file import parse
 
 ENDPOINT = "endpoints: {x: {provider: openai, url: 'https://h', models: [m], auth: %s}}"
 

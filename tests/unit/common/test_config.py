@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.common.config_problems import problem
 
-from llmproxy.common import config
-from llmproxy.common.config import Config, Endpoint, Group, Snapshot, Target, fingerprint, parse
+from llmproxy.common import config, config_file
+from llmproxy.common.config import Config, Endpoint, Group, Snapshot, Target, fingerprint
+from llmproxy.common.config_file import parse
 
 WHOLE = """
 gateway:
@@ -306,7 +307,7 @@ def test_what_a_variable_holds_is_not_expanded_again() -> None:
 
 @given(st.text(max_size=30).filter(lambda text: "${" not in text))
 def test_text_without_a_reference_stays_as_it_is(text: str) -> None:
-    assert config.expand({"a": [text]}, {}) == {"a": [text]}
+    assert config_file.expand({"a": [text]}, {}) == {"a": [text]}
 
 
 # -- what follows from it

@@ -3,7 +3,9 @@
 import pytest
 from unit.common.config_problems import problem
 
-from llmproxy.common.config import Config, ConfigError, Endpoint, check_reach, parse
+from llmproxy.common.config import Config, ConfigError, Endpoint
+from llmproxy.common.config_checks import check_reach
+from llmproxy.common.config_file import parse
 from llmproxy.common.outbound import HeaderRules, Proxy
 
 WHOLE = """

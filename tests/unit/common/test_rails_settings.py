@@ -12,7 +12,8 @@ from unit.common.config_problems import problem
 
 from llmproxy.common import expressions
 from llmproxy.common.channels import CONFIG_BUCKET
-from llmproxy.common.config import Config, Snapshot, parse
+from llmproxy.common.config import Config, Snapshot
+from llmproxy.common.config_file import parse
 from llmproxy.common.config_watch import CURRENT, ConfigWatch
 from llmproxy.common.policy import Policies, Policy, problems
 from llmproxy.common.rails import RULES_MAX, LanguageRule, LinkRule, Rails, Rule, Topic

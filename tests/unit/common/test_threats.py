@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxy.common import config
+from llmproxy.common import config, config_file
 from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.threats import NOBODY, Standing, Threats, after, decayed, ends_in_s, parse, step, weight
 
@@ -102,5 +102,5 @@ def test_a_standing_is_read_as_it_is_at_that_moment() -> None:
 
 def test_a_lock_below_the_throttle_is_refused_by_name() -> None:
     with pytest.raises(config.ConfigError, match=r"threats\.lock: must be above threats\.throttle, which is 100"):
-        config.parse("threats: {lock: 50}", {})
-    assert config.parse("threats: {mode: lock, throttle: 20, lock: 50}", {}).threats.lock == 50
+        config_file.parse("threats: {lock: 50}", {})
+    assert config_file.parse("threats: {mode: lock, throttle: 20, lock: 50}", {}).threats.lock == 50

@@ -18,7 +18,7 @@ import yaml
 from click.testing import CliRunner
 from patience import PATIENCE_S
 
-from llmproxy.common.config import parse
+from llmproxy.common.config_file import parse
 from llmproxy.fakes.families import FAMILIES, MODELS
 from llmproxy.launcher import exits
 from llmproxy.launcher.cli import cli

@@ -6,8 +6,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from llmproxy.common import config as configuration
-from llmproxy.common import references
+from llmproxy.common import config_checks, config_file, references
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.common.switches import FIREWALL_ENABLED, with_switches
 from llmproxy.launcher import detect
@@ -23,7 +22,7 @@ def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
         allowed = references.directories(environment.get(references.VARIABLE, ""))
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    configuration.check_files(found, allowed)
+    config_checks.check_files(found, allowed)
     return found
 
 
@@ -35,7 +34,7 @@ def _load(file: Path | None, environment: Mapping[str, str]) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
     try:
-        return configuration.parse(text, environment)
+        return config_file.parse(text, environment)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from llmproxy.common import auth
-from llmproxy.common.config import PROVIDERS, Config, ConfigError, Endpoint, Provider, check
+from llmproxy.common.config import PROVIDERS, Config, ConfigError, Endpoint, Provider
+from llmproxy.common.config_checks import check
 
 ENDPOINT_PREFIX, ENDPOINT_FIELDS = "LLM_PROXY_ENDPOINT_", ("URL", "PROVIDER", "MODELS", "KEY", "REGION", "PROJECT")
 ENDPOINT_VARIABLE = re.compile(rf"{ENDPOINT_PREFIX}(\w+)_({'|'.join(ENDPOINT_FIELDS)})")

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from llmproxy.common.config import Loader
+from llmproxy.common.config_file import Loader
 from llmproxy.common.envelope import Api
 from llmproxy.common.mistakes import explained
 from llmproxy.launcher import exits

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from llmproxy.common.config import ConfigError, parse_policy
+from llmproxy.common.config import ConfigError
+from llmproxy.common.config_file import parse_policy
 from llmproxy.common.policy import Policy
 from llmproxy.launcher import exits
 

@@ -19,10 +19,11 @@ from llmproxy.admin.changes import Changes
 from llmproxy.admin.problems import Problem
 from llmproxy.admin.routes import Actor
 from llmproxy.common import config as configuration
-from llmproxy.common import references
+from llmproxy.common import config_checks, config_file, references
 from llmproxy.common.bus import Bucket, Bus
 from llmproxy.common.channels import CONFIG_BUCKET
-from llmproxy.common.config import REFERENCE, Config, ConfigError, Snapshot
+from llmproxy.common.config import Config, ConfigError, Snapshot
+from llmproxy.common.config_file import REFERENCE
 from llmproxy.common.config_watch import CURRENT
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.probes import Readiness
@@ -101,8 +102,8 @@ class Configuration:
 
     def check_sent(self, config: Config, before: Config) -> None:
         """What only the operator's own file and environment may say. Raises ConfigError."""
-        configuration.check_reach(config, before)
-        configuration.check_files(config, self.directories)
+        config_checks.check_reach(config, before)
+        config_checks.check_files(config, self.directories)
         check_switches(config, before, self._firewall_enabled)
 
     # The file.
@@ -146,7 +147,7 @@ class Configuration:
         if self._path is None:
             return Config()
         config = _parse(self._read(self._path), self._environment)
-        configuration.check_files(config, self.directories)
+        config_checks.check_files(config, self.directories)
         return config
 
     def _read(self, path: Path) -> str:
@@ -192,7 +193,7 @@ def _parse_sent(text: str) -> Config:
 
 def _parse(text: str, environment: Mapping[str, str]) -> Config:
     try:
-        return configuration.parse(text, environment)
+        return config_file.parse(text, environment)
     except RecursionError:
         raise ConfigError("nested too deeply to be a configuration") from None
 

@@ -10,6 +10,7 @@ from llmproxy.admin.configuration import Configuration, Difference, differences,
 from llmproxy.admin.problems import Problem
 from llmproxy.admin.routes import JSON, YAML, Call, Reply, Route
 from llmproxy.common import config as configuration
+from llmproxy.common import config_checks
 from llmproxy.common.config import Config, ConfigError, Snapshot
 from llmproxy.common.errors import Unavailable
 
@@ -89,7 +90,7 @@ class ConfigResource:
             config = await parse_sent(call.body)
             if self._store.source == "api":
                 self._store.check_sent(config, now.config)
-            configuration.check_files(config, self._store.directories)
+            config_checks.check_files(config, self._store.directories)
         except ConfigError as error:
             return Checked(ok=False, problem=str(error), revision=now.revision)
         return Checked(

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from llmproxy.admin.key_store import KeyStore
 from llmproxy.admin.problems import Problem
 from llmproxy.admin.routes import ONE_LINE, Call, Reply, Route
-from llmproxy.common import config, keyring
+from llmproxy.common import config_checks, keyring
 from llmproxy.common.config import Config, ConfigError, Limit, Limits
 from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.records import ADMINISTRATION
@@ -126,7 +126,7 @@ class KeysResource:
             )
         if wanted.limit is not None:
             try:
-                config.check(Config(limits=Limits(key=wanted.limit)))
+                config_checks.check(Config(limits=Limits(key=wanted.limit)))
             except ConfigError as error:
                 text = str(error).replace("limits.key.", "limit.")
                 raise Problem(400, "invalid_parameter", text, text.partition(":")[0]) from None
