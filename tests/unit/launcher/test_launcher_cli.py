@@ -29,7 +29,7 @@ from llmproxy.launcher import announcement, exits
 from llmproxy.launcher.cli import cli
 from llmproxy.launcher.commands.audit import told
 from llmproxy.launcher.data_folder import DataFolder, DataFolderError, RunInfo
-from llmproxy.launcher.gateway import fetch
+from llmproxy.launcher.probes import fetch
 
 CLEAN = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "LLM_PROXY_DATA"))
 TOKEN = "the-admin-token"

@@ -15,6 +15,7 @@ from llmproxy.launcher.commands import audit, compose, config, fake_provider, ke
 from llmproxy.launcher.data_folder import LOOPBACK, AlreadyRunningError, DataFolderError
 from llmproxy.launcher.embedded import SERVERS
 from llmproxy.launcher.environment import SERVICES
+from llmproxy.launcher.listeners import CannotStartError
 from llmproxy.launcher.options import Assignments, data_option
 
 INSTANCES_MAX = 64
@@ -93,7 +94,7 @@ def run_gateway(options: gateway.Options, environment: Mapping[str, str]) -> Non
         raise exits.Failure(str(error), exits.CONFIGURATION) from error
     except AlreadyRunningError as error:
         raise exits.Failure(str(error), exits.ALREADY_RUNNING) from error
-    except (gateway.CannotStartError, DataFolderError) as error:
+    except (CannotStartError, DataFolderError) as error:
         raise exits.Failure(str(error), exits.CANNOT_START) from error
     except OSError as error:
         if error.errno not in NO_ROOM:

@@ -1,17 +1,13 @@
 """`llmproxy up`: the servers, the six services under a supervisor, and what is printed about them."""
 
 import contextlib
-import errno
-import http.client
 import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,29 +24,25 @@ from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, missing
 from llmproxy.launcher.data_folder import LOOPBACK, DataFolder, RunInfo, write_private
 from llmproxy.launcher.embedded import SERVERS, EmbeddedServers, ServerName
 from llmproxy.launcher.environment import SERVICES, Service, referenced, service_environment, unknown
+from llmproxy.launcher.listeners import TOKEN, check_exposure, listen, url_of
+from llmproxy.launcher.probes import HTTP_TIMEOUT_S, PROBE_TIMEOUT_S, are_records_blocked, fetch, probe
 from llmproxy.launcher.processes import Process, Program
 from llmproxy.launcher.stuck import Stuck
 from llmproxy.launcher.supervisor import Child, Supervisor
 from llmproxy.launcher.troubles import Troubles
 
-TOKEN = "LLM_PROXY_ADMIN_TOKEN"  # noqa: S105 - the variable's name
 TICK_S = 0.05
 HOUSEKEEPING_S = 1.0
 FILE_POLL_S = 0.2  # A change of the configuration file holds within a second, everywhere: admin looks as often.
 READY_TIMEOUT_S = 15.0  # Then it is said which service is not ready; the supervisor goes on trying.
 READY_POLL_S = 0.1
 WATCH_POLL_S = 5.0  # For what is wrong although requests are answered.
-ANSWER_BYTES_MAX, ANSWER_SHOWN_CHARS_MAX = 64 << 10, 500  # Of what a probe answers.
 FIRST_KEY_TRIES_MAX = 30
-HTTP_TIMEOUT_S = 5.0
-PROBE_TIMEOUT_S = 0.3
-BACKLOG = 1024  # Connections that wait while an edge restarts.
 ANOTHER_STOP_S = 0.5  # What comes sooner is the same wish: `timeout` and `make` signal a process and its group.
 DRAIN_S = 60.0  # When LLM_PROXY_DRAIN_S does not say otherwise.
 DRAIN_MAX_S = 86_400.0
 DRAIN_MARGIN_S = 5.0
 LOG_TAIL_LINES = 12
-TOKEN_LENGTH_MIN = 16
 OVERLAPPING: frozenset[Service] = frozenset({"edge", "shield", "router", "provider-workers"})
 """On the path of requests: in a restart the new instance serves before the old one leaves."""
 
@@ -73,50 +65,6 @@ def service_argv(service: Service) -> tuple[str, ...]:
     return (sys.executable, "-m", f"llmproxy.{service.replace('-', '_')}")
 
 
-class CannotStartError(Exception):
-    """The message names what is in the way and the fix."""
-
-
-def listen(host: str, port: int, option: str) -> socket.socket:
-    """Bound here and handed to the services, so that the port answers however often they restart."""
-    if not host:  # To the system it is every address; here it is a variable that was not set.
-        raise CannotStartError(f"{option.replace('port', 'host')} is empty; write an address, 0.0.0.0 for all of them")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-        choice = option.replace("port", "host") if is_host else option
-        raise CannotStartError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with {choice}"
-        ) from error
-    listener.listen(BACKLOG)
-    return listener
-
-
-def url_of(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{host}:{port}"
-
-
-def check_exposure(options: Options, environment: Mapping[str, str]) -> None:
-    """Off this machine, every credential that opens the gateway must be one that cannot be guessed."""
-    keys = [key.strip() or None for key in environment.get("LLM_PROXY_API_KEYS", "").split(",")]
-    for option, host, variable, values in (
-        ("--host", options.host, "LLM_PROXY_API_KEYS", keys),
-        ("--admin-host", options.admin_host, TOKEN, [environment.get(TOKEN)]),
-    ):
-        if _exposed(host) and any(value is not None and len(value) < TOKEN_LENGTH_MIN for value in values):
-            raise ConfigError(
-                f"{variable}: too short to listen on a non-loopback address; "
-                f"use at least {TOKEN_LENGTH_MIN} characters, or {option} {LOOPBACK}"
-            )
-
-
 def drain_s(environment: Mapping[str, str]) -> float:
     """How long what is held may take to finish. Raises ConfigError."""
     given = environment.get("LLM_PROXY_DRAIN_S", "")
@@ -127,10 +75,6 @@ def drain_s(environment: Mapping[str, str]) -> float:
     if not 0 <= seconds <= DRAIN_MAX_S:
         raise ConfigError(f"LLM_PROXY_DRAIN_S: write seconds from 0 to {DRAIN_MAX_S:.0f}")
     return seconds
-
-
-def _exposed(host: str) -> bool:
-    return not (host in ("localhost", "::1") or host.startswith("127."))
 
 
 class Gateway:
@@ -162,7 +106,7 @@ class Gateway:
 
     def run(self) -> None:
         """Raises ConfigError, CannotStartError, DataFolderError (AlreadyRunningError)."""
-        check_exposure(self.options, self.environment)
+        check_exposure(self.options.host, self.options.admin_host, self.environment)
         drain_s(self.environment)
         processes.allow_open_files()
         self.data.lock()
@@ -518,43 +462,6 @@ def signature(file: Path | None) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return (status.st_mtime_ns, status.st_size, status.st_ino) if status is not None else None
-
-
-def probe(url: str, timeout_s: float = PROBE_TIMEOUT_S) -> tuple[bool, str]:
-    """Whether it answers 200, and what it answers when not."""
-    status, answer = fetch(url, timeout_s)
-    return status == 200, "" if status == 200 else answer[:ANSWER_SHOWN_CHARS_MAX].strip()
-
-
-def fetch(url: str, timeout_s: float) -> tuple[int, str]:
-    """The status and the beginning of the answer; (0, "") when there is none."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        try:
-            answer = opener.open(url, timeout=timeout_s)
-        except urllib.request.HTTPError as error:
-            answer = error
-        with answer:
-            return answer.status, answer.read(ANSWER_BYTES_MAX).decode(errors="replace")
-    except (OSError, ValueError, http.client.HTTPException):  # The last: it died while it answered.
-        return 0, ""
-
-
-def are_records_blocked(gateway_url: str) -> bool:
-    """Whether the edge says that it cannot commit audit records, though it is connected to NATS."""
-    _, answer = fetch(gateway_url + "/readyz", HTTP_TIMEOUT_S)
-    try:
-        said = msgspec.json.decode(answer, type=_Readiness)
-    except msgspec.DecodeError:
-        return False
-    return "nats" not in said.blockers and "audit" in {**said.blockers, **said.notes}
-
-
-class _Readiness(msgspec.Struct, frozen=True):
-    """What concerns us of an edge's /readyz."""
-
-    blockers: dict[str, str] = {}
-    notes: dict[str, str] = {}
 
 
 def config_in_force(admin: AdminClient) -> Config | None:
