@@ -226,11 +226,14 @@ def thresholds(results: dict[str, Any]) -> list[Threshold]:
     """Those goals that this run can judge."""
     found: list[Threshold] = []
     if families := results.get("translation"):
-        dearest = max(families, key=lambda name: families[name]["request_us"])
+        costliest = max(families, key=lambda name: families[name]["request_us"])
         slowest = max(families, key=lambda name: families[name]["chunk_us"])
         found += [
             Threshold(
-                f"translating 16 KB ({dearest})", families[dearest]["request_us"] / 1000, REQUEST_US_MAX / 1000, "ms"
+                f"translating 16 KB ({costliest})",
+                families[costliest]["request_us"] / 1000,
+                REQUEST_US_MAX / 1000,
+                "ms",
             ),
             Threshold(f"translating a chunk ({slowest})", families[slowest]["chunk_us"], CHUNK_US_MAX, "µs"),
         ]

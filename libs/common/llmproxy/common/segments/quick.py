@@ -126,7 +126,7 @@ def named(tree: Any, filled: Sequence[Filled], *, shortest: int = TEXT_CHARS_MIN
 
 
 def plain_turns(messages: Any) -> Turns | None:
-    """Most conversations have no others, and what is dear to ask of any message is known of these."""
+    """Most conversations have no others, and what is expensive to ask of any message is known of these."""
     if type(messages) is not list or set(map(type, messages)) != OBJECTS or set(map(tuple, messages)) != PLAIN_TURNS:
         return None
     said = list(chain.from_iterable(map(dict.values, messages)))
