@@ -42,7 +42,7 @@ def ids(paths: list[Path]) -> list[str]:
     return [f"{path.parent.name}-{path.name}" for path in paths]
 
 
-# --- Bedrock ----------------------------------------------------------------------------------------------------------
+# -- Bedrock
 
 
 @cache
@@ -94,7 +94,7 @@ def test_the_events_are_such_as_botocore_knows(case: Path) -> None:
         assert not misfits(events[name], event)
 
 
-# --- Cohere -----------------------------------------------------------------------------------------------------------
+# -- Cohere
 
 
 @cache
@@ -159,7 +159,7 @@ def test_the_events_are_such_as_coheres_package_reads(case: Path) -> None:
             fits(V2ChatStreamResponse, json.loads(line.removeprefix("data: ")))
 
 
-# --- Vertex AI --------------------------------------------------------------------------------------------------------
+# -- Vertex AI
 
 CLAUDE = [case for case in cases("vertex", "case.json") if case.name.startswith("claude_")]
 
@@ -235,7 +235,7 @@ def test_an_error_of_vertex_is_read_in_either_vendors_form() -> None:
     assert claude.error(403, {}, b"<html>").code == "provider_unauthorized"
 
 
-# --- All three --------------------------------------------------------------------------------------------------------
+# -- all three
 
 
 def random_cuts(data: bytes, chance: random.Random) -> Iterator[bytes]:

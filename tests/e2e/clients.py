@@ -72,7 +72,7 @@ class Client(Protocol):
     def close(self) -> None: ...
 
 
-# --- openai, chat completions -----------------------------------------------------------------------------------------
+# -- openai, chat completions
 
 
 class Chat:
@@ -185,7 +185,7 @@ def gather(known: dict[str, Any], call: Any) -> None:
         known["function"][name] = known["function"].get(name, "") + (getattr(call.function, name) or "")
 
 
-# --- openai, responses ------------------------------------------------------------------------------------------------
+# -- openai, responses
 
 
 class Responses:
@@ -273,7 +273,7 @@ def response_stream(stream: Iterable[Any]) -> Said:
     return said
 
 
-# --- anthropic --------------------------------------------------------------------------------------------------------
+# -- anthropic
 
 
 class Messages:
@@ -349,7 +349,7 @@ def message_answer(message: Any) -> Said:
     return said
 
 
-# --- google-genai -----------------------------------------------------------------------------------------------------
+# -- google-genai
 
 
 class Gemini:

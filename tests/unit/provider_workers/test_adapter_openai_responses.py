@@ -161,7 +161,7 @@ def test_an_event_of_several_lines_makes_chunks_of_one() -> None:
     assert not any(b"\n" in chunk for chunk in out)
 
 
-# --- Both translations ------------------------------------------------------------------------------------------------
+# -- both translations
 
 words = st.text(min_size=1, max_size=8).filter(str.strip)
 arguments = st.dictionaries(words, st.integers() | words, max_size=2).map(json.dumps)

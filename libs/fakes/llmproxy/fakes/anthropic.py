@@ -39,7 +39,7 @@ CACHE_BREAKPOINTS_MAX = 4
 # Models before 4.6 think by budget, and take a temperature; from then on they decide themselves.
 BY_BUDGET = re.compile(r"claude-(?:2|3|instant|(?:opus|sonnet|haiku)-4(?:-[0-5])?(?:$|[-@]\d{8}|-latest))")
 
-# --- Requests ---------------------------------------------------------------------------------------------------------
+# -- requests
 
 
 class CacheControl(Struct, frozen=True, forbid_unknown_fields=True):
@@ -430,7 +430,7 @@ def asked_of(request: Counted, *, stream: bool = False) -> Asked:
     )
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# -- answers
 
 
 class Messages:

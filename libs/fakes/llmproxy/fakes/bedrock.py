@@ -42,7 +42,7 @@ TOOL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 SIGNATURE = "c2lnbmF0dXJl"
 
-# --- Requests ---------------------------------------------------------------------------------------------------------
+# -- requests
 
 
 class Bytes(Struct, frozen=True, rename="camel"):
@@ -319,7 +319,7 @@ def seen(image: Image) -> Media:
     return media_of(f"image/{image.format}", image.source.bytes or "")
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# -- answers
 
 
 class Converse:

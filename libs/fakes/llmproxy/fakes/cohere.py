@@ -28,7 +28,7 @@ DOCUMENTS_MAX = 1000
 TEXTS_MAX = 96
 STOPS_MAX = 5
 
-# --- Requests ---------------------------------------------------------------------------------------------------------
+# -- requests
 
 
 class Text(Struct, frozen=True, tag_field="type", tag="text"):
@@ -234,7 +234,7 @@ def text_in(content: Any) -> str:
     return " ".join(texts)
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# -- answers
 
 
 class Chat:

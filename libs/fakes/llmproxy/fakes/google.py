@@ -38,7 +38,7 @@ TOOL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}")
 STOPS_MAX = 5
 CHOICES_MAX = 8
 
-# --- Requests ---------------------------------------------------------------------------------------------------------
+# -- requests
 
 
 class Blob(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -396,7 +396,7 @@ def media_in(content: Content) -> list[Media]:
     return found
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# -- answers
 
 
 class Generate:

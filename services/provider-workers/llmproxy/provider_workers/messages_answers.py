@@ -29,7 +29,7 @@ STOP_REASONS = {
 }
 UNPARSED = "INVALID_JSON"  # Where the vendor's guide puts arguments that are not an object, so that they are not lost.
 
-# --- What a canonical answer says -------------------------------------------------------------------------------------
+# -- what a canonical answer says
 
 
 class Call(Struct, frozen=True):
@@ -80,7 +80,7 @@ THINKING = msgspec.json.Decoder(Thinking)
 OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 
-# --- What a message says ----------------------------------------------------------------------------------------------
+# -- what a message says
 
 
 class OutputDetails(Struct, frozen=True):
@@ -175,7 +175,7 @@ def met(choice: Choice, stops: Set[str]) -> str | None:
     return found if found in stops else None
 
 
-# --- Whole ------------------------------------------------------------------------------------------------------------
+# -- whole
 
 
 def message_of(answer: bytes, origin: Origin, stops: Set[str]) -> bytes:
@@ -233,7 +233,7 @@ def is_object(text: str) -> bool:
     return True
 
 
-# --- Streamed ---------------------------------------------------------------------------------------------------------
+# -- streamed
 
 BEFORE_TEXT, AFTER_TEXT = (
     b'{"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":',

@@ -30,7 +30,7 @@ TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultr
 EMPTY_LIST, EMPTY_OBJECT = Raw(b"[]"), Raw(b"{}")
 
 
-# --- What a canonical answer says -------------------------------------------------------------------------------------
+# -- what a canonical answer says
 
 
 class Call(Struct, frozen=True):
@@ -84,7 +84,7 @@ class Canonical(Struct, frozen=True):
 CANONICAL = msgspec.json.Decoder(Canonical)
 
 
-# --- What the caller is told ------------------------------------------------------------------------------------------
+# -- what the caller is told
 
 
 class InputDetails(Struct, frozen=True, kw_only=True):
@@ -215,7 +215,7 @@ def logprob_out(one: Logprob | TopLogprob) -> LogprobOut:
     )
 
 
-# --- The writer -------------------------------------------------------------------------------------------------------
+# -- the writer
 
 
 class OpenMessage:

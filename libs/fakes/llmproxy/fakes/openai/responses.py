@@ -32,7 +32,7 @@ RESPONSE_ID = "resp_fake"
 OUTPUT_TOKENS_MIN = 16
 STORED = "resp_stored"  # The one response that a fake remembers, for `previous_response_id`.
 
-# --- Requests ---------------------------------------------------------------------------------------------------------
+# -- requests
 
 
 class InputText(Struct, frozen=True, tag_field="type", tag="input_text", forbid_unknown_fields=True):
@@ -393,7 +393,7 @@ def media_in(content: str | list[Any]) -> tuple[Media, ...]:
     return tuple(found)
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# -- answers
 
 
 def output_of(script: Script, asked: Asked) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ class Anthropic:
         return error_answer(status, headers, body)
 
 
-# --- Requests ---------------------------------------------------------------------------------------------------------
+# -- requests
 
 
 def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:

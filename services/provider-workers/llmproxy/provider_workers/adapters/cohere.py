@@ -254,7 +254,7 @@ def rerank_url(base: str, path: str, model: str) -> str:
     return api_url(base, path)
 
 
-# --- Requests ---------------------------------------------------------------------------------------------------------
+# -- requests
 
 
 def translate(chat: Chat, dropped: list[str]) -> dict[str, Any]:
@@ -425,7 +425,7 @@ def citations_in(extra: Raw) -> list[Raw]:
         return []  # Another vendor's.
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# -- answers
 
 
 def message_of(message: ReplyMessage) -> MessageOut:
@@ -544,7 +544,7 @@ class Chunked:
         self.complete = True
 
 
-# --- Embeddings -------------------------------------------------------------------------------------------------------
+# -- embeddings
 
 
 class Embed:

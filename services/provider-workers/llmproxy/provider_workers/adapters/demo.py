@@ -249,7 +249,7 @@ def _tokens(characters: int) -> int:
     return -(-characters // CHARS_PER_TOKEN)
 
 
-# --- Embeddings -------------------------------------------------------------------------------------------------------
+# -- embeddings
 
 
 def embeddings(body: bytes, origin: Origin) -> Answer:
@@ -300,7 +300,7 @@ def _shown(vector: list[float], form: str | None) -> list[float] | str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if form == "base64" else vector
 
 
-# --- Moderations ------------------------------------------------------------------------------------------------------
+# -- moderations
 
 
 def moderations(body: bytes, origin: Origin) -> Answer:
@@ -324,7 +324,7 @@ def moderations(body: bytes, origin: Origin) -> Answer:
 OTHERS: dict[Api, Callable[[bytes, Origin], Answer]] = {"embeddings": embeddings, "moderations": moderations}
 
 
-# --- Examples of JSON Schemas -----------------------------------------------------------------------------------------
+# -- examples of JSON Schemas
 
 
 def example(schema: Any, said: str) -> Any:

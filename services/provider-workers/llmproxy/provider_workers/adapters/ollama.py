@@ -214,7 +214,7 @@ def chat_url(base: str) -> str:
     return urlunsplit((at.scheme, at.netloc, path, at.query, ""))
 
 
-# --- Requests ---------------------------------------------------------------------------------------------------------
+# -- requests
 
 
 def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:
@@ -363,7 +363,7 @@ def tool_message(message: Message, index: int, names: dict[str, str], dropped: l
     return {**made, "images": images} if images else made
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# -- answers
 
 
 def call_of(call: WireCall, id: str, index: int | None = None) -> ToolCallOut:

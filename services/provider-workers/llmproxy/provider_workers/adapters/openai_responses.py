@@ -223,7 +223,7 @@ class OpenAIResponses:
         return retold(error, lambda path: renamed(IN_A_CHAT, path if path[:6] != "input[" else "input"))
 
 
-# --- Requests ---------------------------------------------------------------------------------------------------------
+# -- requests
 
 
 def translate(chat: Chat, fields: Mapping[str, Raw], target: Target, dropped: list[str]) -> dict[str, Any]:
@@ -391,7 +391,7 @@ def reasoning(extra: Raw, at: str) -> list[Raw]:
     return found.reasoning if found is not None else []
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# -- answers
 
 
 def message_of(items: list[tuple[Raw, OutputItem]]) -> MessageOut:

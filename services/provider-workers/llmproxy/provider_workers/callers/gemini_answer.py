@@ -205,7 +205,7 @@ def modalities(total: int, audio: int) -> list[dict[str, Any]]:
     return [{"modality": "TEXT", "tokenCount": max(total - audio, 0)}, {"modality": "AUDIO", "tokenCount": audio}]
 
 
-# --- Streams ----------------------------------------------------------------------------------------------------------
+# -- streams
 
 
 class Fragments:

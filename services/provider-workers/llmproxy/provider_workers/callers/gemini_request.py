@@ -86,7 +86,7 @@ def camel_name(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-# --- Options ----------------------------------------------------------------------------------------------------------
+# -- options
 
 
 def options(config: Generation, dropped: list[str]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def effort(thinking: Thinking) -> str | None:
     return "none" if budget == 0 else next((name for name in ("low", "medium") if budget <= BUDGETS[name]), "high")
 
 
-# --- Tools ------------------------------------------------------------------------------------------------------------
+# -- tools
 
 
 def declarations(tools: list[Tool], dropped: list[str]) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ def allow(declared: list[dict[str, Any]], config: Calling) -> list[dict[str, Any
     return [one for one in declared if one["function"]["name"] in allowed]
 
 
-# --- Messages ---------------------------------------------------------------------------------------------------------
+# -- messages
 
 
 def messages(body: Body, dropped: list[str]) -> list[dict[str, Any]]:

@@ -332,7 +332,7 @@ class Reading:
         raise unsupported(VENDOR, f"{at}.type", "a document is a PDF, a text or content; files live at their vendor")
 
 
-# --- Pure pieces ------------------------------------------------------------------------------------------------------
+# -- pure pieces
 
 
 def decode_at(decoder: msgspec.json.Decoder[Any], raw: Raw, at: str) -> Any:

@@ -43,7 +43,7 @@ class Embeddings(Passing):
     path = "embeddings"
 
 
-# --- Translated -------------------------------------------------------------------------------------------------------
+# -- translated
 
 
 class Asked(Struct, frozen=True, kw_only=True):
