@@ -3,14 +3,21 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
-from unit.edge.edge_gateway import CHAT, CONFIG, KEY, gateway, record_of, until
+from unit.edge.edge_gateway import CHAT, CONFIG, KEY, Gateway, gateway, record_of, until
 
-from llmproxy.common import keyring
-from llmproxy.common.config import Gateway
+from llmproxy.common import config, keyring
+from llmproxy.common.channels import KEYS_BUCKET
+from llmproxy.common.errors import Unavailable
+from llmproxy.common.keyring import KeyRecord
+from llmproxy.common.testing import FakeBroker, FakeClock
 from llmproxy.edge.identity import Keys, client_ip, networks, presented_keys
+from llmproxy.edge.local_limits import LocalLimits
 
 NOW_MS = 1_750_000_000_000
 
@@ -161,6 +168,132 @@ def test_guesses_are_limited_per_address_and_good_keys_from_there_still_pass() -
     asyncio.run(run())
 
 
+class Store:
+    """The bucket of keys, whose watchers hear of nothing: every edge is behind for ever."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.broken = False
+
+    def add(self, key: str, **fields: Any) -> KeyRecord:
+        record = record_of(key, **fields)
+        self.entries[record.hash] = msgspec.json.encode(record)
+        return record
+
+    async def get(self, digest: str) -> tuple[bytes, int] | None:
+        self.asked.append(digest)
+        value = self.entries.get(digest)
+        await self.answers.wait()
+        if self.broken:
+            raise Unavailable("stage_unavailable", "JetStream KV does not answer (TimeoutError)")
+        return None if value is None else (value, 1)
+
+    async def watch(self, _: Callable[[str, bytes | None], None]) -> None:
+        pass
+
+
+@asynccontextmanager
+async def behind() -> AsyncIterator[tuple[Gateway, Store]]:
+    broker, store = FakeBroker(), Store()
+    broker.buckets[KEYS_BUCKET] = store
+    async with gateway(broker=broker) as edge:
+        yield edge, store
+
+
+def test_a_key_that_was_made_a_moment_ago_opens_at_an_edge_that_has_not_heard_of_it() -> None:
+    async def run() -> None:
+        async with behind() as (edge, store):
+            key = keyring.generate()
+            store.add(key, tenant="new")
+            answers = await asyncio.gather(*(edge.ask(key=key) for _ in range(50)))
+            assert {status for status, _, _ in answers} == {200}
+            assert {envelope.tenant for envelope in edge.seen} == {"new"}
+
+    asyncio.run(run())
+
+
+def test_what_the_store_says_of_a_key_is_held_to_the_same_rules() -> None:
+    async def run() -> None:
+        async with behind() as (edge, store):
+            mine, revoked, expired, unread = (keyring.generate() for _ in range(4))
+            store.entries[keyring.hash_key(mine)] = msgspec.json.encode(record_of(keyring.generate()))
+            store.entries[keyring.hash_key(unread)] = b"{not json"
+            store.add(revoked, revoked_at_ms=1)
+            store.add(expired, expires_at_ms=1)
+            for key in (mine, revoked, expired, unread):
+                assert (await edge.ask(key=key))[0] == 401
+            assert edge.seen == []
+
+    asyncio.run(run())
+
+
+def test_a_revocation_that_overtakes_the_stores_answer_counts() -> None:
+    async def run() -> None:
+        async with behind() as (edge, store):
+            key = keyring.generate()
+            store.add(key)
+            store.answers.clear()
+            asking = asyncio.create_task(edge.ask(key=key))
+            await until(lambda: bool(store.asked))
+            edge.add_key(key, revoked_at_ms=1)
+            store.answers.set()
+            assert (await asking)[0] == 401
+            assert (await edge.ask(key=key))[0] == 401
+            store.add(key)  # And what was asked for is not kept: here the watch says that the key is gone.
+            edge.keys.change(keyring.hash_key(key), None)
+            assert (await edge.ask(key=key))[0] == 200
+            del store.entries[keyring.hash_key(key)]
+            assert (await edge.ask(key=key))[0] == 401
+
+    asyncio.run(run())
+
+
+def test_a_store_that_does_not_answer_opens_to_nobody_and_calls_no_key_wrong() -> None:
+    async def run() -> None:
+        async with behind() as (edge, store):
+            store.broken = True
+            status, _, body = await edge.ask(key=keyring.generate())
+            assert (status, json.loads(body)["error"]["code"]) == (503, "guard_unavailable")
+            assert edge.seen == []
+            assert (await edge.ask())[0] == 200
+
+    asyncio.run(run())
+
+
+def test_the_store_is_asked_once_for_a_wrong_key_and_never_for_what_we_did_not_make() -> None:
+    async def run() -> None:
+        async with behind() as (edge, store):
+            key = keyring.generate()
+            for wrong in (key, key, key[:-1], "sk-somebody-elses", key):
+                assert (await edge.ask(key=wrong))[0] == 401
+            assert store.asked == [keyring.hash_key(key)]
+
+    asyncio.run(run())
+
+
+def test_a_flood_of_unknown_keys_of_our_form_hardly_reaches_the_store_and_no_good_key_is_refused_for_it() -> None:
+    async def run() -> None:
+        async with behind() as (edge, store):
+            edge.configure(msgspec.structs.replace(CONFIG, gateway=config.Gateway(trusted_proxies=("127.0.0.1",))))
+            authentication = edge.edge._pipeline.steps[0]
+            authentication._guesses, authentication._look_ups = LocalLimits(FakeClock()), LocalLimits(FakeClock())
+            statuses = [(await edge.ask(key=keyring.generate()))[0] for _ in range(30)]
+            assert statuses == [401] * 20 + [429] * 10
+            assert len(store.asked) == 20
+            for number in range(100):
+                await edge.ask(key=keyring.generate(), headers={"X-Forwarded-For": f"192.0.2.{number}"})
+            assert len(store.asked) == 100
+            status, headers, body = await edge.ask(key=keyring.generate(), headers={"X-Forwarded-For": "198.51.100.1"})
+            assert (status, json.loads(body)["error"]["code"]) == (429, "rate_limit_exceeded")
+            assert int(headers["retry-after-ms"]) > 0
+            assert (await edge.ask(headers={"X-Forwarded-For": "198.51.100.1"}))[0] == 200
+
+    asyncio.run(run())
+
+
 def test_a_key_reaches_only_its_models() -> None:
     async def run() -> None:
         async with gateway() as edge:
@@ -220,7 +353,7 @@ def test_an_untrusted_client_cannot_choose_the_address_in_its_record() -> None:
     async def run() -> None:
         async with gateway() as edge:
             await edge.ask(headers={"X-Forwarded-For": "6.6.6.6"})
-            edge.configure(msgspec.structs.replace(CONFIG, gateway=Gateway(trusted_proxies=("127.0.0.1",))))
+            edge.configure(msgspec.structs.replace(CONFIG, gateway=config.Gateway(trusted_proxies=("127.0.0.1",))))
             await edge.ask(headers={"X-Forwarded-For": "5.5.5.5, 6.6.6.6"})
             assert [record.client_ip for record in edge.records] == ["127.0.0.1", "6.6.6.6"]
 

@@ -1,21 +1,24 @@
 """Who is calling: the API keys that exist, the key that was presented, and the address that it came from."""
 
+import asyncio
 import hmac
 import logging
 import re
 from collections.abc import Iterable
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote_plus
 
 import msgspec
 
 from llmproxy.common import keyring
-from llmproxy.common.bus import Bus
+from llmproxy.common.bus import Bucket, Bus
 from llmproxy.common.channels import KEYS_BUCKET
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.keyring import KeyRecord
 
 KEY_CHARACTERS_MAX = 512  # A longer one is not hashed.
+MISSING_MAX = 10_000  # Hashes of keys that the store has not got, so that it is asked once; the oldest go first.
 QUERY_KEYS = frozenset({"key", "api_key", "api-key", "apikey", "access_token", "x-api-key", "x-goog-api-key"})
 FORWARDED_MAX = 32  # Hops of X-Forwarded-For that are read, from the right.
 NO_KEY = (
@@ -31,6 +34,14 @@ Network = IPv4Network | IPv6Network
 log = logging.getLogger(__name__)
 
 
+class UnknownKey(GatewayError):
+    """A key of our own form that no record is known of: wrong, or made a moment ago."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__("invalid_api_key", WRONG_KEY)
+        self.digest = digest
+
+
 class Keys:
     """Every key record, by the full hash of its key. Watched, so a revocation counts at once and costs no look-up."""
 
@@ -38,31 +49,38 @@ class Keys:
         self.loaded = False
         self._records: dict[str, KeyRecord] = {}
         self._decoder = msgspec.json.Decoder(KeyRecord)
+        self._bucket: Bucket | None = None
+        self._asking: dict[str, asyncio.Task[KeyRecord | None]] = {}  # By hash.
+        self._missing: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._records)
 
     async def watch(self, bus: Bus) -> None:
         """Returns when every key is here. Raises GatewayError."""
-        bucket = await bus.wire.bucket(KEYS_BUCKET)
-        await bucket.watch(self.change)
+        self._bucket = await bus.wire.bucket(KEYS_BUCKET)
+        await self._bucket.watch(self.change)
         self.loaded = True
 
     def change(self, digest: str, value: bytes | None) -> None:
         if value is None:
             self._records.pop(digest, None)
             return
-        try:
-            record = self._decoder.decode(value)
-        except msgspec.DecodeError:
-            # Fails closed: a record that we cannot read may be a revocation.
+        record = self._decoded(value)
+        if record is None:  # Fails closed: a record that we cannot read may be a revocation.
             self._records.pop(digest, None)
-            log.error("a key record does not decode; that key is refused")
             return
         self._records[digest] = record
 
+    def _decoded(self, value: bytes) -> KeyRecord | None:
+        try:
+            return self._decoder.decode(value)
+        except msgspec.DecodeError:
+            log.error("a key record does not decode; that key is refused")
+            return None
+
     def authenticate(self, presented: Iterable[str], now_ms: int) -> KeyRecord:
-        """The record of the one key presented. Raises GatewayError that never quotes the key."""
+        """The record of the one key presented. Raises GatewayError that never quotes the key, and UnknownKey."""
         distinct = set(presented)
         if not distinct:
             raise GatewayError("invalid_api_key", NO_KEY)
@@ -75,16 +93,57 @@ class Keys:
         record = self._records.get(digest)
         if record is None or not hmac.compare_digest(record.hash, digest):
             # The look-up costs less than the checksum, which is for telling people what they did.
-            raise GatewayError("invalid_api_key", WRONG_KEY if keyring.is_well_formed(key) else MISTYPED_KEY)
-        if record.revoked_at_ms is not None and record.revoked_at_ms <= now_ms:
-            raise GatewayError(
-                "invalid_api_key", "This API key was revoked. Ask whoever runs this gateway for a new one."
-            )
-        if record.expires_at_ms is not None and record.expires_at_ms <= now_ms:
-            raise GatewayError(
-                "expired_api_key", "This API key has expired. Ask whoever runs this gateway for a new one."
-            )
+            if not keyring.is_well_formed(key):
+                raise GatewayError("invalid_api_key", MISTYPED_KEY)
+            raise UnknownKey(digest) if key.startswith(keyring.PREFIX) else GatewayError("invalid_api_key", WRONG_KEY)
+        return _in_force(record, now_ms)
+
+    def may_be_new(self, digest: str) -> bool:
+        """Whether the store was not asked yet; of what it has not got then, the watch tells if ever it comes."""
+        return self._bucket is not None and digest not in self._missing
+
+    def is_asked_for(self, digest: str) -> bool:
+        return digest in self._asking
+
+    async def look_up(self, unknown: UnknownKey, now_ms: int) -> KeyRecord:
+        """The record of a key that the watch has not brought yet; all who wait for one share a question. Raises GatewayError.
+
+        It counts for those who asked and is not kept: a revocation may have come from the watch while it was on its way.
+        """
+        digest = unknown.digest
+        asking = self._asking.get(digest)
+        if asking is None:
+            asking = self._asking[digest] = asyncio.create_task(self._ask(digest))
+            asking.add_done_callback(partial(self._asked, digest))
+        found = await asyncio.shield(asking)
+        record = self._records.get(digest, found)
+        if record is None or not hmac.compare_digest(record.hash, digest):
+            raise unknown
+        return _in_force(record, now_ms)
+
+    async def _ask(self, digest: str) -> KeyRecord | None:
+        assert self._bucket is not None
+        found = await self._bucket.get(digest)
+        record = self._decoded(found[0]) if found is not None else None
+        if record is None:
+            while len(self._missing) >= MISSING_MAX:
+                del self._missing[next(iter(self._missing))]
+            self._missing[digest] = None
         return record
+
+    def _asked(self, digest: str, asking: "asyncio.Task[KeyRecord | None]") -> None:
+        del self._asking[digest]
+        if not asking.cancelled():
+            asking.exception()  # Those who waited for it may have left.
+
+
+def _in_force(record: KeyRecord, now_ms: int) -> KeyRecord:
+    """Raises GatewayError."""
+    if record.revoked_at_ms is not None and record.revoked_at_ms <= now_ms:
+        raise GatewayError("invalid_api_key", "This API key was revoked. Ask whoever runs this gateway for a new one.")
+    if record.expires_at_ms is not None and record.expires_at_ms <= now_ms:
+        raise GatewayError("expired_api_key", "This API key has expired. Ask whoever runs this gateway for a new one.")
+    return record
 
 
 def presented_keys(authorization: Iterable[str], *others: Iterable[str]) -> list[str]:

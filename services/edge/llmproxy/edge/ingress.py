@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from aiohttp.web import RequestPayloadError
 
 from llmproxy.common.config import Config, Limit, Limits, Snapshot, models
-from llmproxy.common.errors import GatewayError
+from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.explanations import Explained
 from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
@@ -17,7 +17,16 @@ from llmproxy.edge import forms, metrics
 from llmproxy.edge.body import Wanted, check_encoding, check_media_type, parse
 from llmproxy.edge.catalogue import Catalogue
 from llmproxy.edge.forms import Upload
-from llmproxy.edge.identity import Keys, Network, client_ip, key_in_query, may_use, networks, presented_keys
+from llmproxy.edge.identity import (
+    Keys,
+    Network,
+    UnknownKey,
+    client_ip,
+    key_in_query,
+    may_use,
+    networks,
+    presented_keys,
+)
 from llmproxy.edge.limits import CALLERS_KEPT_MAX, Limiter
 from llmproxy.edge.local_limits import LocalLimits
 from llmproxy.edge.quotas import UNLIMITED, Dimension, Quota, Suspects, dimensions, neighbourhood
@@ -28,6 +37,8 @@ BODY_IDLE_S = 10.0  # Between two reads of a body,
 BODY_TOTAL_S = 120.0  # and for all of it: a slower client is cut off.
 BODIES_BYTES_MAX = 512 << 20  # Of all requests of one edge together.
 GUESSES = Limit(requests_per_minute=60, burst=20)  # Failed authentications of one address; then 429.
+# Unknown keys of our form that the store is asked for, of all addresses together: anybody can make them by the thousand.
+LOOK_UPS = Dimension("ip", "", Limit(requests_per_minute=1_200, burst=100))
 STEP_MS = 1_000
 
 
@@ -178,7 +189,7 @@ class Authentication:
 
     def __init__(self, keys: Keys, ledger: Ledger, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._keys, self._ledger = keys, ledger
-        self._guesses = LocalLimits(monotonic)
+        self._guesses, self._look_ups = LocalLimits(monotonic), LocalLimits(monotonic)
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
         headers = context.headers
@@ -192,13 +203,38 @@ class Authentication:
             if context.query and key_in_query(context.query):
                 raise GatewayError("invalid_api_key", IN_QUERY)
             context.record = self._keys.authenticate(presented, context.now_ms)
+        except UnknownKey as unknown:
+            return self._look_up(context, unknown)
         except GatewayError as error:
-            metrics.AUTH_FAILURES.labels(error.code).inc()
             return self._refuse(context, error)
+        return MODIFIED
+
+    def _look_up(self, context: Ingress, unknown: UnknownKey) -> Block | Awaitable[Result]:
+        """A key may have been made a moment ago. So who is above the bounds is told to wait, not that the key is wrong."""
+        if not self._keys.may_be_new(unknown.digest):
+            return self._refuse(context, unknown)
+        if not self._keys.is_asked_for(unknown.digest):
+            address = Dimension("ip", neighbourhood(context.ip), GUESSES)
+            asked = self._look_ups.acquire("", [address, LOOK_UPS])
+            if not asked.allowed:
+                message = "too many unknown API keys are presented; wait, and check the key if it is not new"
+                error = GatewayError("rate_limit_exceeded", message, retry_after_ms=asked.retry_after_ms)
+                return self._refuse(context, error)
+        return self._ask(context, unknown)
+
+    async def _ask(self, context: Ingress, unknown: UnknownKey) -> Result:
+        try:
+            context.record = await self._keys.look_up(unknown, context.now_ms)
+        except Unavailable:
+            raise  # The store does not answer: nobody was asked whether the key is wrong.
+        except GatewayError as error:
+            refused = self._refuse(context, error)
+            return refused if isinstance(refused, Block) else await refused
         return MODIFIED
 
     def _refuse(self, context: Ingress, error: GatewayError) -> Block | Awaitable[Result]:
         """Guesses are counted per address; good keys from the same address are not touched by it."""
+        metrics.AUTH_FAILURES.labels(error.code).inc()
         guesses = self._guesses.acquire("", [Dimension("ip", neighbourhood(context.ip), GUESSES)])
         if guesses.allowed:
             candidates = (place(context.ip),)
