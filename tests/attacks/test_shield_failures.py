@@ -84,6 +84,22 @@ def test_guards_that_take_longer_than_the_policy_allows_block_the_request() -> N
     )
 
 
+def test_a_text_that_takes_longer_than_the_policy_allows_by_itself_is_too_large_and_one_that_had_to_wait_is_not() -> (
+    None
+):
+    policy, ring = Policy(guard_timeout_ms=50), preflight.pipeline(GUARDS)
+    worked = examine(ordered(policy), ring, Clock(0.03), cpu=Clock(0.06))
+    assert isinstance(worked, Refused)
+    assert worked.error().status == 413
+    assert "guard_timeout_ms" in worked.message
+    assert CANARY not in repr(worked)
+    assert worked.explained is not None
+    assert [(one.kind, one.action) for one in worked.explained.findings] == [("request_too_large", "block")]
+    waited = examine(ordered(policy), ring, Clock(0.03), cpu=Clock(0.001))
+    assert isinstance(waited, Refused)
+    assert waited.error().status == 503
+
+
 @pytest.mark.parametrize(
     "tree",
     [

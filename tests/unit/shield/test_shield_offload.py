@@ -1,9 +1,11 @@
 """Large bodies in another process: the same answer, and a refusal when the process hangs or dies."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -77,6 +79,38 @@ def test_a_process_that_hangs_is_replaced_and_its_request_refused() -> None:
         assert isinstance(await offload.examine(order("hello", **PATIENT)), Examined)
         process.join(PATIENCE_S)
         assert not process.is_alive()
+
+    with_offload(scenario)
+
+
+def test_what_takes_too_long_on_an_idle_machine_too_is_too_large_and_not_to_be_retried() -> None:
+    async def scenario(offload: Offload) -> None:
+        assert isinstance(await offload.examine(order("hello", **PATIENT)), Examined)
+        refused = await offload.examine(order("4111 1111 1111 1111 " * 10_000, guard_timeout_ms=1))
+        assert isinstance(refused, Refused)
+        assert (refused.error().status, refused.error().retryable, refused.retry_after_ms) == (413, False, 0)
+        assert "guard_timeout_ms" in refused.message
+
+    with_offload(scenario)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there it is known what another process has worked")
+def test_a_process_that_has_worked_for_too_long_and_hangs_is_replaced_and_the_text_is_too_large() -> None:
+    async def scenario(offload: Offload) -> None:
+        lane = offload._lanes[0]
+        assert isinstance(await offload.examine(order("hello", **PATIENT)), Examined)
+        (process,) = lane._pool._processes.values()
+        before = lane.cpu_s()
+        asked = asyncio.create_task(offload.examine(order("4111 1111 1111 1111 " * 100_000, guard_timeout_ms=10)))
+        while lane.cpu_s() <= before + 0.02 and not asked.done():
+            await asyncio.sleep(0.001)
+        os.kill(process.pid or 0, signal.SIGSTOP)
+        refused = await asked
+        assert isinstance(refused, Refused)
+        assert refused.code == "request_too_large"
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid or 0, signal.SIGCONT)
+        assert isinstance(await offload.examine(order("hello", **PATIENT)), Examined)
 
     with_offload(scenario)
 

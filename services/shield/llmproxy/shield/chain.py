@@ -1,6 +1,7 @@
 """A chain of guards is a guard: views, verdicts, policy and overlaps in one place, and it fails closed."""
 
 import logging
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 
@@ -15,6 +16,8 @@ from llmproxy.shield.guards.base import Apart, Fitted, Guard, Spent
 from llmproxy.shield.verdict import ALLOW, Allow, Block, Finding, Flag, Mask, Verdict
 
 UNAVAILABLE = Block(code="guard_unavailable")
+TOO_DEAR = Block(code="request_too_large")
+TOO_DEAR_TEXT = "checking the request takes longer than policy.guard_timeout_ms allows; send less text at once"
 PLAIN_VIEW = "plain"
 """How `normalise.view` is called in explanations; the other decodings have the names of `common/views.py`."""
 
@@ -25,11 +28,21 @@ class Late(Exception):
     """The time for this request's guards is over."""
 
 
+class TooDear(Late):
+    """They have worked all of it: the same text would take as long on a machine with nothing else to do."""
+
+
+def unmeasured() -> float:
+    return 0.0
+
+
 class Budget(Struct, frozen=True):
     """Until when the guards of one request may work. What is synchronous is bounded between two calls."""
 
     ends_at: float
     clock: Callable[[], float]
+    cpu_ends_at: float = math.inf
+    cpu: Callable[[], float] = unmeasured  # CPU time of whoever works.
 
     @property
     def is_over(self) -> bool:
@@ -37,7 +50,7 @@ class Budget(Struct, frozen=True):
 
     def check(self) -> None:
         if self.is_over:
-            raise Late
+            raise TooDear if self.cpu() > self.cpu_ends_at else Late
 
 
 class Chain:
@@ -63,6 +76,8 @@ class Chain:
         """What the guards found, before the policy says what follows: for whoever wants to know all of it."""
         try:
             return self._look(segment, budget)
+        except TooDear:
+            return TOO_DEAR
         except Exception as error:  # noqa: BLE001 - a guard that fails, fails closed; its words may quote the text
             log.error("guard chain %s: %s", self.name, type(error).__name__)
             return UNAVAILABLE

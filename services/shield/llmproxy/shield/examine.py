@@ -10,6 +10,7 @@ from llmproxy.common.explanations import Explained, Explanation
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Modify, Pass, Pipeline
 from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import NOTHING, Asked, asked
+from llmproxy.shield.chain import unmeasured
 from llmproxy.shield.continuation import Continuation, continuation
 from llmproxy.shield.inspection import Doubt, Inspection, doubts, uncertain
 
@@ -53,14 +54,21 @@ class Refused(Struct, frozen=True, kw_only=True):
         return GatewayError(self.code, self.message, param=self.param, retry_after_ms=self.retry_after_ms)
 
 
-def examine(order: Order, ring: Pipeline[Inspection], clock: Callable[[], float]) -> Examined | Refused:
-    answer = examine_within(None, order, ring, clock)
+def examine(
+    order: Order, ring: Pipeline[Inspection], clock: Callable[[], float], cpu: Callable[[], float] = unmeasured
+) -> Examined | Refused:
+    """`cpu` tells a text that takes too long by itself from a machine that is busy."""
+    answer = examine_within(None, order, ring, clock, cpu)
     assert answer is not None, "nothing is too much without a bound"
     return answer
 
 
 def examine_within(
-    work_max: int | None, order: Order, ring: Pipeline[Inspection], clock: Callable[[], float]
+    work_max: int | None,
+    order: Order,
+    ring: Pipeline[Inspection],
+    clock: Callable[[], float],
+    cpu: Callable[[], float] = unmeasured,
 ) -> Examined | Refused | None:
     """None when the body needs more than `work_max` segments and findings to be looked at: examine it elsewhere."""
     try:
@@ -71,6 +79,7 @@ def examine_within(
             max_depth=order.max_depth,
             model=order.model,
             clock=clock,
+            cpu=cpu,
             work_max=work_max,
         )
     except GatewayError as error:

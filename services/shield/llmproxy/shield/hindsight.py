@@ -21,7 +21,7 @@ SHARED = frozenset({"messages", "contents", "input"})
 """Where a body has words of more than one: the path does not say whose."""
 
 UNREADABLE = "unreadable"
-FIXED = frozenset({"guard_unavailable"})
+FIXED = frozenset({"guard_unavailable", "request_too_large"})
 GUARDED_BY_POLICY = frozenset({"secrets", "pii", "presidio", INJECTION})
 """Guards whose findings `policy.kinds` and `policy.injection` are about. What others found stays as it was."""
 

@@ -225,7 +225,7 @@ class Inspect:
 
     def _refuse(self, envelope: Envelope, answer: Answer, refused: Refused) -> None:
         metrics.REFUSED.labels(refused.code).inc()
-        if refused.code == "guard_unavailable":
+        if refused.code in ("guard_unavailable", "request_too_large"):
             self._bus.event(EVENT_GUARD_FAILED, id=envelope.id, tenant=envelope.tenant, reason=refused.message)
         failure = refused.error().failure(self._bus.service)
         answer.send(structs.replace(failure, findings=envelope.findings, explained=envelope.explained))

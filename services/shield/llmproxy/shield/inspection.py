@@ -16,10 +16,13 @@ from llmproxy.common.rails import Rails
 from llmproxy.common.segments import Segment
 from llmproxy.shield import look, normalise
 from llmproxy.shield.chain import (
+    TOO_DEAR,
+    TOO_DEAR_TEXT,
     UNAVAILABLE,
     Budget,
     first_look,
     may_hold,
+    unmeasured,
 )
 from llmproxy.shield.documents import documents
 from llmproxy.shield.fixed import ROUTED_BY, is_thinking
@@ -55,12 +58,14 @@ class Inspection:
         max_depth: int,
         model: str,
         clock: Callable[[], float],
+        cpu: Callable[[], float] = unmeasured,
         work_max: int | None = None,
     ) -> None:
         self.body, self.policy, self.max_depth, self.model = body, policy, max_depth, model
         self.key = key
         self.canary = ""  # The marker that a step has put into the system text.
-        self.budget = Budget(clock() + policy.guard_timeout_ms / 1000, clock)
+        timeout_s = policy.guard_timeout_ms / 1000
+        self.budget = Budget(clock() + timeout_s, clock, cpu() + timeout_s, cpu)
         self.tree: Any = segments.decode(body, max_depth)
         if policy.unreadable == "block" and (field := segments.token_ids(self.tree)):
             raise GatewayError(
@@ -273,6 +278,8 @@ def refused(name: str, refusal: Refuse, segment: Segment, inspection: Inspection
         )
     if refusal.code == UNAVAILABLE.code:
         return Block(refusal.code, f"the {name} guard could not check the request; retry", retry_after_ms=1000)
+    if refusal.code == TOO_DEAR.code:
+        return Block(refusal.code, TOO_DEAR_TEXT)
     inspection.seen.setdefault(index, []).extend(refusal.findings)
     kinds = ", ".join(sorted({finding.kind for finding in refusal.findings})) or name
     return Block(refusal.code, f"{segment.path} holds what the policy blocks: {kinds}; remove it", segment.path)

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from llmproxy.common.pii import Pii
 from llmproxy.shield import processes
+from llmproxy.shield.chain import TOO_DEAR, TOO_DEAR_TEXT
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.injection import model, talk
@@ -26,9 +27,10 @@ WAIT_S = 10.0  # For a process; then the request is refused.
 
 UNAVAILABLE = Refused(
     code="guard_unavailable",
-    message="the request could not be checked within policy.guard_timeout_ms; send less text at once, or retry",
+    message="the request could not be checked within policy.guard_timeout_ms; retry, or send less text at once",
     retry_after_ms=1000,
 )
+TOO_LARGE = Refused(code=TOO_DEAR.code, message=TOO_DEAR_TEXT)
 BUSY = Refused(
     code="guard_unavailable",
     message="too many large requests wait to be checked; retry, or send less text at once",
@@ -69,12 +71,15 @@ class Offload:
             lane.end()
 
     async def _examine(self, lane: "Lane", order: Order) -> Examined | Refused:
+        timeout_s = order.policy.guard_timeout_ms / 1000 + lane.load_s(order.policy.pii)
+        too_dear_s = lane.cpu_s() + timeout_s
         try:
-            async with asyncio.timeout(order.policy.guard_timeout_ms / 1000 + GRACE_S + lane.load_s(order.policy.pii)):
+            async with asyncio.timeout(timeout_s + GRACE_S):
                 return await lane.examine(order)
         except (TimeoutError, BrokenProcessPool):
+            is_too_dear = lane.cpu_s() > too_dear_s  # In one guard, between whose texts nobody looks at a clock.
             lane.replace()
-            return UNAVAILABLE
+            return TOO_LARGE if is_too_dear else UNAVAILABLE
         finally:
             self._release(lane)
 
@@ -142,6 +147,10 @@ class Lane:
             return 0.0 if self._prepared else START_S
         return START_S + LOAD_S
 
+    def cpu_s(self) -> float:
+        """What its process has worked so far."""
+        return processes.cpu_s(self._pool)
+
     def replace(self) -> None:
         self.end()
         self._pool = _start()
@@ -174,4 +183,4 @@ def _prepare(settings: Pii) -> None:
 
 def _examine(order: Order) -> Examined | Refused:
     _prepare(order.policy.pii)
-    return examine(order, pipeline(GUARDS), time.monotonic)
+    return examine(order, pipeline(GUARDS), time.monotonic, time.thread_time)
