@@ -50,6 +50,15 @@ def test_usage_is_not_streamed_to_who_did_not_ask(client: OpenAI) -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
+def test_an_answer_ends_before_a_stop_sequence(client: OpenAI) -> None:
+    whole = client.chat.completions.create(model="demo", messages=HELLO, stop=["there"]).choices[0]
+    chunks = list(client.chat.completions.create(model="demo", messages=HELLO, stop=["there"], stream=True))
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert said == whole.message.content
+    assert said.endswith("hello ")
+    assert (whole.finish_reason, chunks[-1].choices[0].finish_reason) == ("stop", "stop")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_tools_are_called_and_their_result_is_answered(client: OpenAI, stream: bool) -> None:
     messages: list[Any] = [{"role": "user", "content": "what is the weather in Paris?"}]

@@ -57,9 +57,10 @@ def test_what_it_counts_is_marked_as_estimated() -> None:
     assert DEMO.answer(body(), ORIGIN).usage.estimated
 
 
-@given(st.text(max_size=200), st.integers(0, 30), st.integers(1, 3))
-def test_the_streamed_answer_is_the_whole_one(said: str, most: int, n: int) -> None:
-    whole, streamed = answer(said, max_tokens=most, n=n), chunks(said, max_tokens=most, n=n)
+@given(st.text(max_size=200), st.integers(0, 30), st.integers(1, 3), st.lists(st.text(max_size=2), max_size=4))
+def test_the_streamed_answer_is_the_whole_one(said: str, most: int, n: int, stops: list[str]) -> None:
+    asked = {"max_tokens": most, "n": n, "stop": stops}
+    whole, streamed = answer(said, **asked), chunks(said, **asked)
     for choice in whole.choices:
         mine = [one for chunk in streamed for one in chunk.choices if one.index == choice.index]
         assert "".join(one.delta.content or "" for one in mine) == choice.message.content
@@ -70,6 +71,29 @@ def test_the_streamed_answer_is_the_whole_one(said: str, most: int, n: int) -> N
 def test_max_tokens_cuts_the_answer() -> None:
     found = answer("hello", max_tokens=2).choices[0]
     assert (found.message.content, found.finish_reason) == ("demo: yo", "length")
+
+
+@pytest.mark.parametrize(
+    ("fields", "content", "finish"),
+    [
+        ({"stop": "said"}, "demo: you ", "stop"),
+        ({"stop": ["hello", "you", "demo: you said"]}, "demo: ", "stop"),
+        ({"stop": ["u said: hello", "said"]}, "demo: you ", "stop"),  # The second is complete before the first.
+        ({"stop": ["HELLO", ""]}, "demo: you said: hello", "stop"),
+        ({"stop": "demo"}, "", "stop"),
+        ({"stop": "you", "max_tokens": 3}, "demo: ", "stop"),
+        ({"stop": "you", "max_tokens": 2}, "demo: yo", "length"),
+        ({"stop": "hello", "max_tokens": 2}, "demo: yo", "length"),
+    ],
+)
+def test_it_ends_before_a_stop_sequence(fields: dict[str, Any], content: str, finish: str) -> None:
+    found = answer("hello", **fields)
+    assert (found.choices[0].message.content, found.choices[0].finish_reason) == (content, finish)
+    assert found.usage is not None
+    assert found.usage.completion_tokens == -(-len(content) // 4)
+    streamed = [one for chunk in chunks("hello", **fields) for one in chunk.choices]
+    assert "".join(one.delta.content or "" for one in streamed) == content
+    assert streamed[-1].finish_reason == finish
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import base64
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -142,7 +142,7 @@ def prepare(body: bytes, origin: Origin) -> tuple[Chat, Plan]:
     if not 1 <= choices_of(chat) <= CHOICES_MAX:
         raise invalid("n", f"must be between 1 and {CHOICES_MAX}")
     calls = _calls(chat, origin)
-    text, finish = ("", TOOL_CALLS) if calls else _cut(_text(chat), chat.output_tokens_max)
+    text, finish = ("", TOOL_CALLS) if calls else _cut(_text(chat), chat.stops, chat.output_tokens_max)
     said = len(text) + sum(len(call.function.arguments) + len(call.function.name or "") for call in calls)
     usage = Usage(
         input=sum(_tokens(_characters(message)) for message in chat.messages),
@@ -233,10 +233,13 @@ def _call(tool: FunctionTool, id: str, said: str) -> ToolCallOut:
     return ToolCallOut(id=id, type="function", function=FunctionOut(name=tool.name, arguments=arguments))
 
 
-def _cut(text: str, tokens_max: int | None) -> tuple[str, Finish]:
-    if tokens_max is None or len(text) <= tokens_max * CHARS_PER_TOKEN:
-        return text, "stop"
-    return text[: max(tokens_max, 0) * CHARS_PER_TOKEN], "length"
+def _cut(text: str, stops: Sequence[str], tokens_max: int | None) -> tuple[str, Finish]:
+    """As somebody who writes sign by sign: before the stop sequence that is complete first, unless there is no room for all of it."""
+    chars_max = len(text) if tokens_max is None else max(tokens_max, 0) * CHARS_PER_TOKEN
+    met = min(((at + len(stop), at) for stop in stops if stop and (at := text.find(stop)) >= 0), default=None)
+    if met is not None and met[0] <= chars_max:
+        return text[: met[1]], "stop"
+    return text[:chars_max], "stop" if len(text) <= chars_max else "length"
 
 
 def _characters(message: Message) -> int:
