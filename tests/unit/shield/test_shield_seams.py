@@ -179,6 +179,12 @@ PLACES: dict[str, Callable[[str, str], Body]] = {
         "input": [{"type": "function_call_output", "call_id": "c", "output": [part(a, "input_text"), part(b, "input_text")]}]
     },
     "gemini user": lambda a, b: {"contents": [{"role": "user", "parts": [{"text": a}, {"text": b}]}]},
+    "gemini result": lambda a, b: {
+        "contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"content": [part(a), PICTURE, part(b)]}}}]}]
+    },
+    "gemini results in a result": lambda a, b: {
+        "contents": [{"parts": [{"text": "so"}, {"function_response": {"name": "f", "response": {"result": [{"parts": [{"text": a}, {"text": b}]}]}}}]}]
+    },
     "gemini model": lambda a, b: {"contents": [{"role": "model", "parts": [{"text": a}, {"text": "hm", "thought": True}, {"text": b}]}]},
     "gemini systemInstruction": lambda a, b: {"systemInstruction": {"parts": [{"text": a}, {"text": b}]}, "contents": []},
     "gemini system_instruction": lambda a, b: {"system_instruction": {"parts": [{"text": a}, {"text": b}]}, "contents": []},
@@ -288,6 +294,9 @@ def test_messages_and_inputs_are_texts_of_their_own() -> None:
         {"messages": [{"role": "user", "content": [part("4111 1111")]}, {"role": "user", "content": [part(" 1111 1111")]}]},
         {"input": ["4111 1111", " 1111 1111"]},
         {"query": "x", "documents": [{"text": "4111 1111"}, {"text": " 1111 1111"}]},
+        {"contents": [{"parts": [{"text": "4111 1111"}]}, {"parts": [{"text": " 1111 1111"}]}]},
+        {"contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"content": ["4111 1111", " 1111 1111"]}}}]}]},
+        {"contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"a": "4111 1111", "b": " 1111 1111"}}}]}]},
         {"contents": [{"parts": [{"text": "4111 1111", "thought": True}, {"text": " 1111 1111"}]}]},
     ):  # fmt: skip
         found = asked(body)

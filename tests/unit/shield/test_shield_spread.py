@@ -41,6 +41,11 @@ PLACES: dict[str, Callable[[list[str]], Body]] = {
         "user", [part for word in words for part in (text(word), {"type": "image_url", "image_url": {"url": "https://x.test/a"}})]
     ),
     "chat, turns that follow each other": lambda words: {"messages": [{"role": "user", "content": word} for word in words]},
+    "chat, turns of one part each that follow each other": lambda words: {
+        "messages": [{"role": "user", "content": [text(word)]} for word in words]
+    },
+    "gemini, turns that follow each other": lambda words: {"contents": [{"role": "user", "parts": [{"text": word}]} for word in words]},
+    "gemini, turns that do not say whose they are": lambda words: {"contents": [{"parts": [{"text": word}]} for word in words]},
     "chat, behind a long part": lambda words: chat(
         "user", [text("The weather is nice. " * 40 + words[0]), *(text(word) for word in words[1:])]
     ),
@@ -58,6 +63,9 @@ PLACES: dict[str, Callable[[list[str]], Body]] = {
         "input": [{"type": "function_call_output", "call_id": "c", "output": [text(word, "input_text") for word in words]}]
     },
     "gemini parts": lambda words: {"contents": [{"role": "user", "parts": [{"text": word} for word in words]}]},
+    "gemini result of parts": lambda words: {
+        "contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"content": [text(word) for word in words]}}}]}]
+    },
     "gemini result": lambda words: {
         "contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"lines": [{"at": word} for word in words]}}}]}]
     },

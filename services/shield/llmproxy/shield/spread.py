@@ -76,7 +76,7 @@ def _look(turns: list[Any]) -> tuple[bool, list[int]]:
         if type(turn) is not dict:
             before = False
             continue
-        is_user = turn.get("role") == USER
+        is_user = _is_users(turn)
         follow = follow or (is_user and before)
         before = is_user
         if type(turn.get("content")) is not str:
@@ -88,13 +88,27 @@ def _together(name: str, turns: list[Any]) -> Iterator[Parts]:
     """Anthropic makes one turn of those that follow each other, and so do templates of open models."""
     first, texts = 0, list[str]()
     for place, turn in enumerate((*turns, None)):
-        if type(turn) is dict and turn.get("role") == USER and type(said := turn.get("content")) is str:
+        if type(turn) is dict and _is_users(turn) and (said := _texts(turn)):
             first = first if texts else place
-            texts.append(said)
+            texts += said
             continue
-        if len(texts) > 1:
-            yield Parts((name, first, "content"), texts)
+        if len(texts) > 1 and place - first > 1:
+            yield Parts((name, first, "parts" if "parts" in turns[first] else "content"), texts)
         texts = []
+
+
+def _is_users(turn: dict[str, Any]) -> bool:
+    """Gemini's turns are the user's if they do not say whose they are."""
+    return turn.get("role", USER if "parts" in turn else None) == USER
+
+
+def _texts(turn: dict[str, Any]) -> list[str]:
+    """What a turn says, in one text or in parts."""
+    said = turn.get("parts") if "parts" in turn else turn.get("content")
+    if type(said) is str:
+        return [said]
+    texts = (part.get("text") if type(part) is dict else part for part in (said if type(said) is list else ()))
+    return [text for text in texts if type(text) is str]
 
 
 def _search(holder: dict[str, Any], path: Place, found: list[Parts]) -> None:
@@ -121,8 +135,24 @@ def _search(holder: dict[str, Any], path: Place, found: list[Parts]) -> None:
 
 def _results(part: dict[str, Any], path: Place) -> Iterator[Parts]:
     for name in RESULTS & part.keys():
+        yield from _parts_within(part[name], (*path, name))
         if len(texts := list(_strings(part[name]))) > 1:
             yield Parts((*path, name), texts)
+
+
+def _parts_within(value: Any, path: Place) -> Iterator[Parts]:
+    """Lists of parts in what a function returned, such as the results of tools over MCP: other APIs have a place of their own for them."""
+    if type(value) is list:
+        for place, item in enumerate(value):
+            yield from _parts_within(item, (*path, place))
+    if type(value) is not dict:
+        return
+    for name, item in value.items():
+        yield from _parts_within(item, (*path, name))
+        if name in PARTS and type(item) is list and all(type(one) is dict for one in item):
+            texts = [text for one in item if type(text := one.get("text")) is str]
+            if len(texts) > 1:
+                yield Parts((*path, name), texts, item)
 
 
 def _strings(value: Any) -> Iterator[str]:
