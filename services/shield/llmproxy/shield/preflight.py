@@ -1,52 +1,32 @@
 """Ring 2: each guard looks at the request, then what they found is masked. Built-in guards are steps like any plugin."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from functools import reduce
-from operator import or_
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from typing import Literal
 
 from msgspec import structs
 
 from llmproxy.common import segments
-from llmproxy.common.actions import REMOVING
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
 from llmproxy.common.policy import TRAJECTORY, Policy
 from llmproxy.common.segments import Rewrite, Segment
-from llmproxy.shield import look, normalise
 from llmproxy.shield.answers.canary import planted
-from llmproxy.shield.chain import (
-    Chain,
-    apart,
-    applies,
-    decide,
-    may_hold,
-    suspects,
-    under,
-)
+from llmproxy.shield.chain import Chain, apart, applies, may_hold, suspects, under
+from llmproxy.shield.conditional import Conditional
 from llmproxy.shield.fixed import settle
 from llmproxy.shield.guards.base import Apart, Fitted, Guard, Sighted
 from llmproxy.shield.inspection import Inspection, outermost, refused
 from llmproxy.shield.made import Made
-from llmproxy.shield.seams import GAP, HOLDERS, NAMED, VIA, Known, Piece, Whole, outdoes, wholes
+from llmproxy.shield.parts import Seams
+from llmproxy.shield.seams import GAP
 from llmproxy.shield.spread import Joined, joined
 from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
 from llmproxy.shield.vault import Vault, redacted
 from llmproxy.shield.verdict import ALLOW, Allow, Finding, Mask, Verdict
 from llmproxy.shield.verdict import Block as Refuse
 
-FIRST_PRIORITY, PARTS_PRIORITY, TURNS_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 70, 80, 90, 95
-UNKNOWN = "unknown"  # Whose text it is, where that decides nothing.
-SEAMS_CHARS_MAX = 16_384  # Of one request, around the seams of its parts, that the event loop looks at closely.
-
+FIRST_PRIORITY, TURNS_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 80, 90, 95
 
 PLAINLY = "write its base64 without escapes in the JSON, or send its text as text"
-
-
-class Conditional:
-    """A step that has nothing to do under some policies."""
-
-    def is_wanted(self, policy: Policy) -> bool:
-        raise NotImplementedError
 
 
 class Look(Conditional):
@@ -248,104 +228,6 @@ class Turns(Conditional):
             f"{path} goes on with what earlier turns began, and the policy blocks that: {kind}; begin anew",
             path,
         )
-
-
-class Seams(Conditional):
-    """The step that looks at what several parts of a message say together, where one ends and the next begins."""
-
-    name = "parts"
-    priority = PARTS_PRIORITY
-    timeout_ms = Policy().guard_timeout_ms
-    fail: Literal["closed", "open"] = "closed"
-
-    def __init__(self, guards: Sequence[Guard]) -> None:
-        self._guards = tuple(guard for guard in guards if isinstance(guard, Sighted))
-        self._names = frozenset(guard.name for guard in self._guards)
-        self._needs = reduce(or_, (guard.needs for guard in self._guards), 0)
-
-    def is_wanted(self, policy: Policy) -> bool:
-        return bool(self._guards)
-
-    def run(self, inspection: Inspection) -> Result:
-        if inspection.is_looked_at and inspection.is_too_much:
-            return PASS
-        if not inspection.parted and HOLDERS.isdisjoint(inspection.tree):
-            return PASS
-        chars = 0
-        chain: Chain | None = None
-        is_named = bool(inspection.bits & NAMED)
-        for whole in wholes(inspection.parted, inspection.tree):
-            for first, last in whole.windows(is_named=is_named):
-                text = whole.text[first:last]
-                if normalise.is_plain(text) and not look.at(text) & self._needs:
-                    continue
-                chars += len(text)
-                if inspection.work_max is not None and chars > SEAMS_CHARS_MAX:
-                    inspection.needs_elsewhere()
-                    inspection.is_looked_at = True
-                    return PASS
-                chain = chain or Chain(self._guards, inspection.policy)
-                refusal = self._look(chain, inspection, whole, first, text)
-                if refusal is not None or (inspection.is_looked_at and inspection.is_too_much):
-                    return refusal or PASS
-        return PASS
-
-    def _look(self, chain: Chain, inspection: Inspection, whole: Whole, first: int, text: str) -> Block | None:
-        """At what the parts say from `first` on."""
-        seen = chain.seen(Segment(role=UNKNOWN, path=whole.path, text=text), inspection.budget)
-        if isinstance(seen, list):
-            seen = [one for one in map(_of(whole, first), seen) if self._is_news(one, whole, inspection)]
-            if not seen:
-                return None
-        # A text of its own, behind those of the body.
-        index = len(inspection.segments)
-        role = segments.roles(inspection.tree)((*whole.place, 0))
-        segment = Segment(role=role, path=whole.path, text=whole.text)
-        inspection.segments.append(segment)
-        match decide(seen, inspection.policy) if isinstance(seen, list) else seen:
-            case Allow():
-                pass
-            case Refuse() as refusal:
-                return refused(self.name, refusal, segment, inspection, index)
-            case verdict:
-                inspection.is_looked_at = True
-                for finding in verdict.findings:  # It takes the place of what was found of it before.
-                    for known in self._known(whole.pieces(finding.start, finding.end), inspection):
-                        inspection.seen[known.index].remove(known.finding)
-                inspection.seen[index], inspection.wholes[index] = list(verdict.findings), whole
-                inspection.work += len(verdict.findings)
-        return None
-
-    def _is_news(self, finding: Finding, whole: Whole, inspection: Inspection) -> bool:
-        """Whether it takes several parts to see it."""
-        is_parted = whole.is_parted(finding.start, finding.end)
-        if not is_parted and not whole.is_named_before(finding.start):
-            return False
-        pieces = whole.pieces(finding.start, finding.end)
-        known = self._known(pieces, inspection)
-        return outdoes(finding, pieces, known) if is_parted else not known
-
-    def _known(self, pieces: Sequence[Piece], inspection: Inspection) -> list[Known]:
-        """What was found in the parts themselves."""
-        return [
-            Known(piece, index, one)
-            for piece in (pieces if inspection.seen else ())
-            if (index := inspection.index_of.get(piece.path)) is not None
-            for one in inspection.seen.get(index, ())
-            if one.start < piece.end and piece.start < one.end
-            if one.guard in self._names or one.action in REMOVING
-        ]
-
-
-def _of(whole: Whole, first: int) -> Callable[[Finding], Finding]:
-    """A finding in what the parts say from `first` on, as one in all that they say."""
-    return lambda finding: structs.replace(
-        finding,
-        start=finding.start + first,
-        end=finding.end + first,
-        via=(VIA, *finding.via),
-        is_exact=finding.is_exact and whole.is_placed,
-    )
 
 
 class Masking:

@@ -4,8 +4,8 @@ Each part has been looked at by itself, so what is between two of them is enough
 """
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -82,6 +82,13 @@ class Known(Struct, frozen=True):
     finding: Finding
 
 
+class Reading(Struct, frozen=True):
+    """A text to look at, and where a place of it is in what the parts say."""
+
+    text: str
+    at: Callable[[int], int]
+
+
 class Whole:
     """The parts of a message as one text."""
 
@@ -99,6 +106,19 @@ class Whole:
     def is_placed(self) -> bool:
         """Whether each part has a path of its own: a very long one is cut."""
         return len(self.path) < PATH_CHARS_MAX - len("[123456].text")
+
+    def readings(self) -> Iterator[Reading]:
+        """All of it, as it is; and where that joins two words, with spaces between, too."""
+        yield Reading(self.text, lambda place: place)
+        spaced: list[str] = []
+        gaps: list[int] = []
+        for seam, text in zip(self._begins, self._texts, strict=False):
+            if seam and not (self.text[seam - 1].isspace() or self.text[seam].isspace()):
+                gaps.append(seam + len(gaps))
+                spaced.append(" ")
+            spaced.append(text)
+        if gaps:
+            yield Reading("".join(spaced), lambda place: place - bisect_left(gaps, place))
 
     def windows(self, *, is_named: bool) -> Iterator[tuple[int, int]]:
         """What has to be looked at, each character at most once. `is_named`: some text of the request has a word of `NAMED`."""
@@ -216,13 +236,18 @@ def outdoes(finding: Finding, pieces: Sequence[Piece], known: Sequence[Known]) -
     As everywhere the longer one wins. But what is one already would be another one with the first word of the next part: so of the same
     kind no other part may have one, and the rest must have been drawn by a machine, or end a private key.
     """
-    if any(one.finding.start < one.piece.start or one.piece.end < one.finding.end for one in known):
+    if any(map(reaches_beyond, known)):
         return False
     alike = {one.piece.path for one in known if _family(one.finding.kind) == _family(finding.kind)}
     if not alike:
         return True
     rest = "".join(_without(piece, [one.finding for one in known if one.piece is piece]) for piece in pieces)
     return rest.endswith(END_OF_KEY) or (len(alike) == 1 and _is_drawn(rest))
+
+
+def reaches_beyond(one: Known) -> bool:
+    """Whether what was found in a part is more than a piece of the value there."""
+    return one.finding.start < one.piece.start or one.piece.end < one.finding.end
 
 
 def _family(kind: str) -> str:

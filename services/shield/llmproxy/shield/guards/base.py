@@ -26,6 +26,7 @@ class Fitted:
     """
 
     reads_answers = False  # Answers are read in the loop, where only a quick guard may look.
+    reads_parts = False  # What it looks for may stand in several parts of a message.
 
     def applies(self, policy: Policy) -> bool:
         raise NotImplementedError

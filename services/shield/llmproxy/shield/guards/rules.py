@@ -18,7 +18,7 @@ class Rules(Fitted):
 
     name = "rules"
     kind = "rule"
-    reads_answers = True
+    reads_answers = reads_parts = True
 
     def __init__(self, rules: tuple[Rule, ...] = ()) -> None:
         self.expressions = Expressions([source for rule in rules for source in sources(rule)])

@@ -21,7 +21,7 @@ class Topics(Fitted):
 
     name = "topics"
     kind = "topic"
-    reads_answers = True
+    reads_answers = reads_parts = True
 
     def __init__(self, topics: tuple[Topic, ...] = ()) -> None:
         self.expressions = Expressions([source for topic in topics for source in sources(topic)])
