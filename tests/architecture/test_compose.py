@@ -85,6 +85,7 @@ def test_compose_gives_a_service_all_that_it_cannot_do_without(service: Service)
         "EDGES",
         "JUDGE_KEY",
         "EMBEDDING_MODEL",
+        "WORKER_VARIABLES",
     }
     assert {*COMMON, *OWN[service], *IN_A_CONTAINER[service]} - optional <= given
 

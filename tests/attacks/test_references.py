@@ -86,7 +86,7 @@ def test_a_file_below_a_named_directory_is_taken(place: str, path: str) -> None:
 def test_no_endpoint_is_shown_a_setting_of_ours(place: str, name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} is the gateway's own; put the key into a variable"):
         parse(f"endpoints: {{main: {{provider: openai, models: [m], {place.format(name)}}}}}", {})
-    with pytest.raises(GatewayError, match="is not there"):
+    with pytest.raises(GatewayError, match=f"is not there; export {name} for the provider workers"):
         Credentials({name: "hunter2"}).secret("main", f"env:{name}")
 
 

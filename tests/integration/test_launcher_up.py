@@ -202,6 +202,7 @@ def test_each_service_is_told_its_own_and_nothing_of_the_others(tmp_path: Path) 
         }
     holders = {service for service, environment in told.items() if PROVIDER_KEY in environment.values()}
     assert holders == {"provider-workers"}
+    assert told["admin"]["LLM_PROXY_WORKER_VARIABLES"] == "OPENAI_API_KEY"
     assert {s for s in told if "LLM_PROXY_POSTGRES_DSN" in told[s]} == {"audit"}
     assert {s for s in told if "LLM_PROXY_REDIS_URL" in told[s]} == {"edge", "router"}
     assert {s for s in told if "LLM_PROXY_ADMIN_TOKEN" in told[s]} == {"admin"}

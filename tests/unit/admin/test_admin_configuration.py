@@ -180,6 +180,35 @@ def test_what_the_environment_says_of_the_firewall_holds_for_what_is_published_a
     asyncio.run(scenario())
 
 
+KEYED = "endpoints: {{main: {{provider: openai, models: [m], key: env:{}}}}}"
+
+
+def test_over_the_api_no_variable_is_named_that_workers_have_not_got(start_admin: Any, tmp_path: Path) -> None:
+    path = tmp_path / "llmproxy.yaml"
+    path.write_text(KEYED.format("KEPT_KEY"))
+
+    async def scenario() -> None:
+        given = {"config": str(path), "config_source": "api", "worker_variables": "OPENAI_API_KEY,MY_KEY"}
+        async with start_admin(**given) as admin:
+            said = await refusal(admin, KEYED.format("LATE_KEY"))
+            assert said.startswith("endpoints.main.key: LATE_KEY is no variable that the provider workers have")
+            assert "LLM_PROXY_ENDPOINT_<NAME>_KEY" in said
+            assert "start `llmproxy up` again" in said
+            _, checked = await admin.call("POST", "/api/v1/config/check", data=KEYED.format("LATE_KEY"))
+            assert checked["problem"] == said
+            for name in ("KEPT_KEY", "MY_KEY"):  # The first was in force already.
+                status, _ = await admin.call("PUT", "/api/v1/config", data=KEYED.format(name))
+                assert status == 200
+            status, _ = await admin.call("PUT", "/api/v1/config", data=ONE)
+            assert status == 200
+        async with start_admin(config=str(path), config_source="api", worker_variables="") as admin:
+            assert "OPENAI_API_KEY" in await refusal(admin, KEYED.format("OPENAI_API_KEY"))
+        async with start_admin(config=str(path), config_source="api") as admin:  # In a container nobody knows.
+            assert (await admin.call("PUT", "/api/v1/config", data=KEYED.format("LATE_KEY")))[0] == 200
+
+    asyncio.run(scenario())
+
+
 def test_of_two_writers_one_is_told_that_it_was_too_late(start_admin: Any) -> None:
     async def scenario() -> None:
         broker = FakeBroker()

@@ -11,6 +11,7 @@ from llmproxy.common import auth
 from llmproxy.common.config import Config, Endpoint
 from llmproxy.common.outbound import HeaderRules, Proxy
 from llmproxy.launcher.cli import cli
+from llmproxy.launcher.configuration import withheld
 from llmproxy.launcher.environment import OWN, SERVICES, Service, provider_keys, service_environment, unknown
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -84,6 +85,15 @@ def test_every_service_gets_the_bus_and_the_operators_log_level() -> None:
 
 def test_keys_that_are_not_set_are_not_invented() -> None:
     assert provider_keys({"PATH": "/bin"}, CONFIG) == {}
+
+
+def test_what_the_configuration_in_force_wants_and_workers_were_not_given_is_named_with_the_fix() -> None:
+    given = provider_keys({**OUTSIDE, "LATE_KEY": "secret"}, CONFIG)
+    assert withheld(CONFIG, given) == []
+    late = Config(endpoints={"late": Endpoint(provider="openai", models=("m",), key="env:LATE_KEY")})
+    (line,) = withheld(late, given)
+    assert line.startswith("endpoints.late: LATE_KEY is not given to the provider workers")
+    assert "LLM_PROXY_ENDPOINT_<NAME>_KEY" in line
 
 
 def test_clouds_get_the_variables_that_their_kind_of_credential_reads() -> None:

@@ -1,6 +1,6 @@
 """Where a run's configuration comes from, and the file in which the launcher hands it to admin."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -46,6 +46,17 @@ def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:
         for name, endpoint in config.endpoints.items()
         for variable in required(Config(endpoints={name: endpoint}))
         if not environment.get(variable)
+    ]
+
+
+def withheld(config: Config, given: Collection[str]) -> list[str]:
+    """A warning for each variable that the configuration in force wants and workers have not got: that of this start may be another."""
+    return [
+        f"endpoints.{name}: {variable} is not given to the provider workers; export it, name it in the configuration of"
+        " `llmproxy up` or call it LLM_PROXY_ENDPOINT_<NAME>_KEY, and start again"
+        for name, endpoint in config.endpoints.items()
+        for variable in sorted(required(Config(endpoints={name: endpoint})))
+        if variable not in given
     ]
 
 

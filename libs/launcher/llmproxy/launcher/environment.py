@@ -20,7 +20,7 @@ OWN: dict[Service, tuple[str, ...]] = {
     "router": ("REDIS_URL",),
     "provider-workers": (),  # And the provider keys: see `provider_keys`.
     "audit": ("POSTGRES_DSN", "DATA_DIR"),
-    "admin": ("ADMIN_TOKEN", "API_KEYS", "CONFIG", "CONFIG_SOURCE", "LISTEN_FD"),
+    "admin": ("ADMIN_TOKEN", "API_KEYS", "CONFIG", "CONFIG_SOURCE", "LISTEN_FD", "WORKER_VARIABLES"),
 }
 # What an operator may set for all services, and for one: passed on as it is.
 COMMON_TUNABLE = ("DRAIN_S", "LOG_LEVEL", "NATS_TIMEOUT_S")

@@ -20,10 +20,10 @@ from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import announcement, logs, processes
 from llmproxy.launcher.admin_client import AdminClient, AdminError
-from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, missing_keys, to_yaml, without_key
+from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, missing_keys, to_yaml, withheld, without_key
 from llmproxy.launcher.data_folder import LOOPBACK, DataFolder, RunInfo, write_private
 from llmproxy.launcher.embedded import SERVERS, EmbeddedServers, ServerName
-from llmproxy.launcher.environment import SERVICES, Service, referenced, service_environment, unknown
+from llmproxy.launcher.environment import SERVICES, Service, provider_keys, referenced, service_environment, unknown
 from llmproxy.launcher.listeners import TOKEN, check_exposure, listen, url_of
 from llmproxy.launcher.probes import HTTP_TIMEOUT_S, PROBE_TIMEOUT_S, are_records_blocked, fetch, probe
 from llmproxy.launcher.processes import Process, Program
@@ -287,6 +287,8 @@ class Gateway:
         self._warn()
         if new_keys:
             self.supervisor.roll(self.children["provider-workers"])  # They hold keys from their start.
+            if self._source == "api":
+                self.supervisor.roll(self.children["admin"])  # It holds their names.
 
     def _warn(self) -> None:
         for line in (*missing_keys(self.config, self.environment), *without_key(self.config)):
@@ -355,7 +357,6 @@ class Gateway:
 
     def _values(self) -> dict[str, str]:
         """Settings by name; which service gets which is `environment.OWN`'s to say."""
-        source = "file" if self.options.config_file else "environment"
         keys = self.environment.get("LLM_PROXY_API_KEYS")
         judge_key = self.environment.get("LLM_PROXY_JUDGE_KEY")
         embedding_model = self.environment.get("LLM_PROXY_EMBEDDING_MODEL")
@@ -374,9 +375,15 @@ class Gateway:
                 "MASK_SECRET": self.environment.get("LLM_PROXY_MASK_SECRET") or self.data.secret("mask"),
                 "ADMIN_TOKEN": self.admin_token,
                 "CONFIG": str(self._config_path),
-                "CONFIG_SOURCE": self.environment.get("LLM_PROXY_CONFIG_SOURCE") or source,
+                "CONFIG_SOURCE": self._source,
+                "WORKER_VARIABLES": ",".join(provider_keys(self.environment, self.config)),  # Their names.
             }
         )
+
+    @property
+    def _source(self) -> str:
+        given = self.environment.get("LLM_PROXY_CONFIG_SOURCE")
+        return given or ("file" if self.options.config_file else "environment")
 
     @property
     def admin_token(self) -> str:
@@ -392,18 +399,21 @@ class Gateway:
         admin = AdminClient(admin_url, self.admin_token)
         key, exists = first_key(admin, self.environment)
         in_force = config_in_force(admin) or self.config
+        is_ours = configuration.fingerprint(in_force) == configuration.fingerprint(self.config)
         for line in announcement.lines(
             gateway_url=url,
             admin_url=admin_url,
             token_in=TOKEN if self.environment.get(TOKEN) else str(self.data.file("admin.token")),
             config=in_force,
-            is_ours=configuration.fingerprint(in_force) == configuration.fingerprint(self.config),
+            is_ours=is_ours,
             key=key,
             keys_exist=exists,
             data=self.data.root,
             command=announcement.called(sys.argv[0], shutil.which(announcement.COMMAND)),
         ):
             self._say(line)
+        for line in () if is_ours else withheld(in_force, provider_keys(self.environment, self.config)):
+            self._say(f"warning: {line}")
         self._watch(url)
 
     def _watch(self, url: str) -> None:

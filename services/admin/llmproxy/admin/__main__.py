@@ -33,6 +33,7 @@ from llmproxy.common.errors import Unavailable
 from llmproxy.common.runtime import Context
 
 RETRY_S = 0.2
+ANY = "*"
 
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
@@ -45,6 +46,7 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     config_source: Source = "file"  # api: the admin API may change the configuration.
     firewall_enabled: str = ""  # true or false: comes before `firewall.enabled`, of the file and of the admin API.
     secret_dirs: str = ""  # Comma-separated: where `file:` references may lead (docs/adr/0030).
+    worker_variables: str = ANY  # Names, comma-separated: what `env:` can find at the workers; *: not known.
     metrics_public: bool = False  # /metrics without the token.
 
 
@@ -63,6 +65,7 @@ async def run(context: Context[Settings]) -> None:
         environment=os.environ,
         directories=references.directories(settings.secret_dirs),
         firewall_enabled=settings.firewall_enabled,
+        variables=None if settings.worker_variables == ANY else frozenset(settings.worker_variables.split(",")),
     )
     await listen_to_the_bus(bus, fleet)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:

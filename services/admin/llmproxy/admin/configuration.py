@@ -6,7 +6,7 @@ configuration of an empty gateway. A change is recorded before it is published; 
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,10 @@ Source = Literal["file", "environment", "api"]
 POLL_S = 0.2  # One look at the file's time.
 DIFFERENCES_MAX = 200
 FILE_BYTES_MAX = 1 << 20
+NOT_GIVEN = (
+    "is no variable that the provider workers have: `llmproxy up` gives them those that its own configuration names, and"
+    " LLM_PROXY_ENDPOINT_<NAME>_KEY; export it under such a name and start `llmproxy up` again, or write file:PATH"
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +60,13 @@ class Configuration:
         environment: Mapping[str, str],
         directories: references.Directories = None,
         firewall_enabled: str = "",
+        variables: Set[str] | None = None,
     ) -> None:
-        """`directories`: where `file:` references may lead; `firewall_enabled`: what the environment says of it."""
+        """`directories`: where `file:` references may lead; `firewall_enabled`: what the environment says of it;
+        `variables`: those that `env:` references can be resolved by, where that is known."""
         self.source: Source = source
         self.directories = references.within(directories, named=source != "api")
-        self._firewall_enabled = firewall_enabled
+        self._firewall_enabled, self._variables = firewall_enabled, variables
         self._bus, self._changes, self._readiness = bus, changes, readiness
         self._path = Path(path) if path else None
         self._environment = environment
@@ -105,6 +111,18 @@ class Configuration:
         config_checks.check_reach(config, before)
         config_checks.check_files(config, self.directories)
         check_switches(config, before, self._firewall_enabled)
+        self._check_variables(config, before)
+
+    def _check_variables(self, config: Config, before: Config) -> None:
+        """Workers have theirs from their start. What was named before may stay: it keeps nobody from changing something else."""
+        known = {reference for endpoint in before.endpoints.values() for reference in endpoint.references.values()}
+        for name, endpoint in config.endpoints.items():
+            for field, reference in endpoint.references.items():
+                variable = reference.removeprefix("env:")
+                if self._variables is None or variable == reference or reference in known:
+                    continue
+                if variable not in self._variables:
+                    raise ConfigError(f"endpoints.{name}.{field}: {variable} {NOT_GIVEN}")
 
     # The file.
 

@@ -263,7 +263,8 @@ class Credentials:
     def _resolve(self, endpoint: str, reference: str) -> str:
         scheme, _, name = reference.partition(":")
         if scheme == "env":
-            key, fix = self._environment.get(name, ""), f"export {name}"
+            key = self._environment.get(name, "")
+            fix = f"export {name} for the provider workers and start them again; `llmproxy up` gives them what its own configuration names"
         else:
             key, fix = self._read(endpoint, reference, self.permit(endpoint, name)), f"write the key to {name}"
         if not key:
