@@ -100,6 +100,23 @@ def test_what_is_left_proves_itself_and_pruning_goes_on_from_there(dsn: str, tmp
     asyncio.run(scenario())
 
 
+def test_while_the_audit_service_runs_nothing_goes_and_it_is_said_how_to_stop_it_and_what_else_prunes(
+    dsn: str, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        await written(dsn, tmp_path, 20)
+        service = await Writer.connect(dsn)
+        assert await service.take_lock()
+        with pytest.raises(GatewayError) as refused:
+            await prune_all(dsn, tmp_path, NOW_MS, now_ms=NOW_MS, ids=lambda: "p", wait_s=0.2)
+        service.close()
+        for said in ("stop it first: end `llmproxy up`", "audit.retention_days"):
+            assert said in refused.value.message
+        assert await sequences(dsn) == [*range(1, 21)]
+
+    asyncio.run(scenario())
+
+
 def test_many_entries_leave_some_at_a_time_and_the_newest_stays(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

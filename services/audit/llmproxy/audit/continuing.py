@@ -12,14 +12,15 @@ from llmproxy.common.errors import GatewayError
 
 LOCK_WAIT_S = 10.0  # A writer that will not go on holds the lock for a moment, every few seconds.
 LOCK_POLL_S = 0.1
+STOP = "stop it first: end `llmproxy up` (Ctrl-C, or SIGTERM to it), or the audit service where it runs by itself"
 
 
-async def take_lock(writer: Writer, wait_s: float = LOCK_WAIT_S) -> None:
-    """For a command. Raises GatewayError when another writer keeps it."""
+async def take_lock(writer: Writer, wait_s: float = LOCK_WAIT_S, *, taken: str) -> None:
+    """For a command. Raises GatewayError, with `taken`, when another writer keeps it."""
     until = time.monotonic() + wait_s
     while not await writer.take_lock():
         if time.monotonic() >= until:
-            raise GatewayError("conflict", "the audit service writes the ledger and sees nothing wrong; stop it first")
+            raise GatewayError("conflict", taken)
         await asyncio.sleep(LOCK_POLL_S)
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from llmproxy.audit import checkpoint, continuing
 from llmproxy.audit.checkpoint import Signer
-from llmproxy.audit.continuing import LOCK_WAIT_S
+from llmproxy.audit.continuing import LOCK_WAIT_S, STOP
 from llmproxy.audit.ledger import PRUNED, Entry, Head, Walk, change, is_pruning, said_of
 from llmproxy.audit.record import Columns
 from llmproxy.audit.store import Broken, Writer
 from llmproxy.common.errors import GatewayError, Unavailable
 
 ENTRIES_MAX = 4_096  # At a time: their check takes a thread some 50 ms, and the writer waits for it.
+RUNNING = f"the audit service writes the ledger; {STOP}. While it runs, audit.retention_days of the configuration does the same"
 
 
 async def prune(
@@ -54,7 +55,7 @@ async def prune_all(
     writer = await Writer.connect(dsn)
     try:
         await writer.migrate()
-        await continuing.take_lock(writer, wait_s)
+        await continuing.take_lock(writer, wait_s, taken=RUNNING)
         signer, _ = await continuing.begin(writer, folder)
         if signer is None:
             return 0

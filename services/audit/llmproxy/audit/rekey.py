@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmproxy.audit import checkpoint, pruning
 from llmproxy.audit.checkpoint import CheckpointError, Signer
-from llmproxy.audit.continuing import LOCK_WAIT_S, take_lock
+from llmproxy.audit.continuing import LOCK_WAIT_S, STOP, take_lock
 from llmproxy.audit.ledger import REKEYED, Head, change
 from llmproxy.audit.store import Broken, Writer
 from llmproxy.common.errors import GatewayError
@@ -23,7 +23,7 @@ async def rekey(dsn: str, folder: Path, *, id: str, now_ms: int, wait_s: float =
     writer = await Writer.connect(dsn)
     try:
         await writer.migrate()
-        await take_lock(writer, wait_s)
+        await take_lock(writer, wait_s, taken=f"the audit service writes the ledger and sees nothing wrong; {STOP}")
         await writer.resume()
         if writer.head.seq == 0:
             raise GatewayError("conflict", "the ledger is empty; a key is made when the audit service starts")

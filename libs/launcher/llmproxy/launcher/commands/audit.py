@@ -113,7 +113,7 @@ def prune(data: Path, before: datetime, yes: bool, dsn: str | None) -> None:
     """Take the records from before a day out of the ledger, for good.
 
     What is left proves itself: an entry says up to which one the others are gone, and `audit verify` begins behind it. The audit
-    service must not run; where it does, `audit.retention_days` of the configuration does the same.
+    service must not run: end `llmproxy up` first. While it runs, `audit.retention_days` of the configuration does the same.
     """
     from llmproxy.audit.pruning import prune_all
 
