@@ -188,15 +188,15 @@ def secrets_page() -> str:
                 (
                     (
                         "`secret.password`",
-                        "behind a word for it in some thirty languages, assigned, told or given to a command; seed phrases (BIP 39)",
+                        "after a word for it in some thirty languages, assigned, told or given to a command; seed phrases (BIP 39)",
                     ),
                     (
                         "`secret.assigned`",
-                        "a value that a machine drew, behind a name such as token, key, secret, or one of a hundred vendors",
+                        "a random value after a name such as token, key, secret, or one of a hundred vendors",
                     ),
                     ("`secret.url_password`", "a URL with user and password, as a whole"),
                     ("`secret.private_key`", "PEM: PKCS#1, PKCS#8, SEC 1, OpenSSH, PGP"),
-                    ("`secret.basic_auth`", "base64 of `user:password` behind `Basic` (RFC 7617)"),
+                    ("`secret.basic_auth`", "base64 of `user:password` after `Basic` (RFC 7617)"),
                 ),
             ),
             "",

@@ -558,7 +558,7 @@ class Bus:
             await asyncio.wait(self._discards, timeout=DISCARDS_S)
         if self.wire.connected:
             self._publish_events()
-            # It went away meanwhile; what it has not been told is nobody's any more.
+            # It went away meanwhile; what it has not been told no longer concerns anybody.
             with contextlib.suppress(Unavailable):
                 await self.wire.flush()
         await self.wire.close()

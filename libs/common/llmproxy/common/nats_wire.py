@@ -268,7 +268,7 @@ class NatsWire:
 
 
 def _forgetful(bucket: BucketSpec) -> api.StreamConfig:
-    """As nats-py makes a bucket, but that what is full gives up its oldest entry instead of refusing a new one."""
+    """As nats-py makes a bucket, except that a full one gives up its oldest entry instead of refusing a new one."""
     return api.StreamConfig(
         name=f"KV_{bucket.name}",
         subjects=[f"$KV.{bucket.name}.>"],

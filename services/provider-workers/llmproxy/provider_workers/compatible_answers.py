@@ -313,7 +313,7 @@ def stream(
 
 
 class Reading:
-    """Chunks pass through as they are; each is read only as far as to know that it is JSON, and what it counts."""
+    """Chunks pass through as they are; each is read only far enough to know that it is JSON, and what it counts."""
 
     __slots__ = (
         "_asked",

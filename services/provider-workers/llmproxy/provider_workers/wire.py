@@ -122,7 +122,7 @@ class Wire(Protocol):
 
 @runtime_checkable
 class Naming(Protocol):
-    """A `Wire` whose vendor calls fields otherwise than the caller did."""
+    """A `Wire` whose vendor has other names for fields than the caller."""
 
     def named(self, error: GatewayError) -> GatewayError:
         """A vendor's error, naming the field as it was asked."""

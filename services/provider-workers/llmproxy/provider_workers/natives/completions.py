@@ -72,7 +72,7 @@ class Completions(Passing):
 
 
 class Reading:
-    """Chunks pass through as they are, but for the usage that nobody but we asked for."""
+    """Chunks pass through as they are, but for the usage that only we asked for."""
 
     __slots__ = ("_include_usage", "_open", "complete", "finish_reason", "text_chars", "usage")
 

@@ -161,7 +161,7 @@ def whole(count: int | float | None) -> int:
 
 
 class Reading:
-    """Events pass through; each is read as far as to know that it is JSON, what it counts, and whether it is the last."""
+    """Events pass through; each is read only far enough to know that it is JSON, what it counts, and whether it is the last."""
 
     __slots__ = ("complete", "finish_reason", "text_chars", "usage")
 

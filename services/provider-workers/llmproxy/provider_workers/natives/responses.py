@@ -163,7 +163,7 @@ def error_event(event: Passed) -> GatewayError:
 
 
 class Reading:
-    """Events pass through; each is read as far as to know that it is JSON, how much it says, and whether it is the last."""
+    """Events pass through; each is read only far enough to know that it is JSON, how much it says, and whether it is the last."""
 
     __slots__ = ("complete", "finish_reason", "text_chars", "usage")
 

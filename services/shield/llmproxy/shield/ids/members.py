@@ -44,7 +44,7 @@ def is_personnummer(text: str) -> bool:
 
 
 def is_cpr(text: str) -> bool:
-    """https://www.cpr.dk/: a day that there was. The checksum has not held since 2007."""
+    """https://www.cpr.dk/: a date that exists. The checksum has not held since 2007."""
     numbers = digits_of(text)
     day, month, year = numbers[0] * 10 + numbers[1], numbers[2] * 10 + numbers[3], numbers[4] * 10 + numbers[5]
     return is_day(2000 + year, month, day) or is_day(1900 + year, month, day)
