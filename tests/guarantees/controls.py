@@ -154,7 +154,7 @@ CONTROLS: tuple[Control, ...] = (
         name="pii: encoded",
         step="pii",
         guard="pii",
-        promise="an e-mail address behind percent signs never reaches a provider: a placeholder does",
+        promise="a percent-encoded e-mail address never reaches a provider: a placeholder does",
         failure=REFUSED,
         absent=(SAME_GUARD,),
     ),

@@ -1,4 +1,4 @@
-"""A value that stands in a message in base64, in hex or behind percent signs is found, taken out with its run, and comes back."""
+"""A value that stands in a message in base64, in hex or percent-encoded is found, taken out with its run, and comes back."""
 
 import json
 import time

@@ -1,7 +1,7 @@
-"""What stands in a text in base64, in hex or behind percent signs, and what a guard sees in it (docs/adr/0032).
+"""What stands in a text in base64, in hex or percent-encoded, and what a guard sees in it (docs/adr/0032).
 
 Nearly no text has any. A value in base64 or hex cannot be taken out of it, so the span of what is found there is all of the run: its
-placeholder comes back as the run was. Behind percent signs every character has its place.
+placeholder comes back as the run was. In percent-encoded text every character has its place.
 """
 
 import re

@@ -35,7 +35,7 @@ class Look:
     PRIVATE = 1 << 15
     BASIC = 1 << 16
     PASSWORD_BEYOND = 1 << 17
-    ENCODED = 1 << 18  # A long word with a capital or a digit, or an escape behind a percent sign.
+    ENCODED = 1 << 18  # A long word with a capital or a digit, or a percent escape.
     MARKUP = 1 << 19  # One of `[]<=` or a backslash.
     LONG = 1 << 20  # Hundreds of characters without a space between them.
 
