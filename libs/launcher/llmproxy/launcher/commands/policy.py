@@ -268,7 +268,7 @@ def _ledger(data: Path, since_ms: int, tenant: str | None, limit: int) -> Iterat
 
 def _show_hindsight(found: "Hindsight") -> None:
     console = tables.console()
-    click.echo(f"{found.requests} requests, {found.with_findings} of them with findings, {found.findings} findings")
+    click.echo(f"requests: {found.requests}, with findings: {found.with_findings}; findings: {found.findings}")
     if found.changes:
         console.print(_table(("tenant", "kind", "was", "would be", "findings", "requests"), found.changes))
     if found.turns:
