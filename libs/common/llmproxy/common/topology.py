@@ -33,6 +33,7 @@ STREAMS = (
     # Kept until the ledger has it. When full the publisher is refused, which strict mode turns into 503.
     Stream(name="AUDIT", subjects=(f"{ROOT}.audit.*",), work_queue=True, max_bytes=4 << 30),
     Stream(name="EVENTS", subjects=(f"{ROOT}.event.>",), max_age_s=DAY_S, max_bytes=1 << 30),
+    Stream(name="OUTCOME", subjects=(f"{ROOT}.outcome.*",), max_age_s=DAY_S, max_bytes=1 << 30),
 )
 BUCKETS = (
     BucketSpec(name=CONFIG_BUCKET, history=32, max_bytes=64 << 20),

@@ -1,4 +1,4 @@
-"""Outcomes of attempts, gathered for a moment and published once per provider: what routers learn from."""
+"""Outcomes of attempts, gathered for a moment and published once per provider: what routers and settlement learn from."""
 
 import asyncio
 
