@@ -1,4 +1,4 @@
-/* Where all the words of a thing are near each other: one pass for the words, one over what was found.
+/* Where all the words of a thing, in one of its forms, are near each other: one pass for the words, one over what was found.
  * A filter of a few kilobytes says of each place whether a word may begin there; only there a table is looked into. An automaton of all words
  * would be twenty megabytes, of which every byte of a text that comes to a cold cache waits for another line.
  * The tables are built by common/words.py alone, from the configuration: what they point to is in bounds. */
@@ -8,31 +8,33 @@
 enum {
     HITS_MAX = 2048, /* In one call: more than one word in eight bytes of a slice is no text. */
     THINGS_MAX = 4096,
-    GROUPS_MAX = 4096,
+    GROUPS_MAX = 16384,
     WORD_BYTES_MAX = 16,
     SHORT_BYTES_MAX = 3, /* Shorter words than those that the filter of four bytes knows. */
-    OTHERS = 4, /* Groups that a thing needs besides that of its key; a place that is not used says NO_GROUP. */
+    OTHERS = 4, /* Groups that a form needs besides that of its key; a place that is not used says NO_GROUP. */
     NO_GROUP = 0xffff,
     BLOCK = 64,    /* Places whose filter bits are one number. */
     PAGE = 16 * BLOCK, /* Bytes of a text that are in lower case at once. */
     TOGETHER = 16, /* Words that are compared before any of them is looked at. */
     GROUPS_TOGETHER = 4, /* Lists of groups are as long as several of these. */
+    BEGINS = 1,
+    ENDS = 2,
 };
 
-/* Where a thing is, as offsets from the end of its key word: the other words, and the whole of it. */
+/* One way in which a thing may be there, as offsets from the end of a key word: the other words, and the whole of it. */
 typedef struct {
     uint16_t group[OTHERS];
     int16_t low[OTHERS], high[OTHERS];
-    uint16_t before, behind;
-} Thing;
+    uint16_t before, behind, thing;
+} Form;
 
 typedef struct {
     uint8_t letters[WORD_BYTES_MAX]; /* Zero behind the last. */
     uint64_t mask; /* A bit for the last six of each group's number: most groups that it is not in are told by it. */
-    uint32_t groups, keys; /* Where in `groups` those begin that it is in, and in `keys` the things that it is a key of. */
-    uint16_t first_count, group_count, key_count; /* Before all of its groups those that are the first of a thing, GROUPS_TOGETHER or a
+    uint32_t groups, keys; /* Where in `groups` those begin that it is in, and in `keys` the forms that it is a key of. */
+    uint16_t first_count, group_count, key_count; /* Before all of its groups those that are the first of a form, GROUPS_TOGETHER or a
                                                    * multiple: the last one is repeated. */
-    uint8_t length, is_alone; /* Alone: it counts only where no letter stands beside it. */
+    uint8_t length, edges; /* BEGINS, ENDS: it counts only where no letter stands before it, or behind it. */
 } Word;
 
 struct Words {
@@ -41,8 +43,8 @@ struct Words {
     const uint64_t *beginnings; /* The first eight letters of each word, zero behind the last: nearly all that are compared are told by them. */
     const Word *words;
     const uint16_t *groups, *keys;
-    const Thing *things;
-    uint32_t first_count, thing_count; /* Groups that are the first of a thing have the first numbers. */
+    const Form *forms;
+    uint32_t first_count, thing_count; /* Groups that are the first of a form have the first numbers. */
 };
 
 typedef struct {
@@ -100,8 +102,8 @@ static void put(Hits *into, Hit hit) {
     into->hits[place] = hit;
 }
 
-static int is_beside_letters(const uint8_t *text, size_t begin, size_t end, size_t length) {
-    return (end < length && is_word(text[end])) || (begin && is_word(text[begin - 1]));
+static int is_beside_letters(int edges, const uint8_t *text, size_t begin, size_t end, size_t length) {
+    return (edges & ENDS && end < length && is_word(text[end])) || (edges & BEGINS && begin && is_word(text[begin - 1]));
 }
 
 /* Words of one hash, and a place where some of them may begin. */
@@ -122,7 +124,7 @@ static inline void words_of(const Words *words, Range range, const uint8_t *here
         for (uint32_t one = 0; one < count; one++) {
             const Word *word = words->words + matching[one];
             size_t end = begin + word->length;
-            if (end > length || !goes_on_with(here, word) || (word->is_alone && is_beside_letters(text, begin, end, length))) continue;
+            if (end > length || !goes_on_with(here, word) || (word->edges && is_beside_letters(word->edges, text, begin, end, length))) continue;
             __builtin_prefetch(words->groups + word->groups);
             put(into, (Hit){(uint32_t)(end - 1), matching[one]});
         }
@@ -198,28 +200,30 @@ static int is_of(const Words *words, const Word *word, uint32_t group) {
     return left && *first == group;
 }
 
-/* Whether a word of a group ends between `low` and `high`. */
-static int is_there(const Words *words, const Hit *found, size_t from, size_t to, int64_t low, int64_t high, uint32_t group) {
-    for (size_t at = from; at < to && found[at].at <= high; at++)
-        if (found[at].at >= low && is_of(words, words->words + found[at].word, group)) return 1;
+/* Whether a word of a group ends between `low` and `high`: from the key at `at` on in both directions, as most are close to it. */
+static int is_there(const Words *words, const Hit *found, size_t from, size_t at, size_t to, int64_t low, int64_t high, uint32_t group) {
+    for (size_t one = at; one < to && found[one].at <= high; one++)
+        if (found[one].at >= low && is_of(words, words->words + found[one].word, group)) return 1;
+    for (size_t one = at; one-- > from && found[one].at >= low;)
+        if (found[one].at <= high && is_of(words, words->words + found[one].word, group)) return 1;
     return 0;
 }
 
-/* `latest` is one more than where the last word within reach ends of each group that is the first of a thing: it is the rarest, and most things
+/* `latest` is one more than where the last word within reach ends of each group that is the first of a form: it is the rarest, and most forms
  * lack it. */
-static int all_there(const Words *words, const Hit *found, size_t from, size_t to, int64_t key_end, const Thing *thing,
-                     const uint32_t *latest) {
-    if (thing->group[0] == NO_GROUP) return 1;
-    uint32_t last = latest[thing->group[0]];
-    if (!last || last <= key_end + thing->low[0]) return 0;
-    for (int other = 0; other < OTHERS && thing->group[other] != NO_GROUP; other++)
-        if (!is_there(words, found, from, to, key_end + thing->low[other], key_end + thing->high[other], thing->group[other])) return 0;
+static int all_there(const Words *words, const Hit *found, size_t from, size_t at, size_t to, const Form *form, const uint32_t *latest) {
+    int64_t key_end = found[at].at;
+    if (form->group[0] == NO_GROUP) return 1;
+    uint32_t last = latest[form->group[0]];
+    if (!last || last <= key_end + form->low[0]) return 0;
+    for (int other = 0; other < OTHERS && form->group[other] != NO_GROUP; other++)
+        if (!is_there(words, found, from, at, to, key_end + form->low[other], key_end + form->high[other], form->group[other])) return 0;
     return 1;
 }
 
 static uint32_t minus(uint32_t one, uint32_t other) { return one > other ? one - other : 0; }
 
-/* The things whose words are where they must be, with the part of the text to look at; parts of one thing that touch are one.
+/* The things that have a form whose words are where they must be, with the part of the text to look at; parts of one thing that touch are one.
  * Returns how many, at most `max`, for which `candidates` has room. No word of a thing is further than `reach` from its key. */
 uint32_t find_near(const Words *words, const uint8_t *text, size_t length, uint32_t reach, uint32_t words_max, uint32_t max, Search *search,
                    Candidate *candidates) {
@@ -251,21 +255,23 @@ uint32_t find_near(const Words *words, const uint8_t *text, size_t length, uint3
         }
         while (found[from].at + reach < end) from++;
         for (uint32_t one = word->keys; one < word->keys + word->key_count; one++) {
-            uint32_t index = words->keys[one];
-            const Thing *thing = words->things + index;
-            if (!all_there(words, found, from, to, end, thing, latest)) continue;
-            uint32_t start = minus(end, thing->before), stop = end + thing->behind;
+            const Form *form = words->forms + words->keys[one];
+            if (!all_there(words, found, from, at, to, form, latest)) continue;
+            uint32_t start = minus(end, form->before), stop = end + form->behind;
             if (stop > length) stop = (uint32_t)length;
-            if (last[index] && candidates[last[index] - 1].end >= start) {
-                if (stop > candidates[last[index] - 1].end) candidates[last[index] - 1].end = stop;
+            uint32_t before = last[form->thing];
+            if (before && candidates[before - 1].end >= start) {
+                Candidate *touched = candidates + before - 1;
+                if (start < touched->start) touched->start = start;
+                if (stop > touched->end) touched->end = stop;
                 continue;
             }
             if (made == max) {
                 search->exhausted = 1;
                 return made;
             }
-            candidates[made] = (Candidate){index, start, stop};
-            last[index] = (uint16_t)++made;
+            candidates[made] = (Candidate){form->thing, start, stop};
+            last[form->thing] = (uint16_t)++made;
         }
     }
     return made;

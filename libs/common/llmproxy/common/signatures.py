@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import resources
-from math import fsum
-from re import _parser as regex_parser  # type: ignore[attr-defined]
 from threading import Thread
 from typing import Any, Literal
 
@@ -23,9 +21,11 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
-from llmproxy.common import spoken
+from llmproxy.common import everyday, spoken
 from llmproxy.common.config import Signature as Custom
-from llmproxy.common.words import OTHERS_MAX, WORD_BYTES_MAX, Candidate, Group, Near, Other, Thing
+from llmproxy.common.forms import REACH_BYTES, forms
+from llmproxy.common.literals import WORD_BYTES_MIN
+from llmproxy.common.words import Candidate, Form, Near
 
 DATA = (
     "signatures.yaml",
@@ -37,18 +37,6 @@ DATA = (
 )
 CACHED_MAX = 4_000  # Expressions: the shipped ones, and as many custom ones as a configuration may have.
 PREPARED = "signatures.bin"  # What is derived from them, written by tools/prepare_signatures.py.
-WORD_BYTES_MIN = 3  # A shorter literal is everywhere,
-SHORT_WORDS = frozenset({b"ai", b"hi", b"ia", b"ki"})  # except as a word of its own.
-EVERYDAY = frozenset(
-    b"the and for that how ver you are what all with que turn can tes any end use sen put this ode "
-    b"art late den pre not mai has here each let have was your will them then than ist ive out our act "
-    b"without other people message content before after about give list show tell read important user system assistant model".split()
-)
-"""In every other prompt; to look for them says nothing."""
-WORDS_NEEDED_MAX = 1 + OTHERS_MAX
-REACH_BYTES = (
-    192  # From the rarest word of a signature to its others, and to the ends of what its expression is tried on.
-)
 PIECE_BYTES, PIECES_SHARE_BYTES = 8_192, 512
 """Of a long text in one native pass, which sees 2,048 words at most: four bytes for each, and no text is as dense. What stands on the border
 of two pieces, with all that is looked at around it, is whole in one of them."""
@@ -168,96 +156,6 @@ def phrase(text: str) -> str:
     return (r"\b" if text[:1].isascii() and text[:1].isalnum() else "") + SEPARATOR.join(words) + r"\b" * ends_word
 
 
-# -- what an expression cannot do without
-
-
-class Placed(Struct, frozen=True):
-    """Words of which a text that matches holds at least one, and how far behind the beginning of the match it may end."""
-
-    words: Group
-    low: int
-    high: int
-
-
-def needed(source: str) -> list[Placed]:
-    """The rarest first; empty when there is none."""
-    return sorted({one.words: one for one in reversed(_parsed(source)[0])}.values(), key=_commonness)[:WORDS_NEEDED_MAX]
-
-
-def thing(source: str) -> Thing | None:
-    """Where an expression's words are to be looked for, and from which of them on to try it; None when it has none."""
-    groups = needed(source)
-    if not groups:
-        return None
-    key, *others = groups
-    return Thing(
-        key=key.words,
-        others=tuple(Other(one.words, one.low - key.high, one.high - key.low) for one in others),
-        before=key.high + 2,  # And the byte before it, for a beginning of a word.
-        behind=_parsed(source)[1] - key.low + 2,
-    )
-
-
-@lru_cache(CACHED_MAX)
-def _parsed(source: str) -> tuple[list[Placed], int]:
-    """All words that it cannot do without, and the greatest length of a match."""
-    parsed = regex_parser.parse(source.encode().decode("latin-1"))  # A character for each byte.
-    return _placed(parsed, 0, 0), min(parsed.getwidth()[1], REACH_BYTES)
-
-
-def _commonness(group: Placed) -> float:
-    """Many, short and everyday alternatives are found often. The same in whatever order a set has them."""
-    return fsum(
-        1.0 if word in EVERYDAY else 0.01 if word in SHORT_WORDS else 12.0 ** -min(len(word) - 2, 6)
-        for word in group.words
-    )
-
-
-def _placed(nodes: Any, low: int, high: int) -> list[Placed]:
-    """The words of a part of an expression that begins between `low` and `high` behind the beginning of the whole."""
-    found: list[Placed] = []
-    run: list[int] = []
-
-    def end_run() -> None:
-        if run:
-            end = min(len(run), WORD_BYTES_MAX) - len(run) - 1
-            found.append(Placed(frozenset({bytes(run)}), low + end, high + end))
-            run.clear()
-
-    for node in nodes:
-        kind, value = str(node[0]), node[1]
-        least, most = regex_parser.SubPattern(nodes.state, [node]).getwidth()
-        if kind == "LITERAL":
-            run.append(value)
-        elif kind == "BRANCH":  # The parser takes the common beginning of alternatives out of them.
-            before = [(regex_parser.LITERAL, one) for one in run]
-            alternatives = [regex_parser.SubPattern(nodes.state, [*before, *one]) for one in value[1]]
-            found += _branch([_placed(one, low - len(run), high - len(run)) for one in alternatives])
-            end_run()
-        else:
-            end_run()
-            if kind == "SUBPATTERN":
-                found += _placed(value[3], low, high)
-            elif kind in ("MAX_REPEAT", "MIN_REPEAT") and value[0] > 0:
-                found += _placed(value[2], low, high)
-        low, high = low + least, min(high + most, REACH_BYTES)
-    end_run()
-    return [one for one in found if all(map(is_telling, one.words))]
-
-
-def is_telling(word: bytes) -> bool:
-    return len(word) >= WORD_BYTES_MIN or word in SHORT_WORDS
-
-
-def _branch(alternatives: Sequence[Sequence[Placed]]) -> list[Placed]:
-    """One group for all alternatives, unless one of them has no word of its own."""
-    if not all(alternatives):
-        return []
-    best = [min(groups, key=_commonness) for groups in alternatives]
-    words = frozenset[bytes]().union(*(one.words for one in best))
-    return [Placed(words, min(one.low for one in best), max(one.high for one in best))]
-
-
 # -- the matcher
 
 
@@ -266,7 +164,7 @@ class Prepared(Struct, frozen=True):
 
     hit: Hit
     source: str  # Of its expression.
-    thing: Thing
+    forms: tuple[Form, ...]
 
 
 class Compiled:
@@ -345,7 +243,7 @@ class Matcher:
         """Raises ValueError naming the signature that cannot be compiled; prepared ones can."""
         known = [one if isinstance(one, Prepared) else prepared(*one) for one in signatures]
         self.signatures = tuple(Compiled(one.hit, one.source) for one in known)
-        self.near = Near([one.thing for one in known], alone=SHORT_WORDS, reach=REACH_BYTES)
+        self.near = Near([one.forms for one in known], reach=REACH_BYTES)
 
     def warm(self, pause: Callable[[], None]) -> None:
         """Compiles every expression, so that no request has to."""
@@ -525,8 +423,8 @@ def _exact(source: str) -> Any:
 
 
 def prepared(hit: Hit, source: str) -> Prepared:
-    found = thing(source)
-    if found is None:
+    found = forms(source)
+    if not found:
         raise ValueError(f"signature {hit.id} has no word of {WORD_BYTES_MIN} letters that it cannot do without")
     exact(hit, source)  # So that what cannot be compiled is known now.
     return Prepared(hit, source, found)
@@ -558,7 +456,7 @@ def pack(signatures: Sequence[Prepared]) -> bytes:
 def fingerprint() -> bytes:
     """Of the files that signatures are prepared from."""
     package = resources.files(__package__)
-    return sha256(b"".join(package.joinpath(name).read_bytes() for name in DATA)).digest()
+    return sha256(b"".join(package.joinpath(name).read_bytes() for name in (*DATA, everyday.DATA))).digest()
 
 
 def matcher(data: Signatures | None = None, custom: Sequence[Custom] = (), disabled: Iterable[str] = ()) -> Matcher:

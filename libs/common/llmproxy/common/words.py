@@ -1,6 +1,7 @@
 """Finds in one native pass where all the words of a thing are near each other: what is left is the few things that may be there.
 
-A thing has up to three groups of words; a text that holds it holds at least one word of each, in known places (docs/adr/0011).
+A thing has one form or several, and each of them a few groups of words: a text that holds it holds at least one word of each group of one form,
+in known places (docs/adr/0011).
 """
 
 import ctypes
@@ -8,17 +9,18 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from llmproxy.common import native
 
-OTHERS_MAX = 4  # Groups of one thing besides that of its key: more do not make it rarer.
+OTHERS_MAX = 4  # Groups of one form besides that of its key: more do not make it rarer.
 WORD_BYTES_MIN = 2
 WORD_BYTES_MAX = 16  # Of a longer word the beginning is looked for.
 WORDS_MAX = 65_535
-GROUPS_MAX = THINGS_MAX = 4_096  # As in native/words.c.
+THINGS_MAX, GROUPS_MAX = 4_096, 16_384  # As in native/words.c.
+FORMS_MAX = 16_384
 REACH_MAX = 1_024
 CANDIDATES_MAX = 256  # In one call.
 NO_GROUP = 0xFFFF
@@ -28,6 +30,9 @@ LONG_BITS, SHORT_BITS, LONG_HEAD_BITS, SHORT_HEAD_BITS = 16, 15, 13, 10
 """Of the hashes of native/words.c: a filter of 8 KB and one of 4, and as many heads as there are a few words for each."""
 
 Group = frozenset[bytes]
+EDGE = b"\b"
+"""Before or behind a word: it counts only where no letter, digit or underscore stands there."""
+BEGINS, ENDS = 1, 2
 
 
 class Other(Struct, frozen=True):
@@ -38,8 +43,9 @@ class Other(Struct, frozen=True):
     high: int = REACH_MAX
 
 
-class Thing(Struct, frozen=True):
-    """`key` is its rarest group. `before` and `behind`: how far from the end of a key word the thing may begin and end."""
+class Form(Struct, frozen=True):
+    """One way in which a thing may be there. `key` is its rarest group.
+    `before` and `behind`: how far from the end of a key word the thing may begin and end."""
 
     key: Group
     others: tuple[Other, ...] = ()
@@ -53,8 +59,8 @@ class Candidate(Struct, frozen=True, gc=False):
     end: int
 
 
-class _Thing(ctypes.Structure):
-    """`Thing` of native/words.c."""
+class _Form(ctypes.Structure):
+    """`Form` of native/words.c."""
 
     _fields_ = (
         ("group", ctypes.c_uint16 * OTHERS_MAX),
@@ -62,13 +68,14 @@ class _Thing(ctypes.Structure):
         ("high", ctypes.c_int16 * OTHERS_MAX),
         ("before", ctypes.c_uint16),
         ("behind", ctypes.c_uint16),
+        ("thing", ctypes.c_uint16),
     )
 
 
 _WORD = struct.Struct(f"={WORD_BYTES_MAX}sQIIHHHBB")
 """`Word` of native/words.c."""
 
-_TABLES = ("longs", "shorts", "long_heads", "short_heads", "beginnings", "words", "groups", "keys", "things")
+_TABLES = ("longs", "shorts", "long_heads", "short_heads", "beginnings", "words", "groups", "keys", "forms")
 
 
 class _Words(ctypes.Structure):
@@ -99,30 +106,32 @@ _near = native.function(
 class Near:
     """The words of all things, ready to be looked for. Immutable, and any number of threads may use one."""
 
-    def __init__(self, things: Sequence[Thing], *, alone: Iterable[bytes] = (), reach: int = REACH_MAX) -> None:
-        """Words are lower-case; ASCII is found in either case. Words of `alone` count only where no letter stands beside them.
-        Nothing is looked at beyond `reach` of a key, whatever a thing says. ValueError above a limit."""
+    def __init__(self, things: Sequence[Sequence[Form]], *, reach: int = REACH_MAX) -> None:
+        """Each thing with its forms. Words are lower-case; ASCII is found in either case. Nothing is looked at beyond `reach` of a key,
+        whatever a form says. ValueError above a limit."""
+        forms = [(number, form) for number, thing in enumerate(things) for form in thing]
         groups: dict[Group, int] = {}
         keyed: dict[bytes, list[int]] = {}
-        for thing in things:
-            for other in thing.others[:1]:
+        for _, form in forms:
+            for other in form.others[:1]:
                 groups.setdefault(other.group, len(groups))
         firsts = len(groups)
-        for index, thing in enumerate(things):
-            for other in thing.others[1:OTHERS_MAX]:
+        for index, (_, form) in enumerate(forms):
+            for other in form.others[1:OTHERS_MAX]:
                 groups.setdefault(other.group, len(groups))
-            for word in _begun(thing.key):
+            for word in _begun(form.key):
                 keyed.setdefault(word, []).append(index)
         grouped: dict[bytes, list[int]] = {}
         for group, number in groups.items():
             for word in _begun(group):
                 grouped.setdefault(word, []).append(number)
-        if len(groups) > GROUPS_MAX or len(things) > THINGS_MAX:
+        if len(groups) > GROUPS_MAX or len(things) > THINGS_MAX or len(forms) > FORMS_MAX:
             raise ValueError(
-                f"{len(things)} things with {len(groups)} groups of words; at most {THINGS_MAX} and {GROUPS_MAX}"
+                f"{len(things)} things in {len(forms)} forms with {len(groups)} groups of words; "
+                f"at most {THINGS_MAX}, {FORMS_MAX} and {GROUPS_MAX}"
             )
-        tables = _tables(keyed, grouped, firsts, frozenset(alone))
-        packed = (_Thing * len(things))(*(_packed(thing, groups, reach) for thing in things))
+        tables = _tables(keyed, grouped, firsts)
+        packed = (_Form * len(forms))(*(_packed(number, form, groups, reach) for number, form in forms))
         self._kept = (*tables, packed)  # As long as their addresses are.
         self._words = _Words(*map(ctypes.addressof, self._kept), firsts, len(things))
         self.pointer = ctypes.pointer(self._words)
@@ -138,9 +147,9 @@ class Near:
         return list(map(Candidate, numbers[::3], numbers[1::3], numbers[2::3])), found[0], bool(found[1])
 
 
-def _packed(thing: Thing, groups: Mapping[Group, int], reach: int) -> _Thing:
-    others = thing.others[:OTHERS_MAX]
-    packed = _Thing(before=min(thing.before, reach), behind=min(thing.behind, reach))
+def _packed(thing: int, form: Form, groups: Mapping[Group, int], reach: int) -> _Form:
+    others = form.others[:OTHERS_MAX]
+    packed = _Form(thing=thing, before=min(form.before, reach), behind=min(form.behind, reach))
     for place in range(OTHERS_MAX):
         packed.group[place] = groups[others[place].group] if place < len(others) else NO_GROUP
         packed.low[place] = max(others[place].low, -reach) if place < len(others) else 0
@@ -152,52 +161,73 @@ NOTHING: list[Candidate] = []
 
 
 def _begun(group: Group) -> Iterable[bytes]:
-    """What is looked for of each word, always in the same order."""
-    return sorted({word[:WORD_BYTES_MAX] for word in group})
+    """What is looked for of each word, each once."""
+    return {word if len(word) <= WORD_BYTES_MAX else _beginning(word) for word in group}
+
+
+def _beginning(word: bytes) -> bytes:
+    bare = word.strip(EDGE)
+    ends = word.endswith(EDGE) and len(bare) <= WORD_BYTES_MAX
+    return EDGE * word.startswith(EDGE) + bare[:WORD_BYTES_MAX] + EDGE * ends
+
+
+class _Word(NamedTuple):
+    """A word as native/words.c knows it."""
+
+    letters: bytes
+    edges: int
+    whole: bytes
+
+
+def _word(whole: bytes) -> _Word:
+    return _Word(whole.strip(EDGE), BEGINS * whole.startswith(EDGE) | ENDS * whole.endswith(EDGE), whole)
 
 
 def _tables(
-    keyed: Mapping[bytes, list[int]], grouped: Mapping[bytes, list[int]], firsts: int, alone: frozenset[bytes]
+    keyed: Mapping[bytes, list[int]], grouped: Mapping[bytes, list[int]], firsts: int
 ) -> "tuple[ctypes.Array[Any], ...]":
     """The filters, the words in order of their hashes, and what each of them says."""
-    words = sorted(keyed.keys() | grouped.keys(), key=lambda word: (len(word), word))
-    if len(words) > WORDS_MAX or (words and len(words[0]) < WORD_BYTES_MIN):
+    words = sorted(map(_word, keyed.keys() | grouped.keys()), key=lambda word: (len(word.letters), word))
+    if len(words) > WORDS_MAX or (words and len(words[0].letters) < WORD_BYTES_MIN):
         raise ValueError(f"{len(words)} words; at most {WORDS_MAX}, of {WORD_BYTES_MIN} bytes and more")
     longs, shorts = (ctypes.c_uint8 * (1 << LONG_BITS - 3))(), (ctypes.c_uint8 * (1 << SHORT_BITS - 3))()
-    by_long: list[list[bytes]] = [[] for _ in range(1 << LONG_HEAD_BITS)]
-    by_short: list[list[bytes]] = [[] for _ in range(1 << SHORT_HEAD_BITS)]
+    by_long: list[list[_Word]] = [[] for _ in range(1 << LONG_HEAD_BITS)]
+    by_short: list[list[_Word]] = [[] for _ in range(1 << SHORT_HEAD_BITS)]
     for word in words:
-        if len(word) > SHORT_BYTES_MAX:
-            _set(longs, _hash(word[:4], LONG_BITS))
-            by_long[_hash(word[:4], LONG_HEAD_BITS)].append(word)
+        letters, edges, _ = word
+        if len(letters) > SHORT_BYTES_MAX:
+            _set(longs, _hash(letters[:4], LONG_BITS))
+            by_long[_hash(letters[:4], LONG_HEAD_BITS)].append(word)
             continue
-        for three in (word,) if len(word) == SHORT_BYTES_MAX else (word + one for one in behind(word in alone)):
+        for three in (letters,) if len(letters) == SHORT_BYTES_MAX else (letters + one for one in behind(edges)):
             _set(shorts, _hash(three, SHORT_BITS))
-        by_short[_hash(word[:2], SHORT_HEAD_BITS)].append(word)
+        by_short[_hash(letters[:2], SHORT_HEAD_BITS)].append(word)
     long_heads, in_order = _heads(by_long, 0)
     short_heads, shorter = _heads(by_short, len(in_order))
     in_order += shorter
     groups, keys, packed = array("H"), array("H"), bytearray()
     for word in in_order:
-        own, things = grouped.get(word, []), keyed.get(word, [])
+        own, forms = grouped.get(word.whole, []), keyed.get(word.whole, [])
         first = [number for number in own if number < firsts]
         first += first[-1:] * (-len(first) % GROUPS_TOGETHER)
         mask = 0
         for number in own:
             mask |= 1 << (number & 63)
-        counts = len(first), len(own), len(things), len(word), word in alone
-        packed += _WORD.pack(word, mask, len(groups), len(keys), *counts)
+        counts = len(first), len(own), len(forms), len(word.letters), word.edges
+        packed += _WORD.pack(word.letters, mask, len(groups), len(keys), *counts)
         groups.extend(first + sorted(own))  # As native/words.c looks for one.
-        keys.extend(things)
+        keys.extend(forms)
     words_packed = (ctypes.c_uint8 * len(packed)).from_buffer(packed)
-    beginnings = (ctypes.c_uint64 * len(in_order))(*(int.from_bytes(word[:8], sys.byteorder) for word in in_order))
+    beginnings = (ctypes.c_uint64 * len(in_order))(
+        *(int.from_bytes(word.letters[:8], sys.byteorder) for word in in_order)
+    )
     return longs, shorts, long_heads, short_heads, beginnings, words_packed, _numbers(groups), _numbers(keys)
 
 
-def behind(is_alone: bool) -> Iterable[bytes]:
+def behind(edges: int) -> Iterable[bytes]:
     """Every byte that may stand behind a word of two letters, in lower case."""
     every = (bytes((code,)) for code in range(256) if not ord("A") <= code <= ord("Z"))
-    return (one for one in every if not (is_alone and (one.isalnum() or one == b"_")))
+    return (one for one in every if not (edges & ENDS and (one.isalnum() or one == b"_")))
 
 
 def _hash(letters: bytes, bits: int) -> int:
@@ -210,9 +240,9 @@ def _set(bits: "ctypes.Array[ctypes.c_uint8]", number: int) -> None:
     bits[number >> 3] |= 1 << (number & 7)
 
 
-def _heads(by_hash: Iterable[list[bytes]], first: int) -> "tuple[ctypes.Array[ctypes.c_uint16], list[bytes]]":
+def _heads(by_hash: Iterable[list[_Word]], first: int) -> "tuple[ctypes.Array[ctypes.c_uint16], list[_Word]]":
     """The words one hash after the other, and where those of each begin."""
-    starts, words = [first], list[bytes]()
+    starts, words = [first], list[_Word]()
     for ones in by_hash:
         words += ones
         starts.append(first + len(words))
