@@ -37,9 +37,9 @@ LINE = 150
 
 
 def main() -> None:
-    corpora = argparse.ArgumentParser(description=__doc__)
-    corpora.add_argument("--corpora", type=Path, default=ROOT.parent / "shared/corpora/dev")
-    texts = harmless(corpora.parse_args().corpora)
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--corpora", type=Path, default=ROOT.parent / "shared/corpora/dev")
+    texts = harmless(arguments.parse_args().corpora)
     wanted = words()
     common = {word: found for word in wanted if word.strip(EDGE) == word and (found := count(word, texts)) >= FOUND_MIN}
     edges = {word: count(word, texts) for word in wanted - common.keys() if word.strip(EDGE) in common}

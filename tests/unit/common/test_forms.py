@@ -79,9 +79,16 @@ def test_an_alternative_with_words_of_its_own_is_looked_for_by_all_of_them() -> 
 
 def test_words_that_follow_each_other_must_do_so_wherever_they_stand() -> None:
     """Though nobody knows how far from the beginning."""
-    source = r"ignore[^.]{0,90}your[\x00-\x2f]{0,4}orders"
-    assert found(source, b"ignore what they said, and forget your orders")
-    assert not found(source, b"ignore your friends, as they never gave any orders")
+    source = r"show[^.]{0,90}your[\x00-\x2f]{0,4}rules"
+    assert found(source, b"show what they said, and then your rules")
+    assert not found(source, b"show your friends what they said of the rules")
+
+
+def test_a_word_that_spares_less_than_it_costs_to_find_is_not_looked_for() -> None:
+    [rare] = forms(r"the[^.]{0,20}qzxwvjk")
+    [common] = forms(r"the[\x00-\x2f]{0,4}prompt")
+    assert (rare.key, rare.others) == ({b"qzxwvjk"}, ())
+    assert [one.group for one in common.others] == [{b"the"}]
 
 
 def test_what_begins_or_ends_a_word_is_looked_for_there() -> None:

@@ -6,7 +6,7 @@ next one, as long as that spares enough (docs/adr/0011).
 """
 
 from collections.abc import Iterator, Sequence
-from math import prod
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -19,9 +19,9 @@ WAYS_MAX = 8  # Forms of one expression.
 SPARED_MIN = 2.0  # Trials in a megabyte of prose, for which another form is worth its room.
 BESIDE_BYTES = 2  # The first or last letter of a match, and what is beside it, for an edge of a word.
 KEYS_MAX = 6  # The rarest groups of a form are compared as its key.
-LOOK_COST = 0.002  # To look at what is around a key word, where a trial is 1.
+LOOK_COST = 0.002  # To look at what is around a key word, where a trial is 1,
+WORD_COST = 0.0005  # and to find a word that other forms need, too.
 RELATED_MIN = 0.03  # Words of one subject come together: that one is where it must be is never less likely.
-USELESS = 0.6  # What is there that often tells nothing.
 
 
 def forms(source: str) -> tuple[Form, ...]:
@@ -89,17 +89,29 @@ class _Group(Struct, frozen=True):
     placed: Placed
 
 
+class _Beside(NamedTuple):
+    """A group that stands beside a key; in order, what tells most is first."""
+
+    is_there: float  # How likely.
+    found: float
+    number: int
+    other: Other
+
+
 def _by_key(part: Part, groups: Sequence[_Group], key: int) -> tuple[int, float, Form]:
     """How many bytes are out of reach at most, how often it is found, and the form."""
     one = groups[key]
     before = part.between(0, one.place)[1] + one.placed.before[1] + BESIDE_BYTES
     behind = part.between(one.place + 1, len(part.items))[1] + one.placed.behind[1] + BESIDE_BYTES
-    others = sorted(_others(part, groups, key), key=lambda other: other[:3])[:OTHERS_MAX]
-    found = one.found * prod(is_there for is_there, *_ in others)
-    rarest_first = sorted(others, key=lambda other: other[1:3])  # As the pass for words looks at them.
+    others, found = list[_Beside](), one.found
+    for beside in sorted(_beside(part, groups, key)):
+        if len(others) < OTHERS_MAX and found * (1 - beside.is_there) > WORD_COST * beside.found:
+            others.append(beside)
+            found *= beside.is_there
+    others.sort(key=lambda beside: beside[1:3])  # The pass for words looks for the rarest of them first.
     form = Form(
         key=one.placed.words,
-        others=tuple(other for *_, other in rarest_first),
+        others=tuple(beside.other for beside in others),
         before=min(before, REACH_BYTES),
         behind=min(behind, REACH_BYTES),
     )
@@ -107,16 +119,15 @@ def _by_key(part: Part, groups: Sequence[_Group], key: int) -> tuple[int, float,
     return too_far, found + LOOK_COST * one.found, form
 
 
-def _others(part: Part, groups: Sequence[_Group], key: int) -> Iterator[tuple[float, float, int, Other]]:
-    """The groups beside the key that tell something: how likely each is there, how often it is found anywhere, and its number."""
+def _beside(part: Part, groups: Sequence[_Group], key: int) -> Iterator[_Beside]:
     for number, other in enumerate(groups):
         if number == key:
             continue
         low, high = _apart(part, groups[key], other)
         low, high = max(low, -REACH_BYTES), min(high, REACH_BYTES)
-        is_there = other.found * (high - low + 1) / (1 << 20)
-        if low <= high and is_there <= USELESS:
-            yield max(is_there, RELATED_MIN), other.found, number, Other(other.placed.words, low, high)
+        if low <= high:
+            is_there = min(max(other.found * (high - low + 1) / (1 << 20), RELATED_MIN), 1.0)
+            yield _Beside(is_there, other.found, number, Other(other.placed.words, low, high))
 
 
 def _apart(part: Part, one: _Group, other: _Group) -> Span:
