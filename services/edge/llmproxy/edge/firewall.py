@@ -25,12 +25,11 @@ from llmproxy.edge.routes.table import Action
 SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
 WORDS_MAX = 24_000  # Of one body: words that signatures are made of, as 150 KB of prose has them,
-TRIALS_MAX = 480  # exact expressions tried near them,
+TRIALS_MAX = 300  # exact expressions tried near them,
 TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
-SLICE_TRIALS_MAX = 160  # Of one slice: what stands behind it is looked at as well.
-FIRST_TRIALS_MAX = (
-    32  # Of one body: expressions that this process has tried on nothing before, which take a tenth of a millisecond.
-)
+SLICE_TRIALS_MAX = 120  # Of one slice: what stands behind it is looked at as well.
+# Of one body: expressions that this process has tried on nothing before, which take a tenth of a millisecond.
+FIRST_TRIALS_MAX = 24
 TURN_TRIALS = 160  # In one turn of the loop, or what takes as long: a millisecond and a half.
 DECODED_CHARS_OF_A_TRIAL = 32  # To look for what so many characters hide takes as long.
 DECODED_CHARS_MAX = 20_480  # Of one body, for the decoders.
