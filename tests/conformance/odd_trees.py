@@ -13,6 +13,9 @@ ODD = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
 )
+ITSELF = object()
+ODD_OR_ITSELF = ODD | st.just(ITSELF)
+"""What a part of a tree is replaced with; made once, for Hypothesis checks each strategy that it has not seen."""
 
 
 def attempt(step: Callable[[], Any]) -> Any:
@@ -43,5 +46,6 @@ def mutated(draw: st.DrawFn, trees: Sequence[Any]) -> Any:
         if isinstance(parent, dict) and draw(st.booleans()):
             del parent[path[-1]]
         else:
-            parent[path[-1]] = draw(ODD | st.just(deepcopy(tree)))
+            new = draw(ODD_OR_ITSELF)
+            parent[path[-1]] = deepcopy(tree) if new is ITSELF else new
     return tree

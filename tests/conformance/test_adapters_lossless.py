@@ -268,6 +268,9 @@ JSON = st.recursive(
     max_leaves=6,
 )
 OBJECTS = st.dictionaries(KEYS, JSON, max_size=3)
+NAMES = st.lists(st.text("abc_", min_size=1, max_size=8), max_size=3, unique=True)
+RESULTS = TEXTS | OBJECTS.map(json.dumps) | st.just("")
+SAID = st.none() | TEXTS
 IMAGES = {
     "image": {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
     "image url": {"type": "image_url", "image_url": {"url": "https://example.com/a.png?b=c"}},
@@ -311,7 +314,7 @@ CHOICES = frozenset({"choice none", "choice required", "choice named"})
 
 @st.composite
 def tools_of(draw: st.DrawFn, can: frozenset[str]) -> list[Tree]:
-    names = draw(st.lists(st.text("abc_", min_size=1, max_size=8), max_size=3, unique=True))
+    names = draw(NAMES)
     is_strict = "strict" in can and draw(st.booleans())
     found = []
     for name in names:
@@ -328,10 +331,14 @@ def tools_of(draw: st.DrawFn, can: frozenset[str]) -> list[Tree]:
 def users(draw: st.DrawFn, can: frozenset[str]) -> Tree:
     if draw(st.booleans()):
         return {"role": "user", "content": draw(TEXTS)}
+    return {"role": "user", "content": draw(parts(can))}
+
+
+@cache
+def parts(can: frozenset[str]) -> st.SearchStrategy[list[Tree]]:
     shown = [IMAGES[name] for name in sorted(IMAGES.keys() & can)]
     texts = TEXTS.map(lambda text: {"type": "text", "text": text})
-    parts = st.lists(texts | st.sampled_from(shown) if shown else texts, min_size=1, max_size=3)
-    return {"role": "user", "content": draw(parts)}
+    return st.lists(texts | st.sampled_from(shown) if shown else texts, min_size=1, max_size=3)
 
 
 @st.composite
@@ -344,10 +351,10 @@ def calling(draw: st.DrawFn, tools: list[Tree], can: frozenset[str], at: int) ->
         arguments = json.dumps(draw(OBJECTS), indent=draw(st.sampled_from([None, 1])))
         id = form.format(f"{at}{number}")
         calls.append({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
-        content = draw(TEXTS | OBJECTS.map(json.dumps) | st.just(""))
+        content = draw(RESULTS)
         failed = {"is_error": True} if "failed tool" in can and draw(st.booleans()) else {}
         results.append({"role": "tool", "tool_call_id": id, "content": content, **failed})
-    said = draw(st.none() | TEXTS)
+    said = draw(SAID)
     thought = {"thinking_blocks": [SIGNED]} if "signed thinking" in can and draw(st.booleans()) else {}
     return [{"role": "assistant", "content": said, "tool_calls": calls, **thought}, *draw(st.permutations(results))]
 

@@ -27,6 +27,12 @@ def samples(api: str, name: str) -> tuple[Any, ...]:
 
 
 @cache
+def odd(api: str, name: str) -> st.SearchStrategy[Any]:
+    """Made once: Hypothesis checks each strategy that it has not seen."""
+    return mutated(samples(api, name)) | ODD
+
+
+@cache
 def streams(api: str) -> tuple[tuple[Any, ...], ...]:
     files = [path.read_text().splitlines() for path in sorted((FOLDER / api).glob("*/canonical_stream.txt"))]
     return tuple(tuple(json.loads(line[6:]) for line in lines if line.startswith("data: {")) for lines in files)
@@ -36,7 +42,7 @@ def streams(api: str) -> tuple[tuple[Any, ...], ...]:
 @quick
 @given(data=st.data())
 def test_any_request_is_translated_or_refused_by_name(api: Api, data: st.DataObject) -> None:
-    body = data.draw(mutated(samples(api, "caller_request.json")) | ODD)
+    body = data.draw(odd(api, "caller_request.json"))
     stream = data.draw(st.booleans())
     asked = attempt(lambda: CALLERS[api].read(json.dumps(body).encode(), stream=stream))
     if isinstance(asked, GatewayError):
@@ -53,7 +59,7 @@ def test_any_answer_is_told_or_is_a_bad_answer(api: Api, data: st.DataObject) ->
     asked = CALLERS[api].read(
         json.dumps(data.draw(st.sampled_from(samples(api, "caller_request.json")))).encode(), stream=False
     )
-    answer = data.draw(mutated(samples(api, "canonical_answer.json")) | ODD)
+    answer = data.draw(odd(api, "canonical_answer.json"))
     told = attempt(lambda: asked.response(json.dumps(answer).encode(), ORIGIN))
     if isinstance(told, GatewayError):
         assert told.code == "provider_bad_answer"

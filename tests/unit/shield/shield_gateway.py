@@ -69,7 +69,7 @@ class Gateway:
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
 
 
 def gateway(
