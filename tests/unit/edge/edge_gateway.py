@@ -241,6 +241,7 @@ async def gateway(
             yield it
         finally:
             listener.close()
+            it.server.pre_shutdown()  # Who has nothing more to ask need not be waited for.
             await it.server.shutdown(timeout=0.1)
             await exchanges.close()
             await journal.close()
