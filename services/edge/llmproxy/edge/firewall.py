@@ -24,8 +24,8 @@ from llmproxy.edge.routes.table import Action
 
 SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
-WORDS_MAX = 24_000  # Of one body: words that signatures are made of, as 150 KB of prose has them,
-TRIALS_MAX = 300  # exact expressions tried near them,
+WORDS_MAX = 24_000  # Of one body: words that signatures are made of, as 100 KB of English have them,
+TRIALS_MAX = 300  # exact expressions tried near them, as in 70 KB,
 TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
 SLICE_TRIALS_MAX = 120  # Of one slice: what stands behind it is looked at as well.
 # Of one body: expressions that this process has tried on nothing before, which take a tenth of a millisecond.
