@@ -44,8 +44,12 @@ imports: install ## Who may import whom (import-linter)
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: unit
-unit: install ## Unit and architecture tests, no servers
-	$(BIN)/pytest -q tests/unit tests/architecture
+unit: install ## Unit tests, no servers
+	$(BIN)/pytest -q tests/unit
+
+.PHONY: architecture
+architecture: install ## What a linter cannot check of the tree, each rule with its reason
+	$(BIN)/pytest -q tests/architecture
 
 .PHONY: conformance
 conformance: install ## One suite for all adapters, guards and buses; attacks; the guarantees, cell by cell
@@ -58,7 +62,7 @@ explore: install ## Property tests with examples that nobody has seen yet; other
 # Side by side, each in one process: to share tests out to workers, one by one, costs a tenth more than the tests. What a part has
 # to say is printed in one piece when it has ended (GNU make 4).
 TOGETHER := $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) --jobs
-CHECKS := lint imports types unit conformance
+CHECKS := conformance unit lint imports types architecture  # The longest first.
 
 .PHONY: check
 check: install ## What every commit passes
@@ -94,7 +98,7 @@ eval: install ## How often the detectors are right, with intervals; writes docs/
 
 .PHONY: test
 test: install ## Everything but chaos and bench
-	+@$(TOGETHER) 4 $(CHECKS) servers
+	+@$(TOGETHER) 5 servers $(CHECKS)
 
 .PHONY: docs
 docs: install ## Write the generated pages of docs/ from the code
