@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmproxy.common.policy import Policy
-from llmproxy.common.signatures import Budget
+from llmproxy.common.signatures import Budget, matcher, shipped
 from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine, examine_within
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.guards.injection import LOOP_TRIALS_MAX, Injection
+from llmproxy.shield.guards.injection import LOOP_FIRST_TRIALS_MAX, LOOP_MATCH_TRIALS, LOOP_TRIALS_MAX, Injection
 from llmproxy.shield.injection import model
 from llmproxy.shield.offload import INLINE_WORK_MAX
 
@@ -40,6 +40,17 @@ def within(work_max: int | None, *texts: str) -> Examined | Refused | None:
 def test_text_that_nearly_matches_many_signatures_is_not_examined_in_the_loop() -> None:
     assert within(INLINE_WORK_MAX, NEARLY * 40) is None
     assert within(None, NEARLY * 40) is not None
+
+
+def test_text_that_matches_many_signatures_is_not_examined_in_the_loop() -> None:
+    """What is asked after a match takes longer than to find it; and in a new process each is a first one."""
+    said = [one.example for one in shipped().signatures if one.example and one.example.isascii()]
+    assert within(INLINE_WORK_MAX, " ".join(said[:60])) is None
+    fresh = matcher()
+    known = Budget(10**6, 10**6, 10**9, LOOP_FIRST_TRIALS_MAX, match_trials=LOOP_MATCH_TRIALS)
+    fresh.scan(" ".join(said).lower().encode(), known)
+    assert known.exhausted
+    assert sum(not one.is_new for one in fresh.signatures) <= LOOP_FIRST_TRIALS_MAX
 
 
 def test_the_bound_is_of_all_texts_of_a_request_together() -> None:

@@ -204,13 +204,16 @@ WORDS_OF_A_TRIAL = 64  # To see so many words takes as long as a trial.
 class Budget:
     """What may still be spent on one body, over all its views. When it is used up, what is left is not looked at."""
 
-    __slots__ = ("bytes", "exhausted", "first_trials", "pass_bytes", "pause", "trials", "words")
+    __slots__ = ("bytes", "exhausted", "first_trials", "match_trials", "pass_bytes", "pause", "trials", "words")
 
-    def __init__(self, words: int, trials: int, bytes: int, first_trials: int = UNBOUNDED) -> None:
+    def __init__(
+        self, words: int, trials: int, bytes: int, first_trials: int = UNBOUNDED, *, match_trials: int = 0
+    ) -> None:
         self.words = words  # Literals seen,
         self.trials = trials  # expressions tried,
         self.bytes = bytes  # bytes that they were tried on,
         self.first_trials = first_trials  # and expressions that had been tried on nothing before.
+        self.match_trials = match_trials  # What a match takes of the trials.
         self.exhausted = False
         self.pass_bytes = PIECE_BYTES  # Of which one native pass can tell all: less while a text is dense.
         self.pause = -UNBOUNDED  # When so many trials are left, whoever asked for them may want to let others run.
@@ -325,6 +328,7 @@ class Matcher:
             around = plain[one.start : one.end].lower()
             spans = compiled.spans(ANYWHERE, around, 0, len(around))
             if spans != NOWHERE:
+                budget.trials -= budget.match_trials
                 budget.took(MATCH_TRIALS)
                 if is_new:  # Where a match begins is told by another automaton.
                     budget.first_trials -= 1

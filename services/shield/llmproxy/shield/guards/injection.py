@@ -18,7 +18,11 @@ from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
 CHARS_MIN, ASCII_CHARS_MIN = 4, 12  # Less is no order, in Chinese and in English.
 LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX = 16_000, 96, 32_768
-"""Of one request, for the signatures: a millisecond or two. Thirty kilobytes of ordinary prose need half of it."""
+LOOP_FIRST_TRIALS_MAX = (
+    40  # Expressions that this process has tried on nothing before: each takes as long as twelve others.
+)
+LOOP_MATCH_TRIALS = 6  # What a match takes of the trials, for all that is asked then.
+"""Of one request, for the signatures: a millisecond or two. Twenty kilobytes of ordinary prose need no more."""
 
 SCORE_MAX = 0.9999  # Nothing is certain, so that a threshold of 1 is one that nothing reaches.
 
@@ -86,7 +90,13 @@ class Sparing:
 
     def __init__(self, guard: Injection, first: First, tenant: bytes) -> None:
         self._guard, self._first, self._tenant = guard, first, tenant
-        self._budget = Budget(LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX)
+        self._budget = Budget(
+            LOOP_WORDS_MAX,
+            LOOP_TRIALS_MAX,
+            LOOP_TRIED_BYTES_MAX,
+            LOOP_FIRST_TRIALS_MAX,
+            match_trials=LOOP_MATCH_TRIALS,
+        )
         self._open: Sequence[Open] = CLEAR
 
     @property
