@@ -46,7 +46,7 @@ imports: install ## Who may import whom (import-linter)
 .PHONY: unit
 unit: unit-shield unit-others ## Unit tests, no servers
 
-# Two halves, so that both cores have work until the end.
+# Two halves: what is short enough leaves no core idle at the end.
 .PHONY: unit-shield unit-others
 unit-shield: install
 	$(BIN)/pytest -q tests/unit/shield
@@ -59,8 +59,12 @@ architecture: install ## What a linter cannot check of the tree, each rule with 
 	$(BIN)/pytest -q tests/architecture
 
 .PHONY: conformance
-conformance: install ## One suite for all adapters, guards and buses; attacks; the guarantees, cell by cell
-	$(BIN)/pytest -q tests/conformance tests/attacks tests/guarantees
+conformance: install ## One suite for all adapters, guards and buses
+	$(BIN)/pytest -q tests/conformance
+
+.PHONY: guarantees
+guarantees: install ## Attacks; what is guaranteed, cell by cell
+	$(BIN)/pytest -q tests/attacks tests/guarantees
 
 .PHONY: explore
 explore: install ## Property tests with examples that nobody has seen yet; other targets always draw the same
@@ -69,7 +73,7 @@ explore: install ## Property tests with examples that nobody has seen yet; other
 # Side by side, each in one process: to share tests out to workers, one by one, costs a tenth more than the tests. What a part has
 # to say is printed in one piece when it has ended (GNU make 4).
 TOGETHER := $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) --jobs
-CHECKS := conformance unit lint imports types architecture  # The longest first.
+CHECKS := guarantees unit conformance lint imports types architecture  # The longest first.
 
 .PHONY: check
 check: install ## What every commit passes
