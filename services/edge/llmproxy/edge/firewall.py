@@ -22,7 +22,7 @@ from llmproxy.edge import metrics
 from llmproxy.edge.ingress import Ingress
 from llmproxy.edge.routes.table import Action
 
-SLICE_BYTES = 16_384  # Looked at in one turn of the loop.
+SLICE_BYTES = 16_384  # Looked at together; between two of them the loop runs.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
 WORDS_MAX = 24_000  # Of one body: words that signatures are made of, as 100 KB of English have them,
 TRIALS_MAX = 300  # exact expressions tried near them, as in 70 KB,
