@@ -24,15 +24,15 @@ from llmproxy.edge.routes.table import Action
 
 SLICE_BYTES = 16_384  # Looked at together; between two of them the loop runs.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
-WORDS_MAX = 24_000  # Of one body: words that signatures are made of, as 100 KB of English have them,
-TRIALS_MAX = 300  # exact expressions tried near them, as in 70 KB,
+WORDS_MAX = 18_000  # Of one body: words that signatures are made of, as 80 KB of English have them,
+TRIALS_MAX = 260  # exact expressions tried near them, as in 60 KB,
 TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
 SLICE_TRIALS_MAX = 120  # Of one slice: what stands behind it is looked at as well.
 # Of one body: expressions that this process has tried on nothing before, which take a tenth of a millisecond.
-FIRST_TRIALS_MAX = 24
+FIRST_TRIALS_MAX = 20
 TURN_TRIALS = 160  # In one turn of the loop, or what takes as long: a millisecond and a half.
 DECODED_CHARS_OF_A_TRIAL = 32  # To look for what so many characters hide takes as long.
-DECODED_CHARS_MAX = 20_480  # Of one body, for the decoders.
+DECODED_CHARS_MAX = 16_384  # Of one body, for the decoders.
 DECODED_BYTES_MAX = 6_144  # At once, from the first mark of an encoding on.
 BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
 
