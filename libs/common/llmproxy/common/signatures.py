@@ -234,9 +234,8 @@ class Budget:
         self.pause += trials
 
 
-WARMING_PAUSE_S = (
-    0.0005  # Between two expressions, of which each takes half as long: the loop has the interpreter in between.
-)
+# Between two expressions, of which each takes half as long: the loop has the interpreter in between.
+WARMING_PAUSE_S = 0.0005
 
 
 class Matcher:

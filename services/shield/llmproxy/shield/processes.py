@@ -10,9 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ProcessPoolExecutor
 from typing import ParamSpec, TypeVar
 
-CPUCLOCK_SCHED = (
-    2  # With a process' id, its clock on Linux: clock_getcpuclockid(3), which Python has for threads alone.
-)
+# With a process' id, its clock on Linux: clock_getcpuclockid(3), which Python has for threads alone.
+CPUCLOCK_SCHED = 2
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -17,12 +17,11 @@ from llmproxy.shield.injection.recent import SECRET_BYTES, Recent
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
 CHARS_MIN, ASCII_CHARS_MIN = 4, 12  # Less is no order, in Chinese and in English.
+# Of one request in the loop, for the signatures: a millisecond or two. Twenty kilobytes of ordinary prose need no more.
 LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX = 16_000, 96, 32_768
-LOOP_FIRST_TRIALS_MAX = (
-    40  # Expressions that this process has tried on nothing before: each takes as long as twelve others.
-)
-LOOP_MATCH_TRIALS = 6  # What a match takes of the trials, for all that is asked then.
-"""Of one request, for the signatures: a millisecond or two. Twenty kilobytes of ordinary prose need no more."""
+# Of the trials, expressions that this process has tried on nothing before: each takes as long as twelve others.
+LOOP_FIRST_TRIALS_MAX = 40
+LOOP_MATCH_TRIALS = 6  # What a match takes of them, for all that is asked then.
 
 SCORE_MAX = 0.9999  # Nothing is certain, so that a threshold of 1 is one that nothing reaches.
 
