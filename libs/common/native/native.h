@@ -51,11 +51,20 @@ typedef struct {
     uint32_t mask;
 } Recent;
 
-Memory memory_of(const uint8_t *key, const uint8_t *text, size_t length); /* Without bits. The key has 16 bytes. */
+/* SipHash-2-4 with 128 bits of a text, under way: of what it begins with. */
+typedef struct {
+    uint64_t a, b, c, d;
+    size_t taken;
+} Digesting;
+
+Digesting digesting(const uint8_t *key); /* It has 16 bytes. */
+Memory memory_up_to(Digesting *under_way, const uint8_t *text, size_t length); /* Of the first bytes, at least as many as the last time. Without bits. */
+Memory memory_of(const uint8_t *key, const uint8_t *text, size_t length); /* The same of all of a text. */
 int is_remembered(const Recent *recent, Memory *one);                     /* Its bits are then filled in. */
 void remember(const Recent *recent, const Memory *one);
 
 size_t first_codes(const uint8_t *text, size_t length, size_t from); /* codes.c */
+size_t llmproxy_plain(const uint8_t *text, size_t length, uint8_t *plain); /* plain.c */
 uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *text, size_t length);
 uint32_t llmproxy_marks(const Lexicon *lexicon, const uint8_t *text, size_t length, size_t *first);
 int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst);

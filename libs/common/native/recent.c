@@ -9,18 +9,14 @@ enum { ROW = 4 }; /* 64 bytes. */
 
 static inline uint64_t rotated(uint64_t one, int by) { return one << by | one >> (64 - by); }
 
-typedef struct {
-    uint64_t a, b, c, d;
-} State;
-
-static inline void mix(State *state) {
+static inline void mix(Digesting *state) {
     state->a += state->b, state->b = rotated(state->b, 13) ^ state->a, state->a = rotated(state->a, 32);
     state->c += state->d, state->d = rotated(state->d, 16) ^ state->c;
     state->a += state->d, state->d = rotated(state->d, 21) ^ state->a;
     state->c += state->b, state->b = rotated(state->b, 17) ^ state->c, state->c = rotated(state->c, 32);
 }
 
-static inline void take(State *state, uint64_t word) {
+static inline void take(Digesting *state, uint64_t word) {
     state->d ^= word;
     mix(state), mix(state);
     state->a ^= word;
@@ -33,17 +29,21 @@ static inline uint64_t word_of(const uint8_t *bytes) {
     return word;
 }
 
-static uint64_t finished(State *state) {
+static uint64_t finished(Digesting *state) {
     for (int round = 0; round < 4; round++) mix(state);
     return state->a ^ state->b ^ state->c ^ state->d;
 }
 
-static void siphash(const uint8_t *key, const uint8_t *text, size_t length, uint64_t digest[2]) {
-    uint64_t first = word_of(key), second = word_of(key + 8), last = (uint64_t)length << 56;
-    State state = {first ^ 0x736f6d6570736575u, second ^ 0x646f72616e646f6du ^ 0xee, first ^ 0x6c7967656e657261u, second ^ 0x7465646279746573u};
-    size_t at = 0;
-    for (; at + 8 <= length; at += 8) take(&state, word_of(text + at));
-    for (int place = 0; at < length; at++, place += 8) last |= (uint64_t)text[at] << place;
+Digesting digesting(const uint8_t *key) {
+    uint64_t first = word_of(key), second = word_of(key + 8);
+    return (Digesting){first ^ 0x736f6d6570736575u, second ^ 0x646f72616e646f6du ^ 0xee, first ^ 0x6c7967656e657261u, second ^ 0x7465646279746573u, 0};
+}
+
+static void siphash(Digesting *under_way, const uint8_t *text, size_t length, uint64_t digest[2]) {
+    for (; under_way->taken + 8 <= length; under_way->taken += 8) take(under_way, word_of(text + under_way->taken));
+    Digesting state = *under_way;
+    uint64_t last = (uint64_t)length << 56;
+    for (size_t at = state.taken, place = 0; at < length; at++, place += 8) last |= (uint64_t)text[at] << place;
     take(&state, last);
     state.c ^= 0xee;
     digest[0] = finished(&state);
@@ -51,14 +51,22 @@ static void siphash(const uint8_t *key, const uint8_t *text, size_t length, uint
     digest[1] = finished(&state);
 }
 
-EXPORT void llmproxy_siphash(const uint8_t *key, const uint8_t *text, size_t length, uint64_t *digest) { siphash(key, text, length, digest); }
+EXPORT void llmproxy_siphash(const uint8_t *key, const uint8_t *text, size_t length, uint64_t *digest) {
+    Digesting state = digesting(key);
+    siphash(&state, text, length, digest);
+}
 
 /* -- the table */
 
-Memory memory_of(const uint8_t *key, const uint8_t *text, size_t length) {
+Memory memory_up_to(Digesting *under_way, const uint8_t *text, size_t length) {
     uint64_t digest[2];
-    siphash(key, text, length, digest);
+    siphash(under_way, text, length, digest);
     return (Memory){.digest = {(uint32_t)digest[0], (uint32_t)(digest[0] >> 32), (uint32_t)digest[1] | 1}}; /* No digest is that of an empty place. */
+}
+
+Memory memory_of(const uint8_t *key, const uint8_t *text, size_t length) {
+    Digesting state = digesting(key);
+    return memory_up_to(&state, text, length);
 }
 
 static int is_of_same(const Memory *one, const Memory *other) { return !memcmp(one->digest, other->digest, sizeof one->digest); }

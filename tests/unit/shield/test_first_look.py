@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from llmproxy.common.policy import Injection as InjectionPolicy
 from llmproxy.common.policy import Policy
+from llmproxy.common.recent import Recent
 from llmproxy.common.signatures import Budget
 from llmproxy.shield import look, preflight
 from llmproxy.shield.examine import Order, examine, examine_within
@@ -19,7 +20,7 @@ from llmproxy.shield.guards.injection import Injection
 from llmproxy.shield.guards.pii import Pii
 from llmproxy.shield.guards.secrets import Secrets
 from llmproxy.shield.injection import model
-from llmproxy.shield.injection.recent import Recent
+from llmproxy.shield.injection.first import ROWS
 from llmproxy.shield.injection.sweep import TEXTS_MAX
 from llmproxy.shield.inspection import Inspection
 from llmproxy.shield.offload import INLINE_WORK_MAX
@@ -70,7 +71,7 @@ def test_a_request_is_judged_as_without_it(texts: list[str]) -> None:
 def test_a_first_look_that_fails_rules_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(Injection):
         def sparing(self, tenant: bytes) -> "FailingSparing":
-            return FailingSparing(self, model.shipped().first(Recent(b"s")), tenant)
+            return FailingSparing(self, model.shipped().first(Recent(b"s", ROWS)), tenant)
 
     from llmproxy.shield.guards.injection import Sparing
 
@@ -94,7 +95,7 @@ def test_where_nobody_looks_for_injections_the_others_still_look() -> None:
 
 def test_more_texts_than_one_call_takes_are_all_looked_at() -> None:
     texts = [f"{place} is the number of this text, and it is clear" for place in range(2 * TEXTS_MAX)]
-    first = model.shipped().first(Recent(b"s"))
+    first = model.shipped().first(Recent(b"s", ROWS))
     bits, opened = first.over(TENANT, [*texts, "ada@example.org"], Budget(10**6, 10**6, 10**6))
     assert bits & look.Look.AT
     assert opened == []

@@ -229,6 +229,11 @@ class Budget:
     def is_to_pause(self) -> bool:
         return self.trials <= self.pause
 
+    def saw(self, words: int) -> None:
+        """So many literals, in one pass."""
+        self.words -= words
+        self.took(words // WORDS_OF_A_TRIAL)
+
     def took(self, trials: int) -> None:
         """As long as so many trials."""
         self.pause += trials
@@ -271,8 +276,7 @@ class Matcher:
         if len(plain) <= PIECE_BYTES:
             candidates, spent, exhausted = self.near.find(plain, budget.words)
             if not exhausted:
-                budget.words -= spent
-                budget.took(spent // WORDS_OF_A_TRIAL)
+                budget.saw(spent)
                 return self.tried(plain, candidates, budget) if candidates else NO_TRIALS
         return self._in_pieces(plain, budget)
 
@@ -292,8 +296,7 @@ class Matcher:
         is_dense, candidates, exhausted = end - begin > budget.pass_bytes, NO_CANDIDATES, True
         if not is_dense:
             candidates, spent, exhausted = self.near.find(plain[begin:end], budget.words)
-            budget.words -= spent
-            budget.took(spent // WORDS_OF_A_TRIAL)
+            budget.saw(spent)
             is_dense = exhausted and end - begin > 2 * PIECES_SHARE_BYTES
             if is_dense:
                 budget.pass_bytes = (end - begin + PIECES_SHARE_BYTES) // 2 + 1

@@ -7,7 +7,7 @@ decoders may look at is a budget of the whole body. The shield looks at every te
 import asyncio
 import ctypes
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import Literal
 
@@ -19,6 +19,7 @@ from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
 from llmproxy.common.signatures import Budget, Hit, Matcher, Seen, matcher
 from llmproxy.common.views import Hint, View, in_characters, marks, placed, views
 from llmproxy.edge import metrics
+from llmproxy.edge.glance import ALL, Glance, New
 from llmproxy.edge.ingress import Ingress
 from llmproxy.edge.routes.table import Action
 
@@ -49,17 +50,23 @@ class Firewall:
 
     def __init__(self, matchers: Matchers) -> None:
         self._matchers = matchers
+        self._glance: tuple[Matcher, Glance] | None = None
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
         matching = self._matchers()
         if matching is None or context.route.action is not Action.CALL:
             return PASS
-        examination = Examination(matching)
+        if self._glance is None or self._glance[0] is not matching:
+            self._glance = matching, Glance(matching.near, WORDS_MAX)
         body = context.body
         if context.upload is not None:  # The name of a form's file is text as well, and stands beside the texts.
             body += b"\n" + context.upload.filename.encode()
+        new = self._glance[1].at(context.record.tenant if context.record is not None else "", body)
+        if new is None:  # As nearly always.
+            return PASS
+        examination = Examination(matching, new)
         turns = examination.turns(body)
-        if next(turns, DONE) is DONE:  # As nearly always.
+        if next(turns, DONE) is DONE:
             return conclude(context, examination)
         return self._go_on(context, examination, turns)
 
@@ -97,10 +104,10 @@ Place = Callable[[int, int], tuple[int, int]]
 class Examination:
     """What was found in one body so far, and what may still be spent on it."""
 
-    __slots__ = ("_budget", "_chars_left", "_matcher", "_trials_behind", "blocking", "exhausted", "hits")
+    __slots__ = ("_budget", "_chars_left", "_matcher", "_new", "_trials_behind", "blocking", "exhausted", "hits")
 
-    def __init__(self, matching: Matcher) -> None:
-        self._matcher = matching
+    def __init__(self, matching: Matcher, new: New = ALL) -> None:
+        self._matcher, self._new = matching, new
         self._budget = Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX, FIRST_TRIALS_MAX)
         self._chars_left = DECODED_CHARS_MAX
         self._trials_behind = 0  # Of the budget: what the slices behind this one may try.
@@ -109,16 +116,21 @@ class Examination:
         self.exhausted = False
 
     def turns(self, body: bytes) -> Iterator[None]:
-        """Looks at a body; between two steps is time for others."""
-        starts = slices(len(body))
+        """Looks at what is new in a body; between two steps is time for others."""
+        begin = self._new.begin
+        starts = [begin + start for start in slices(len(body) - begin)]
         for start in starts:
             yield from self._slice(body[start : start + SLICE_BYTES], start)
-            if self.blocking is not None or start == starts[-1]:
+            if self.blocking is not None:
                 return
+            if start == starts[-1]:
+                break
             if self._is_spent:
                 self.exhausted = True
                 return
             yield
+        if not self.hits and not self.exhausted:
+            self._new.remember()
 
     @property
     def _is_spent(self) -> bool:
@@ -133,20 +145,28 @@ class Examination:
         budget.pause_after(TURN_TRIALS)
         plain = body if body.isascii() and b"\\" not in body else unescaped(body)
         place = partial(place_in_body, body, start, plain is body)
-        yield from self._scan(plain, (), place)
-        yield from self._look_inside(plain, place)
+        seen = self._new.seen
+        if seen is None:
+            yield from self._scan(self._matcher.trials(plain, budget), (), place)
+            yield from self._look_inside(plain, None, place)
+        else:
+            budget.saw(seen.words)
+            yield from self._scan(self._matcher.tried(plain, seen.candidates, budget), (), place)
+            yield from self._look_inside(plain, (seen.hints, seen.first), place)
         self.exhausted = self.exhausted or budget.exhausted
         budget.trials += self._trials_behind
         self._trials_behind = 0
 
-    def _look_inside(self, plain: bytes, place: Place) -> Iterator[None]:
-        """What is hidden from the first mark of an encoding on, and from the first one behind that, as far as the budget goes."""
+    def _look_inside(self, plain: bytes, known: tuple[Hint, int] | None, place: Place) -> Iterator[None]:
+        """What is hidden from the first mark of an encoding on, and from the first one behind that, as far as the budget goes.
+        `known`: the marks of `plain`."""
         passed = 0
         while plain and self.blocking is None:
             if self._chars_left <= 0 or self._is_spent:
                 self.exhausted = True
                 return
-            hints, first = marks(plain)
+            hints, first = known or marks(plain)
+            known = None
             if not hints:
                 return
             start = max(0, first - BEFORE_MARK_BYTES)
@@ -167,13 +187,13 @@ class Examination:
             self._chars_left -= len(view.text)
             said = view.text if view.text.isascii() else view.text.lower()
             raw = said.encode("utf-8", "replace")
-            yield from self._scan(raw, view.via, partial(place_of_view, view, raw, piece, begin, place))
+            trials = self._matcher.trials(raw, self._budget)
+            yield from self._scan(trials, view.via, partial(place_of_view, view, raw, piece, begin, place))
             if self.blocking is not None:
                 return
 
-    def _scan(self, plain: bytes, via: tuple[str, ...], place: Place) -> Iterator[None]:
-        budget = self._budget
-        for seen in self._matcher.trials(plain, budget):
+    def _scan(self, trials: Iterable[Seen | None], via: tuple[str, ...], place: Place) -> Iterator[None]:
+        for seen in trials:
             if seen is not None:
                 self._note(seen, via, place)
             yield from self._takes(0)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from secrets import token_bytes
 
 from llmproxy.common.policy import INJECTION
+from llmproxy.common.recent import SECRET_BYTES, Recent
 from llmproxy.common.segments import Segment
 from llmproxy.common.signatures import Budget
 from llmproxy.shield.guards.base import Apart
 from llmproxy.shield.injection import model
-from llmproxy.shield.injection.first import CLEAR, First, Open
+from llmproxy.shield.injection.first import CLEAR, ROWS, First, Open
 from llmproxy.shield.injection.model import PROBABILITY_MIN, Weighed
-from llmproxy.shield.injection.recent import SECRET_BYTES, Recent
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
 CHARS_MIN, ASCII_CHARS_MIN = 4, 12  # Less is no order, in Chinese and in English.
@@ -71,7 +71,7 @@ class Injection(Apart):
 
     def sparing(self, tenant: bytes) -> "Sparing":
         if self._first is None:
-            self._first = model.shipped().first(Recent(token_bytes(SECRET_BYTES)))
+            self._first = model.shipped().first(Recent(token_bytes(SECRET_BYTES), ROWS))
         return Sparing(self, self._first, tenant)
 
     def weighed(self, text: str) -> Weighed:

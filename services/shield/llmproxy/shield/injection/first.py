@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from msgspec import Struct, structs
 
 from llmproxy.common import native
+from llmproxy.common.recent import MEMORY_BYTES, Recent, Table
 from llmproxy.common.signatures import Budget
 from llmproxy.shield import look
 from llmproxy.shield.injection.quiet import Quiet
-from llmproxy.shield.injection.recent import MEMORY_BYTES, Recent, Table
 from llmproxy.shield.injection.sweep import (
     BORDER,
     CANDIDATE,
@@ -23,6 +23,9 @@ from llmproxy.shield.injection.sweep import (
     Sweeping,
     candidates,
 )
+
+ROWS = 2_048  # Of what is remembered: 8,192 texts.
+REMEMBERED_BYTES_MIN = 32  # As in native/sweep.c: a shorter text is read as quickly as its digest is made.
 
 _GLANCE = struct.Struct(f"={MEMORY_BYTES}sI{SEEN}")
 """`Glance` of native/sweep.c; before the first one stand three numbers, of all together."""

@@ -15,13 +15,13 @@ import msgspec
 from msgspec import Struct, structs
 
 from llmproxy.common import signatures
+from llmproxy.common.recent import Recent
 from llmproxy.common.signatures import Budget, Matcher, Seen
 from llmproxy.common.views import View, hints, in_characters, views
 from llmproxy.common.words import Candidate
 from llmproxy.shield.injection import sentences, talk
 from llmproxy.shield.injection.first import First, Open
 from llmproxy.shield.injection.quiet import NOTHING_IS_QUIET, Quiet
-from llmproxy.shield.injection.recent import Recent
 from llmproxy.shield.injection.sweep import TEXTS_MAX, Sweep, lowered
 from llmproxy.shield.injection.windows import FILTER_BYTES, Reader, Worst, fold
 

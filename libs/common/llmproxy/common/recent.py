@@ -1,4 +1,4 @@
-"""Texts that were clear a moment ago: most of a conversation is what the request before it said (docs/adr/0031).
+"""What was clear a moment ago: most of a conversation is what the request before it said (docs/adr/0031).
 
 No text is kept, but digests that nobody outside this process can make, and a tenant never learns of another's.
 """
@@ -9,10 +9,8 @@ from hashlib import blake2b
 from llmproxy.common import native
 
 SECRET_BYTES = 16
-CHARS_MIN = 32  # Bytes, too, as in native/sweep.c: a shorter text is read as quickly as its digest is made.
-ROWS, ROW_TEXTS = 2_048, 4  # Of 64 bytes each: what fits into one line of a cache.
-KEPT_MAX = ROWS * ROW_TEXTS
-MEMORY_BYTES, DIGEST_BYTES = 16, 12  # Of a text: its digest, and the bits of `look.Look`.
+ROW_TEXTS = 4  # In a row of 64 bytes, which is a line of a cache.
+MEMORY_BYTES, DIGEST_BYTES = 16, 12  # Of a text: its digest, and what its owner keeps with it.
 KEY_BYTES = 16
 KEYS_MAX = 4_096  # Derived keys kept; a tenant beyond them costs one hash more for each request.
 LINE_BYTES = 64
@@ -31,13 +29,14 @@ _siphash = native.function(
 
 
 class Recent:
-    """Of one model, and under one secret. `table` is what native/sweep.c looks into."""
+    """Of one judge, and under one secret: the last texts, at most ROW_TEXTS for each row. `table` is what native code looks into."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, rows: int) -> None:
+        """`rows` is a power of two."""
         self._secret = secret
         self._keys: dict[bytes, bytes] = {}
-        self._rows = (ctypes.c_uint8 * ((ROWS + 1) * LINE_BYTES))()
-        self.table = Table(-(-ctypes.addressof(self._rows) // LINE_BYTES) * LINE_BYTES, ROWS - 1)
+        self._rows = (ctypes.c_uint8 * ((rows + 1) * LINE_BYTES))()
+        self.table = Table(-(-ctypes.addressof(self._rows) // LINE_BYTES) * LINE_BYTES, rows - 1)
 
     def key(self, tenant: bytes) -> bytes:
         """Under which a tenant's texts are remembered."""
@@ -49,7 +48,7 @@ class Recent:
         return known
 
     def remember(self, memory: bytes) -> None:
-        """A text that turned out to be clear, as the first look has named it."""
+        """A text that turned out to be clear, as native/sweep.c has named it."""
         assert len(memory) == MEMORY_BYTES
         if any(memory[:DIGEST_BYTES]):  # A short one has no digest.
             _remember(self.table, memory)
