@@ -100,10 +100,10 @@ def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_
     if not suspected:
         return views
     seen = {text}
-    todo = [(views[0], suspected)]
-    for view, suspected in todo:  # Grows while it is read, and is bounded by VIEWS_MAX.
+    todo = [(views[0], int(suspected))]  # The arithmetic of an enumeration costs more than most decoders.
+    for view, bits in todo:  # Grows while it is read, and is bounded by VIEWS_MAX.
         for hint, name, decode in DECODERS:
-            if not hint & suspected:
+            if not hint & bits:
                 continue
             if len(view.text) > chars_max or len(views) > VIEWS_MAX:
                 return views
@@ -114,15 +114,14 @@ def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_
             seen.add(decoded)
             views.append(View(decoded, (*view.via, name)))
             if len(view.via) + 1 < DEPTH_MAX:
-                todo.append((views[-1], hints(decoded) & ~_done(name)))
+                found, _ = shipped().marks(decoded.encode("utf-8", "surrogatepass"))
+                todo.append((views[-1], found & ~DONE.get(name, 0)))
     return views
 
 
-def _done(name: str) -> Hint:
-    """What is not tried after `name`: turning back, and reading noise into what has been joined already."""
-    if name in ("rot13", "reversed", "cipher"):
-        return Hint.ROT13 | Hint.REVERSED | Hint.CIPHER
-    return Hint.JOINED | Hint.SPACED if name in ("spaced", "joined") else NONE
+TURNED, TOGETHER = int(Hint.ROT13 | Hint.REVERSED | Hint.CIPHER), int(Hint.JOINED | Hint.SPACED)
+DONE = {**dict.fromkeys(("rot13", "reversed", "cipher"), TURNED), **dict.fromkeys(("spaced", "joined"), TOGETHER)}
+"""What is not tried after a decoder: turning back, and reading noise into what has been joined already."""
 
 
 # -- one decoder each; all take time proportional to the text
@@ -459,19 +458,19 @@ def backwards(text: str) -> str:
     return text[::-1]
 
 
-DECODERS: tuple[tuple[Hint, str, Callable[[str], str]], ...] = (
-    (Hint.ESCAPE, "escapes", escapes),
-    (Hint.PERCENT, "percent", percent),
-    (Hint.QUOTED, "quoted", quoted),
-    (Hint.ENTITY, "entities", entities),
-    (Hint.FOLD, "fold", fold),
-    (Hint.RUN, "runs", runs),
-    (Hint.CODES, "codes", spelt_codes),
-    (Hint.SPACED, "spaced", spaced),
-    (Hint.JOINED, "joined", joined),
-    (Hint.LEET, "leet", leet),
-    (Hint.TYPO, "typo", respelt),
-    (Hint.ROT13, "rot13", rot13),
-    (Hint.CIPHER, "cipher", cipher),
-    (Hint.REVERSED, "reversed", backwards),
+DECODERS: tuple[tuple[int, str, Callable[[str], str]], ...] = (
+    (int(Hint.ESCAPE), "escapes", escapes),
+    (int(Hint.PERCENT), "percent", percent),
+    (int(Hint.QUOTED), "quoted", quoted),
+    (int(Hint.ENTITY), "entities", entities),
+    (int(Hint.FOLD), "fold", fold),
+    (int(Hint.RUN), "runs", runs),
+    (int(Hint.CODES), "codes", spelt_codes),
+    (int(Hint.SPACED), "spaced", spaced),
+    (int(Hint.JOINED), "joined", joined),
+    (int(Hint.LEET), "leet", leet),
+    (int(Hint.TYPO), "typo", respelt),
+    (int(Hint.ROT13), "rot13", rot13),
+    (int(Hint.CIPHER), "cipher", cipher),
+    (int(Hint.REVERSED), "reversed", backwards),
 )

@@ -161,10 +161,10 @@ class Reading:
         if is_masked:
             check_growth(text, self.originals.in_text)
         tree = decoded(event)
-        if len(TEXTS.findall(text)) > 1:
+        if text.count('"text"') > 1 and len(TEXTS.findall(text)) > 1:
             self._read_together(tree)
         try:
-            is_changed = any(text != becomes for text, becomes in self._apart.values())
+            is_changed = bool(self._apart) and any(text != becomes for text, becomes in self._apart.values())
             if not (self._changes(tree, "") or is_changed or is_masked):
                 return event
             self._is_counting = False
@@ -206,9 +206,10 @@ class Reading:
         if type(value) is dict:
             drawn = DRAWN if value.get("type") == DRAWING else ""
             for name, item in value.items():
-                if type(item) is str:  # Asked here too, because most of what an answer holds are names.
+                kind = type(item)
+                if kind is str:  # Asked here too, because most of what an answer holds are names.
                     changed |= name not in NAMES and name != drawn and self._changes_text(item, name)
-                elif item and name not in ECHOED_WHOLE and name != drawn:
+                elif (kind is dict or kind is list) and item and name not in ECHOED_WHOLE and name != drawn:
                     changed |= self._changes(item, name)
         elif type(value) is list:
             for item in value:
