@@ -30,6 +30,7 @@ from llmproxy.launcher.processes import Process, Program
 from llmproxy.launcher.stuck import Stuck
 from llmproxy.launcher.supervisor import Child, Supervisor
 from llmproxy.launcher.troubles import Troubles
+from llmproxy.launcher.wake import Wake
 
 TICK_S = 0.05
 HOUSEKEEPING_S = 1.0
@@ -101,7 +102,7 @@ class Gateway:
         self._config_looked: tuple[int, int, int] | None = None
         self._unwritten: dict[str, str] = {}  # What could not be written, and why.
         self._logs_before: dict[Path, int] = {}  # How long the files were at the start.
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._probes: dict[str, str] = {}  # Child -> the probes URL of its newest instance.
 
     def run(self) -> None:
@@ -174,8 +175,8 @@ class Gateway:
             if follower is not None:
                 for line in follower.new_lines():
                     self._say(line)
-            self._wake.wait(TICK_S)
-            self._wake.clear()
+            is_busy = self.supervisor.is_busy or follower is not None
+            self._wake.wait(TICK_S if is_busy else FILE_POLL_S)  # The death of a child is a signal.
 
     def _check_settings(self) -> None:
         """At the start a setting that a service cannot read ends everything. Later, after an upgrade in place say, the
@@ -228,7 +229,11 @@ class Gateway:
             self._roll_asked = True
             self._wake.set()
 
+        def look(number: int, frame: FrameType | None) -> None:
+            self._wake.set()
+
         handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload, signal.SIGUSR1: roll}
+        handlers[signal.SIGCHLD] = look
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield

@@ -40,7 +40,7 @@ class Child:
 
 
 class Supervisor:
-    """Not a thread and not a task: somebody calls `tick` several times a second."""
+    """Not a thread and not a task: somebody calls `tick` when a child has ended, and several times a second while it is busy."""
 
     def __init__(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
         self.children = list(children)
@@ -59,6 +59,11 @@ class Supervisor:
             if child.process is None and now >= child.start_at and (child.overlaps or not child.leaving):
                 self._start(child, now)
         self._roll(now)
+
+    @property
+    def is_busy(self) -> bool:
+        """Something changes that no signal tells of."""
+        return bool(self._rolling) or any(child.process is None or child.leaving for child in self.children)
 
     def _start(self, child: Child, now: float) -> None:
         child.started_at = now

@@ -1,0 +1,67 @@
+"""The launcher's sleep: what ends it, and what it does not wait for."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from patience import PATIENCE_S
+
+from llmproxy.launcher.supervisor import Child, Supervisor
+from llmproxy.launcher.wake import Wake
+
+LONG_S = 10 * PATIENCE_S
+
+
+def slept_s(wake: Wake) -> float:
+    began = time.monotonic()
+    wake.wait(LONG_S)
+    return time.monotonic() - began
+
+
+def test_who_was_woken_before_does_not_sleep_and_sleeps_the_next_time() -> None:
+    wake = Wake()
+    for _ in range(100_000):  # More than a pipe holds.
+        wake.set()
+    assert slept_s(wake) < PATIENCE_S
+    began = time.monotonic()
+    wake.wait(0.05)
+    assert time.monotonic() - began >= 0.05
+
+
+def test_another_thread_ends_the_sleep() -> None:
+    wake = Wake()
+    threading.Timer(0.05, wake.set).start()
+    assert slept_s(wake) < PATIENCE_S
+
+
+@pytest.fixture
+def children_wake() -> Wake:
+    wake = Wake()
+    before = signal.signal(signal.SIGCHLD, lambda number, frame: wake.set())
+    yield wake  # type: ignore[misc]
+    signal.signal(signal.SIGCHLD, before)
+
+
+def test_the_death_of_a_child_ends_the_sleep(children_wake: Wake) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    threading.Timer(0.05, child.kill).start()
+    assert slept_s(children_wake) < PATIENCE_S
+    assert child.wait(PATIENCE_S) == -signal.SIGKILL
+
+
+def test_while_a_child_waits_for_its_next_start_nothing_tells_when_to_look() -> None:
+    def fails() -> subprocess.Popen[bytes]:
+        raise OSError("no memory")
+
+    supervisor = Supervisor([Child("shield-0", fails, lambda process: None)], lambda line: None)
+    supervisor.tick(0.0)
+    assert supervisor.is_busy
+    running = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    supervisor.children[0].launch = lambda: running
+    supervisor.tick(60.0)
+    assert not supervisor.is_busy
+    running.kill()
+    running.wait(PATIENCE_S)
