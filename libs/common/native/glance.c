@@ -5,7 +5,8 @@
 #include <string.h>
 
 enum {
-    BEGINNINGS_MAX = 192, /* Of one body: those of 32 MB, as far apart as these. */
+    BEGINNINGS_MAX = 128, /* Of one body: those of so many bytes, as far apart as these; what is behind them is read each time. */
+    BEGINNINGS_BYTES = 1 << 19,
     APART = 64,           /* Bytes at least, and */
     SHARE = 16,           /* a sixteenth of all of it. */
     WORTH_BYTES = 512,    /* A shorter body is read as quickly as its beginnings are looked for. */
@@ -64,7 +65,7 @@ static void find_beginnings(const Recent *recent, const uint8_t *key, const uint
     uint32_t ends[BEGINNINGS_MAX], count = 0;
     Memory *all = out->longer;
     Digesting state = digesting(key);
-    const uint8_t *at = body, *string = 0, *end = body + length;
+    const uint8_t *at = body, *string = 0, *end = body + (length < BEGINNINGS_BYTES ? length : BEGINNINGS_BYTES);
     while (count < BEGINNINGS_MAX) {
         size_t passed = (size_t)(at - body), apart = passed / SHARE > APART ? passed / SHARE : APART;
         if (apart > (size_t)(end - at) || !(at = next_end(&string, at, end, at + apart))) break;
@@ -86,7 +87,7 @@ EXPORT void llmproxy_remember_beginnings(const Recent *recent, const New *clear)
 static void see(const Firewall *by, const uint8_t *part, size_t length, New *out) {
     uint8_t plain[GLANCE_BYTES];
     Search search;
-    size_t first, said = llmproxy_plain(part, length, plain);
+    size_t first = 0, said = llmproxy_plain(part, length, plain);
     out->candidate_count = find_near(by->words, plain, said, by->reach, by->words_max, CANDIDATES_MAX, &search, out->candidates);
     out->hints = llmproxy_marks(by->lexicon, plain, said, &first);
     out->first = (uint32_t)first, out->words = search.spent, out->is_seen = !search.exhausted;

@@ -11,7 +11,7 @@ from llmproxy.common.views import Hint
 from llmproxy.common.words import Candidate, Near
 
 ROWS = 8_192  # Of what is remembered: 32,768 beginnings, of which a turn of a conversation has two or three.
-BEGINNINGS_MAX, CANDIDATES_MAX = 192, 64  # Of one body, as in native/glance.c.
+BEGINNINGS_MAX, CANDIDATES_MAX = 128, 64  # Of one body, as in native/glance.c.
 
 
 class _Firewall(ctypes.Structure):
