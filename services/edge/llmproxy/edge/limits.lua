@@ -49,6 +49,14 @@ local function holder(name)
   return found
 end
 
+local function go(h, first, last)
+  local gone, count = h.gone, #h.gone
+  for i = first, last do
+    count = count + 1
+    gone[count] = ARGV[i]
+  end
+end
+
 local function leave(name, h)
   if #h.gone > 0 then
     redis.call('ZREM', name, unpack(h.gone))
@@ -276,9 +284,10 @@ local function take_beforehand(dimensions, n, k, ttl, lasts_until)
       if d.holder then
         local h = d.holder
         h.count, h.lasting = h.count + k, math.max(h.lasting, ttl)
+        local come, last = h.come, #h.come
         for i = arg, arg + k - 1 do
-          h.come[#h.come + 1] = lasts_until
-          h.come[#h.come + 1] = ARGV[i]
+          come[last + 1], come[last + 2] = lasts_until, ARGV[i]
+          last = last + 2
         end
       end
     end
@@ -312,9 +321,7 @@ local function give_back()
     if d.rate then
       d.rate.arrival, d.rate.changed = math.max(now, d.rate.arrival - k * d.emission), true
     end
-    if d.holder then
-      for i = arg, arg + k - 1 do d.holder.gone[#d.holder.gone + 1] = ARGV[i] end
-    end
+    if d.holder then go(d.holder, arg, arg + k - 1) end
   end
   arg = arg + k
 end
@@ -333,9 +340,8 @@ local function release()
   local n, m = tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
   arg = arg + 3
   for _ = 1, n do
-    local gone = holder(KEYS[key]).gone
+    go(holder(KEYS[key]), arg, arg + m - 1)
     key = key + 1
-    for i = arg, arg + m - 1 do gone[#gone + 1] = ARGV[i] end
   end
   arg = arg + m
 end
