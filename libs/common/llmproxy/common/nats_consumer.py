@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
 from nats.js import JetStreamContext, api
 
 from llmproxy.common.errors import GatewayError
@@ -42,6 +41,8 @@ class Consuming:
         self._stream, self._durable, self._subject = stream, durable, subject
         self._handle = handle
         self._stop = asyncio.Event()
+        self._fetched: list[Msg] = []  # And not handled yet.
+        self._ended = self._new_question()
         self.task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -65,11 +66,11 @@ class Consuming:
         )
         await made.unsubscribe()  # It has made the durable; asking is up to us.
         inbox = self._client.new_inbox()
-        subscription = await self._client.subscribe(inbox)
+        subscription = await self._client.subscribe(inbox, cb=self._take)
         try:
             while not self._stop.is_set():
                 asked_at = time.monotonic()
-                if await self._batch(inbox, subscription) < FETCH_MESSAGES:
+                if await self._batch(inbox) < FETCH_MESSAGES:
                     with contextlib.suppress(TimeoutError):
                         # Before 3.12 `wait_for` could lose its task's end, and `drain` waits for it.
                         async with asyncio.timeout(asked_at + FETCH_WAIT_S - time.monotonic()):
@@ -78,8 +79,8 @@ class Consuming:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
-    async def _batch(self, inbox: str, subscription: NatsSubscription) -> int:
-        messages = await self._fetch(inbox, subscription)
+    async def _batch(self, inbox: str) -> int:
+        messages = await self._fetch(inbox)
         if not messages:
             return 0
         handled = await self._until_handled([(m.metadata.sequence.stream, m.data) for m in messages])
@@ -87,28 +88,34 @@ class Consuming:
             await (message.ack() if handled else message.nak())
         return len(messages)
 
-    async def _fetch(self, inbox: str, subscription: NatsSubscription) -> list[Msg]:
+    async def _fetch(self, inbox: str) -> list[Msg]:
         """What there is by now, in one piece: to wait for each message costs several times as much as to handle it. The server
         says when it has sent all, and sends nothing afterwards."""
+        self._ended = self._new_question()
         question = {"batch": FETCH_MESSAGES, "no_wait": True}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}"
         await self._client.publish(subject, json.dumps(question).encode(), reply=inbox)
-        messages: list[Msg] = []
-        while len(messages) < FETCH_MESSAGES:
-            try:
-                message = await subscription.next_msg(timeout=self._timeout_s)
-            except (TimeoutError, nats.errors.TimeoutError):
-                break  # The server went away; what it had sent is in `messages`.
-            status = (message.headers or {}).get(STATUS_HEADER, "")
-            if not status:
-                messages.append(message)
-            elif status in (STATUS_NONE, STATUS_EXPIRED):
-                break
-            elif messages:
-                break  # The next question meets it again.
-            else:
-                raise nats.js.errors.APIError.from_msg(message)
-        return messages
+        came = -1
+        while not self._ended.done() and came < len(self._fetched):
+            came = len(self._fetched)  # When no more come, the server went away; what it had sent is here.
+            await asyncio.wait({self._ended}, timeout=self._timeout_s)
+        said = self._ended.result() if self._ended.done() else None
+        if said is not None and not self._fetched and _status(said) not in (STATUS_NONE, STATUS_EXPIRED):
+            raise nats.js.errors.APIError.from_msg(said)  # Behind messages, the next question meets it again.
+        fetched, self._fetched = self._fetched, []
+        return fetched
+
+    @staticmethod
+    def _new_question() -> "asyncio.Future[Msg | None]":
+        """Done when the server has sent all, with its word if it says one."""
+        return asyncio.get_running_loop().create_future()
+
+    async def _take(self, message: Msg) -> None:
+        is_word = bool(_status(message))
+        if not is_word:
+            self._fetched.append(message)
+        if (is_word or len(self._fetched) == FETCH_MESSAGES) and not self._ended.done():
+            self._ended.set_result(message if is_word else None)
 
     async def _until_handled(self, batch: list[tuple[int, bytes]]) -> bool:
         """In order, whatever it takes: the next batch waits until this one is handled. False when told to stop before."""
@@ -129,3 +136,8 @@ class Consuming:
         await asyncio.wait({self.task}, timeout=LEAVE_S)
         self.task.cancel()
         await asyncio.wait({self.task})
+
+
+def _status(message: Msg) -> str:
+    """Empty where it is a message of the stream and no word of the server's."""
+    return (message.headers or {}).get(STATUS_HEADER, "")
