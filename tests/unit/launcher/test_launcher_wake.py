@@ -40,15 +40,24 @@ def test_another_thread_ends_the_sleep() -> None:
 @pytest.fixture
 def children_wake() -> Wake:
     wake = Wake()
-    before = signal.signal(signal.SIGCHLD, lambda number, frame: wake.set())
-    yield wake  # type: ignore[misc]
+    before = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    with wake.by_signals():
+        yield wake  # type: ignore[misc]
     signal.signal(signal.SIGCHLD, before)
 
 
-def test_the_death_of_a_child_ends_the_sleep(children_wake: Wake) -> None:
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_the_death_of_a_child_ends_the_sleep(is_elsewhere: bool, children_wake: Wake) -> None:
+    """Also where another thread is told of it than the one that sleeps."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    if is_elsewhere:
+        threading.Thread(target=time.sleep, args=(PATIENCE_S,), daemon=True).start()
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     threading.Timer(0.05, child.kill).start()
-    assert slept_s(children_wake) < PATIENCE_S
+    slept = slept_s(children_wake)
+    if is_elsewhere:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    assert slept < PATIENCE_S
     assert child.wait(PATIENCE_S) == -signal.SIGKILL
 
 

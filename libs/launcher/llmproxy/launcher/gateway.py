@@ -220,23 +220,22 @@ class Gateway:
             if now - self._stop_heard_at > ANOTHER_STOP_S:
                 self._stop_signals += 1
             self._stop_heard_at = now
-            self._wake.set()
 
         def reload(number: int, frame: FrameType | None) -> None:
             self._reload_asked = True
 
         def roll(number: int, frame: FrameType | None) -> None:
             self._roll_asked = True
-            self._wake.set()
 
-        def look(number: int, frame: FrameType | None) -> None:
-            self._wake.set()
+        def wake(number: int, frame: FrameType | None) -> None:
+            return
 
         handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload, signal.SIGUSR1: roll}
-        handlers[signal.SIGCHLD] = look
+        handlers[signal.SIGCHLD] = wake
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
-            yield
+            with self._wake.by_signals():
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

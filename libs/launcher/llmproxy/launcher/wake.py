@@ -3,6 +3,8 @@
 import contextlib
 import os
 import select
+import signal
+from collections.abc import Iterator
 
 
 class Wake:
@@ -15,6 +17,15 @@ class Wake:
         """From anywhere: the sleep ends, or the next one does not begin."""
         with contextlib.suppress(BlockingIOError):  # It was set more often than anybody slept.
             os.write(self._theirs, b"\0")
+
+    @contextlib.contextmanager
+    def by_signals(self) -> Iterator[None]:
+        """Every signal that has a handler ends the sleep, whichever thread it comes to: the handlers run in the one that sleeps."""
+        before = signal.set_wakeup_fd(self._theirs, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
     def wait(self, timeout_s: float) -> None:
         select.select([self._ours], [], [], timeout_s)
