@@ -10,9 +10,11 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.edge.edge_gateway import CHAT, gateway, until
+from unit.edge.edge_gateway import CHAT, answers, gateway, until
 
-from llmproxy.common.plugins.host import Block, Respond, Result, Ring
+from llmproxy.common.bus import Answer
+from llmproxy.common.envelope import Envelope
+from llmproxy.common.plugins.host import PASS, Block, Respond, Result, Ring
 from llmproxy.edge import server
 from llmproxy.edge.ids import uuid7
 from llmproxy.edge.ingress import Ingress, ring
@@ -53,6 +55,27 @@ def test_the_ring_lists_every_step_that_runs_in_order() -> None:
                 "end-users",
             ]
             assert {(step.ring, step.fail) for step in steps} == {(int(Ring.INGRESS), "closed")}
+
+    asyncio.run(run())
+
+
+def test_what_is_known_of_a_request_does_not_show_its_key_or_its_text_where_it_is_printed() -> None:
+    printed: list[str] = []
+
+    class Print(Step):
+        def run(self, context: Ingress) -> Result:
+            printed.append(repr(context))
+            return PASS
+
+    async def run() -> None:
+        def script(envelope: Envelope, answer: Answer) -> None:
+            printed.extend(map(repr, edge.exchanges._open.values()))
+            answers(envelope, answer)
+
+        async with gateway(script) as edge:
+            edge.edge._pipeline = ring(edge.keys, edge.limiter, edge.settled, edge.bodies, edge.ledger, [Print(PASS)])
+            assert (await edge.ask())[0] == 200
+            assert printed == [f"Ingress({edge.seen[0].id})", f"Exchange({edge.seen[0].id})"]
 
     asyncio.run(run())
 

@@ -50,7 +50,6 @@ BUG = Failure(code="server_error", message="the gateway failed on this request",
 NO_ANSWER = Failure(
     code="provider_bad_answer", message="the provider's answer was empty, or not what it said it was", stage="edge"
 )
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 NOT_HTTP = (
     f"the request is not valid HTTP, or its first line is above {LINE_BYTES_MAX} bytes,"
     f" a header above {HEADER_BYTES_MAX}, or there are more than {HEADERS_MAX} headers"
@@ -119,7 +118,7 @@ class Edge:
             headers=request.headers,
             content=request.payload,
             ip=self._settled.client_ip(request.remote, request.headers),
-            continue_=lambda: reply.informational(CONTINUE),
+            invite=reply.invite,
         )
         return self._private(context, reply)
 

@@ -55,52 +55,35 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     stream_buffer_bytes: int = STREAM_BUFFER_BYTES
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """What is known of one request. `done` resolves when there is nothing more to wait for."""
 
-    __slots__ = (
-        "again",
-        "again_until",
-        "begun",
-        "chain_holder",
-        "chain_seen",
-        "data",
-        "done",
-        "end",
-        "envelope",
-        "events",
-        "failure",
-        "fetching",
-        "first_data_at",
-        "head",
-        "losses",
-        "on_settled",
-        "opened_at",
-        "republishing",
-        "return_holder",
-        "return_seen",
-        "settle_by",
-        "sink",
-        "written_at",
-    )
+    envelope: Envelope
+    sink: Sink | None
+    done: "asyncio.Future[None]"
+    opened_at: float
+    chain_seen: float
+    return_seen: float
+    written_at: float
+    head: Head | None = None
+    data: list[Data] = []  # Not streamed: the answer.
+    end: End | None = None
+    failure: Failure | None = None
+    events: int = 0  # Streamed.
+    begun: bool = False  # Something was sent to the client: this attempt is the last.
+    chain_holder: str = ""
+    return_holder: str = ""
+    first_data_at: float = 0.0
+    losses: int = 0
+    again: int = 0
+    again_until: float = 0.0
+    republishing: asyncio.TimerHandle | None = None
+    fetching: list[Frame] | None = None  # Frames waiting behind a claim check that is being fetched.
+    settle_by: float = 0.0  # Set when the client left.
+    on_settled: "Callable[[Exchange], None] | None" = None
 
-    def __init__(self, envelope: Envelope, sink: Sink | None, done: "asyncio.Future[None]", now: float) -> None:
-        self.envelope, self.sink, self.done = envelope, sink, done
-        self.head: Head | None = None
-        self.data: list[Data] = []  # Not streamed: the answer.
-        self.end: End | None = None
-        self.failure: Failure | None = None
-        self.events = 0  # Streamed.
-        self.begun = False  # Something was sent to the client: this attempt is the last.
-        self.chain_holder = self.return_holder = ""
-        self.opened_at = self.chain_seen = self.return_seen = self.written_at = now
-        self.first_data_at = 0.0
-        self.losses = self.again = 0
-        self.again_until = 0.0
-        self.republishing: asyncio.TimerHandle | None = None
-        self.fetching: list[Frame] | None = None  # Frames waiting behind a claim check that is being fetched.
-        self.settle_by = 0.0  # Set when the client left.
-        self.on_settled: Callable[[Exchange], None] | None = None
+    def __repr__(self) -> str:  # It holds a body and an answer, which no log may show.
+        return f"Exchange({self.envelope.id})"
 
     @property
     def publications(self) -> int:
@@ -149,7 +132,8 @@ class Exchanges:
 
     def open(self, envelope: Envelope, sink: Sink | None = None) -> Exchange:
         """Publishes the request. Await `done`, then read `failure`, or `head`, `data` and `end`."""
-        exchange = Exchange(envelope, sink, self._loop.create_future(), self._monotonic())
+        now = self._monotonic()
+        exchange = Exchange(envelope, sink, self._loop.create_future(), now, now, now, now)
         if not self._open:
             self._is_open.set()
         self._open[envelope.id] = exchange

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal, Protocol
 
 from aiohttp.web import RequestPayloadError
+from msgspec import Struct
 
 from llmproxy.common.config import Config, Limit, Limits, Snapshot, models
 from llmproxy.common.errors import GatewayError, Unavailable
@@ -58,65 +59,35 @@ class Headers(Protocol):
     def getall(self, key: str, default: tuple[()]) -> Iterable[str]: ...
 
 
-class Ingress:
+class Ingress(Struct, kw_only=True, eq=False):
     """One request at the edge: what came, and what the steps found out about it."""
 
-    __slots__ = (
-        "body",
-        "concluded",
-        "content",
-        "continue_",
-        "end_user",
-        "explained",
-        "findings",
-        "headers",
-        "id",
-        "ip",
-        "is_flood",
-        "leased",
-        "method",
-        "model_id",
-        "now_ms",
-        "query",
-        "quota",
-        "read_bytes",
-        "record",
-        "route",
-        "started",
-        "upload",
-        "wanted",
-    )
+    id: str
+    started: float
+    now_ms: int
+    method: str
+    route: Route
+    model_id: str
+    query: str
+    headers: Headers
+    content: Content
+    ip: str
+    invite: Callable[[], None]  # To send the body, of a client that waits for it.
+    record: KeyRecord | None = None
+    quota: Quota = UNLIMITED
+    leased: bool = False
+    body: bytes = b""
+    read_bytes: int = 0  # What `Bodies` counts for this request.
+    upload: Upload | None = None  # Of a form; `body` is then its texts.
+    wanted: Wanted | None = None
+    findings: dict[str, int] = {}  # Of the steps at the edge; the shield's are in its frames.
+    explained: Explained | None = None  # As the findings.
+    end_user: str = ""  # Whom an application that is trusted with it names, as a hash.
+    is_flood: bool = False  # Answered without waiting for its record, or the wait would be the attack.
+    concluded: bool = False  # Its record is written.
 
-    def __init__(
-        self,
-        *,
-        id: str,
-        started: float,
-        now_ms: int,
-        method: str,
-        route: Route,
-        model_id: str,
-        query: str,
-        headers: Headers,
-        content: Content,
-        ip: str,
-        continue_: Callable[[], None],
-    ) -> None:
-        self.id, self.started, self.now_ms = id, started, now_ms
-        self.method, self.route, self.model_id, self.query = method, route, model_id, query
-        self.headers, self.content, self.ip, self.continue_ = headers, content, ip, continue_
-        self.record: KeyRecord | None = None
-        self.quota: Quota = UNLIMITED
-        self.leased = False
-        self.body = b""
-        self.read_bytes = 0  # What `Bodies` counts for this request.
-        self.upload: Upload | None = None  # Of a form; `body` is then its texts.
-        self.wanted: Wanted | None = None
-        self.findings: dict[str, int] = {}  # Of the steps at the edge; the shield's are in its frames.
-        self.explained: Explained | None = None  # As the findings.
-        self.end_user = ""  # Whom an application that is trusted with it names, as a hash.
-        self.is_flood = False  # Answered without waiting for its record, or the wait would be the attack.
-        self.concluded = False  # Its record is written.
+    def __repr__(self) -> str:  # It holds a key and a body, which no log may show.
+        return f"Ingress({self.id})"
 
 
 class Bodies:
@@ -371,7 +342,7 @@ class Body:
         if length.isdecimal() and int(length) > limit:
             return self._too_large(limit)
         if headers.get("Expect", "").lower() == "100-continue":
-            context.continue_()
+            context.invite()
         return self._read(context, limit)
 
     async def _read(self, context: Ingress, limit: int) -> Result:

@@ -14,6 +14,8 @@ from itertools import islice
 from typing import Protocol
 from urllib.parse import quote
 
+from msgspec import Struct
+
 from llmproxy.common.dialects.framing import JSON, Framing
 from llmproxy.common.dialects.rendering import Rendering
 from llmproxy.common.envelope import Dialect
@@ -29,6 +31,7 @@ CONSTANT = (
     "referrer-policy: no-referrer\r\n"
 )
 REASONS = {status.value: status.phrase for status in HTTPStatus}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 VALUE_CHARACTERS_MAX = 512
 OWN = "x-llmproxy-"
@@ -166,41 +169,21 @@ def error_headers(failure: Failure) -> str:
     return text
 
 
-class Reply:
+class Reply(Struct, eq=False):
     """One answer on one connection. `close` says that the connection ends with it; `ending`, that every one does."""
 
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "_date",
-        "_ending",
-        "_http10",
-        "close",
-        "head_only",
-        "request_id",
-        "started",
-    )
-
-    def __init__(
-        self,
-        connection: Connection,
-        date: str,
-        request_id: str,
-        *,
-        http10: bool,
-        head_only: bool,
-        close: bool,
-        ending: Callable[[], bool],
-    ) -> None:
-        self._ending = ending
-        self._connection, self._date, self._http10 = connection, date, http10
-        self.request_id, self.head_only, self.close = request_id, head_only, close
-        self.started = False
-        self._chunked = not http10
+    connection: Connection
+    date: str
+    request_id: str
+    http10: bool
+    head_only: bool
+    close: bool
+    ending: Callable[[], bool]
+    started: bool = False
 
     def whole(self, status: int, body: bytes, headers: str = "", content_type: str = JSON) -> Sent:
         """Head and body in one write."""
-        closes = self.close or self._ending()
+        closes = self.close or self.ending()
         length = f"content-length: {len(body)}\r\n{headers}"
         head = self._head(status, content_type, NOT_STORED, length, closes=closes)
         self._write(head if self.head_only else head + body)
@@ -210,18 +193,19 @@ class Reply:
         body = rendering.error(failure, self.request_id)
         return self.whole(rendering.status(failure), body, error_headers(failure) + headers)
 
-    def informational(self, line: bytes) -> None:
-        transport = self._connection.transport
+    def invite(self) -> None:
+        """Tells a client that waits for it to send its body."""
+        transport = self.connection.transport
         if transport is not None:
-            transport.write(line)
+            transport.write(CONTINUE)
 
     def begin_stream(self, content_type: str, headers: str) -> None:
         """From here on the status is 200, whatever happens."""
-        if self._http10:
+        if self.http10:
             self.close = True
-        framing = "transfer-encoding: chunked\r\n" if self._chunked else ""
+        framing = "" if self.http10 else "transfer-encoding: chunked\r\n"
         unbuffered = f"x-accel-buffering: no\r\n{framing}{headers}"
-        self._write(self._head(200, content_type, "no-cache", unbuffered, closes=self.close or self._ending()))
+        self._write(self._head(200, content_type, "no-cache", unbuffered, closes=self.close or self.ending()))
 
     def stream(self, events: bytes) -> None:
         self._write(self._chunk(events))
@@ -229,17 +213,17 @@ class Reply:
     def end_stream(self, events: bytes, *, close: bool = False) -> Sent:
         """The last events and the end of the body in one write."""
         self.close = self.close or close
-        self._write(self._chunk(events) + (LAST_CHUNK if self._chunked else b""))
-        return CLOSES if self.close or self._ending() else KEEPS
+        self._write(self._chunk(events) + (b"" if self.http10 else LAST_CHUNK))
+        return CLOSES if self.close or self.ending() else KEEPS
 
     @property
     def unsent_bytes(self) -> int:
-        transport = self._connection.transport
+        transport = self.connection.transport
         return transport.get_write_buffer_size() if transport is not None else 0
 
     def abort_unless_read(self) -> None:
         """Cuts the connection off if its client has not read the answer by then; costs nothing when it has."""
-        transport = self._connection.transport
+        transport = self.connection.transport
         if transport is None or not transport.get_write_buffer_size():
             return
         loop = asyncio.get_running_loop()
@@ -256,18 +240,18 @@ class Reply:
     def _head(self, status: int, content_type: str, cache: str, headers: str, *, closes: bool) -> bytes:
         connection = "close" if closes else "keep-alive"
         return (
-            f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\n{CONSTANT}date: {self._date}\r\n"
+            f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\n{CONSTANT}date: {self.date}\r\n"
             f"content-type: {content_type}\r\ncache-control: {cache}\r\nconnection: {connection}\r\n"
             f"x-request-id: {self.request_id}\r\n{headers}\r\n"
         ).encode("ascii")
 
     def _chunk(self, events: bytes) -> bytes:
-        if not self._chunked or not events:
+        if self.http10 or not events:
             return events
         return b"%x\r\n%b\r\n" % (len(events), events)
 
     def _write(self, data: bytes) -> None:
-        transport = self._connection.transport
+        transport = self.connection.transport
         self.started = True
         if transport is None:
             raise ConnectionResetError("the client has left")
