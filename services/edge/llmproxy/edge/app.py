@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from llmproxy.common.bus import Bus
 from llmproxy.common.dialects.framing import JSON, Framing
@@ -23,7 +24,7 @@ from llmproxy.edge.exchange import Exchange, Exchanges
 from llmproxy.edge.ids import uuid7
 from llmproxy.edge.ingress import Bodies, Ingress, Settled, no_such_model
 from llmproxy.edge.limits import Limiter
-from llmproxy.edge.outcome import LEFT, Outcome, refusal
+from llmproxy.edge.outcome import LEFT, Outcome, findings_of, refusal
 from llmproxy.edge.replies import (
     CLOSES,
     Dates,
@@ -209,7 +210,7 @@ class Edge:
         status = self._rendering(context).status(failure)
         outcome = refusal(failure, status) if exchange is None else outcome_of(exchange, status)
         said = await self._conclusions.commit(context, outcome) or failure
-        headers = self._headers(context) + findings_header({**outcome.findings, **context.findings})
+        headers = self._headers(context) + findings_header({**findings_of(outcome), **context.findings})
         if exchange is not None:
             headers += f"x-llmproxy-attempts: {exchange.publications}\r\n"
         if failure.code == "method_not_allowed":
@@ -301,9 +302,7 @@ class Edge:
         record, wanted, route = context.record, context.wanted, context.route
         assert record is not None
         assert wanted is not None
-        shown = shown_headers(context.headers) if route.dialect == "anthropic" else NOTHING_SHOWN
-        trace = context.headers.get("traceparent", "")
-        return Envelope(
+        envelope = Envelope(
             id=context.id,
             tenant=record.tenant,
             key=record.id,
@@ -313,16 +312,22 @@ class Edge:
             api=route.api,
             dialect=route.dialect,
             model=wanted.model,
-            stream=wanted.stream,
-            include_usage=wanted.include_usage,
             max_output_tokens=wanted.max_output_tokens,
-            headers=shown,
             deadline_ms=context.now_ms + self._settled.config.gateway.deadline_ms,
-            traceparent=parent(trace) if trace else "",
             policy=self._settled.snapshot.revision,
             edge=self._bus.address,
             reply_to=self._bus.address,
             body=Raw(b"null") if reference else Raw(context.body),
+        )
+        trace = context.headers.get("traceparent", "")
+        if not (wanted.stream or wanted.include_usage or reference or trace or route.dialect == "anthropic"):
+            return envelope
+        return replace(  # By itself: of more arguments than those above Python makes a dictionary.
+            envelope,
+            stream=wanted.stream,
+            include_usage=wanted.include_usage,
+            headers=shown_headers(context.headers) if route.dialect == "anthropic" else NOTHING_SHOWN,
+            traceparent=parent(trace),
             body_ref=reference,
         )
 
