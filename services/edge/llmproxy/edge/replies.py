@@ -37,6 +37,7 @@ VALUE_CHARACTERS_MAX = 512
 OWN = "x-llmproxy-"
 UPSTREAM_HEADERS_MAX = 32
 UPSTREAM_NAMES_KEPT_MAX = 256  # A provider sends the same ones with every answer.
+BEGINNINGS_KEPT_MAX = 64  # Of answers.
 ANSWERERS_KEPT_MAX = 256  # Who answered, as headers: few, unless an endpoint takes every model name.
 RETRY_AFTER_MS = 1_000  # Said with every error that is worth a retry and names no time itself.
 DRAIN_S = 30.0  # A client that takes longer to read the last part of its answer is cut off.
@@ -121,8 +122,7 @@ def provider_headers(head: Head, publications: int, found: Mapping[str, int]) ->
     """Who answered, and what of the provider's own headers is worth knowing. `found` is what the edge itself found."""
     findings = {**head.findings, **found} if found else head.findings
     text = (
-        _who(head.provider, head.endpoint, head.model)
-        + f"x-llmproxy-attempts: {publications}\r\nx-llmproxy-retries: {head.retries}\r\n"
+        _who(head.provider, head.endpoint, head.model, publications, head.retries)
         + (findings_header(findings) if findings else "")
         + (header("x-llmproxy-dropped-params", ",".join(head.dropped)) if head.dropped else "")
     )
@@ -143,11 +143,12 @@ def _upstream(name: str) -> str:
 
 
 @lru_cache(ANSWERERS_KEPT_MAX)
-def _who(provider: str, endpoint: str, model: str) -> str:
+def _who(provider: str, endpoint: str, model: str, publications: int, retries: int) -> str:
     return (
         header("x-llmproxy-provider", provider)
         + header("x-llmproxy-endpoint", endpoint)
         + header("x-llmproxy-model", model)
+        + f"x-llmproxy-attempts: {publications}\r\nx-llmproxy-retries: {retries}\r\n"
     )
 
 
@@ -238,12 +239,8 @@ class Reply(Struct, eq=False):
         loop.call_later(DRAIN_S, look, transport.get_write_buffer_size())
 
     def _head(self, status: int, content_type: str, cache: str, headers: str, *, closes: bool) -> bytes:
-        connection = "close" if closes else "keep-alive"
-        return (
-            f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\n{CONSTANT}date: {self.date}\r\n"
-            f"content-type: {content_type}\r\ncache-control: {cache}\r\nconnection: {connection}\r\n"
-            f"x-request-id: {self.request_id}\r\n{headers}\r\n"
-        ).encode("ascii")
+        begin = _begin(status, content_type, cache, closes, self.date)
+        return f"{begin}x-request-id: {self.request_id}\r\n{headers}\r\n".encode("ascii")
 
     def _chunk(self, events: bytes) -> bytes:
         if self.http10 or not events:
@@ -256,6 +253,16 @@ class Reply(Struct, eq=False):
         if transport is None:
             raise ConnectionResetError("the client has left")
         transport.write(data)
+
+
+@lru_cache(BEGINNINGS_KEPT_MAX)
+def _begin(status: int, content_type: str, cache: str, closes: bool, date: str) -> str:
+    """What the answers of a second have in common."""
+    return (
+        f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\n{CONSTANT}date: {date}\r\n"
+        f"content-type: {content_type}\r\ncache-control: {cache}\r\n"
+        f"connection: {'close' if closes else 'keep-alive'}\r\n"
+    )
 
 
 class StreamSink:
