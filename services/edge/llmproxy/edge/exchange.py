@@ -65,6 +65,7 @@ class Exchange(msgspec.Struct, eq=False):
     chain_seen: float
     return_seen: float
     written_at: float
+    publications: int = 1
     head: Head | None = None
     data: list[Data] = []  # Not streamed: the answer.
     end: End | None = None
@@ -84,10 +85,6 @@ class Exchange(msgspec.Struct, eq=False):
 
     def __repr__(self) -> str:  # It holds a body and an answer, which no log may show.
         return f"Exchange({self.envelope.id})"
-
-    @property
-    def publications(self) -> int:
-        return self.envelope.attempt + 1
 
     @property
     def abandoned(self) -> bool:
@@ -156,8 +153,8 @@ class Exchanges:
 
     def _publish_next(self, exchange: Exchange) -> None:
         """Again, from the beginning."""
-        attempt = exchange.envelope.attempt + 1
-        exchange.envelope = msgspec.structs.replace(exchange.envelope, attempt=attempt)
+        exchange.envelope = msgspec.structs.replace(exchange.envelope, attempt=exchange.publications)
+        exchange.publications += 1
         exchange.republishing = None
         exchange.chain_seen = exchange.return_seen = self._monotonic()
         exchange.chain_holder = exchange.return_holder = ""

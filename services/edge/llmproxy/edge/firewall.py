@@ -21,7 +21,7 @@ from llmproxy.common.views import Hint, View, in_characters, marks, placed, view
 from llmproxy.edge import metrics
 from llmproxy.edge.glance import ALL, Glance, New
 from llmproxy.edge.ingress import Ingress
-from llmproxy.edge.routes.table import Action
+from llmproxy.edge.routes.table import CALL
 
 SLICE_BYTES = 16_384  # Looked at together; between two of them the loop runs.
 OVERLAP_BYTES = 1_024  # Of two slices: a phrase on the border is whole in one of them.
@@ -54,7 +54,7 @@ class Firewall:
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
         matching = self._matchers()
-        if matching is None or context.route.action is not Action.CALL:
+        if matching is None or context.route.action is not CALL:
             return PASS
         if self._glance is None or self._glance[0] is not matching:
             self._glance = matching, Glance(matching.near, WORDS_MAX)

@@ -31,7 +31,7 @@ from llmproxy.edge.identity import (
 from llmproxy.edge.limits import CALLERS_KEPT_MAX, Limiter
 from llmproxy.edge.local_limits import LocalLimits
 from llmproxy.edge.quotas import UNLIMITED, Dimension, Quota, Suspects, dimensions, neighbourhood
-from llmproxy.edge.routes.table import SERVED, Action, Route
+from llmproxy.edge.routes.table import CALL, SERVED, Action, Route
 from llmproxy.edge.threats import Caller, Ledger, place, sender
 
 BODY_IDLE_S = 10.0  # Between two reads of a body,
@@ -165,7 +165,7 @@ class Authentication:
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
         headers = context.headers
         presented = presented_keys(
-            headers.getall("Authorization", ()),
+            headers.getall("authorization", ()),
             headers.getall("x-api-key", ()),
             headers.getall("api-key", ()),
             headers.getall("x-goog-api-key", ()),
@@ -233,6 +233,8 @@ class KnownRoute:
 
     def run(self, context: Ingress) -> Result:
         route = context.route
+        if context.method in route.methods:
+            return PASS
         if route.action is Action.UNKNOWN:
             hint = f" Did you mean {route.hint}?" if route.hint else ""
             return Block("unknown_url", f"Unknown request URL. Please check the URL for typos.{hint}")
@@ -240,9 +242,7 @@ class KnownRoute:
             hint = f" ({route.hint})" if route.hint else ""
             served = SERVED[route.dialect]
             return Block("endpoint_not_served", f"{route.name} is not served by this gateway{hint}; it serves {served}")
-        if context.method not in route.methods:
-            return Block("method_not_allowed", f"this method is not allowed on {route.name}; use {route.allow}")
-        return PASS
+        return Block("method_not_allowed", f"this method is not allowed on {route.name}; use {route.allow}")
 
 
 class RateLimits:
@@ -319,15 +319,15 @@ class Body:
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
         route = context.route
-        if route.action is not Action.CALL:
+        if route.action is not CALL:
             return PASS
         headers, content = context.headers, context.content
         try:
             if route.takes_form:
-                forms.boundary(headers.get("Content-Type", ""))
-                check_encoding(headers.get("Content-Encoding", ""))
+                forms.boundary(headers.get("content-type", ""))
+                check_encoding(headers.get("content-encoding", ""))
             else:
-                check_media_type(headers.get("Content-Type", ""), headers.get("Content-Encoding", ""))
+                check_media_type(headers.get("content-type", ""), headers.get("content-encoding", ""))
         except GatewayError as error:
             return block(error)
         limit = self._settled.config.gateway.max_body_bytes
@@ -338,10 +338,10 @@ class Body:
             if not self._bodies.take(context, len(context.body)):
                 return NO_ROOM
             return self._form(context, limit) if route.takes_form else MODIFIED
-        length = headers.get("Content-Length", "")
+        length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             return self._too_large(limit)
-        if headers.get("Expect", "").lower() == "100-continue":
+        if headers.get("expect", "").lower() == "100-continue":
             context.invite()
         return self._read(context, limit)
 
@@ -370,7 +370,7 @@ class Body:
     async def _form(self, context: Ingress, limit: int) -> Result:
         """From here on the body is the form's texts, which every later step reads like any other JSON."""
         try:
-            form = await forms.parse(context.body, forms.boundary(context.headers.get("Content-Type", "")))
+            form = await forms.parse(context.body, forms.boundary(context.headers.get("content-type", "")))
         except GatewayError as error:
             return block(error)
         context.body, context.upload = form.texts, form.upload
@@ -394,7 +394,7 @@ class Validation:
 
     def run(self, context: Ingress) -> Result:
         route = context.route
-        if route.action is not Action.CALL:
+        if route.action is not CALL:
             return PASS
         try:
             wanted = context.wanted = parse(route.api, context.body, context.model_id, route.streams)

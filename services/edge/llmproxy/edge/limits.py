@@ -163,14 +163,16 @@ class Limiter:
 
     def release(self, lease: str) -> None:
         """Sent with the next call; nobody waits for it."""
-        self._local.release(lease)
         held = self._held.pop(lease, None)
         if held is not None:
             self._give_back(held)
+        else:  # Perhaps it was granted while Redis was away.
+            self._local.release(lease)
 
     def _give_back(self, held: _Held) -> None:
         self._releases.append(held)
-        del self._releases[:-RELEASES_MAX]
+        if len(self._releases) > RELEASES_MAX:
+            del self._releases[0]
         self._send_within(ahead.LAST_S if held.is_ahead else RELEASE_GATHER_S)
 
     def weigh(self, keys: tuple[str, ...], arguments: tuple[str | int | float, ...]) -> None:

@@ -31,10 +31,21 @@ LINGER_STEP_S = 0.02
 class Request:
     """A request whose target is read as it was sent: routing decides on those very bytes."""
 
-    __slots__ = ("headers", "http10", "method", "path", "payload", "protocol", "query", "reply", "wants_close")
+    __slots__ = (
+        "headers",
+        "http10",
+        "method",
+        "path",
+        "payload",
+        "protocol",
+        "query",
+        "remote",
+        "reply",
+        "wants_close",
+    )
 
-    def __init__(self, message: RawRequestMessage, payload: StreamReader, protocol: RequestHandler) -> None:
-        self.payload, self.protocol = payload, protocol
+    def __init__(self, message: RawRequestMessage, payload: StreamReader, protocol: "_Protocol") -> None:
+        self.payload, self.protocol, self.remote = payload, protocol, protocol.remote
         self.method: str = message.method
         self.headers: CIMultiDictProxy[str] = message.headers
         self.http10: bool = message.version < (1, 1)
@@ -44,12 +55,6 @@ class Request:
         if not target.startswith("/") and "://" in target:  # Absolute, as in `GET http://host/path`.
             target = "/" + target.partition("://")[2].partition("/")[2]
         self.path, _, self.query = target.partition("?")
-
-    @property
-    def remote(self) -> str:
-        """The address at the other end of the connection; "" when it is no address."""
-        peer = self.protocol.peername
-        return str(peer[0]) if isinstance(peer, tuple) else peer or ""
 
     # What aiohttp's protocol object asks of a request:
 
@@ -69,7 +74,9 @@ Malformed = Callable[["Request", int], Sent]
 class _Protocol(QuietHandler):
     """aiohttp's own error answers quote the offending header line, which may be a key; ours do not."""
 
-    __slots__ = ()
+    __slots__ = ("remote",)
+    remote: str
+    """The address at the other end; "" when it is no address."""
 
     async def start(self) -> None:
         """One request after the other, in this one task: aiohttp's own way, without the task, the writer and the request
@@ -90,9 +97,9 @@ class _Protocol(QuietHandler):
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
                 server.requests_count += 1
-                wrong = message if isinstance(message, _ErrInfo) else None
+                wrong = None
                 if isinstance(message, _ErrInfo):
-                    message = ERROR
+                    wrong, message = message, ERROR
                 request = Request(message, payload, self)
                 self._request_in_progress, self._current_request = True, request  # type: ignore[assignment]
                 try:
@@ -156,6 +163,8 @@ class _Protocol(QuietHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        peer = self.peername
+        self.remote = str(peer[0]) if isinstance(peer, tuple) else peer or ""
         manager = cast("Server", self._manager)
         metrics.CONNECTIONS.inc()
         if manager.is_full:

@@ -22,6 +22,9 @@ class Action(Enum):
     UNKNOWN = auto()
 
 
+CALL = Action.CALL  # Every step asks for it; of the enum itself that is a call in Python 3.11.
+
+
 class Route(Struct, frozen=True, kw_only=True):
     action: Action
     name: str  # Goes into records and metric labels instead of the path.
