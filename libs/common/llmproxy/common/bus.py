@@ -26,7 +26,7 @@ A = TypeVar("A")
 
 ANNOUNCE_NEW_S = 0.05  # A new holder is known to the edge within this time (and the next), so that a cancel finds it.
 ALIVE_S = 1.0
-EVENTS_GATHER_S = 0.02  # Events of one subject that come within this time share a message, one JSON object a line.
+EVENTS_GATHER_S = 0.05  # Events of one subject that come within this time share a message, one JSON object a line.
 EVENTS_PER_MESSAGE = 500  # Under the server's limit for a message.
 EVENTS_MAX = 10_000  # Gathered at once; what is more is not told.
 DRAIN_S = 60.0

@@ -8,7 +8,7 @@ from llmproxy.common.errors import Unavailable
 from llmproxy.common.outcomes import Outcome, Outcomes
 from llmproxy.provider_workers import metrics
 
-GATHER_S = 0.02
+GATHER_S = 0.05
 BATCH_MAX = 1_000  # Outcomes a message; well below a message's size limit.
 WAITING_MAX = 50_000  # While NATS is away; then the oldest are dropped, and counted.
 

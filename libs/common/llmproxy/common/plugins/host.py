@@ -108,8 +108,10 @@ class Pipeline(Generic[D]):
                 result = self._raised(step, error)
             if result is PASS or result is MODIFIED:  # Nearly always, and far cheaper than asking for the type.
                 continue
+            if isinstance(result, CoroutineType):  # To ask for each kind of result first would cost ten times as much.
+                return self._finish(index, result, context)
             if not isinstance(result, Result):
-                if isinstance(result, CoroutineType) or inspect.isawaitable(result):
+                if inspect.isawaitable(result):
                     return self._finish(index, result, context)
                 result = self._checked(step, result)
             if not isinstance(result, GOES_ON):
