@@ -82,7 +82,8 @@ def test_connections_are_used_again() -> None:
     assert len(ports) == 1
 
 
-def test_an_answer_that_nobody_asked_for_is_not_the_next_callers() -> None:
+@pytest.mark.parametrize("unasked", [answer(200, b"of nobody"), b"HTTP/1.1 500 Oops\r\nx-of: "])
+def test_an_answer_that_nobody_asked_for_is_not_the_next_callers(unasked: bytes) -> None:
     async def scenario() -> None:
         was_read = asyncio.Event()
 
@@ -90,7 +91,7 @@ def test_an_answer_that_nobody_asked_for_is_not_the_next_callers() -> None:
             writer.write(answer(200, b"of %d" % number))
             if number == 0:
                 await was_read.wait()
-                writer.write(answer(200, b"of nobody"))
+                writer.write(unasked)
 
         async with upstream(script) as served:
             transport, kept = Transport(), destination(served.url)

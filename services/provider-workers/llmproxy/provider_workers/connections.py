@@ -26,6 +26,8 @@ from llmproxy.provider_workers.proxies import Tunnel
 NAMES_MAX = 1_024
 NAME_TTL_S = 30.0
 KEEPALIVE_S = 30.0  # How long a connection may be idle.
+READ_BUFFER_BYTES = 1 << 16
+JOINED_BYTES_MAX = 1 << 16  # Up to here copying a body is cheaper than a second write.
 NEXT_ADDRESS_S = 0.25  # RFC 8305: when the next address is tried beside one that does not answer.
 
 Resolve = Callable[[str], Awaitable[list[str]]]
@@ -88,7 +90,7 @@ class Idle:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Connection, ResponseHandler, float]] = []  # With the loop time at which it came back.
+        self._kept: list[tuple[Connection, Answers, float]] = []  # With the loop time at which it came back.
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -104,9 +106,10 @@ class Idle:
 
     def keep(self, connection: Connection, now: float) -> None:
         protocol = connection.protocol
-        if protocol is None or protocol.should_close:
+        if not isinstance(protocol, Answers) or protocol.should_close:
             connection.close()
         else:
+            protocol.is_asked = False
             self._kept.append((connection, protocol, now))
 
     def expire(self, before: float) -> None:
@@ -155,7 +158,28 @@ class Route(ClientRequest):
 
 
 class Answers(ResponseHandler):
-    """aiohttp's protocol object of a connection."""
+    """aiohttp's protocol object of a connection, with one parser for all of its answers: to make one costs as much as to read a
+    short answer."""
+
+    is_asked = False
+
+    def ask(self, head: bytes, body: bytes) -> None:
+        """Sends a request; what comes from now on is its answer."""
+        assert self.transport is not None
+        if self._parser is None:
+            self.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES)
+        self.is_asked = True
+        if len(body) <= JOINED_BYTES_MAX:
+            self.transport.write(head + body)
+        else:
+            self.transport.write(head)
+            self.transport.write(body)
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_asked:
+            super().data_received(data)
+        else:
+            self.force_close()  # The parser would take it for the beginning of the next answer.
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._reading_paused:  # aiohttp asks with every read.

@@ -26,7 +26,9 @@ from llmproxy.provider_workers.adapters.base import HttpRequest
 from llmproxy.provider_workers.compression import CODINGS, Inflate, Unpackable
 from llmproxy.provider_workers.connections import (
     KEEPALIVE_S,
+    READ_BUFFER_BYTES,
     AddressRefused,
+    Answers,
     Connector,
     Idle,
     Names,
@@ -37,8 +39,6 @@ from llmproxy.provider_workers.trust import Trust
 from llmproxy.provider_workers.watches import Watches
 
 CONNECTIONS_MAX = 16_384  # Idle ones included: above the requests in flight, so that a call never waits for one.
-READ_BUFFER_BYTES = 1 << 16
-JOINED_BYTES_MAX = 1 << 16  # Up to here copying a body is cheaper than a second write.
 ANSWER_BYTES_MAX = 32 << 20
 ERROR_BYTES_MAX = 1 << 16
 TOKEN_BYTES_MAX = 1 << 16  # Of a token endpoint's answer.
@@ -244,14 +244,8 @@ class Transport:
 async def exchange(name: str, connection: Connection, head: bytes, body: bytes, ended: Callable[[], None]) -> Reply:
     """`ended` is called as soon as all of the answer is here."""
     protocol = connection.protocol
-    assert protocol is not None
-    assert protocol.transport is not None
-    protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES)
-    if len(body) <= JOINED_BYTES_MAX:
-        protocol.transport.write(head + body)
-    else:
-        protocol.transport.write(head)
-        protocol.transport.write(body)
+    assert isinstance(protocol, Answers)
+    protocol.ask(head, body)
     for _ in range(1 + INFORMATIONAL_MAX):
         message, content = await protocol.read()
         if message.code >= 200:
