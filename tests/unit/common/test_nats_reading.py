@@ -73,7 +73,7 @@ def test_every_message_arrives_whole_and_in_order_however_it_was_cut(sent: list[
     cuts = sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=12)))
     got: list[bytes] = []
     stream = Stream()
-    reading = Reading({OURS: lambda subject, payload: got.append(payload)}, stream)
+    reading = Reading({b"%d" % OURS: lambda subject, payload: got.append(payload)}, stream)
     for start, end in zip([0, *cuts], [*cuts, len(written)], strict=True):
         if written[start:end]:
             reading.data_received(written[start:end])
@@ -84,7 +84,7 @@ def test_every_message_arrives_whole_and_in_order_however_it_was_cut(sent: list[
 @pytest.mark.parametrize("line", [b"MSG\r\n", b"MSG a b c\r\n", b"MSG a 7\r\n", b"HMSG a 7 x 3\r\nabc\r\n"])
 def test_what_is_no_message_is_left_to_nats_py(line: bytes) -> None:
     stream = Stream()
-    Reading({OURS: lambda *_: pytest.fail("it was taken")}, stream).data_received(line)
+    Reading({b"%d" % OURS: lambda *_: pytest.fail("it was taken")}, stream).data_received(line)
     assert stream.got == line
 
 

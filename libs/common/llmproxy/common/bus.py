@@ -16,7 +16,7 @@ import msgspec
 
 from llmproxy.common import channels, frames, metrics
 from llmproxy.common.channels import CONTROL, HOLDING, REPLY, Channel
-from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
+from llmproxy.common.envelope import ENCODER, INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError, Unavailable, place
 from llmproxy.common.frames import Cancel, Failure, Frame, Holding, Packet
 from llmproxy.common.records import Event
@@ -35,6 +35,7 @@ DISCARDS_S = 1.0  # For bodies that nobody needs any more, when a service leaves
 QUESTIONS_S = 10.0  # For the answers to questions that had arrived when a service leaves.
 
 LATE, FULL, UNDECODABLE, BUG = map(metrics.UNHANDLED.labels, ("late", "full", "undecodable", "bug"))
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 LINES = msgspec.json.Encoder()
 
 log = logging.getLogger(__name__)
@@ -130,11 +131,11 @@ class Answer:
 class Hold:
     """A request that this instance holds, until `release`. The edge hears of it while it lasts."""
 
-    __slots__ = ("_bus", "cancelled", "edge", "is_released", "key", "role", "task")
+    __slots__ = ("_bus", "cancelled", "edge", "is_released", "place", "role", "task")
 
     def __init__(self, bus: "Bus", envelope: Envelope, role: Literal["chain", "return"]) -> None:
         self._bus, self.edge, self.role = bus, envelope.edge, role
-        self.key = (envelope.id, envelope.attempt)
+        self.place = (envelope.id, envelope.attempt, role)  # Among `Bus.holds`.
         self.task: asyncio.Task[None] | None = None
         self.cancelled: Callable[[], None] | None = None
         self.is_released = False
@@ -143,7 +144,7 @@ class Hold:
         self.is_released = True
         self.task = self.cancelled = None  # The announcer looks at it once more; what it led to is not kept for that.
         holds = self._bus.holds
-        if holds.pop((*self.key, self.role), None) is not None and not holds:
+        if holds.pop(self.place, None) is not None and not holds:
             self._bus.idle.set()
 
 
@@ -208,7 +209,7 @@ class Bus:
         self._subscriptions.append(await self._listen(CONTROL.filter(address=self.address), self._on_control))
         self._subscriptions.append(await self._listen(f"{self._bounce_prefix}>", self._on_bounce))
         if self.service in ("edge", "shield"):
-            self._subscriptions.append(await self._listen(REPLY.filter(address=self.address), self._on_reply))
+            self._subscriptions.append(await self.wire.subscribe(REPLY.filter(address=self.address), self._on_reply))
         self._ticker = asyncio.create_task(self._announce())
 
     # -- sending
@@ -262,7 +263,7 @@ class Bus:
         NATS tells only the publisher that there are no responders, so the reply subject is ours and says whom to tell.
         """
         bounce = f"{self._bounce_prefix}{envelope.reply_to}.{channel.queue}.{envelope.id}.{envelope.attempt}"
-        self.wire.publish(channel.only or channel.subject(**tokens), msgspec.json.encode(envelope), bounce)
+        self.wire.publish(channel.only or channel.subject(**tokens), ENCODER.encode(envelope), bounce)
 
     async def commit(self, channel: Channel[T], message: T, message_id: str, **tokens: str) -> int:
         """Onto a stream; returns its sequence once JetStream has it. Raises Unavailable."""
@@ -413,7 +414,7 @@ class Bus:
 
     def hold(self, envelope: Envelope, role: Literal["chain", "return"] = "chain") -> Hold:
         held = Hold(self, envelope, role)
-        self.holds[(*held.key, role)] = held
+        self.holds[held.place] = held
         if not self._fresh:
             self._is_holding.set()
         self._fresh.append(held)
@@ -460,7 +461,7 @@ class Bus:
     def _tell(self, held: list[Hold]) -> None:
         by_edge: dict[tuple[str, Literal["chain", "return"]], list[tuple[str, int]]] = {}
         for one in held:
-            by_edge.setdefault((one.edge, one.role), []).append(one.key)
+            by_edge.setdefault((one.edge, one.role), []).append(one.place[:2])
         for (edge, role), keys in by_edge.items():
             try:
                 self.publish(HOLDING, Holding(address=self.address, role=role, held=keys), address=edge)
@@ -491,26 +492,34 @@ class Bus:
         self.publish(REPLY, packet, address=f"{service}.{instance}")
 
     def _on_reply(self, _: bytes, payload: bytes) -> None:
+        """Raises nothing, see `_listen`. Two of a request's five messages come here, so there is no function around it."""
         try:
             packet = frames.DECODER.decode(payload)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             UNDECODABLE.inc()
             return
         expected = self._expected.get(packet.id)
         if expected is None or packet.attempt != expected.attempt or packet.seq < expected.seq:
             return
+        received = packet.frames
         if packet.seq > expected.seq:
-            lost = Failure(code="stage_lost", message="part of the answer was lost inside the gateway; retry")
-            self._expected.pop(packet.id)
-            packet = msgspec.structs.replace(packet, frames=[lost])
+            del self._expected[packet.id]
+            received = [Failure(code="stage_lost", message="part of the answer was lost inside the gateway; retry")]
         expected.seq += 1
         try:
-            expected.receive(packet.frames)
-        except Exception:
-            self._expected.pop(packet.id, None)
-            bug = Failure(code="server_error", message=f"the {self.service} failed on this answer", stage=self.service)
-            expected.receive([bug])
-            raise
+            expected.receive(received)
+        except Exception as error:  # noqa: BLE001 - as in _listen
+            unhandled(error)
+            self._give_up(packet.id, expected)
+
+    def _give_up(self, id_: str, expected: _Expected) -> None:
+        """What was to receive an answer has failed on it."""
+        self._expected.pop(id_, None)
+        said = f"the {self.service} failed on this answer"
+        try:
+            expected.receive([Failure(code="server_error", message=said, stage=self.service)])
+        except Exception as error:  # noqa: BLE001 - as in _listen
+            unhandled(error)
 
     # -- ending
 

@@ -57,8 +57,7 @@ def _place(name: str, text: str) -> str:
 
 
 @lru_cache(maxsize=SUBJECTS_KEPT_MAX)
-def _subject(pattern: str, *given: tuple[str, str]) -> str:
-    tokens = dict(given)
+def _subject(pattern: str, /, **tokens: str) -> str:
     return f"{ROOT}.{PLACEHOLDER.sub(lambda place: _place(place[1], tokens[place[1]]), pattern)}"
 
 
@@ -82,7 +81,7 @@ class Channel(Generic[T]):
 
     def subject(self, **tokens: str) -> str:
         """The subject to publish on. Every place must be given; what is not a plain token is encoded."""
-        return self.only or _subject(self.pattern, *tokens.items())
+        return self.only or _subject(self.pattern, **tokens)
 
     def filter(self, **tokens: str) -> str:
         """The subject to subscribe to: places not given match anything."""

@@ -26,7 +26,7 @@ class Reading(asyncio.Protocol):
     """Takes the messages of the subscriptions in `direct` out of what the server sends; the rest goes on to nats-py's stream,
     in its order. A message may come in any number of pieces."""
 
-    def __init__(self, direct: dict[int, Receive], stream: asyncio.StreamReaderProtocol) -> None:
+    def __init__(self, direct: dict[bytes, Receive], stream: asyncio.StreamReaderProtocol) -> None:
         self._direct, self._stream = direct, stream
         self._begun: list[bytes] = []  # Pieces of an operation that is not all here,
         self._missing = 0  # and how many bytes it lacks at least.
@@ -38,7 +38,7 @@ class Reading(asyncio.Protocol):
             if self._missing > 0:
                 return
             data, self._begun = b"".join(self._begun), []
-        at, size = 0, len(data)
+        at, size, direct = 0, len(data), self._direct
         while at < size:
             line_end = data.find(LINE_END, at)
             end = line_end + 2
@@ -50,7 +50,7 @@ class Reading(asyncio.Protocol):
                 words = data[at:line_end].split()  # MSG subject sid [reply] size; HMSG … header_size size
                 try:
                     end += int(words[3] and words[-1]) + 2
-                    receive = self._direct.get(int(words[2]))
+                    receive = direct.get(words[2])
                     if words[0] == HEADED:
                         payload_at += int(words[-2])
                 except (ValueError, IndexError):
@@ -85,7 +85,7 @@ class DirectClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self.direct: dict[int, Receive] = {}
+        self.direct: dict[bytes, Receive] = {}  # By the subscription's number, as the server writes it.
         self._socket: asyncio.WriteTransport | None = None  # Of this connection, once it has been greeted.
         self._loop = asyncio.get_running_loop()  # To ask for it again costs a system call, before Python 3.12.
         self._wake: asyncio.Handle | None = None

@@ -44,7 +44,7 @@ class _Subscribed:
     async def drain(self) -> None:
         with contextlib.suppress(nats.errors.Error, TimeoutError):
             await self._client.leave(self._subscription, self._timeout_s)
-        self._client.direct.pop(self._subscription._id, None)
+        self._client.direct.pop(b"%d" % self._subscription._id, None)
 
 
 class NatsWire:
@@ -116,7 +116,7 @@ class NatsWire:
             raise AssertionError("direct subscriptions are dispatched by the client")
 
         subscription = await self._client.subscribe(subject, queue=queue, cb=never)
-        self._client.direct[subscription._id] = receive
+        self._client.direct[b"%d" % subscription._id] = receive
         await self.flush()  # The server knows of it when we return.
         return _Subscribed(self._client, subscription, self.timeout_s)
 
