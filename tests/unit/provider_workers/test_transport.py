@@ -112,6 +112,28 @@ def test_an_answer_that_nobody_asked_for_is_not_the_next_callers(unasked: bytes)
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
+def test_a_server_that_speaks_first_is_none_of_http() -> None:
+    async def scenario() -> str:
+        has_spoken = asyncio.Event()
+
+        async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 mail.example.com ESMTP\r\n")
+            await has_spoken.wait()
+            writer.close()
+
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            transport, kept = Transport(), destination(url)
+            request = HttpRequest(method="POST", url=f"{url}/chat/completions", headers=HEADERS, body=b"{}")
+            with pytest.raises(GatewayError) as raised:
+                await transport.call(kept, request)
+            has_spoken.set()
+            await transport.close()
+        return raised.value.code
+
+    assert asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S)) == "provider_bad_answer"
+
+
 def test_a_provider_that_hangs_up_on_a_fresh_connection_is_not_asked_twice() -> None:
     async def script(_: int, writer: asyncio.StreamWriter) -> None:
         writer.close()

@@ -81,7 +81,8 @@ class Compatible(Struct, frozen=True, kw_only=True):
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
         given = read_fields(body)
-        fields, dropped = dict(given), list[str]()
+        fields = dict(given)
+        dropped: list[str] = []
         aim(fields, target, asks_for_usage=self.asks_for_usage)
         if self.is_home(target.url):
             self._apply(fields, target, dropped, hints(body))
@@ -90,7 +91,7 @@ class Compatible(Struct, frozen=True, kw_only=True):
             url=self.url(target) if self.url is not None else chat_url(target.url or self.default_url),
             headers=JSON_HEADERS,
             body=body if fields == given else encode_json(fields),
-            dropped=tuple(sorted(dropped)),
+            dropped=tuple(sorted(dropped)) if dropped else (),
         )
 
     def is_home(self, url: str) -> bool:

@@ -161,7 +161,7 @@ class Answers(ResponseHandler):
     """aiohttp's protocol object of a connection, with one parser for all of its answers: to make one costs as much as to read a
     short answer."""
 
-    is_asked = False
+    is_asked = True  # Between two calls it is not. What a server says before the first one is its answer to that.
 
     def ask(self, head: bytes, body: bytes) -> None:
         """Sends a request; what comes from now on is its answer."""
@@ -179,7 +179,7 @@ class Answers(ResponseHandler):
         if self.is_asked:
             super().data_received(data)
         else:
-            self.force_close()  # The parser would take it for the beginning of the next answer.
+            self.close()  # Said to nobody: the parser would take it for the next answer, or its beginning.
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._reading_paused:  # aiohttp asks with every read.

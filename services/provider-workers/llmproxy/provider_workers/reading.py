@@ -87,7 +87,9 @@ def given(raw: Raw) -> bool:
 
 def tokens(count: int | None) -> int:
     """A vendor's count, made harmless: it becomes money."""
-    return min(max(count or 0, 0), TOKENS_MAX)
+    if count is None or count < 0:
+        return 0
+    return count if count < TOKENS_MAX else TOKENS_MAX
 
 
 def printable(text: str, chars_max: int = MESSAGE_CHARS_MAX) -> str:

@@ -1,10 +1,12 @@
 """Outcomes of attempts, gathered for a moment and published once per provider: what routers and settlement learn from."""
 
 import asyncio
+from functools import cache
 
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import OUTCOME
 from llmproxy.common.errors import Unavailable
+from llmproxy.common.meters import Spread
 from llmproxy.common.outcomes import Outcome, Outcomes
 from llmproxy.provider_workers import metrics
 
@@ -57,7 +59,16 @@ class Settlement:
 
 
 def _measure(outcome: Outcome) -> None:
-    metrics.ATTEMPTS.labels(outcome.endpoint, outcome.provider, outcome.code).inc()
+    _attempts(outcome.endpoint, outcome.provider, outcome.code).inc()
     if outcome.ok:
-        metrics.FIRST_BYTE.labels(outcome.endpoint).observe(outcome.first_byte_ms / 1000)
-        metrics.DURATION.labels(outcome.endpoint).observe(outcome.total_ms / 1000)
+        first_byte, duration = _times(outcome.endpoint)
+        first_byte.observe(outcome.first_byte_ms / 1000)
+        duration.observe(outcome.total_ms / 1000)
+
+
+_attempts = cache(metrics.ATTEMPTS.labels)  # What is kept here the metrics keep anyhow.
+
+
+@cache
+def _times(endpoint: str) -> tuple[Spread, Spread]:
+    return metrics.FIRST_BYTE.labels(endpoint), metrics.DURATION.labels(endpoint)

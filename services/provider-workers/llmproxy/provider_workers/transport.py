@@ -120,11 +120,6 @@ class Reply:
         return b"".join(parts)[:ERROR_BYTES_MAX]
 
     @property
-    def has_arrived(self) -> bool:
-        """All of it is in memory, read or not."""
-        return self._content.is_eof()
-
-    @property
     def is_finished(self) -> bool:
         return self._content.at_eof()
 

@@ -30,8 +30,10 @@ class Watch:
         self._task.cancel()
 
     def __enter__(self) -> Self:
-        self._watches.under_way.add(self)
-        self._watches.look_by(self.due)
+        watches = self._watches
+        watches.under_way.add(self)
+        if self.due < watches.looks_at:
+            watches.look_by(self.due)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -49,7 +51,7 @@ class Watches:
         self.loop = asyncio.get_running_loop()
         self.under_way: set[Watch] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._looks_at = math.inf  # In loop time.
+        self.looks_at = math.inf  # In loop time.
 
     def over(self, seconds: float, left_s: float) -> Watch:
         """Over the current task, while it is in the context. After `left_s` the request ends, whatever `extend` says."""
@@ -59,14 +61,14 @@ class Watches:
         return Watch(self, task, now + min(seconds, left_s), now + left_s)
 
     def look_by(self, due: float) -> None:
-        if due >= self._looks_at:
+        if due >= self.looks_at:
             return
         self.close()
-        self._looks_at = due
+        self.looks_at = due
         self._timer = self.loop.call_at(due, self._look)
 
     def _look(self) -> None:
-        self._timer, self._looks_at = None, math.inf
+        self._timer, self.looks_at = None, math.inf
         now = self.loop.time()
         for late in [one for one in self.under_way if one.due <= now]:
             self.under_way.discard(late)

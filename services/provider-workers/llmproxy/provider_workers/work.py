@@ -42,6 +42,7 @@ PACKET_BYTES_MAX = INLINE_BYTES_MAX
 RETRY_AFTER_MS_MAX = 1_000  # What a provider asks for is waited for up to this long; a caller should not wait longer.
 TRAILER_S = 0.1  # After the last event: how long the connection may take to become reusable.
 
+UNSAID = Usage()
 TAKES_BYTES, WEB_ADDRESS = frozenset({Capability.IMAGES}), Capability.IMAGE_URLS
 
 # The caller's fault at this provider, perhaps not at another: it cannot express it, or does not have it.
@@ -127,7 +128,7 @@ class Work:
         return found
 
     async def _serve(self, envelope: Envelope, answer: Answer) -> None:
-        if not envelope.plan[envelope.step :]:
+        if envelope.step >= len(envelope.plan):
             raise GatewayError("no_endpoint_available", "the request came without a plan")
         held = self.bus.holds.get((envelope.id, envelope.attempt, "chain"))
         body = await self.bus.withdraw(envelope.body_ref) if envelope.body_ref else bytes(envelope.body)
@@ -182,7 +183,7 @@ class Call:
         self._has_sent = False  # From then on the provider counts tokens.
         self._has_ended = False
         self._is_abandoned = False  # By the caller; a worker that is told to stop cancels too.
-        self._usage = Usage()  # What the provider said so far.
+        self._usage = UNSAID  # What the provider said so far.
         self._chars = 0  # Delivered, for what it did not say.
         self._parts = 0
         self._dropped: tuple[str, ...] = ()  # Fields that the provider has no word for and the answer does not need.
@@ -281,9 +282,11 @@ class Call:
 
     async def _whole(self, reply: Reply, asked: Wire, watch: Watch) -> None:
         self._arrived()
-        if not reply.has_arrived:  # A short body came with its head; that is the usual case, and timers cost.
+        body = reply.arrived()
+        if not body:
             watch.extend(self.attempt.idle_ms / 1000)
-        result = asked.response(reply.arrived() or await reply.read_all(), self._origin())
+            body = await reply.read_all()
+        result = asked.response(body, self._origin())
         if result.failure is not None:
             raise result.failure
         self._usage, self._chars = result.usage, len(result.json) if self._envelope.api in SPOKEN else 0
