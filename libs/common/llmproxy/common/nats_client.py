@@ -18,7 +18,7 @@ JOINED_BYTES_MAX = 1 << 16  # Up to here copying costs less than what a write of
 RETRY_S = 0.2  # Between two attempts at what NATS has just refused or left unanswered.
 
 HEADED = b"HMSG"
-MESSAGES = (b"MSG ", HEADED)
+MESSAGES = (b"MSG", HEADED)
 LINE_END = b"\r\n"
 
 
@@ -46,8 +46,8 @@ class Reading(asyncio.Protocol):
                 self._keep(data[at:], 1)
                 return
             receive, payload_at = None, end
-            if data.startswith(MESSAGES, at):
-                words = data[at:line_end].split()  # MSG subject sid [reply] size; HMSG … header_size size
+            words = data[at:line_end].split()  # MSG subject sid [reply] size; HMSG … header_size size
+            if words and words[0] in MESSAGES:
                 try:
                     end += int(words[3] and words[-1]) + 2
                     receive = direct.get(words[2])

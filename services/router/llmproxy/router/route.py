@@ -194,6 +194,9 @@ class Router:
             return None
         planning = Planning(envelope, self._tables, self._monotonic_ms())
         result = self.pipeline.start(planning)
+        if result is PASS:  # Nearly always, and far cheaper than asking for the type.
+            self._send(planning)
+            return None
         if not isinstance(result, Result):
             return self._finish(result, planning)
         self._conclude(result, planning)
@@ -202,12 +205,15 @@ class Router:
     async def _finish(self, pending: Awaitable[Result], planning: Planning) -> None:
         self._conclude(await pending, planning)
 
+    def _send(self, planning: Planning) -> None:
+        plan = planning.plan
+        slip = replace(planning.envelope, plan=plan, step=0)
+        self._bus.forward(REQUEST_CALL, slip, provider=plan[0].provider)
+
     def _conclude(self, result: Result, planning: Planning) -> None:
         match result:
             case Pass() | Modify():
-                plan = planning.plan
-                slip = replace(planning.envelope, plan=plan, step=0)
-                self._bus.forward(REQUEST_CALL, slip, provider=plan[0].provider)
+                self._send(planning)
             case Block():
                 metrics.REFUSED.labels(result.code).inc()
                 raise GatewayError(
