@@ -12,7 +12,17 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = "native"
 LIBRARY = "llmproxy/common/_native.so"
-FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden", "-fstack-protector-strong")
+FLAGS = (
+    *(
+        "-std=c11",
+        "-O3",
+        "-Wall",
+        "-Wextra",
+        "-Werror=incompatible-pointer-types",
+        "-Werror=implicit-function-declaration",
+    ),
+    *("-fPIC", "-shared", "-fvisibility=hidden", "-fstack-protector-strong"),
+)
 """No -march: the library runs on every machine of its kind, not only on the one that compiled it."""
 
 

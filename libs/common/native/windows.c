@@ -398,6 +398,13 @@ static float root(float of) {
 /* What a sum of so many weights is divided by. */
 static float rooted(uint32_t count) { return root((float)(count < COUNT_MIN ? COUNT_MIN : count)); }
 
+/* Whether a number comes for the first time. */
+static inline int is_first(uint64_t *seen, uint32_t number) {
+    uint64_t bit = 1ull << number % 64, *bits = &seen[number / 64], before = *bits;
+    *bits |= bit;
+    return !(before & bit);
+}
+
 /* Whether there is any token; `worst` is then the window with the highest score. A window's sum of weights has at most 2 * NUMBERS_MAX terms. */
 EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst) {
     uint32_t numbers[NUMBERS_MAX], start = 0, end = 0, start_before = 0;
@@ -406,19 +413,23 @@ EXPORT int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t
     int32_t sum_before = 0;
     uint32_t count_before = 0, blocks = 0;
     double scores = 0; /* Of all windows but the first block alone. */
-    uint64_t seen[FEATURES / 64 + 1] = {0}; /* A bit for each feature of the text, */
-    uint32_t distinct = 0;                  /* of which there are so many. */
+    uint64_t seen[FEATURES / 64 + 1]; /* A bit for each feature of the text: of several blocks, for it is more than a core's nearest cache. */
+    uint32_t first[NUMBERS_MAX], distinct = 0;
     int64_t whole = 0;
     for (; next_block(&reading, &set, &start, &end); blocks++) {
         int32_t sum = 0;
+        if (blocks == 1) {
+            memset(seen, 0, sizeof seen);
+            for (uint32_t i = 0; i < distinct; i++) is_first(seen, first[i]);
+        }
         for (uint32_t i = 0; i < set.count; i++) {
             const int16_t *weights = model->weights[numbers[i]];
-            uint64_t bit = 1ull << numbers[i] % 64, *bits = &seen[numbers[i] / 64], is_new = !(*bits & bit);
+            int is_new = !blocks || is_first(seen, numbers[i]); /* Of one block they all are. */
             sum += weights[0];
-            whole += weights[1] * (int64_t)is_new;
+            whole += is_new ? weights[1] : 0;
             distinct += (uint32_t)is_new;
-            *bits |= bit;
         }
+        if (!blocks) memcpy(first, numbers, set.count * sizeof *first);
         uint32_t count = count_before + set.count;
         float score = (float)(sum_before + sum) / rooted(count);
         /* A window is two blocks; the first block alone is one only where it is all there is. */

@@ -112,6 +112,28 @@ def test_an_answer_that_nobody_asked_for_is_not_the_next_callers(unasked: bytes)
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
+def test_what_a_provider_says_too_much_is_not_the_beginning_of_the_next_answer() -> None:
+    nobodys = answer(200, b"of nobody")
+
+    async def scenario() -> None:
+        async def script(number: int, writer: asyncio.StreamWriter) -> None:
+            if number == 0:
+                writer.write(answer(200, b"of 0") + nobodys[:30])
+            else:
+                writer.write(nobodys[30:] + answer(200, b"of 1"))
+
+        async with upstream(script) as served:
+            transport, kept = Transport(), destination(served.url)
+            request = HttpRequest(method="POST", url=f"{served.url}/chat/completions", headers=HEADERS, body=b"{}")
+            assert await (await transport.call(kept, request)).read_all() == b"of 0"
+            with pytest.raises(GatewayError) as raised:
+                await transport.call(kept, request)
+            assert raised.value.code == "provider_bad_answer"
+            await transport.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+
+
 def test_a_server_that_speaks_first_is_none_of_http() -> None:
     async def scenario() -> str:
         has_spoken = asyncio.Event()

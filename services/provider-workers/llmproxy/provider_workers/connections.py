@@ -158,17 +158,16 @@ class Route(ClientRequest):
 
 
 class Answers(ResponseHandler):
-    """aiohttp's protocol object of a connection, with one parser for all of its answers: to make one costs as much as to read a
-    short answer."""
+    """aiohttp's protocol object of a connection."""
 
     is_asked = True  # Between two calls it is not. What a server says before the first one is its answer to that.
 
     def ask(self, head: bytes, body: bytes) -> None:
-        """Sends a request; what comes from now on is its answer."""
+        """Sends a request; what comes from now on is its answer. Each has a parser of its own: one for all would take what a
+        provider says too much for the beginning of the next answer."""
         assert self.transport is not None
-        if self._parser is None:
-            self.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES)
         self.is_asked = True
+        self.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES)
         if len(body) <= JOINED_BYTES_MAX:
             self.transport.write(head + body)
         else:
@@ -179,7 +178,7 @@ class Answers(ResponseHandler):
         if self.is_asked:
             super().data_received(data)
         else:
-            self.close()  # Said to nobody: the parser would take it for the next answer, or its beginning.
+            self.close()  # Said to nobody.
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._reading_paused:  # aiohttp asks with every read.
