@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from patience import PATIENCE_S
@@ -38,11 +39,11 @@ def test_another_thread_ends_the_sleep() -> None:
 
 
 @pytest.fixture
-def children_wake() -> Wake:
+def children_wake() -> Iterator[Wake]:
     wake = Wake()
     before = signal.signal(signal.SIGCHLD, lambda number, frame: None)
     with wake.by_signals():
-        yield wake  # type: ignore[misc]
+        yield wake
     signal.signal(signal.SIGCHLD, before)
 
 
