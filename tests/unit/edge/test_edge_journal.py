@@ -16,6 +16,7 @@ from llmproxy.common.errors import Unavailable
 from llmproxy.common.explanations import NAME_CHARS_MAX, PATH_CHARS_MAX, VIA_MAX, Explanation, explained
 from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.common.testing import PAYLOAD_BYTES_MAX, FakeBroker, fake_bus
+from llmproxy.edge import journal as journals
 from llmproxy.edge.__main__ import own_temporary_folder
 from llmproxy.edge.journal import NOBODYS_PENDING_MAX, Journal, withheld
 from llmproxy.edge.spool import Spool, Spooled
@@ -54,6 +55,41 @@ def test_records_that_come_during_a_commit_share_the_next_one() -> None:
         await asyncio.gather(*waits)
         assert committed(broker) == [f"id-{number}" for number in range(50)]
         assert len(broker.streams["AUDIT"]) <= 2
+
+    asyncio.run(run())
+
+
+def test_records_that_come_soon_after_a_commit_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "COMMIT_PACE_S", 0.2)
+    monkeypatch.setattr(journals, "COMMIT_PACE_MAX_S", 0.2)
+
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker)
+        await journal.write(a_record(0))
+        waits = []
+        for number in range(1, 4):
+            waits.append(journal.write(a_record(number)))
+            await asyncio.sleep(0)
+        assert committed(broker) == ["id-0"]
+        await asyncio.gather(*waits)
+        assert committed(broker) == [f"id-{number}" for number in range(4)]
+        assert len(broker.streams["AUDIT"]) == 2
+
+    asyncio.run(run())
+
+
+def test_tenants_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "LANES_MAX", 3)
+
+    async def run() -> None:
+        broker = FakeBroker()
+        journal = await journal_of(broker)
+        for number in range(20):
+            await journal.write(a_record(number, tenant=f"tenant-{number}"))
+            await until(lambda: not journal._commits)
+        assert len(journal._lanes) <= 3
+        assert len(committed(broker)) == 20
 
     asyncio.run(run())
 

@@ -20,6 +20,7 @@ BATCH_MAX = 500
 COMMIT_PACE_S = 0.001  # After a commit, for each record in it, the next one waits so long: under load one serves many.
 COMMIT_PACE_MAX_S = 0.006
 PENDING_MAX = 20_000  # Records waiting for an acknowledgement, of one edge.
+LANES_MAX = 1_000  # Tenants of whom it is known when the last commit was; then those without a record are forgotten.
 NOBODYS_PENDING_MAX = 2_000  # Of them of requests without a good key: what is more is counted (docs/adr/0033).
 REPLAY_S = 1.0
 NOBODY = "-"  # The tenant of who could not be authenticated.
@@ -29,13 +30,14 @@ log = logging.getLogger(__name__)
 
 
 class _Lane:
-    """One tenant's records: a commit under way, and what has come since."""
+    """One tenant's records: a commit under way, what has come since, and when the next commit may be."""
 
-    __slots__ = ("committing", "pending")
+    __slots__ = ("committing", "next_at", "pending")
 
     def __init__(self) -> None:
         self.pending: list[tuple[AuditRecord, asyncio.Future[None]]] = []
         self.committing = False
+        self.next_at = 0.0
 
 
 class Journal:
@@ -92,13 +94,13 @@ class Journal:
             acknowledged.exception()
             return acknowledged if self._mode() == "strict" else None
         if lane is None:
-            lane = self._lanes[lane_name] = _Lane()
+            lane = self._new_lane(lane_name)
         acknowledged = self._loop.create_future()
         lane.pending.append((record, acknowledged))
         self._pending += 1
         if not lane.committing:
             lane.committing = True
-            task = asyncio.create_task(self._commit(lane_name, lane))
+            task = self._loop.create_task(self._commit(lane_name, lane))
             self._commits.add(task)
             task.add_done_callback(self._commits.discard)
         return acknowledged if self._mode() == "strict" else None
@@ -114,8 +116,17 @@ class Journal:
             if self._spool is not None:
                 await asyncio.to_thread(self._spool.close)
 
+    def _new_lane(self, tenant: str) -> _Lane:
+        if len(self._lanes) >= LANES_MAX:
+            self._lanes = {name: lane for name, lane in self._lanes.items() if lane.committing}
+        lane = self._lanes[tenant] = _Lane()
+        return lane
+
     async def _commit(self, tenant: str, lane: _Lane) -> None:
         while lane.pending:
+            wait_s = lane.next_at - time.monotonic()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
             count = batch_of([record for record, _ in lane.pending[:BATCH_MAX]])
             taken, lane.pending = lane.pending[:count], lane.pending[count:]
             batch = AuditBatch(self._bus.instance, [record for record, _ in taken])
@@ -132,10 +143,8 @@ class Journal:
                 else:
                     acknowledged.set_exception(Unavailable("audit_unavailable", UNAVAILABLE, retry_after_ms=1000))
                     acknowledged.exception()  # Whoever waited may have left.
-            pace_s = min(COMMIT_PACE_S * len(taken), COMMIT_PACE_MAX_S)
-            await asyncio.sleep(started + pace_s - time.monotonic())
+            lane.next_at = started + min(COMMIT_PACE_S * count, COMMIT_PACE_MAX_S)
         lane.committing = False
-        del self._lanes[tenant]
 
     async def _commit_batch(self, tenant: str, message_id: str, batch: AuditBatch) -> Unavailable | None:
         strict = self._mode() == "strict"
