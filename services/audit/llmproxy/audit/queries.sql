@@ -7,13 +7,6 @@ SELECT seq, entry_hash FROM ledger ORDER BY seq DESC LIMIT 1
 -- name: entry_hash_at
 SELECT entry_hash FROM ledger WHERE seq = $1
 
--- name: append
-INSERT INTO ledger (seq, id, at_ms, tenant, key, model, verdict, record, prev_hash, entry_hash)
-SELECT * FROM unnest(
-    $1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[], $9::bytea[],
-    $10::bytea[]
-)
-
 -- name: known_ids
 SELECT id FROM ledger WHERE id = ANY($1::text[])
 

@@ -20,6 +20,7 @@ from llmproxy.common.errors import Unavailable
 from llmproxy.common.ledger_questions import LedgerQuery
 
 PACKAGE = "llmproxy.audit"
+TABLE = "ledger"
 WRITER_LOCK = 0x11A9_0002
 CONNECT_TIMEOUT_S = 3.0
 COMMAND_TIMEOUT_S = 15.0
@@ -145,7 +146,7 @@ class Writer:
             return True
         entries = ledger.extend(self.head, fresh)
         try:
-            await self._connection.execute(self._queries["append"], *map(list, zip(*entries, strict=True)))
+            await self._connection.copy_records_to_table(TABLE, records=entries, columns=Entry._fields)
         except asyncpg.UniqueViolationError:
             return False
         self.head = ledger.head_of(entries, self.head)
