@@ -13,10 +13,14 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 from aiohappyeyeballs import start_connection
-from aiohttp import BaseConnector, ClientTimeout
+from aiohttp import BaseConnector, ClientPayloadError, ClientTimeout
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import Connection
+from aiohttp.helpers import EMPTY_BODY_STATUS_CODES
+from aiohttp.http import HttpResponseParser
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
 from llmproxy.common.addresses import Address, Reach, literal
@@ -96,10 +100,10 @@ class Idle:
         return len(self._kept)
 
     def take(self, now: float) -> Connection | None:
-        """One that is open, or None. What was said on it since was said to nobody, and must not answer the next call."""
+        """One that is open, or None. What was said on it since was said to nobody and has closed it."""
         while self._kept:
             connection, protocol, since = self._kept.pop()
-            if now - since <= KEEPALIVE_S and protocol.is_connected() and not protocol.should_close:
+            if now - since <= KEEPALIVE_S and protocol.is_connected():
                 return connection
             connection.close()
         return None
@@ -164,10 +168,19 @@ class Answers(ResponseHandler):
 
     def ask(self, head: bytes, body: bytes) -> None:
         """Sends a request; what comes from now on is its answer. Each has a parser of its own: one for all would take what a
-        provider says too much for the beginning of the next answer."""
+        provider says too much for the beginning of the next answer. `set_response_params` does the same more slowly."""
         assert self.transport is not None
         self.is_asked = True
-        self.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES)
+        self._parser = HttpResponseParser(
+            self,
+            self._loop,
+            READ_BUFFER_BYTES,
+            payload_exception=ClientPayloadError,
+            read_until_eof=True,
+            auto_decompress=False,
+        )
+        if self._tail:
+            self._drain_tail()  # It spoke first.
         if len(body) <= JOINED_BYTES_MAX:
             self.transport.write(head + body)
         else:
@@ -175,10 +188,25 @@ class Answers(ResponseHandler):
             self.transport.write(body)
 
     def data_received(self, data: bytes) -> None:
-        if self.is_asked:
-            super().data_received(data)
-        else:
+        """As aiohttp's, without timers and websockets."""
+        if not self.is_asked:
             self.close()  # Said to nobody.
+            return
+        if self._parser is None or self._upgraded:
+            super().data_received(data)
+            return
+        try:
+            messages, self._upgraded, _ = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            self.set_exception(HttpProcessingError(), error)  # Its words may quote the answer.
+            if self.transport is not None:
+                self.transport.close()
+            return
+        for message, content in messages:
+            if message.should_close:
+                self._should_close = True
+            self._payload = content
+            self.feed_data((message, EMPTY_PAYLOAD if message.code in EMPTY_BODY_STATUS_CODES else content))
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._reading_paused:  # aiohttp asks with every read.
