@@ -10,9 +10,10 @@ from llmproxy.common.config import Endpoint
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters import ADAPTERS
 from llmproxy.provider_workers.adapters.base import HttpRequest
+from llmproxy.provider_workers.connections import INFORMATIONAL_MAX
 from llmproxy.provider_workers.credentials import Credentials
 from llmproxy.provider_workers.destinations import Destination
-from llmproxy.provider_workers.transport import INFORMATIONAL_MAX, Transport
+from llmproxy.provider_workers.transport import Transport
 
 HEADERS = (("content-type", "application/json"),)
 

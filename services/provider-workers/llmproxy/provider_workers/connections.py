@@ -13,13 +13,14 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 from aiohappyeyeballs import start_connection
-from aiohttp import BaseConnector, ClientPayloadError, ClientTimeout
+from aiohttp import BaseConnector, ClientPayloadError, ClientTimeout, StreamReader
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.helpers import EMPTY_BODY_STATUS_CODES
 from aiohttp.http import HttpResponseParser
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
@@ -33,6 +34,10 @@ KEEPALIVE_S = 30.0  # How long a connection may be idle.
 READ_BUFFER_BYTES = 1 << 16
 JOINED_BYTES_MAX = 1 << 16  # Up to here copying a body is cheaper than a second write.
 NEXT_ADDRESS_S = 0.25  # RFC 8305: when the next address is tried beside one that does not answer.
+
+INFORMATIONAL_MAX = 16  # Before an answer: an endless run of them is read as fast as it comes, and would hold the loop.
+
+Head = tuple[RawResponseMessage, StreamReader]
 
 Resolve = Callable[[str], Awaitable[list[str]]]
 """The addresses of a name. Raises OSError."""
@@ -161,16 +166,23 @@ class Route(ClientRequest):
         return self._key
 
 
+class OnlyInformational(Exception):
+    """Informational answers, and no other."""
+
+
 class Answers(ResponseHandler):
-    """aiohttp's protocol object of a connection."""
+    """aiohttp's protocol object of a connection, without its queue, timers and websockets: one answer is waited for at a time."""
 
     is_asked = True  # Between two calls it is not. What a server says before the first one is its answer to that.
+    _hints = 0  # Informational answers since it was asked.
 
-    def ask(self, head: bytes, body: bytes) -> None:
+    def ask(self, head: bytes, body: bytes) -> "asyncio.Future[Head]":
         """Sends a request; what comes from now on is its answer. Each has a parser of its own: one for all would take what a
-        provider says too much for the beginning of the next answer. `set_response_params` does the same more slowly."""
+        provider says too much for the beginning of the next answer."""
         assert self.transport is not None
-        self.is_asked = True
+        self.is_asked, self._hints = True, 0
+        answer: asyncio.Future[Head] = self._loop.create_future()
+        self._waiter = cast("asyncio.Future[None]", answer)  # aiohttp tells it when the connection is lost.
         self._parser = HttpResponseParser(
             self,
             self._loop,
@@ -186,9 +198,9 @@ class Answers(ResponseHandler):
         else:
             self.transport.write(head)
             self.transport.write(body)
+        return answer
 
     def data_received(self, data: bytes) -> None:
-        """As aiohttp's, without timers and websockets."""
         if not self.is_asked:
             self.close()  # Said to nobody.
             return
@@ -203,10 +215,22 @@ class Answers(ResponseHandler):
                 self.transport.close()
             return
         for message, content in messages:
-            if message.should_close:
-                self._should_close = True
-            self._payload = content
-            self.feed_data((message, EMPTY_PAYLOAD if message.code in EMPTY_BODY_STATUS_CODES else content))
+            self._begun(message, content)
+
+    def _begun(self, message: RawResponseMessage, content: StreamReader) -> None:
+        self._payload = content
+        answer = cast("asyncio.Future[Head] | None", self._waiter)
+        if message.should_close or answer is None:  # Without anybody who waits it is an answer too much.
+            self._should_close = True
+        if answer is None or answer.done():
+            return
+        if message.code >= 200:
+            self._waiter = None
+            answer.set_result((message, EMPTY_PAYLOAD if message.code in EMPTY_BODY_STATUS_CODES else content))
+        elif self._hints < INFORMATIONAL_MAX:
+            self._hints += 1
+        else:
+            self.set_exception(OnlyInformational())
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._reading_paused:  # aiohttp asks with every read.

@@ -32,6 +32,7 @@ from llmproxy.provider_workers.connections import (
     Connector,
     Idle,
     Names,
+    OnlyInformational,
 )
 from llmproxy.provider_workers.destinations import UNCHANGED, Destination
 from llmproxy.provider_workers.proxies import ProxyRefused
@@ -45,7 +46,6 @@ TOKEN_BYTES_MAX = 1 << 16  # Of a token endpoint's answer.
 STREAM_BYTES_MAX = 256 << 20
 FETCHES_MAX = 32  # Of callers' addresses, at a time.
 UNDERSTOOD = frozenset({"", "identity", *CODINGS})  # Codings of answers. Asked for is identity alone.
-INFORMATIONAL_MAX = 16  # Before an answer: an endless run of them is read as fast as it comes, and would hold the loop.
 
 log = logging.getLogger(__name__)
 
@@ -240,13 +240,14 @@ async def exchange(name: str, connection: Connection, head: bytes, body: bytes, 
     """`ended` is called as soon as all of the answer is here."""
     protocol = connection.protocol
     assert isinstance(protocol, Answers)
-    protocol.ask(head, body)
-    for _ in range(1 + INFORMATIONAL_MAX):
-        message, content = await protocol.read()
-        if message.code >= 200:
-            content.on_eof(ended)
-            return Reply(name, connection, message, content)
-    raise GatewayError("provider_bad_answer", f"endpoint '{name}' sends informational answers and no other")
+    try:
+        message, content = await protocol.ask(head, body)
+    except OnlyInformational:
+        raise GatewayError(
+            "provider_bad_answer", f"endpoint '{name}' sends informational answers and no other"
+        ) from None
+    content.on_eof(ended)
+    return Reply(name, connection, message, content)
 
 
 def _refusal(name: str, reply: Reply) -> GatewayError | None:
