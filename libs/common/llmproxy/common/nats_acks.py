@@ -37,7 +37,10 @@ class Acks:
         self._waiting[reply.encode()] = future
         late = loop.call_later(timeout_s, self._give_up, future)
         try:
-            self._client.publish_now(subject, payload, reply, f"NATS/1.0\r\nNats-Msg-Id: {message_id}\r\n\r\n".encode())
+            headers = f"NATS/1.0\r\nNats-Msg-Id: {message_id}\r\n\r\n".encode()
+            problem = self._client.publish_now(subject, payload, reply, headers)
+            if problem:
+                raise Unavailable("audit_unavailable", f"JetStream did not acknowledge: {problem}")
             answer = await future
         finally:
             late.cancel()

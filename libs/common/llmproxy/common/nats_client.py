@@ -17,6 +17,7 @@ PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishi
 JOINED_BYTES_MAX = 1 << 16  # Up to here copying costs less than what a write of several pieces does.
 RETRY_S = 0.2  # Between two attempts at what NATS has just refused or left unanswered.
 
+CONNECTED = Client.CONNECTED
 HEADED = b"HMSG"
 MESSAGES = (b"MSG", HEADED)
 LINE_END = b"\r\n"
@@ -121,21 +122,28 @@ class DirectClient(Client):
         else:
             await self._process_op_err(nats.errors.Error("the server ended the connection"))
 
-    def publish_now(self, subject: str, payload: bytes, reply: str, headers: bytes = b"") -> None:
+    def publish_now(self, subject: str, payload: bytes, reply: str, headers: bytes = b"") -> str:
         """Appends to what is written at the end of the loop's turn; the subjects come from `channels`, which has checked them.
+        Returns "", or why it cannot.
 
         What one turn publishes leaves together: a write costs more than everything else in a hop, for us, for the server
         and for whoever reads it.
         """
+        size, socket = len(payload), self._socket
+        waiting = self._pending_data_size + (0 if socket is None else socket.get_write_buffer_size())
+        if waiting > PENDING_BYTES_MAX or size > self._max_payload or self._status != CONNECTED:
+            problem = self.problem(size)
+            if problem:
+                return problem
         if headers:
-            size = f"{len(headers)} {len(headers) + len(payload)}"
-            command = f"HPUB {subject} {reply} {size}\r\n".encode() + headers
+            command = f"HPUB {subject} {reply} {len(headers)} {len(headers) + size}\r\n".encode() + headers
         else:
-            command = f"PUB {subject} {reply} {len(payload)}\r\n".encode()
+            command = f"PUB {subject} {reply} {size}\r\n".encode()
         self._pending += (command, payload, LINE_END)  # Joined once, when all of the turn is there.
-        self._pending_data_size += len(command) + len(payload) + 2
+        self._pending_data_size += len(command) + size + 2
         if self._wake is None:
             self._wake = self._loop.call_soon(self._write)
+        return ""
 
     def _write(self) -> None:
         """At the end of the turn, what `_flusher` would do a future and a task switch later."""
@@ -154,8 +162,7 @@ class DirectClient(Client):
     def problem(self, payload_bytes: int) -> str:
         """Why a message of this size cannot be published now; "" nearly always."""
         buffered = self._socket.get_write_buffer_size() if self._socket is not None else 0
-        is_connected = self._status == Client.CONNECTED or self.is_draining
-        if not is_connected or self._pending_data_size + buffered > PENDING_BYTES_MAX:
+        if not self.is_connected or self._pending_data_size + buffered > PENDING_BYTES_MAX:
             return "the gateway's message bus is not connected; retry"
         if payload_bytes > self._max_payload:  # The server would end the connection of everybody else with it.
             return f"a message of {payload_bytes} bytes is above max_payload of NATS"

@@ -106,10 +106,9 @@ class NatsWire:
         return bool(self._client.is_connected)
 
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
-        problem = self._client.problem(len(payload))
+        problem = self._client.publish_now(subject, payload, reply)
         if problem:
             raise Unavailable("stage_unavailable", problem)
-        self._client.publish_now(subject, payload, reply)
 
     async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> Subscription:
         async def never(_: Any) -> None:
