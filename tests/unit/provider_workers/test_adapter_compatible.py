@@ -10,7 +10,7 @@ from llmproxy.common import money
 from llmproxy.common.envelope import Price
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.adapters import ADAPTERS, speaker
+from llmproxy.provider_workers.adapters import ADAPTERS, at
 from llmproxy.provider_workers.adapters.azure import place
 from llmproxy.provider_workers.adapters.mistral import call_id
 from llmproxy.provider_workers.compatible import CHARGE_MAX
@@ -295,7 +295,7 @@ def test_a_charge_is_believed_of_those_who_name_it_and_only_within_reason(
 
 def test_another_server_than_openais_own_is_not_taken_to_have_all_its_apis() -> None:
     openai = ADAPTERS["openai"]
-    assert speaker(openai, "m") is speaker(openai, "m", "https://api.openai.com/v1") is openai
-    elsewhere = speaker(openai, "m", "http://127.0.0.1:1234/v1")
+    assert at(openai, "") is at(openai, "https://api.openai.com/v1") is openai
+    elsewhere = at(openai, "http://127.0.0.1:1234/v1")
     assert openai.natives.keys() - elsewhere.natives.keys() == {"responses"}
     assert elsewhere.name == "openai"

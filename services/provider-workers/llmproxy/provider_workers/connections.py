@@ -166,7 +166,7 @@ class Route(ClientRequest):
         return self._key
 
 
-class OnlyInformational(Exception):
+class OnlyInformational(HttpProcessingError):
     """Informational answers, and no other."""
 
 

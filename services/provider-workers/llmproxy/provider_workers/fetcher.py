@@ -23,7 +23,7 @@ from llmproxy.provider_workers.connections import AddressRefused, Connector, Rou
 from llmproxy.provider_workers.contents import Place
 from llmproxy.provider_workers.destinations import USER_AGENT
 from llmproxy.provider_workers.proxies import ProxyRefused, Tunnel
-from llmproxy.provider_workers.transport import Reply, exchange
+from llmproxy.provider_workers.transport import Reply, asked
 
 NAME = "fetch"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -127,10 +127,12 @@ class Fetcher:
         route = Route(NAME, at.origin(), self._reach, tunnel=tunnel, is_pinned=True)
         connection = await self._connector.connect(route, [], self._timeout)
         try:
-            return await exchange(NAME, connection, head.encode("ascii"), b"", connection.release)
+            message, content = await asked(connection, head.encode("ascii"), b"")
         except BaseException:
             connection.close()
             raise
+        content.on_eof(connection.release)
+        return Reply(NAME, connection, message, content)
 
     async def _read(self, reply: Reply, budget: Budget) -> bytes:
         if reply.status != 200:

@@ -9,7 +9,6 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Callable
 
 import aiohttp
 from aiohttp import StreamReader
@@ -30,6 +29,7 @@ from llmproxy.provider_workers.connections import (
     AddressRefused,
     Answers,
     Connector,
+    Head,
     Idle,
     Names,
     OnlyInformational,
@@ -158,8 +158,7 @@ class Transport:
                 connection = kept or await self._connector.connect(route, [], destination.timeout)
                 (destination.opened if is_fresh else destination.reused).inc()
                 try:
-                    ended = functools.partial(self._keep, route.idle, connection)
-                    reply = await exchange(destination.name, connection, head, request.body, ended)
+                    message, content = await asked(connection, head, request.body)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                     connection.close()
                     if is_fresh:
@@ -168,6 +167,8 @@ class Transport:
                 except BaseException:
                     connection.close()
                     raise
+                content.on_eof(functools.partial(self._keep, route.idle, connection))
+                reply = Reply(destination.name, connection, message, content)
                 break
         except AddressRefused as error:
             log.warning("endpoint %s is not called: %s", destination.name, error)
@@ -236,18 +237,10 @@ class Transport:
         await self.once.close()
 
 
-async def exchange(name: str, connection: Connection, head: bytes, body: bytes, ended: Callable[[], None]) -> Reply:
-    """`ended` is called as soon as all of the answer is here."""
+def asked(connection: Connection, head: bytes, body: bytes) -> "asyncio.Future[Head]":
     protocol = connection.protocol
     assert isinstance(protocol, Answers)
-    try:
-        message, content = await protocol.ask(head, body)
-    except OnlyInformational:
-        raise GatewayError(
-            "provider_bad_answer", f"endpoint '{name}' sends informational answers and no other"
-        ) from None
-    content.on_eof(ended)
-    return Reply(name, connection, message, content)
+    return protocol.ask(head, body)
 
 
 def _refusal(name: str, reply: Reply) -> GatewayError | None:
@@ -279,6 +272,8 @@ def _translated(name: str, error: Exception) -> GatewayError:
     match error:
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
             says = "it closed the connection without an answer"
+        case OnlyInformational():
+            return GatewayError("provider_bad_answer", f"endpoint '{name}' sends informational answers and no other")
         case HttpProcessingError() | aiohttp.ClientPayloadError():
             return GatewayError("provider_bad_answer", f"endpoint '{name}' does not answer in HTTP")
         case ssl.SSLError():

@@ -22,7 +22,7 @@ from llmproxy.common.errors import CATALOGUE, GatewayError
 from llmproxy.common.frames import Data, End, Finish, Frame, Head, Usage
 from llmproxy.common.outcomes import Outcome
 from llmproxy.common.retry import backoff_ms
-from llmproxy.provider_workers.adapters import ADAPTERS, DEMO, speaker
+from llmproxy.provider_workers.adapters import ADAPTERS, DEMO, at, speaker
 from llmproxy.provider_workers.adapters.base import Capability
 from llmproxy.provider_workers.contents import ContentsWanted, WithContents
 from llmproxy.provider_workers.credentials import Credentials
@@ -103,7 +103,12 @@ class Work:
         self.is_lenient = config.routing.unsupported_parameters == "drop"
         self._destinations = {
             name: Destination(
-                name, endpoint, ADAPTERS[endpoint.provider], self._credentials, networks=networks, named=named
+                name,
+                endpoint,
+                at(ADAPTERS[endpoint.provider], endpoint.url),
+                self._credentials,
+                networks=networks,
+                named=named,
             )
             for name, endpoint in config.endpoints.items()
             if endpoint.provider in self.providers and endpoint.provider in ADAPTERS
@@ -243,7 +248,7 @@ class Call:
     async def _call(self, watch: Watch) -> None:
         work, envelope, attempt = self._work, self._envelope, self.attempt
         destination = work.destination(attempt)
-        adapter = speaker(destination.adapter, attempt.model, destination.endpoint.url)
+        adapter = speaker(destination.adapter, attempt.model)
         contents: dict[str, str] = {}
         if work.fetcher is not None and adapter.capabilities >= TAKES_BYTES and WEB_ADDRESS not in adapter.capabilities:
             adapter = WithContents(adapter, contents)
@@ -398,7 +403,7 @@ class Call:
         cost = money.cost(usage, self.attempt.price)
         last = self._last(finish, usage, cost)
         self._answer.send(*frames, last)
-        self._settle(usage, cost, ok=True, total_ms=last.provider_ms)
+        self._settle(usage, cost, ok=True, ended=last)
 
     def _stop(self) -> None:
         """The caller gets what was used so far; a caller who still waits gets an error instead of half an answer."""
@@ -464,7 +469,7 @@ class Call:
         code: str = "",
         counts: bool = True,
         retry_after_ms: int = 0,
-        total_ms: int | None = None,
+        ended: End | None = None,
     ) -> None:
         envelope, attempt = self._envelope, self.attempt
         self._work.settlement.add(
@@ -479,8 +484,8 @@ class Call:
                 counts=counts,
                 probe=attempt.probe,
                 retry_after_ms=retry_after_ms,
-                first_byte_ms=self._first_byte_ms(),
-                total_ms=_ms_since(self._started) if total_ms is None else total_ms,
+                first_byte_ms=self._first_byte_ms() if ended is None else ended.first_byte_ms,
+                total_ms=_ms_since(self._started) if ended is None else ended.provider_ms,
                 input_tokens=usage.input,
                 output_tokens=usage.output,
                 cost=cost,

@@ -52,12 +52,11 @@ DEMO = Demo()
 """Not among them: it calls nobody. `answer` and `chunks` take the place of a call."""
 
 
-def speaker(adapter: Adapter, model: str, url: str = "") -> Adapter:
-    """Who translates for this model at this address.
+def at(adapter: Adapter, url: str) -> Adapter:
+    """The adapter for this address: what OpenAI's is given another one for need not have all of OpenAI's APIs."""
+    return OPENAI_ELSEWHERE if adapter is OPENAI and not OPENAI.is_home(url) else adapter
 
-    On Vertex AI, each vendor's models are asked in their vendor's format. What OpenAI's adapter is given another address
-    for need not have all of OpenAI's APIs.
-    """
-    if adapter is OPENAI:
-        return OPENAI if OPENAI.is_home(url) else OPENAI_ELSEWHERE
+
+def speaker(adapter: Adapter, model: str) -> Adapter:
+    """Who translates for this model: on Vertex AI, each vendor's models are asked in their vendor's format."""
     return adapter.speaker(model) if isinstance(adapter, Vertex) else adapter
