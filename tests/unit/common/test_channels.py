@@ -119,3 +119,19 @@ def test_a_channel_decodes_its_own_type_and_nothing_else() -> None:
     assert CONTROL.decode(json.encode(sent)) == sent
     with pytest.raises(ValidationError):
         CONTROL.decode(b'{"type":"reboot"}')
+
+
+@pytest.mark.parametrize("channel", [REPLY, REQUEST_CALL, HOLDING], ids=lambda channel: channel.pattern)
+def test_a_subject_with_one_place_is_the_same_however_it_is_asked_for(channel: channels.Channel[object]) -> None:
+    (name,) = channels.PLACEHOLDER.findall(channel.pattern)
+    assert channel.at("edge.edge-1") == channel.subject(**{name: "edge.edge-1"})
+    if name == "address":
+        with pytest.raises(ValueError, match="address"):
+            channel.at("edge.*")
+    else:
+        assert channel.at("edge.*") == channel.subject(**{name: "edge.*"})
+
+
+def test_a_subject_with_two_places_needs_their_names() -> None:
+    with pytest.raises(AssertionError):
+        channels.LEDGER_ANSWER.at("edge.edge-1")

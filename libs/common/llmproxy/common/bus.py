@@ -118,7 +118,7 @@ class Answer:
         packet = Packet(id=envelope.id, attempt=envelope.attempt, seq=self._seq, frames=list(sent))
         self._seq += 1
         if not self._subject:
-            self._subject = REPLY.subject(address=envelope.reply_to)
+            self._subject = REPLY.at(envelope.reply_to)
         self._bus.wire.publish(self._subject, frames.ENCODER.encode(packet))
 
     def fail(self, error: GatewayError, *, again: bool = False) -> None:
@@ -257,13 +257,13 @@ class Bus:
             facts=told.facts(told.about),
         )
 
-    def forward(self, channel: Channel[Envelope], envelope: Envelope, **tokens: str) -> None:
-        """To the next stage. If nobody serves it, whoever `reply_to` names gets a Failure with `again` at once.
+    def forward(self, channel: Channel[Envelope], envelope: Envelope, provider: str = "") -> None:
+        """To the next stage, where REQUEST_CALL names its `provider`. If nobody serves it, whoever `reply_to` names gets a Failure with `again` at once.
 
         NATS tells only the publisher that there are no responders, so the reply subject is ours and says whom to tell.
         """
         bounce = f"{self._bounce_prefix}{envelope.reply_to}.{channel.queue}.{envelope.id}.{envelope.attempt}"
-        self.wire.publish(channel.only or channel.subject(**tokens), ENCODER.encode(envelope), bounce)
+        self.wire.publish(channel.only or channel.at(provider), ENCODER.encode(envelope), bounce)
 
     async def commit(self, channel: Channel[T], message: T, message_id: str, **tokens: str) -> int:
         """Onto a stream; returns its sequence once JetStream has it. Raises Unavailable."""

@@ -61,6 +61,13 @@ def _subject(pattern: str, /, **tokens: str) -> str:
     return f"{ROOT}.{PLACEHOLDER.sub(lambda place: _place(place[1], tokens[place[1]]), pattern)}"
 
 
+@lru_cache(maxsize=SUBJECTS_KEPT_MAX)
+def _subject_at(pattern: str, text: str) -> str:
+    names = PLACEHOLDER.findall(pattern)
+    assert len(names) == 1, f"{pattern} has not one place"
+    return _subject(pattern, **{names[0]: text})
+
+
 @dataclass(frozen=True)
 class Channel(Generic[T]):
     """A subject pattern with named places, the type on it, and who reads it."""
@@ -82,6 +89,10 @@ class Channel(Generic[T]):
     def subject(self, **tokens: str) -> str:
         """The subject to publish on. Every place must be given; what is not a plain token is encoded."""
         return self.only or _subject(self.pattern, **tokens)
+
+    def at(self, text: str) -> str:
+        """The same where there is one place: for what every request asks, because named arguments cost five times as much."""
+        return _subject_at(self.pattern, text)
 
     def filter(self, **tokens: str) -> str:
         """The subject to subscribe to: places not given match anything."""

@@ -36,6 +36,7 @@ from llmproxy.provider_workers.compatible_requests import (
     effort_instead_of_thinking,
     encode,
     hints,
+    is_aimed,
     leave_out,
     objects,
     read_fields,
@@ -80,17 +81,21 @@ class Compatible(Struct, frozen=True, kw_only=True):
     usage: Callable[[WireUsage | None], Usage] = usage_of
 
     def request(self, body: bytes, target: Target) -> HttpRequest:
-        given = read_fields(body)
-        fields = dict(given)
         dropped: list[str] = []
-        aim(fields, target, asks_for_usage=self.asks_for_usage)
-        if self.is_home(target.url):
-            self._apply(fields, target, dropped, hints(body))
+        is_home = self.is_home(target.url)
+        if is_home or not is_aimed(body, target):
+            given = read_fields(body)
+            fields = dict(given)
+            aim(fields, target, asks_for_usage=self.asks_for_usage)
+            if is_home:
+                self._apply(fields, target, dropped, hints(body))
+            if fields != given:
+                body = encode_json(fields)
         return HttpRequest(
             method="POST",
             url=self.url(target) if self.url is not None else chat_url(target.url or self.default_url),
             headers=JSON_HEADERS,
-            body=body if fields == given else encode_json(fields),
+            body=body,
             dropped=tuple(sorted(dropped)) if dropped else (),
         )
 

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.canonical import METADATA, says_nothing
-from llmproxy.provider_workers.reading import UNREADABLE, printable, unsupported
+from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, printable, unsupported
 from llmproxy.provider_workers.wire import Target
 
 Fields = dict[str, Raw]
@@ -71,6 +71,26 @@ def aim(fields: Fields, target: Target, *, asks_for_usage: bool = True) -> None:
         options = _options(fields.get("stream_options"))
         if bytes(options.get("include_usage", b"")) != b"true":
             fields["stream_options"] = encode({**options, "include_usage": TRUE})
+
+
+class Aim(msgspec.Struct, frozen=True):
+    model: Raw = ABSENT
+    stream: Raw = FALSE
+    stream_options: Raw = ABSENT
+
+
+AIM = msgspec.json.Decoder(Aim)
+
+
+def is_aimed(body: bytes, target: Target) -> bool:
+    """Whether there is nothing to do for `aim`, told without a look at the rest. A stream, and what is no JSON, is its business."""
+    try:
+        aim = AIM.decode(body)
+    except UNREADABLE:
+        return False
+    if target.stream or bytes(aim.stream) == b"true" or bytes(aim.stream_options):
+        return False
+    return bytes(aim.model) == msgspec.json.encode(target.model)
 
 
 def _options(raw: Raw | None) -> Fields:

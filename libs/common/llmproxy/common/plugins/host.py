@@ -96,8 +96,11 @@ class Pipeline(Generic[D]):
             for step in self.steps
         ]
 
-    def start(self, context: D, first: int = 0) -> Result | Awaitable[Result]:
+    def start(self, context: D) -> Result | Awaitable[Result]:
         """Runs the steps at once as far as they are synchronous; a coroutine for the rest from the first that is not."""
+        return self._run_from(0, context)
+
+    def _run_from(self, first: int, context: D) -> Result | Awaitable[Result]:
         for index, step in enumerate(self.steps[first:] if first else self.steps, first):
             try:
                 result = step.run(context)
@@ -136,7 +139,7 @@ class Pipeline(Generic[D]):
             result = self._checked(step, outcome)
         if not isinstance(result, GOES_ON):
             return result
-        rest = self.start(context, index + 1)
+        rest = self._run_from(index + 1, context)
         return rest if isinstance(rest, Result) else await rest
 
     def _checked(self, step: Step[D], outcome: object) -> Result:
