@@ -103,11 +103,10 @@ class Wire(Protocol):
 class Answer:
     """The numbered packets that one stage sends for one attempt."""
 
-    __slots__ = ("_bus", "_envelope", "_seq", "_subject")
+    __slots__ = ("_bus", "_envelope", "_seq")
 
     def __init__(self, bus: "Bus", envelope: Envelope) -> None:
         self._bus, self._envelope, self._seq = bus, envelope, 0
-        self._subject = ""  # Worked out with the first packet.
 
     @property
     def begun(self) -> bool:
@@ -117,9 +116,7 @@ class Answer:
         envelope = self._envelope
         packet = Packet(id=envelope.id, attempt=envelope.attempt, seq=self._seq, frames=list(sent))
         self._seq += 1
-        if not self._subject:
-            self._subject = REPLY.at(envelope.reply_to)
-        self._bus.wire.publish(self._subject, frames.ENCODER.encode(packet))
+        self._bus.wire.publish(REPLY.at(envelope.reply_to), frames.ENCODER.encode(packet))
 
     def fail(self, error: GatewayError, *, again: bool = False) -> None:
         failure = error.failure(self._bus.service, again=again)
@@ -309,18 +306,20 @@ class Bus:
     async def serve(self, channel: Channel[Envelope], handle: Handler, *, max_in_flight: int, **tokens: str) -> None:
         """Shares the channel's requests with the other instances of this service."""
 
+        decode, now, holds = channel.decode, self._now, self.holds
+
         def receive(_: bytes, payload: bytes) -> None:
             try:
-                envelope = channel.decode(payload)
+                envelope = decode(payload)
             except msgspec.DecodeError:
                 UNDECODABLE.inc()
                 return
-            if envelope.deadline_ms < self._now() * 1000:
+            if envelope.deadline_ms < now() * 1000:
                 LATE.inc()
                 return
             answer = Answer(self, envelope)
             try:
-                if len(self.holds) >= max_in_flight:
+                if len(holds) >= max_in_flight:
                     FULL.inc()
                     raise GatewayError(
                         "server_is_overloaded", f"every {self.service} is busy; retry", retry_after_ms=1000

@@ -90,6 +90,7 @@ class DirectClient(Client):
         self._socket: asyncio.WriteTransport | None = None  # Of this connection, once it has been greeted.
         self._loop = asyncio.get_running_loop()  # To ask for it again costs a system call, before Python 3.12.
         self._wake: asyncio.Handle | None = None
+        self._unwritten = 0  # Bytes of earlier turns that the socket has not taken.
 
     async def _read_loop(self) -> None:
         """Begins with each connection, after its greeting."""
@@ -129,9 +130,11 @@ class DirectClient(Client):
         What one turn publishes leaves together: a write costs more than everything else in a hop, for us, for the server
         and for whoever reads it.
         """
-        size, socket = len(payload), self._socket
-        waiting = self._pending_data_size + (0 if socket is None else socket.get_write_buffer_size())
-        if waiting > PENDING_BYTES_MAX or size > self._max_payload or self._status != CONNECTED:
+        size = len(payload)
+        if self._wake is None:  # The first one of this turn.
+            self._unwritten = 0 if self._socket is None else self._socket.get_write_buffer_size()
+        unwritten = self._unwritten + self._pending_data_size
+        if unwritten > PENDING_BYTES_MAX or size > self._max_payload or self._status != CONNECTED:
             problem = self.problem(size)
             if problem:
                 return problem

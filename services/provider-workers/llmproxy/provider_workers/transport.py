@@ -101,7 +101,8 @@ class Reply:
         content = self._content
         if self._inflate is not None or not content.is_eof() or content.total_bytes > READ_BUFFER_BYTES:
             return b""
-        return content.read_nowait()
+        # Nothing more will come that reading could make room for, which `read_nowait` goes through five functions to do.
+        return content._buffer.popleft() if len(content._buffer) == 1 else b""
 
     async def read_all(self, limit: int = ANSWER_BYTES_MAX) -> bytes:
         data = await self.read(limit)

@@ -28,14 +28,19 @@ ENDPOINTS_SHOWN = 8
 class Planning:
     """One request's way through ring 3: each step fills in or narrows what the next one reads."""
 
-    __slots__ = ("candidates", "envelope", "now_ms", "plan", "route", "tables", "waiting")
+    __slots__ = ("_monotonic_ms", "candidates", "envelope", "plan", "route", "tables", "waiting")
 
-    def __init__(self, envelope: Envelope, tables: Tables, now_ms: int) -> None:
-        self.envelope, self.tables, self.now_ms = envelope, tables, now_ms
+    def __init__(self, envelope: Envelope, tables: Tables, monotonic_ms: Callable[[], int]) -> None:
+        self.envelope, self.tables, self._monotonic_ms = envelope, tables, monotonic_ms
         self.route: Route | None = None
         self.candidates: list[Attempt] = []
         self.waiting: list[Attempt] = []  # Left out because a circuit is open.
         self.plan: tuple[Attempt, ...] = ()
+
+    @property
+    def now_ms(self) -> int:
+        """Hardly ever asked: only circuits that are not closed know a time."""
+        return self._monotonic_ms()
 
 
 class Lease(Protocol):
@@ -93,7 +98,8 @@ class Order:
         turn = 0 if route.strategy == "failover" else self._next_turn(route.name)
         candidates = [*STRATEGIES[route.strategy](primary, turn), *fallback]
         if circuits.cooling:
-            candidates.sort(key=lambda one: circuits.is_cooling(one.endpoint, one.model, context.now_ms))
+            now_ms = context.now_ms
+            candidates.sort(key=lambda one: circuits.is_cooling(one.endpoint, one.model, now_ms))
         context.candidates = candidates
         return MODIFIED
 
@@ -157,7 +163,8 @@ class Attempts:
         return self._circuits.callable(attempt.endpoint, attempt.model)
 
     def _refusal(self, context: Planning) -> Block:
-        waits = [self._circuits.wait_ms(one.endpoint, one.model, context.now_ms) for one in context.waiting]
+        now_ms = context.now_ms
+        waits = [self._circuits.wait_ms(one.endpoint, one.model, now_ms) for one in context.waiting]
         return Block(
             "no_endpoint_available",
             f"every endpoint for the model `{_shown(context.envelope)}` is failing; retry later",
@@ -192,7 +199,7 @@ class Router:
         if envelope.api == "probe":
             self._bus.forward(REQUEST_CALL, envelope, provider=self._tables.probe())
             return None
-        planning = Planning(envelope, self._tables, self._monotonic_ms())
+        planning = Planning(envelope, self._tables, self._monotonic_ms)
         result = self.pipeline.start(planning)
         if result is PASS:  # Nearly always, and far cheaper than asking for the type.
             self._send(planning)
