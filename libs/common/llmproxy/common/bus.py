@@ -137,7 +137,16 @@ class Hold:
         self.cancelled: Callable[[], None] | None = None
         self.is_released = False
 
+    def cancel(self) -> None:
+        if self.task is not None:
+            self.task.add_done_callback(self.release)  # One that has not begun ends without a step of its own.
+            self.task.cancel()
+        if self.cancelled is not None:
+            self.cancelled()
+
     def release(self, _: object = None) -> None:
+        if self.is_released:
+            return
         self.is_released = True
         self.task = self.cancelled = None  # The announcer looks at it once more; what it led to is not kept for that.
         holds = self._bus.holds
@@ -421,15 +430,19 @@ class Bus:
 
     def _run(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
         held = self.hold(envelope)
-        held.task = self._loop.create_task(self.guarded(envelope, answer, work))
-        held.task.add_done_callback(held.release)
+        held.task = self._loop.create_task(self.guarded(envelope, answer, work, held))
 
-    async def guarded(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
-        """Work on a request that nobody waits for: whatever it raises ends the answer."""
+    async def guarded(
+        self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None], held: Hold | None = None
+    ) -> None:
+        """Work on a request that nobody waits for: whatever it raises ends the answer, and what is `held` is released."""
         try:
             await work
         except Exception as error:  # noqa: BLE001 - as in serve
             self._fail(envelope, answer, error)
+        finally:
+            if held is not None:  # Here, for a task's callback is one more turn of the loop.
+                held.release()
 
     def _fail(self, envelope: Envelope, answer: Answer, error: Exception) -> None:
         if not isinstance(error, GatewayError):
@@ -475,12 +488,8 @@ class Bus:
             return
         for role in ("chain", "return"):
             held = self.holds.get((cancel.id, cancel.attempt, role))
-            if held is None:
-                continue
-            if held.task is not None:
-                held.task.cancel()
-            if held.cancelled is not None:
-                held.cancelled()
+            if held is not None:
+                held.cancel()
 
     def _on_bounce(self, subject: bytes, _: bytes) -> None:
         service, instance, stage, id_, attempt = subject[len(self._bounce_prefix) :].decode().split(".")
