@@ -16,6 +16,7 @@ from llmproxy.provider_workers.destinations import Destination
 from llmproxy.provider_workers.transport import Transport
 
 HEADERS = (("content-type", "application/json"),)
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nof 0\r\n0\r\n\r\n"
 
 
 def destination(
@@ -108,6 +109,37 @@ def test_an_answer_that_nobody_asked_for_is_not_the_next_callers(unasked: bytes)
             second = await transport.call(kept, request)
             assert await second.read_all() == b"of 1"
             second.close()
+            await transport.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+
+
+@pytest.mark.parametrize("first", [answer(200, b"of 0"), CHUNKED], ids=["with its length", "chunked"])
+def test_a_second_answer_at_once_ends_the_connection(first: bytes) -> None:
+    async def scenario() -> None:
+        ports = set()
+
+        async def script(number: int, writer: asyncio.StreamWriter) -> None:
+            ports.add(writer.get_extra_info("peername"))
+            if (
+                number == 0
+            ):  # Of the first one the beginning alone, so that its end is seen while there is more to read.
+                writer.write(first[:-1])
+                await was_begun.wait()
+                writer.write(first[-1:] + answer(200, b"of nobody"))
+            else:
+                writer.write(answer(200, b"of 1"))
+
+        was_begun = asyncio.Event()
+        async with upstream(script) as served:
+            transport, kept = Transport(), destination(served.url)
+            request = HttpRequest(method="POST", url=f"{served.url}/chat/completions", headers=HEADERS, body=b"{}")
+            begun = await transport.call(kept, request)
+            was_begun.set()
+            assert await begun.read_all() == b"of 0"
+            begun.close()
+            assert await (await transport.call(kept, request)).read_all() == b"of 1"
+            assert len(ports) == 2
             await transport.close()
 
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))

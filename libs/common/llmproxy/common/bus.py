@@ -264,7 +264,8 @@ class Bus:
         )
 
     def forward(self, channel: Channel[Envelope], envelope: Envelope, provider: str = "") -> None:
-        """To the next stage, where REQUEST_CALL names its `provider`. If nobody serves it, whoever `reply_to` names gets a Failure with `again` at once.
+        """To the next stage; REQUEST_CALL wants to know which `provider`. If nobody serves it, whoever `reply_to` names gets a
+        Failure with `again` at once.
 
         NATS tells only the publisher that there are no responders, so the reply subject is ours and says whom to tell.
         """

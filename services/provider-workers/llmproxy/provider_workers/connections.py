@@ -37,7 +37,8 @@ NEXT_ADDRESS_S = 0.25  # RFC 8305: when the next address is tried beside one tha
 
 INFORMATIONAL_MAX = 16  # Before an answer: an endless run of them is read as fast as it comes, and would hold the loop.
 
-Head = tuple[RawResponseMessage, StreamReader]
+Begun = tuple[RawResponseMessage, StreamReader]
+"""An answer whose head is here."""
 
 Resolve = Callable[[str], Awaitable[list[str]]]
 """The addresses of a name. Raises OSError."""
@@ -176,12 +177,12 @@ class Answers(ResponseHandler):
     is_asked = True  # Between two calls it is not. What a server says before the first one is its answer to that.
     _hints = 0  # Informational answers since it was asked.
 
-    def ask(self, head: bytes, body: bytes) -> "asyncio.Future[Head]":
+    def ask(self, head: bytes, body: bytes) -> "asyncio.Future[Begun]":
         """Sends a request; what comes from now on is its answer. Each has a parser of its own: one for all would take what a
         provider says too much for the beginning of the next answer."""
         assert self.transport is not None
         self.is_asked, self._hints = True, 0
-        answer: asyncio.Future[Head] = self._loop.create_future()
+        answer: asyncio.Future[Begun] = self._loop.create_future()
         self._waiter = cast("asyncio.Future[None]", answer)  # aiohttp tells it when the connection is lost.
         self._parser = HttpResponseParser(
             self,
@@ -215,14 +216,17 @@ class Answers(ResponseHandler):
                 self.transport.close()
             return
         for message, content in messages:
-            self._begun(message, content)
+            self._begin(message, content)
 
-    def _begun(self, message: RawResponseMessage, content: StreamReader) -> None:
+    def _begin(self, message: RawResponseMessage, content: StreamReader) -> None:
+        answer = cast("asyncio.Future[Begun] | None", self._waiter)
+        if answer is None:
+            self.close()  # Said to nobody, together with an answer.
+            return
         self._payload = content
-        answer = cast("asyncio.Future[Head] | None", self._waiter)
-        if message.should_close or answer is None:  # Without anybody who waits it is an answer too much.
+        if message.should_close:
             self._should_close = True
-        if answer is None or answer.done():
+        if answer.done():
             return
         if message.code >= 200:
             self._waiter = None

@@ -28,8 +28,8 @@ from llmproxy.provider_workers.connections import (
     READ_BUFFER_BYTES,
     AddressRefused,
     Answers,
+    Begun,
     Connector,
-    Head,
     Idle,
     Names,
     OnlyInformational,
@@ -238,7 +238,8 @@ class Transport:
         await self.once.close()
 
 
-def asked(connection: Connection, head: bytes, body: bytes) -> "asyncio.Future[Head]":
+def asked(connection: Connection, head: bytes, body: bytes) -> "asyncio.Future[Begun]":
+    """Sends a request; what it returns is done as soon as the head of the answer is here."""
     protocol = connection.protocol
     assert isinstance(protocol, Answers)
     return protocol.ask(head, body)
