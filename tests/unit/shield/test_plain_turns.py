@@ -19,6 +19,7 @@ PLAIN = st.fixed_dictionaries({"role": ROLES, "content": WORDS})
 OTHER = st.sampled_from(
     [
         {"content": "the other way round", "role": "user"},
+        {"content": 7, "role": "user"},
         {"role": "user", "content": [{"type": "text", "text": "a part"}, {"type": "text", "text": "another"}]},
         {"role": "assistant", "content": None},
         {"role": "user", "content": "named", "name": "somebody"},
@@ -74,7 +75,7 @@ def test_what_comes_in_parts_is_joined_as_before(tree: dict[str, Any]) -> None:
 def test_only_messages_of_a_role_and_a_text_are_plain(messages: Any) -> None:
     is_plain = isinstance(messages, list) and all(
         isinstance(one, dict)
-        and list(one) == ["role", "content"]
+        and one.keys() == {"role", "content"}
         and all(isinstance(value, str) for value in one.values())
         for one in messages
     )

@@ -45,7 +45,7 @@ def parted(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Pa
         turns = tree.get(name)
         if type(turns) is not list:
             continue
-        if name == "messages" and plain is not None and (USER, USER) not in pairwise(plain.roles):
+        if name == "messages" and plain is not None and not _follows(plain.roles):
             continue
         follow, nested = _look(turns)
         if follow:
@@ -66,6 +66,16 @@ def joined(tree: dict[str, Any], found: Sequence[Parts]) -> list[Joined]:
         for run in _runs(one.texts)
         for said in _said(run)
     ]
+
+
+def _follows(roles: list[str]) -> bool:
+    """Whether two turns of the user's follow each other."""
+    before = ""
+    for role in roles:
+        if role == before == USER:
+            return True
+        before = role
+    return False
 
 
 def _look(turns: list[Any]) -> tuple[bool, list[int]]:

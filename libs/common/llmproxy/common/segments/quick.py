@@ -1,7 +1,6 @@
 """The quick pass: the texts of a body without their places. It costs microseconds, and most bodies need no other."""
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 from msgspec import Struct
@@ -13,24 +12,16 @@ from llmproxy.common.segments.repeats import keys
 from llmproxy.common.segments.segment import NUMBER_MIN, TEXT_CHARS_MIN, beside, is_telling
 from llmproxy.common.segments.written import digits
 
-OBJECTS, STRINGS, PLAIN_TURNS = {dict}, {str}, {("role", "content")}
-
 Filled = tuple[str, Any]
 """A name of `FILLED`, and the object or array that stands there."""
 
 
 class Turns(Struct, frozen=True, gc=False):
-    """Of messages that have a role and a text and nothing else: one after the other."""
+    """Of messages that have a role and a text and nothing else: `said` has both, as they stand one after the other."""
 
     said: list[str]
-
-    @property
-    def roles(self) -> list[str]:
-        return self.said[::2]
-
-    @property
-    def contents(self) -> list[str]:
-        return self.said[1::2]
+    roles: list[str]
+    contents: list[str]
 
 
 def texts(
@@ -127,10 +118,21 @@ def named(tree: Any, filled: Sequence[Filled], *, shortest: int = TEXT_CHARS_MIN
 
 def plain_turns(messages: Any) -> Turns | None:
     """Most conversations have no others, and what is expensive to ask of any message is known of these."""
-    if type(messages) is not list or set(map(type, messages)) != OBJECTS or set(map(tuple, messages)) != PLAIN_TURNS:
+    if type(messages) is not list or not messages:
         return None
-    said = list(chain.from_iterable(map(dict.values, messages)))
-    return Turns(said) if set(map(type, said)) == STRINGS else None
+    said: list[str] = []
+    roles: list[str] = []
+    contents: list[str] = []
+    for turn in messages:
+        if type(turn) is not dict or len(turn) != 2:
+            return None
+        role, content = turn.get("role"), turn.get("content")
+        if type(role) is not str or type(content) is not str:
+            return None
+        said += turn.values()
+        roles.append(role)
+        contents.append(content)
+    return Turns(said, roles, contents)
 
 
 def token_ids(tree: Any) -> str:

@@ -28,6 +28,8 @@ DEFINITIONS = (*TOOLS, "response_format", "text", "generationConfig", "generatio
 """What an answer is to look like, and what may be called in it."""
 
 APART = frozenset((*SYSTEM_FIELDS, *DEFINITIONS))
+BESIDE_MESSAGES = APART.union(TURNS, PROMPTS) - {"messages"}
+"""Fields that may say something, too."""
 
 SAYING = ("content", "parts", "text")
 RESULT_KEYS = ("functionResponse", "function_response")
@@ -51,8 +53,11 @@ def asked(tree: dict[str, Any], said: str, plain: Turns | None = None) -> Asked:
     """Of the tree of a body, all its texts, and what `plain_turns` says of its messages."""
     system: list[str] = []
     users: list[str] = []
+    if plain is not None and BESIDE_MESSAGES.isdisjoint(tree):  # Most bodies are turns and nothing else.
+        is_exposed = _read_plain(plain, system, users)
+        return _asked(system, users, said, "", is_exposed=is_exposed)
     is_exposed = False
-    if not APART.isdisjoint(tree):  # Most bodies are turns and nothing else.
+    if not APART.isdisjoint(tree):
         system += [text for name in SYSTEM_FIELDS if (value := tree.get(name)) is not None for text in _texts(value)]
         is_exposed = any(map(tree.get, TOOLS))
     for name in TURNS:
@@ -67,24 +72,31 @@ def asked(tree: dict[str, Any], said: str, plain: Turns | None = None) -> Asked:
             users.append(prompt)
         elif type(prompt) is list:
             users += [one for one in prompt if type(one) is str]
+    return _asked(system, users, said, _definitions(tree), is_exposed=is_exposed)
+
+
+def _asked(system: list[str], users: list[str], said: str, definitions: str, *, is_exposed: bool) -> Asked:
     system_text = "\n".join(system)
     return Asked(
         system=system_text,
         users="\n".join(users),
         said=said[:SAID_CHARS_MAX],
-        definitions="" if APART.isdisjoint(tree) else _definitions(tree),
+        definitions=definitions,
         is_exposed=is_exposed or bool(system_text),
     )
 
 
 def _read_plain(turns: Turns, system: list[str], users: list[str]) -> bool:
     """As `_read`."""
+    is_exposed = False
     for role, text in zip(turns.roles, turns.contents, strict=True):
         if role == "user":
             users.append(text)
         elif role in TRUSTED_ROLES:
             system.append(text)
-    return not TOOL_ROLES.isdisjoint(turns.roles)
+        elif role in TOOL_ROLES:
+            is_exposed = True
+    return is_exposed
 
 
 def _read(name: str, turns: list[Any], role_of: Role, system: list[str], users: list[str]) -> bool:
