@@ -4,10 +4,12 @@ What the user said too is no secret. What the model says about its instructions 
 not recognised.
 """
 
+import ctypes
 import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from llmproxy.common import native
 from llmproxy.common.answers import Watched
 from llmproxy.shield.answers.stage import Report, seen
 
@@ -55,18 +57,51 @@ def shingles(system: str) -> dict[int, int]:
     return places
 
 
+class _Vocabulary(ctypes.Structure):
+    """`Vocabulary` of native/passages.c."""
+
+    _fields_ = (("bits", ctypes.c_void_p), ("mask", ctypes.c_uint32), ("least", ctypes.c_uint32))
+
+
+_WORDS = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
+_learn_words = native.function("llmproxy_learn_words", None, *_WORDS)
+_may_say = native.function("llmproxy_may_say", ctypes.c_int, *_WORDS)
+BITS_PER_WORD, BITS_MIN = 8, 512
+
+
+class Vocabulary:
+    """The words of a system text."""
+
+    def __init__(self, words: frozenset[str]) -> None:
+        self.words = words
+        bits = max(BITS_MIN, 1 << (BITS_PER_WORD * len(words)).bit_length())
+        room = ctypes.create_string_buffer(bits // 8)
+        known = _Vocabulary(ctypes.addressof(room), bits - 1, LEAST_WORDS)
+        self._kept, self._address = (room, known), ctypes.addressof(known)
+        text = " ".join(words).encode()
+        _learn_words(self._address, text, len(text))
+
+    def may_be_said(self, text: str) -> bool:
+        """Whether a text in ASCII may have `LEAST_WORDS` of them in a row."""
+        raw = text.encode()
+        return bool(_may_say(self._address, raw, len(raw)))
+
+
 @lru_cache(SYSTEMS_KEPT)
-def vocabulary(system: str) -> frozenset[str]:
-    return frozenset(words_of(system[:SYSTEM_CHARS_MAX].casefold()))
+def vocabulary(system: str) -> Vocabulary:
+    return Vocabulary(frozenset(words_of(system[:SYSTEM_CHARS_MAX].casefold())))
 
 
 def is_clear(system: str, text: str) -> bool:
     """A passage has `LEAST_WORDS` words of the system text in a row, and every one of so many words is looked at here."""
-    known, words = vocabulary(system), words_of(text.casefold())
-    if known.isdisjoint(words[LEAST_WORDS - 1 :: LEAST_WORDS]):
+    known = vocabulary(system)
+    if text.isascii() and not known.may_be_said(text):
+        return True  # As nearly all.
+    words = words_of(text.casefold())
+    if known.words.isdisjoint(words[LEAST_WORDS - 1 :: LEAST_WORDS]):
         return True
     return all(
-        words[place] not in known or _run(words, place, known) < LEAST_WORDS
+        words[place] not in known.words or _run(words, place, known.words) < LEAST_WORDS
         for place in range(LEAST_WORDS - 1, len(words), LEAST_WORDS)
     )
 
