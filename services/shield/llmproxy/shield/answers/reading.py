@@ -91,7 +91,7 @@ class Reading:
 
     __slots__ = (
         "_apart", "_budget", "_carried", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_users", "answers", "counts",
-        "explanations", "is_repeated", "originals", "request",
+        "explanations", "is_repeated", "originals", "request", "unmasks",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +107,7 @@ class Reading:
         self.explanations: list[Explanation] = []
         self.answers: Answers = guards.policy.answers
         self.request, self.originals, self.is_repeated = request, originals, is_repeated
+        self.unmasks = bool(originals.in_text)
         self._guards, self._clock = guards, clock
         self._budget: Budget | None = None
         self._is_counting = True
@@ -139,6 +140,9 @@ class Reading:
     def text(self, text: str) -> str:
         return self._through(text, in_json=False)
 
+    def stays(self, text: str) -> bool:
+        return self.is_clear(text, in_json=False)
+
     def words(self, text: str) -> str:
         return unmask(text, self.originals.in_text)
 
@@ -157,7 +161,7 @@ class Reading:
 
     def whole(self, event: bytes) -> bytes:
         text = written(event)
-        is_masked = bool(self.originals.in_text) and (PLACEHOLDER.search(text) is not None or "\\u005" in text)
+        is_masked = self.unmasks and (PLACEHOLDER.search(text) is not None or "\\u005" in text)
         if is_masked:
             check_growth(text, self.originals.in_text)
         tree = decoded(event)
@@ -277,7 +281,7 @@ class Reading:
     def is_clear(self, text: str, *, in_json: bool) -> bool:
         """Whether reading a text would change nothing and find nothing. Most texts are, and to read one costs five times as much."""
         request = self.request
-        if request.canary or ("[" in text and self.originals.in_text):
+        if request.canary or (self.unmasks and "[" in text):
             return False
         if self.answers.leak != "disabled" and request.system and not leak.is_clear(request.system, text):
             return False

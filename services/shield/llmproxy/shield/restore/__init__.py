@@ -22,8 +22,8 @@ STREAMS: Mapping[Api, Callable[[Texts], Restorer]] = {
     "transcriptions": responses.Stream,
 }
 
-WHOLES: Mapping[Api, Callable[[Texts], Restorer]] = {"images": images.Whole}
-"""Whole answers in which most is no text."""
+WHOLES: Mapping[Api, Callable[[Texts], Restorer]] = {"chat": chat.Whole, "images": images.Whole}
+"""Whole answers of which it is known where their texts stand."""
 
 
 def restorer(api: Api, texts: Texts, *, stream: bool) -> Restorer:

@@ -1,10 +1,11 @@
-"""The stream of OpenAI's chat completions: deltas of choices. A placeholder may be split over any number of them."""
+"""OpenAI's chat completions, whole and as a stream of deltas of choices, over any number of which a placeholder may be split."""
 
 from collections.abc import Hashable
 from typing import Any
 
 import msgspec
 
+from llmproxy.shield.restore import prose, whole
 from llmproxy.shield.restore.held import Held, Texts
 from llmproxy.shield.restore.nested import Place, around, pieces, put
 
@@ -21,6 +22,17 @@ NESTED = frozenset({"audio", "content", "reasoning", "reasoning_content", "reaso
 
 Channel = tuple[int, str, int | Place]
 """Choice index, what it is (`content`, `arguments`, …), and which of several (the tool call's index, or the place in a structure)."""
+
+
+class Whole(whole.Whole):
+    """An answer in which nothing is found is only looked at."""
+
+    def chunk(self, event: bytes) -> list[bytes]:
+        if not self._texts.unmasks:
+            texts = prose.texts(event)
+            if texts is not None and all(map(self._texts.stays, texts)):
+                return [event]
+        return super().chunk(event)
 
 
 class Stream:

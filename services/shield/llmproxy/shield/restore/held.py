@@ -25,6 +25,11 @@ class Text(Protocol):
 class Texts(Protocol):
     """What happens to the texts of one answer, wherever they stand. A text is the same in pieces and whole."""
 
+    @property
+    def unmasks(self) -> bool:
+        """Whether there is anything to put back, for which every string is looked through, text or not."""
+        ...
+
     def open(self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None) -> Text:
         """A text that comes in pieces. `in_json`: it is a JSON document, and stays one; `is_signed`: it stays as it is; `follows`: what
         all texts have in common that readers put together, one behind the other."""
@@ -32,6 +37,10 @@ class Texts(Protocol):
 
     def text(self, text: str) -> str:
         """A text that comes whole."""
+        ...
+
+    def stays(self, text: str) -> bool:
+        """A promise that a text that comes whole stays as it is, with nothing to report."""
         ...
 
     def value(self, key: str, value: Any) -> Any:

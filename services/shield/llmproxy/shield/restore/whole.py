@@ -80,6 +80,8 @@ class Encoded:
 class Unmasking:
     """Puts the originals in place of this request's placeholders, and does nothing else."""
 
+    unmasks = True
+
     def __init__(self, originals: Mapping[str, str]) -> None:
         self._originals = Originals(originals)
 
@@ -88,6 +90,9 @@ class Unmasking:
 
     def text(self, text: str) -> str:
         return unmask(text, self._originals.in_text)
+
+    def stays(self, text: str) -> bool:
+        return self.text(text) == text
 
     def words(self, text: str) -> str:
         return self.text(text)
