@@ -38,6 +38,7 @@ from llmproxy.shield.made import Made
 from llmproxy.shield.offload import INLINE_BYTES_MAX as LOOP_BYTES_MAX
 from llmproxy.shield.offload import INLINE_WORK_MAX as LOOP_WORK_MAX
 from llmproxy.shield.offload import Offload
+from llmproxy.shield.overdue import Overdue
 from llmproxy.shield.postflight import Passage
 from llmproxy.shield.restore import restorer
 from llmproxy.shield.restore.whole import Unmasking
@@ -84,7 +85,7 @@ class Inspect:
         self._tenant_keys: dict[str, bytes] = {}
         self._policies = Policies(config.config.policy)
         self._guards = Made[Policy, Guards](lambda policy: Guards(GUARDS, policy))
-        self.loop = asyncio.get_running_loop()  # To ask for it again costs a system call, before Python 3.12.
+        self.overdue = Overdue(asyncio.get_running_loop())
         metrics.SESSIONS.set_function(lambda: len(self.sessions))
 
     def __call__(self, envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | None:
@@ -249,7 +250,7 @@ class Session:
     """One answer on its way back through this instance, until it ends, fails, is cancelled or is too late."""
 
     __slots__ = (
-        "_answer", "_aside", "_bus", "_closed", "_deposited", "_envelope", "_events", "_expiry", "_explained", "_found", "_head", "_hold",
+        "_answer", "_aside", "_bus", "_closed", "_deposited", "_envelope", "_events", "_explained", "_found", "_head", "_hold",
         "_inspect", "_is_over", "_late", "_parts", "_passage", "_stopped",
         "going_on",
     )  # fmt: skip
@@ -280,7 +281,7 @@ class Session:
         self._hold.cancelled = self._cancel
         self._bus.expect(envelope, self.receive)
         remaining_s = envelope.deadline_ms / 1000 - inspect._now()
-        self._expiry = inspect.loop.call_later(max(0.0, remaining_s), self._expire)
+        inspect.overdue.expect(self, remaining_s, self._expire)
 
     @property
     def attempt(self) -> int:
@@ -304,15 +305,14 @@ class Session:
             self._aside.cancel()
             self._aside = None
         self._hold.release()
-        self._expiry.cancel()
-        self._expiry = self._inspect.loop.call_later(FAREWELL_S, self.close)
+        self._inspect.overdue.expect(self, FAREWELL_S, self.close)
 
     def close(self) -> None:
         """Forgets the originals."""
         if self._closed:
             return
         self._closed = True
-        self._expiry.cancel()
+        self._inspect.overdue.forget(self)
         self._hold.release()
         self._bus.forget(self._envelope.id)
         if self._deposited:
@@ -370,8 +370,7 @@ class Session:
 
     def _await_last_word(self) -> None:
         if self._stopped is not None and not self._closed:
-            self._expiry.cancel()
-            self._expiry = self._inspect.loop.call_later(FAREWELL_S, self._give_up)
+            self._inspect.overdue.expect(self, FAREWELL_S, self._give_up)
 
     def _restore(self, frame: Frame) -> list[Frame]:
         """Of any frame but data."""
