@@ -484,7 +484,7 @@ class Session:
         if frame.ref:
             return self._fetch(frame)
         passage = self._passage
-        if passage is not None and ((len(event) > READ_BYTES_MAX and passage.is_inspected) or passage.is_slow):
+        if passage is not None and ((len(event) > READ_BYTES_MAX and passage.reading is not None) or passage.is_slow):
             return asyncio.to_thread(self._data, event)
         return None
 

@@ -18,28 +18,28 @@ NOTHING: dict[str, int] = {}
 class Passage:
     """One answer on its way back. `events` are what the caller gets in place of the event that came."""
 
-    __slots__ = ("events", "is_inspected", "is_over", "may_be_slow", "restorer", "texts")
+    __slots__ = ("events", "is_over", "may_be_slow", "reading", "restorer", "texts")
 
     def __init__(self, texts: Texts, restorer: Restorer) -> None:
         self.texts, self.restorer = texts, restorer
-        self.is_inspected = isinstance(texts, Reading)
-        self.may_be_slow = isinstance(texts, Reading) and texts.may_be_slow
+        self.reading = texts if isinstance(texts, Reading) else None  # Where the answer is inspected.
+        self.may_be_slow = self.reading is not None and self.reading.may_be_slow
         self.events: list[bytes] = []
         self.is_over = False  # The answer has ended; what steps still hold is to come out.
 
     @property
     def is_slow(self) -> bool:
         """Whether it may take longer than an event loop has, whatever the event."""
-        return self.may_be_slow and isinstance(self.texts, Reading) and self.texts.is_slow
+        return self.may_be_slow and self.reading is not None and self.reading.is_slow
 
     @property
     def counts(self) -> dict[str, int]:
         """What was found so far: kind -> count."""
-        return self.texts.counts if isinstance(self.texts, Reading) else NOTHING
+        return self.reading.counts if self.reading is not None else NOTHING
 
     @property
     def explained(self) -> Explained | None:
-        return explanations.explained(self.texts.explanations) if isinstance(self.texts, Reading) else None
+        return explanations.explained(self.reading.explanations) if self.reading is not None else None
 
     def reads_plain_text(self) -> None:
         """The answer is no JSON."""
@@ -71,11 +71,12 @@ class Answer:
     fail: Literal["closed", "open"] = "closed"
 
     def run(self, passage: Passage) -> Result:
-        if isinstance(passage.texts, Reading):
-            passage.texts.begin()
+        if passage.reading is not None:
+            passage.reading.begin()
         before = passage.events
-        if any(map(segments.is_ambiguous, before)):  # What was read need not be what a client reads.
-            return Block("provider_bad_answer", "the answer has a key twice in one object")
+        for event in before:
+            if segments.is_ambiguous(event):  # What was read need not be what a client reads.
+                return Block("provider_bad_answer", "the answer has a key twice in one object")
         try:
             if len(before) == 1:  # As where no other step has looked at it.
                 passage.events = passage.restorer.chunk(before[0])

@@ -64,18 +64,15 @@ class Guards:
         self.takings = tuple(one for one in takings if not one.is_empty)
         self.has_rails = bool(self.rails.guards) or self.takes_out_links
         self._expressions = tuple(guard.expressions for guard in self.rails.guards if isinstance(guard, Rules | Topics))
+        self.has_expressions = bool(self._expressions)
         self._clear_texts = tuple(self._checks(in_json=False))
         self._clear_documents = tuple(self._checks(in_json=True))
         self._concerns = self._bits()
 
     @property
-    def has_expressions(self) -> bool:
-        return bool(self._expressions)
-
-    @property
     def is_slow(self) -> bool:
         """Whether a text can be written that an event loop may not look at, however short: it is read in a thread."""
-        return bool(self._expressions) and any(one.is_slow for one in self._expressions)
+        return any(one.is_slow for one in self._expressions)
 
     def _checks(self, *, in_json: bool) -> Iterator[Callable[[str], bool]]:
         """What `is_clear` asks of each stage that `Reading.stages` makes of the policy, and of the watch behind them."""
