@@ -4,6 +4,7 @@ what the guards of secrets and personal data may find in any of them."""
 import ctypes
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct, structs
 
@@ -48,7 +49,7 @@ class _First(ctypes.Structure):
 _first_look = native.function(
     "llmproxy_first_look",
     None,
-    ctypes.POINTER(_First),
+    ctypes.c_void_p,
     ctypes.c_char_p,
     ctypes.c_uint32,
     ctypes.c_char_p,
@@ -71,8 +72,9 @@ class First:
     def __init__(self, sweep: Sweep, quiet: Quiet, recent: Recent) -> None:
         self.recent = recent
         literals = look.literals()
-        self._kept = (sweep, literals)  # As long as their addresses are.
-        self._pointer = ctypes.pointer(_First(sweep.pointer, literals, recent.table, *structs.astuple(quiet)))
+        first = _First(sweep.pointer, literals, recent.table, *structs.astuple(quiet))
+        self._kept, self._address = (sweep, literals, first), ctypes.addressof(first)  # As long as their addresses are.
+        self._outs: list[Any] = []  # Of calls that are over. To make one takes longer than to look at a short text.
 
     def over(self, tenant: bytes, texts: Sequence[str], budget: Budget) -> tuple[int, list[Open]]:
         """The bits of all texts, as of `look.at`, and those that are to be weighed. What is clear is remembered of the tenant."""
@@ -87,11 +89,13 @@ class First:
 
     def _over(self, key: bytes, texts: Sequence[str], budget: Budget) -> tuple[int, list[Open]]:
         raw = BORDER.join([text.encode("utf-8", "surrogatepass") for text in texts])
-        out = _Out()
-        _first_look(self._pointer, key, len(texts), raw, len(raw), max(0, budget.words), CANDIDATES_MAX, out)
+        out = self._outs.pop() if self._outs else _Out()
+        _first_look(self._address, key, len(texts), raw, len(raw), max(0, budget.words), CANDIDATES_MAX, out)
         bits, is_any_open, words = out[:3]
         budget.words -= words
-        return bits, _read(memoryview(out).cast("B"), texts) if is_any_open else CLEAR
+        opened = _read(memoryview(out).cast("B"), texts) if is_any_open else CLEAR
+        self._outs.append(out)
+        return bits, opened
 
 
 CLEAR: list[Open] = []
