@@ -98,12 +98,16 @@ static void add(Word *word, uint8_t one, uint8_t before) {
     if (word->alternating >= 4) word->is_drawn = 1;
 }
 
-/* The next four letters in lower case, or three where there are no more. */
+/* Four letters in lower case. */
+static inline uint32_t four_at(const uint8_t *here) {
+    return (here[0] | (uint32_t)here[1] << 8 | (uint32_t)here[2] << 16 | (uint32_t)here[3] << 24) | 0x20202020; /* One load. */
+}
+
+/* The next four letters, or three where there are no more. */
 static inline uint32_t heads_at(const uint8_t *text, size_t length, size_t at) {
     const uint8_t *here = text + at;
-    uint32_t three = here[0] | (uint32_t)here[1] << 8 | (uint32_t)here[2] << 16;
-    if (at + 3 >= length) return three | 0x20202020;
-    return (here[0] | (uint32_t)here[1] << 8 | (uint32_t)here[2] << 16 | (uint32_t)here[3] << 24) | 0x20202020; /* One load. */
+    if (at + 3 < length) return four_at(here);
+    return (here[0] | (uint32_t)here[1] << 8 | (uint32_t)here[2] << 16) | 0x20202020;
 }
 
 /* `names` and `keys` say for the hash of three and of two lower-case letters where in `chains` the literals that may begin so are; 0 is none. `filter`
@@ -114,54 +118,68 @@ struct Literals {
     const uint8_t *chains;
 };
 
+/* One past where the last name, and the last vendor's name, begins; 0 is none. */
+typedef struct {
+    size_t any, vendors;
+} Named;
+
+/* The classes of the names that begin at `at`, nearly always none; there are two characters behind it. */
+static inline uint32_t names_at(const Literals *literals, const uint8_t *text, size_t length, size_t at, uint32_t four, Named *named, Word *word) {
+    uint32_t hash = four * 0x9E3779B1u;
+    if (__builtin_expect(!(literals->filter[hash >> 19] >> (hash >> 16 & 7) & 1), 1)) return 0;
+    uint16_t chain = literals->names[bucket(four & 0xffffff)];
+    uint32_t class = chain ? literals_at(text, length, at, literals->chains + chain) : 0;
+    if (class & NAME) named->any = at + 1;
+    if (class & VENDOR_NAME) named->vendors = at + 1;
+    if (class & INSIDE) word->has_literal = 1;
+    return class & OF_TEXT;
+}
+
 /* The bits of what the text can hold. A name counts wherever it stands, a key where a word begins. */
 EXPORT uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *text, size_t length) {
-    const uint8_t *filter = literals->filter, *chains = literals->chains;
-    const uint16_t *names = literals->names, *keys = literals->keys;
+    const uint8_t *chains = literals->chains;
+    const uint16_t *keys = literals->keys;
     uint32_t found = 0;
     size_t digits = 0, first_digit = 0, last_digit = 0; /* Of the number under way. */
     size_t decimals = 0, letters = 0, letters_before = 0; /* Runs that end here; the letters directly before the digits. */
     size_t marks = 0, alnum = 0;
-    size_t name_at = 0, vendor_name_at = 0; /* One past where the last of them begins; 0 is none. */
+    Named named = {0, 0};
     uint32_t dots = 0;                      /* Groups of at most three digits, each with a dot behind it, that end here. */
     Word word = {.is_upper_run = 1};
     for (size_t at = 0; at <= length; at++) {
         uint8_t one = at < length ? text[at] : 0, before = at ? text[at - 1] : 0;
 
-        if (at + 2 < length) {
-            uint32_t four = heads_at(text, length, at), hash = four * 0x9E3779B1u;
-            if (__builtin_expect(filter[hash >> 19] >> (hash >> 16 & 7) & 1, 0)) {
-                uint16_t chain = names[bucket(four & 0xffffff)];
-                uint32_t class = chain ? literals_at(text, length, at, chains + chain) : 0;
-                if (class & NAME) name_at = at + 1;
-                if (class & VENDOR_NAME) vendor_name_at = at + 1;
-                if (class & INSIDE) word.has_literal = 1;
-                found |= class & OF_TEXT;
+        if (at + 2 < length) found |= names_at(literals, text, length, at, heads_at(text, length, at), &named, &word);
+        /* Nearly every byte: small letters of a word, and those with which one begins behind a space. As below, without what cannot be. */
+        int begins = before == ' ' && !digits && at + 1 < length;
+        if (is_small(one) && (begins || is_small(before))) {
+            size_t first = at;
+            if (begins) {
+                uint16_t chain = keys[bucket((one | (uint32_t)text[at + 1] << 8) | 0x2020)];
+                if (chain && literals_at(text, length, at, chains + chain)) word.has_literal = 1;
+                word.has_lower = 1, word.is_upper_run = 0, word.run = 0;
+                letters = alnum = marks = 0;
             }
-        }
-        /* Nearly every byte: one more small letter of a word, or of a script that is not ASCII. Nothing but a run's length changes. */
-        if (is_small(one) && is_small(before)) {
-            letters++, alnum++, word.run++, word.alternating = 1;
-            marks = one <= 'f' ? marks : 0;
+            uint8_t highest = one;
+            while (at + 4 < length && is_small(text[at + 1])) {
+                at++;
+                highest = text[at] > highest ? text[at] : highest;
+                found |= names_at(literals, text, length, at, four_at(text + at), &named, &word);
+            }
+            size_t more = at + 1 - first;
+            letters += more, alnum += more, word.run += more, word.alternating = 1;
+            marks = highest <= 'f' ? marks : 0;
             continue;
         }
-        if (one >= 0x80 && before >= 0x80) {
+        if (one >= 0x80 && before >= 0x80) { /* Of a script that is not ASCII. */
             word.first = at + 1;
             continue;
         }
-        /* Nearly every other: the space behind a word, and the letter behind a space. As below, without what cannot be. */
+        /* Nearly every other: the space behind a word. */
         if (one == ' ' && is_small(before) && !digits && at - word.first < WORD_MIN) {
             if (alnum >= WALLET_MIN) found |= WALLET;
             letters = decimals = marks = alnum = dots = 0;
             word = (Word){.first = at + 1, .is_upper_run = 1};
-            continue;
-        }
-        if (is_small(one) && before == ' ' && !digits && at + 1 < length) {
-            uint16_t chain = keys[bucket((one | (uint32_t)text[at + 1] << 8) | 0x2020)];
-            if (chain && literals_at(text, length, at, chains + chain)) word.has_literal = 1;
-            word.has_lower = 1, word.is_upper_run = 0, word.run = 1, word.alternating = 1;
-            letters = alnum = 1;
-            marks = 0;
             continue;
         }
 
@@ -221,7 +239,7 @@ EXPORT uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *tex
                 size_t window = found & BEYOND ? 4 * NAMED_BEFORE : NAMED_BEFORE; /* The guard counts characters. */
                 size_t from = word.first > window ? word.first - window : 0;
                 found |= DRAWN;
-                if (name_at > from || (at - word.first >= VENDOR_NAMED_MIN && vendor_name_at > from)) found |= ASSIGNED;
+                if (named.any > from || (at - word.first >= VENDOR_NAMED_MIN && named.vendors > from)) found |= ASSIGNED;
             }
         }
         word = (Word){.first = at + 1, .is_upper_run = 1};
