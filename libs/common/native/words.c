@@ -16,6 +16,7 @@ enum {
     BLOCK = 64,    /* Places whose filter bits are one number. */
     PAGE = 16 * BLOCK, /* Bytes of a text that are in lower case at once. */
     TOGETHER = 16, /* Words that are compared before any of them is looked at. */
+    FEW = 128,     /* Words found: those of a kilobyte of prose. */
     GROUPS_TOGETHER = 4, /* Lists of groups are as long as several of these. */
     BEGINS = 1,
     ENDS = 2,
@@ -84,7 +85,7 @@ static inline uint64_t eight(const uint8_t *at) {
 }
 
 /* Whether eight bytes, the first of them the lowest, begin with as many letters as are not zero. */
-static inline int begins_with(uint64_t bytes, uint64_t letters) { return !((bytes ^ letters) & ~0ull >> (__builtin_clzll(letters) & 56)); }
+static inline int begins_with(uint64_t bytes, uint64_t letters) { return !((bytes ^ letters) << (__builtin_clzll(letters) & 56)); }
 
 static inline int goes_on_with(const uint8_t *text, const Word *word) {
     return word->length <= sizeof(uint64_t) || begins_with(eight(text + sizeof(uint64_t)), eight(word->letters + sizeof(uint64_t)));
@@ -146,8 +147,8 @@ static Places may_begin(const Words *words, const uint8_t *here) {
     Places found = {0, 0};
     for (int at = 0; at < BLOCK; at++) {
         uint32_t bytes = four(here + at);
-        found.longs |= (uint64_t)bit_of(words->longs, of_four(bytes), LONG_BITS) << at;
-        found.shorts |= (uint64_t)bit_of(words->shorts, of_three(bytes), SHORT_BITS) << at;
+        found.longs = found.longs >> 1 | (uint64_t)bit_of(words->longs, of_four(bytes), LONG_BITS) << (BLOCK - 1);
+        found.shorts = found.shorts >> 1 | (uint64_t)bit_of(words->shorts, of_three(bytes), SHORT_BITS) << (BLOCK - 1);
     }
     return found;
 }
@@ -221,6 +222,23 @@ static int all_there(const Words *words, const Hit *found, size_t from, size_t a
     return 1;
 }
 
+/* What will be asked of what was found: all of it, or of few words, which leave most of it alone, only that. */
+static void clear(const Words *words, const Hits *hits, uint32_t *latest, uint16_t *last) {
+    if (hits->count > FEW) {
+        memset(latest, 0, sizeof *latest * words->first_count);
+        memset(last, 0, sizeof *last * words->thing_count);
+        return;
+    }
+    for (size_t at = 0; at < hits->count; at++) {
+        const Word *word = words->words + hits->hits[at].word;
+        for (uint32_t one = word->keys; one < word->keys + word->key_count; one++) {
+            const Form *form = words->forms + words->keys[one];
+            if (form->group[0] != NO_GROUP) latest[form->group[0]] = 0;
+            last[form->thing] = 0;
+        }
+    }
+}
+
 static uint32_t minus(uint32_t one, uint32_t other) { return one > other ? one - other : 0; }
 
 /* The things that have a form whose words are where they must be, with the part of the text to look at; parts of one thing that touch are one.
@@ -241,8 +259,7 @@ uint32_t find_near(const Words *words, const uint8_t *text, size_t length, uint3
     search->exhausted = hits.is_more != 0;
     search->spent = (uint32_t)hits.count;
     if (!hits.count) return 0;
-    memset(latest, 0, sizeof *latest * words->first_count);
-    memset(last, 0, sizeof *last * words->thing_count);
+    clear(words, &hits, latest, last);
     for (size_t at = 0, from = 0, to = 0; at < hits.count; at++) {
         uint32_t end = found[at].at;
         const Word *word = words->words + found[at].word;
