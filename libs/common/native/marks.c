@@ -396,11 +396,10 @@ static int mark_turned(const uint8_t *text, size_t length, Marks *marks, size_t 
 static const int8_t COMMON[NO_LETTER] = {9, -11, -4, 1, 14, -6, -7, 5, 7, -24, -19, 1, -5, 6, 8, -8, -24, 5, 6, 10, -4, -16, -6, -24, -8, -24};
 
 /* By how many letters those of a part of a text are further on (1 to 25; MIRRORED: they are counted from the end) if that makes it thousands of times
- * likelier; 0 if nothing does. */
-static uint32_t alphabet_of(const uint8_t *text, size_t from, size_t end) {
-    int counts[LETTERS] = {0}, letters = 0, best = 0;
+ * likelier; 0 if nothing does. `counts`: how often it has each of them. */
+static uint32_t alphabet_of(const int counts[LETTERS]) {
+    int letters = 0, best = 0;
     uint32_t found = 0;
-    for (size_t at = from; at < end; at++) counts[LETTER[text[at]]]++;
     for (unsigned one = 0; one < NO_LETTER; one++) letters += counts[one], best += counts[one] * COMMON[one];
     if (letters < CIPHER_LETTERS_MIN || best > letters * SURE_EACH) return 0;
     best += larger(ODD, letters * SURE_EACH);
@@ -415,11 +414,13 @@ static uint32_t alphabet_of(const uint8_t *text, size_t from, size_t end) {
 
 /* The same of a stretch that is odd, with as much of what stands around it as gives a result; and in `*first` where that begins. */
 static uint32_t alphabet_around(const uint8_t *text, size_t length, int oddest, size_t where, size_t *first) {
-    size_t end = length - where < 2 * BLOCK ? length : where + 2 * BLOCK;
+    int counts[LETTERS] = {0};
+    size_t counted = length - where < 2 * BLOCK ? length : where + 2 * BLOCK; /* From there on. */
     if (oddest < ODD) return 0;
     for (size_t back = 0; back <= 3 * BLOCK; back += BLOCK / 2) {
         *first = where + BLOCK / 2 < back ? 0 : where + BLOCK / 2 - back;
-        uint32_t found = alphabet_of(text, *first, end);
+        while (counted > *first) counts[LETTER[text[--counted]]]++;
+        uint32_t found = alphabet_of(counts);
         if (found) return found;
     }
     return 0;

@@ -39,8 +39,9 @@ Digesting digesting(const uint8_t *key) {
 }
 
 static void siphash(Digesting *under_way, const uint8_t *text, size_t length, uint64_t digest[2]) {
-    for (; under_way->taken + 8 <= length; under_way->taken += 8) take(under_way, word_of(text + under_way->taken));
     Digesting state = *under_way;
+    for (; state.taken + 8 <= length; state.taken += 8) take(&state, word_of(text + state.taken));
+    *under_way = state;
     uint64_t last = (uint64_t)length << 56;
     for (size_t at = state.taken, place = 0; at < length; at++, place += 8) last |= (uint64_t)text[at] << place;
     take(&state, last);

@@ -47,8 +47,13 @@ def expected(text: bytes, things: list[list[Form]]) -> dict[int, set[int]]:
     return found
 
 
+MANY_WORDS = b"zz " * 200
+
+
+@pytest.mark.parametrize("before", [b"", MANY_WORDS], ids=["few words", "many words"])
 @given(TEXTS, st.lists(THINGS, min_size=1, max_size=4))
-def test_things_are_where_all_words_of_a_form_are(text: bytes, things: list[list[Form]]) -> None:
+def test_things_are_where_all_words_of_a_form_are(before: bytes, text: bytes, things: list[list[Form]]) -> None:
+    text, things = before + text, [*things, [Form(frozenset({b"zz"}))]]
     candidates, _, exhausted = Near(things, reach=REACH).find(text, 10_000)
     covered: dict[int, set[int]] = {}
     for one in candidates:
