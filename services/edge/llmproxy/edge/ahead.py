@@ -64,5 +64,5 @@ class Ahead:
             kind="rate",
             limit=tightest.limit.requests_per_minute or 0,
             remaining=self._remaining + left,
-            reset_ms=max(0, -(-reset_us // 1000)),
+            reset_ms=-(-reset_us // 1000) if reset_us > 0 else 0,
         )

@@ -1,6 +1,7 @@
 """Request ids: UUIDv7, so that they sort by time and cannot be guessed."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 RANDOM_BYTES = 10
 VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # Two bits of it, behind the bits 10.
@@ -23,5 +24,12 @@ def pooled(random: Callable[[int], bytes]) -> Callable[[], bytes]:
 
 def uuid7(now_ms: int, random: bytes) -> str:
     """RFC 9562, section 5.7. `random` is ten bytes."""
-    time, chance = f"{now_ms:012x}", random.hex()
-    return f"{time[:8]}-{time[8:]}-7{chance[1:4]}-{VARIANT[chance[4]]}{chance[5:8]}-{chance[8:]}"
+    chance = random.hex()
+    return f"{_time(now_ms)}-7{chance[1:4]}-{VARIANT[chance[4]]}{chance[5:8]}-{chance[8:]}"
+
+
+@lru_cache(1)
+def _time(now_ms: int) -> str:
+    """What the ids of a millisecond begin with."""
+    digits = f"{now_ms:012x}"
+    return f"{digits[:8]}-{digits[8:]}"

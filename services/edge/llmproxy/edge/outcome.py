@@ -66,7 +66,7 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         provider=head.provider or failure.provider,
         provider_model=head.model or failure.model,
         attempts=outcome.publications,
-        retries=max(head.retries, failure.retries),
+        retries=head.retries if failure is NO_FAILURE else max(head.retries, failure.retries),
         finish=end.finish if end is not None else "",
         input_tokens=usage.input,
         output_tokens=usage.output,
