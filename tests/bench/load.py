@@ -23,8 +23,42 @@ DONE = b"data: [DONE]"
 FAILED = b'"error":'
 LATE_NS = 2_000_000  # A timer has a millisecond's grain; what leaves later than this is counted from when it was due.
 REQUEST_TIMEOUT_S = 30.0
-NONCE_LETTERS = "abcdefghijklmnop"
-NONCE_LENGTH = 12
+NONCE_WORDS = [
+    "paper",
+    "table",
+    "music",
+    "color",
+    "train",
+    "story",
+    "write",
+    "think",
+    "build",
+    "learn",
+    "about",
+    "under",
+    "after",
+    "quite",
+    "every",
+    "short",
+    "clear",
+    "draft",
+    "river",
+    "plans",
+    "weeks",
+    "house",
+    "light",
+    "water",
+    "green",
+    "month",
+    "night",
+    "point",
+    "world",
+    "place",
+    "small",
+    "great",
+]
+NONCE_LENGTH = 8 * 6 - 1  # Eight of them.
+NUMBERS = itertools.count()  # Of all targets and turns: who reads texts may remember what was said before.
 
 WORDS = [
     "the",
@@ -104,11 +138,11 @@ PERSONAL = " My address is maria.gonzalez@example.com and my phone is +1 415 555
 def body(
     size: int, *, model: str = "mock", stream: bool = False, personal: bool = False, is_new: bool = False
 ) -> bytes:
-    """A chat of about `size` bytes, with a place for the letters that make each request its own: in the last message, as where
+    """A chat of about `size` bytes, with a place for the words that make each request its own: in the last message, as where
     a conversation goes on, or (`is_new`) in every one."""
     chance = random.Random(7)
-    nonce = "@" * NONCE_LENGTH
-    opening = f"{nonce} " if is_new else ""
+    place = "@" * NONCE_LENGTH
+    opening = f"{place} " if is_new else ""
     system = f"{opening}You are a helpful assistant. Answer in plain words and keep it short."
     messages: list[dict[str, str]] = [{"role": "system", "content": system}]
     request: dict[str, object] = {
@@ -120,7 +154,7 @@ def body(
     }
     if stream:
         request["stream_options"] = {"include_usage": True}
-    closing = f"Please {nonce}" + " and explain the second plan." + (PERSONAL if personal else "")
+    closing = f"Please {place}" + " and explain the second plan." + (PERSONAL if personal else "")
     turns = 4 if size > 4_000 else 2
     room = size - len(json.dumps(request)) - len(closing) - 40 * (turns + 1)
     for turn in range(turns):
@@ -132,6 +166,12 @@ def body(
     return json.dumps(request).encode()
 
 
+def nonce(number: int) -> str:
+    """Ordinary words, others for each number below 2**40; neighbours have hardly one in common."""
+    spread = number * 2_654_435_761 & (1 << 40) - 1
+    return " ".join(NONCE_WORDS[spread >> 5 * place & 31] for place in range(8))
+
+
 @dataclass(frozen=True)
 class Target:
     """Where requests go."""
@@ -140,16 +180,15 @@ class Target:
     key: str
 
     def requests(self, template: bytes) -> Iterator[bytes]:
-        """The same request again and again, each with other words in it."""
+        """The same request again and again, each with words in it that no other request of this process has."""
         url = urlsplit(self.url)
         head = (
             f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: Bearer {self.key}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(template)}\r\n\r\n"
         ).encode()
         parts = template.split(b"@" * NONCE_LENGTH)
-        for number in itertools.count():
-            letters = f"{number:0{NONCE_LENGTH}x}".translate(str.maketrans("0123456789abcdef", NONCE_LETTERS))
-            yield head + letters.encode().join(parts)
+        for number in NUMBERS:
+            yield head + nonce(number).encode().join(parts)
 
     @property
     def address(self) -> tuple[str, int]:

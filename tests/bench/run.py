@@ -63,6 +63,15 @@ prices:
 
 
 @dataclass(frozen=True)
+class Case:
+    """What is sent at full load, and for how long at a time."""
+
+    template: bytes
+    seconds: float
+    connections: int = CONNECTIONS
+
+
+@dataclass(frozen=True)
 class Plan:
     """How long each part takes."""
 
@@ -207,48 +216,51 @@ async def measure_idle(subjects: list[Subject], plan: Plan) -> dict[str, Any]:
 
 
 async def measure_cpu(subjects: list[Subject], plan: Plan) -> dict[str, Any]:
-    """Milliseconds of CPU per request at full load, in turns: of a conversation that goes on, of one in which nothing was said
-    before, and for the gateway with personal data to mask."""
-    found: dict[str, Any] = {}
+    """Milliseconds of CPU per request at full load: of a conversation that goes on, of one in which nothing was said before, and for
+    the gateway with personal data to mask. Each round has a turn of everybody in every case, so that a minute in which the
+    machine is slow is a round or two of each and no case's whole measurement."""
+    cases: dict[str, Case] = {}
     for label, size in SIZES.items():
-        seconds = plan.cpu_s if size < 4_000 else plan.large_s
-        found[label] = await cpu_rounds(subjects, body(size), seconds, plan.rounds)
-    many = f"1 KB, {MANY_CONNECTIONS} connections"
-    found[many] = await cpu_rounds(subjects, body(1_024), plan.large_s, plan.rounds, MANY_CONNECTIONS)
-    for label, size in SIZES.items():
-        found[f"{label}, all new"] = await cpu_rounds(subjects, body(size, is_new=True), plan.large_s, plan.rounds)
+        cases[label] = Case(body(size), plan.cpu_s if size < 4_000 else plan.large_s)
+        cases[f"{label}, all new"] = Case(body(size, is_new=True), plan.large_s)
+    cases[f"1 KB, {MANY_CONNECTIONS} connections"] = Case(body(1_024), plan.large_s, MANY_CONNECTIONS)
+    turns: dict[str, dict[str, list[dict[str, Any]]]] = {label: defaultdict(list) for label in cases}
+    for number in range(plan.rounds):
+        for label, case in cases.items():
+            for subject in subjects if number % 2 == 0 else reversed(subjects):
+                turns[label][subject.name].append(await cpu_turn(subject, case))
+    found = {label: compared(collected) for label, collected in turns.items()}
     masked = [subject for subject in subjects if subject.name == "gateway"]
     if masked:
-        found["1 KB, masked"] = await cpu_rounds(masked, body(1_024, personal=True), plan.large_s, 1)
+        found["1 KB, masked"] = {
+            "gateway": middle([await cpu_turn(masked[0], Case(body(1_024, personal=True), plan.large_s))])
+        }
     return found
 
 
-async def cpu_rounds(
-    subjects: list[Subject], template: bytes, seconds: float, rounds: int, connections: int = CONNECTIONS
-) -> dict[str, Any]:
-    collected: dict[str, list[dict[str, Any]]] = {subject.name: [] for subject in subjects}
-    for turn in range(rounds):
-        for subject in subjects if turn % 2 == 0 else reversed(subjects):
-            usage = processes.Usage(subject.pids)
-            usage.begin()
-            load = await closed_loop(subject.target, template, connections, seconds)
-            await quiet(subject)
-            used = usage.end()
-            collected[subject.name].append(
-                {
-                    "requests_per_s": load.good / load.seconds,
-                    "cpu_ms": {name: value * 1000 / max(load.good, 1) for name, value in used.items()},
-                    "failed": load.failed,
-                    "problems": load.problems,
-                }
-            )
-    found = {name: middle(turns) for name, turns in collected.items()}
+async def cpu_turn(subject: Subject, case: Case) -> dict[str, Any]:
+    usage = processes.Usage(subject.pids)
+    usage.begin()
+    load = await closed_loop(subject.target, case.template, case.connections, case.seconds)
+    await quiet(subject)
+    used = usage.end()
+    return {
+        "requests_per_s": load.good / load.seconds,
+        "cpu_ms": {name: value * 1000 / max(load.good, 1) for name, value in used.items()},
+        "failed": load.failed,
+        "problems": load.problems,
+    }
+
+
+def compared(turns: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The figures of each subject, and the ratios of turns that were neighbours in time, which met the same machine."""
+    found = {name: middle(own) for name, own in turns.items()}
     if "gateway" in found and "passthrough" in found:
         ratios = [
             sum(ours["cpu_ms"].values()) / sum(bare["cpu_ms"].values())
-            for ours, bare in zip(collected["gateway"], collected["passthrough"], strict=True)
+            for ours, bare in zip(turns["gateway"], turns["passthrough"], strict=True)
         ]
-        found["gateway"] |= {"ratio": median(ratios), "ratios": ratios}  # Neighbours in time met the same machine.
+        found["gateway"] |= {"ratio": median(ratios), "ratios": ratios}
     return found
 
 
