@@ -34,7 +34,6 @@ KEEPALIVE_S = 30.0  # How long a connection may be idle.
 READ_BUFFER_BYTES = 1 << 16
 JOINED_BYTES_MAX = 1 << 16  # Up to here copying a body is cheaper than a second write.
 NEXT_ADDRESS_S = 0.25  # RFC 8305: when the next address is tried beside one that does not answer.
-
 INFORMATIONAL_MAX = 16  # Before an answer: an endless run of them is read as fast as it comes, and would hold the loop.
 
 Begun = tuple[RawResponseMessage, StreamReader]
@@ -175,13 +174,13 @@ class Answers(ResponseHandler):
     """aiohttp's protocol object of a connection, without its queue, timers and websockets: one answer is waited for at a time."""
 
     is_asked = True  # Between two calls it is not. What a server says before the first one is its answer to that.
-    _hints = 0  # Informational answers since it was asked.
+    _informational = 0  # Such answers since it was asked.
 
     def ask(self, head: bytes, body: bytes) -> "asyncio.Future[Begun]":
         """Sends a request; what comes from now on is its answer. Each has a parser of its own: one for all would take what a
         provider says too much for the beginning of the next answer."""
         assert self.transport is not None
-        self.is_asked, self._hints = True, 0
+        self.is_asked, self._informational = True, 0
         answer: asyncio.Future[Begun] = self._loop.create_future()
         self._waiter = cast("asyncio.Future[None]", answer)  # aiohttp tells it when the connection is lost.
         self._parser = HttpResponseParser(
@@ -231,8 +230,8 @@ class Answers(ResponseHandler):
         if message.code >= 200:
             self._waiter = None
             answer.set_result((message, EMPTY_PAYLOAD if message.code in EMPTY_BODY_STATUS_CODES else content))
-        elif self._hints < INFORMATIONAL_MAX:
-            self._hints += 1
+        elif self._informational < INFORMATIONAL_MAX:
+            self._informational += 1
         else:
             self.set_exception(OnlyInformational())
 
