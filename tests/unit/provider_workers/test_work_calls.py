@@ -104,6 +104,24 @@ def test_a_failing_provider_is_followed_by_the_next_of_the_plan() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    "empty", [b"HTTP/1.1 204 No Content\r\n\r\n", answer(200, b"")], ids=["no content", "no bytes"]
+)
+def test_an_answer_without_a_body_is_followed_by_the_next_of_the_plan(empty: bytes) -> None:
+    async def scenario() -> None:
+        async with (
+            upstream(always(empty)) as bad,
+            upstream(always(answer(200, COMPLETION))) as good,
+            gateway({"bad": endpoint(bad), "good": endpoint(good)}) as asked,
+        ):
+            assert isinstance(await asked.answered(asking(attempt("bad"), attempt("good"))), End)
+            first, second = await asked.outcome(2)
+            assert (first.endpoint, first.code, first.counts) == ("bad", "provider_bad_answer", True)
+            assert (second.endpoint, second.ok) == ("good", True)
+
+    run(scenario)
+
+
 def test_an_error_inside_a_stream_before_content_is_retried_even_after_the_role() -> None:
     async def scenario() -> None:
         error = b'{"error":{"message":"overloaded","type":"server_error","code":503}}'

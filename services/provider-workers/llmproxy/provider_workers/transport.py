@@ -99,7 +99,7 @@ class Reply:
     def arrived(self) -> bytes:
         """All of a short answer that came in one piece, which is the usual case; b"" where it has to be awaited, unpacked or refused."""
         content = self._content
-        if self._inflate is not None or not content.is_eof() or content.total_bytes > READ_BUFFER_BYTES:
+        if self._inflate is not None or not content.is_eof() or not 0 < content.total_bytes <= READ_BUFFER_BYTES:
             return b""
         # Nothing more will come that reading could make room for, which `read_nowait` goes through five functions to do.
         return content._buffer.popleft() if len(content._buffer) == 1 else b""
