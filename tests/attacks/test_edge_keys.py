@@ -340,6 +340,8 @@ def test_a_revocation_counts_for_the_next_request() -> None:
         ("10.0.0.1", ["6.6.6.6:80, 9.9.9.9:4711"], ["10.0.0.0/8"], "9.9.9.9"),
         ("10.0.0.1", ["[2001:db8::5]:4711, 10.0.0.2:80"], ["10.0.0.0/8"], "2001:db8::5"),
         ("10.0.0.1", ["9.9.9.9:80:80"], ["10.0.0.0/8"], "10.0.0.1"),
+        ("10.0.0.1", ["fe80::1%eth0"], ["10.0.0.0/8"], "10.0.0.1"),
+        ("10.0.0.1", ["9.9.9.9, [fe80::1%any text at all]:4711"], ["10.0.0.0/8"], "10.0.0.1"),
         ("10.0.0.1", ["1.1.1.1," * 100 + "10.0.0.3"], ["10.0.0.0/8"], "1.1.1.1"),
     ],
 )
@@ -356,6 +358,19 @@ def test_an_untrusted_client_cannot_choose_the_address_in_its_record() -> None:
             edge.configure(msgspec.structs.replace(CONFIG, gateway=config.Gateway(trusted_proxies=("127.0.0.1",))))
             await edge.ask(headers={"X-Forwarded-For": "5.5.5.5, 6.6.6.6"})
             assert [record.client_ip for record in edge.records] == ["127.0.0.1", "6.6.6.6"]
+
+    asyncio.run(run())
+
+
+def test_what_is_no_text_in_the_place_of_an_address_holds_up_nobody() -> None:
+    async def run() -> None:
+        behind_a_proxy = msgspec.structs.replace(CONFIG, gateway=config.Gateway(trusted_proxies=("127.0.0.1",)))
+        async with gateway(config=behind_a_proxy) as edge:
+            line = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            answer = await edge.raw(line + b"x-api-key: %s\r\nX-Forwarded-For: fe80::1%%\xff\r\n\r\n" % KEY.encode())
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert (await edge.ask())[0] == 200
+            assert [record.client_ip for record in edge.records] == ["127.0.0.1", "127.0.0.1"]
 
     asyncio.run(run())
 

@@ -59,6 +59,22 @@ def test_records_that_come_during_a_commit_share_the_next_one() -> None:
     asyncio.run(run())
 
 
+def test_a_record_that_cannot_be_written_holds_up_no_other() -> None:
+    async def run() -> None:
+        journal = await journal_of(broker := FakeBroker())
+        strange = journal.write(a_record(1, client_ip="\udcff"))
+        assert strange is not None
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(strange, PATIENCE_S)
+        await until(lambda: not journal._commits)
+        following = journal.write(a_record(2))
+        assert following is not None
+        await asyncio.wait_for(following, PATIENCE_S)
+        assert committed(broker) == ["id-2"]
+
+    asyncio.run(run())
+
+
 def test_records_that_come_soon_after_a_commit_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journals, "COMMIT_PACE_S", 0.2)
     monkeypatch.setattr(journals, "COMMIT_PACE_MAX_S", 0.2)

@@ -196,7 +196,12 @@ def client_ip(peer: str, forwarded: Iterable[str], trusted: tuple[Network, ...])
 
 
 def _hop(text: str) -> Address | None:
-    """An address of X-Forwarded-For, which some proxies write with the port: `192.0.2.1:4711`, `[2001:db8::1]:4711`."""
+    """An address of X-Forwarded-For, which some proxies write with the port: `192.0.2.1:4711`, `[2001:db8::1]:4711`.
+
+    None with a zone behind it (`fe80::1%eth0`): that may be any text at all, and says nothing outside of the machine that wrote it.
+    """
+    if "%" in text:
+        return None
     if text.startswith("["):
         return _address(text[1:].partition("]")[0])
     return _address(text.partition(":")[0] if text.count(":") == 1 else text)

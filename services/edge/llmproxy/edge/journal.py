@@ -123,28 +123,36 @@ class Journal:
         return lane
 
     async def _commit(self, tenant: str, lane: _Lane) -> None:
-        while lane.pending:
-            wait_s = lane.next_at - time.monotonic()
-            if wait_s > 0:
-                await asyncio.sleep(wait_s)
-            count = batch_of([record for record, _ in lane.pending[:BATCH_MAX]])
-            taken, lane.pending = lane.pending[:count], lane.pending[count:]
-            batch = AuditBatch(self._bus.instance, [record for record, _ in taken])
-            started = time.monotonic()
-            self._counter += 1
-            message_id = f"{self._prefix}-{self._counter}"
-            failure = await self._commit_batch(tenant, message_id, batch)
+        try:
+            while lane.pending:
+                wait_s = lane.next_at - time.monotonic()
+                if wait_s > 0:
+                    await asyncio.sleep(wait_s)
+                await self._commit_some(tenant, lane)
+        finally:  # After a bug of ours the tenant's next record begins anew.
+            lane.committing = False
+
+    async def _commit_some(self, tenant: str, lane: _Lane) -> None:
+        count = batch_of([record for record, _ in lane.pending[:BATCH_MAX]])
+        taken, lane.pending = lane.pending[:count], lane.pending[count:]
+        batch = AuditBatch(self._bus.instance, [record for record, _ in taken])
+        started = time.monotonic()
+        self._counter += 1
+        message_id = f"{self._prefix}-{self._counter}"
+        is_safe = False
+        try:
+            is_safe = await self._commit_batch(tenant, message_id, batch) is None
+        finally:
             self._pending -= len(taken)
             for _, acknowledged in taken:
                 if acknowledged.done():
                     continue
-                if failure is None:
+                if is_safe:
                     acknowledged.set_result(None)
                 else:
                     acknowledged.set_exception(Unavailable("audit_unavailable", UNAVAILABLE, retry_after_ms=1000))
                     acknowledged.exception()  # Whoever waited may have left.
-            lane.next_at = started + min(COMMIT_PACE_S * count, COMMIT_PACE_MAX_S)
-        lane.committing = False
+        lane.next_at = started + min(COMMIT_PACE_S * count, COMMIT_PACE_MAX_S)
 
     async def _commit_batch(self, tenant: str, message_id: str, batch: AuditBatch) -> Unavailable | None:
         strict = self._mode() == "strict"
