@@ -443,6 +443,23 @@ def test_a_receiver_that_raises_ends_nothing_but_its_own_message(wires: Opened) 
     run(scenario, wires)
 
 
+@pytest.mark.parametrize(
+    "payload", [b"{", b'{"id":"\xff"}', b'{"id":"i","x":' + b"[" * 100_000], ids=["cut", "no text", "deep"]
+)
+def test_a_request_that_cannot_be_read_ends_nothing(wires: Opened, payload: bytes) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+        await shield.serve(REQUEST_INSPECT, lambda _, answer: answer.send(End()), max_in_flight=10)
+        sent, inbox, unread = request_to(edge), Inbox(), metrics.UNHANDLED.labels("undecodable").value
+        edge.expect(sent, inbox)
+        edge.wire.publish(REQUEST_INSPECT.only, payload)
+        edge.forward(REQUEST_INSPECT, sent)
+        assert isinstance(await inbox.next(), End)
+        assert metrics.UNHANDLED.labels("undecodable").value == unread + 1
+
+    run(scenario, wires)
+
+
 def test_who_waits_for_an_answer_that_could_not_be_handled_is_told_and_others_are_not_touched(wires: Opened) -> None:
     async def scenario(w: Any) -> None:
         edge, shield = await started(w, "edge"), await started(w, "shield")

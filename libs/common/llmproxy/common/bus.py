@@ -321,7 +321,7 @@ class Bus:
         def receive(_: bytes, payload: bytes) -> None:
             try:
                 envelope = decode(payload)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 UNDECODABLE.inc()
                 return
             if envelope.deadline_ms < now() * 1000:
@@ -354,7 +354,7 @@ class Bus:
             for sequence, payload in messages:
                 try:
                     decoded.append(Stored(sequence, channel.decode(payload)))
-                except msgspec.DecodeError:
+                except UNREADABLE:
                     UNDECODABLE.inc()
                     log.error("stream %s: message %d does not decode; skipped", channel.stream, sequence)
             await handle(decoded)
