@@ -210,6 +210,33 @@ def test_a_provider_that_hangs_up_on_a_used_connection_is_asked_once_more_on_a_f
     assert len(served.asked) == 3
 
 
+def test_a_request_that_a_provider_hangs_up_on_is_asked_twice_however_many_connections_are_kept() -> None:
+    async def scenario() -> None:
+        all_here = asyncio.Event()
+
+        async def script(number: int, writer: asyncio.StreamWriter) -> None:
+            if number >= 3:
+                writer.close()
+                return
+            if number == 2:
+                all_here.set()
+            await all_here.wait()
+            writer.write(answer(200, b"ok"))
+
+        async with upstream(script) as served:
+            transport, kept = Transport(), destination(served.url)
+            request = HttpRequest(method="POST", url=f"{served.url}/chat/completions", headers=HEADERS, body=b"{}")
+            for reply in await asyncio.gather(*(transport.call(kept, request) for _ in range(3))):
+                assert await reply.read_all() == b"ok"
+            with pytest.raises(GatewayError) as raised:
+                await transport.call(kept, request)
+            assert raised.value.code == "provider_unreachable"
+            assert len(served.asked) == 5
+            await transport.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+
+
 def test_an_informational_answer_is_not_the_answer() -> None:
     assert called(always(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", answer(200, b"ok")))[0] == [b"ok"]
 

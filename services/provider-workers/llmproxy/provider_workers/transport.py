@@ -152,9 +152,9 @@ class Transport:
             await source.fresh(lambda asked: self._ask(destination, asked))
         head = destination.head(request, traceparent)
         route = destination.route(self.names, self.trust)
+        kept = route.idle.take(self._loop.time())
         try:
             while True:
-                kept = route.idle.take(self._loop.time())
                 is_fresh = kept is None
                 connection = kept or await self._connector.connect(route, [], destination.timeout)
                 (destination.opened if is_fresh else destination.reused).inc()
@@ -164,7 +164,8 @@ class Transport:
                     connection.close()
                     if is_fresh:
                         raise
-                    continue  # The provider was closing an idle connection while we wrote to it; those run out.
+                    kept = None  # The provider was closing an idle connection while we wrote to it, or has taken the request: once more, no oftener.
+                    continue
                 except BaseException:
                     connection.close()
                     raise
