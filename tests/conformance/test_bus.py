@@ -199,6 +199,24 @@ def test_a_handler_that_raises_answers_and_its_words_stay_inside(wires: Opened) 
     run(scenario, wires)
 
 
+def test_a_frame_that_cannot_be_written_is_a_failure_and_no_gap(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, shield = await started(w, "edge"), await started(w, "shield")
+
+        def handle(sent: Envelope, answer: Answer) -> None:
+            answer.send(Head(headers={"request-id": "\udcff"}))
+
+        await shield.serve(REQUEST_INSPECT, handle, max_in_flight=10)
+        inbox, sent = Inbox(), request_to(edge)
+        edge.expect(sent, inbox)
+        edge.forward(REQUEST_INSPECT, sent)
+        failure = await inbox.next()
+        assert isinstance(failure, Failure)
+        assert failure.code == "server_error"  # Of a gap the edge would publish the request again.
+
+    run(scenario, wires)
+
+
 def test_a_held_request_is_announced_to_its_edge_until_it_ends_and_a_cancel_reaches_it(wires: Opened) -> None:
     async def scenario(w: Any) -> None:
         edge = await started(w, "edge")

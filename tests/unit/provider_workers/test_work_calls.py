@@ -122,6 +122,20 @@ def test_an_answer_without_a_body_is_followed_by_the_next_of_the_plan(empty: byt
     run(scenario)
 
 
+def test_bytes_that_are_no_text_in_a_header_of_the_provider_cost_no_answer() -> None:
+    async def scenario() -> None:
+        answered = answer(200, COMPLETION, "x-request-id: r-1", "x-ratelimit-limit: ?").replace(b"?", b"\xff")
+        async with upstream(always(answered)) as served, gateway({"up": endpoint(served)}) as asked:
+            assert isinstance(await asked.answered(asking()), End)
+            [[head, _, _]] = asked.packets
+            assert isinstance(head, Head)
+            assert head.headers == {"x-request-id": "r-1"}
+            [outcome] = await asked.outcome()
+            assert outcome.ok
+
+    run(scenario)
+
+
 def test_an_error_inside_a_stream_before_content_is_retried_even_after_the_role() -> None:
     async def scenario() -> None:
         error = b'{"error":{"message":"overloaded","type":"server_error","code":503}}'

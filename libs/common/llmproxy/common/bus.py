@@ -115,8 +115,9 @@ class Answer:
     def send(self, *sent: Frame) -> None:
         envelope = self._envelope
         packet = Packet(id=envelope.id, attempt=envelope.attempt, seq=self._seq, frames=list(sent))
-        self._seq += 1
-        self._bus.wire.publish(REPLY.at(envelope.reply_to), frames.ENCODER.encode(packet))
+        payload = frames.ENCODER.encode(packet)
+        self._seq += 1  # Not before: what cannot be written is no gap, and whoever waits is told what it was.
+        self._bus.wire.publish(REPLY.at(envelope.reply_to), payload)
 
     def fail(self, error: GatewayError, *, again: bool = False) -> None:
         failure = error.failure(self._bus.service, again=again)

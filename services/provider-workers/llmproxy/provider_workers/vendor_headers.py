@@ -15,7 +15,7 @@ def reexposed(headers: Mapping[str, str]) -> dict[str, str]:
     shown: dict[str, str] = {}
     for name, value in headers.items():
         shown_as = _shown_as(name)
-        if shown_as and len(value) <= HEADER_CHARS_MAX:
+        if shown_as and len(value) <= HEADER_CHARS_MAX and value.isprintable():  # Bytes that are no text are not.
             shown[shown_as] = value
             if len(shown) == HEADERS_MAX:
                 break
