@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from llmproxy.common import money
@@ -33,7 +34,7 @@ def sent(provider: str, **fields: Any) -> dict[str, Any]:
 
 
 def used(provider: str, usage: dict[str, Any]) -> Usage:
-    body = json.dumps({"choices": [{"index": 0, "finish_reason": "stop"}], "usage": usage}).encode()
+    body = msgspec.json.encode({"choices": [{"index": 0, "finish_reason": "stop"}], "usage": usage})
     return ADAPTERS[provider].response(body, Origin(id="r", model="m", created=1)).usage
 
 
@@ -275,8 +276,10 @@ def test_what_openrouter_gave_goes_back_to_it_as_it_was() -> None:
         ("openrouter", None, None),
         ("openrouter", "free", None),
         ("openrouter", [1], None),
+        ("openrouter", msgspec.Raw(b"1e999999999"), None),
         ("perplexity", {"total_cost": 0.006}, 6_000_000),
         ("perplexity", {"total_cost": "x"}, None),
+        ("perplexity", {"total_cost": "NaN"}, None),
         ("perplexity", {}, None),
         ("vllm", 0.5, None),
     ],

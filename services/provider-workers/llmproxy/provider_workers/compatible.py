@@ -163,6 +163,8 @@ def dollars(said: bytes) -> Decimal | None:
 
 def nano(cost: Decimal) -> int | None:
     """Nano-dollars, rounded up; None of what cannot be a charge."""
-    if not 0 <= cost * NANO_PER_DOLLAR <= CHARGE_MAX:
+    try:
+        said = cost * NANO_PER_DOLLAR
+        return int(said.to_integral_value(ROUND_CEILING)) if 0 <= said <= CHARGE_MAX else None
+    except ArithmeticError:  # No number, or one without end.
         return None
-    return int((cost * NANO_PER_DOLLAR).to_integral_value(ROUND_CEILING))
