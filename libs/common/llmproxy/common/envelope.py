@@ -1,4 +1,7 @@
-"""The one shape that crosses the request subjects: whose request it is, until when, and the caller's bytes."""
+"""The one shape that crosses the request subjects: whose request it is, until when, and the caller's bytes.
+
+What crosses the bus is made of values alone and cannot be part of a circle, so the garbage collector is not told of it (`gc=False`).
+"""
 
 from typing import Literal
 
@@ -27,7 +30,7 @@ Dialect = Literal["openai", "anthropic", "google"]
 """Whose wire format the caller speaks; answers and errors are rendered in it."""
 
 
-class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Price(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Nano-dollars per million tokens."""
 
     input: int = 0
@@ -36,7 +39,7 @@ class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_write: int | None = None
 
 
-class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One stop of the routing slip: which endpoint to try, as which model, for how long."""
 
     endpoint: str
@@ -48,7 +51,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     probe: bool = False  # The one request let through a half-open circuit.
 
 
-class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Envelope(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     id: str  # UUIDv7.
     tenant: str
     key: str = ""  # The key's public id, never the key.

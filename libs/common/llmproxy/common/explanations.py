@@ -21,7 +21,7 @@ SEVERITY = ("block", "alert", "redact", "hash", "mask", "flag")
 Side = Literal["request", "answer"]
 
 
-class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Explanation(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One finding: by whom, of what, where, how it was seen, and what was done."""
 
     guard: str
@@ -38,7 +38,7 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     per_mille: int = PER_MILLE  # How likely, from a guard that weighs.
 
 
-class Explained(Struct, frozen=True, omit_defaults=True):
+class Explained(Struct, frozen=True, gc=False, omit_defaults=True):
     """The most severe of what was found in one request, and how much more there is."""
 
     findings: tuple[Explanation, ...]

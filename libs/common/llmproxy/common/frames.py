@@ -10,7 +10,7 @@ from llmproxy.common.explanations import Explained
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "error", "cancelled", ""]
 
 
-class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Token counts. `input` includes cache reads and writes, `output` includes reasoning, whatever the provider's habit."""
 
     input: int = 0
@@ -24,7 +24,7 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimated: bool = False  # The provider gave none (interrupted stream); counted by us.
 
 
-class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="frame", tag="head"):
+class Head(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="frame", tag="head"):
     """The answer begins. Sent once, before any data."""
 
     status: int = 200
@@ -41,14 +41,14 @@ class Head(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fra
     content_type: str = ""
 
 
-class Data(Struct, frozen=True, omit_defaults=True, tag_field="frame", tag="data"):
+class Data(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="frame", tag="data"):
     """One JSON value in the caller's dialect: the whole answer, or one event of a stream. `ref` is its claim check."""
 
     json: Raw = Raw(b"")
     ref: str = ""
 
 
-class End(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="frame", tag="end"):
+class End(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="frame", tag="end"):
     """The answer is complete."""
 
     usage: Usage = Usage()
@@ -60,7 +60,7 @@ class End(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fram
     explained: Explained | None = None
 
 
-class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="frame", tag="failure"):
+class Failure(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="frame", tag="failure"):
     """The answer cannot come, or cannot go on. `code` is one of `errors.CATALOGUE`."""
 
     code: str
@@ -85,7 +85,7 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="
 Frame = Head | Data | End | Failure
 
 
-class Packet(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Packet(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Frames of one attempt. `seq` counts packets from 0; a gap is a failure, an older attempt is dropped."""
 
     id: str
@@ -94,7 +94,7 @@ class Packet(Struct, frozen=True, kw_only=True, omit_defaults=True):
     frames: list[Frame]
 
 
-class Holding(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Holding(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Alive: the requests of one edge that this instance holds, batched. `role` tells the return path from the chain."""
 
     address: str  # Where `Cancel` reaches it.
@@ -102,7 +102,7 @@ class Holding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     held: list[tuple[str, int]]  # (id, attempt)
 
 
-class Cancel(Struct, frozen=True, tag="cancel"):
+class Cancel(Struct, frozen=True, gc=False, tag="cancel"):
     """Nobody waits for this attempt any more: stop and free what it holds."""
 
     id: str

@@ -7,13 +7,13 @@ from msgspec import Struct
 from llmproxy.common.explanations import Explained
 
 Verdict = Literal["answered", "blocked", "refused", "failed", "cancelled", "changed"]
-
-ADMINISTRATION = "-"  # In the place of a tenant: it belongs to none.
 """answered: an answer left (masked or not); blocked: a guard said no; refused: authentication, limits or a bad request;
 failed: no provider could; cancelled: the client left; changed: an administrative change."""
 
+ADMINISTRATION = "-"  # In the place of a tenant: it belongs to none.
 
-class AuditRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+
+class AuditRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Integers only, so that its canonical form has one spelling. Amounts in nano-dollars, times in Unix milliseconds."""
 
     id: str
@@ -55,14 +55,14 @@ class AuditRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unrecorded: int = 0  # Requests without a good key before this one that were too many to have a record each.
 
 
-class AuditBatch(Struct, frozen=True):
+class AuditBatch(Struct, frozen=True, gc=False):
     """What one edge or admin commits to the AUDIT stream at once."""
 
     instance: str
     records: list[AuditRecord]
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What operators tail on `event.<noun>.<past participle>`: redacted facts."""
 
     at_ms: int

@@ -17,7 +17,7 @@ VERDICTS: dict[str, Verdict] = {"caller": "refused", "guard": "blocked", "provid
 NOTHING, NO_FAILURE, NOBODY = Head(), Failure(code="", message=""), KeyRecord(id="", hash="", tenant="")
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     status: int = 200
     failure: Failure | None = None
     head: Head | None = None
