@@ -277,11 +277,27 @@ def test_hostile_yaml_is_an_error_and_nothing_runs(text: str) -> None:
     assert problem(text)
 
 
+NUMBERS = ("0x_", "9" * 5_000, "!!int x", '!!int ""', "!!float x")
+DATES = ("2024-13-45", "2001-12-14T21:59:43.10-99:99", "!!timestamp x")
+CHARACTERS = ('"\\UFFFFFFFF"', '"\\U00110000"', '"\\ud83d"', '"\\U0000dc00"')
+
+
+@pytest.mark.parametrize("value", [*NUMBERS, *DATES, *CHARACTERS, "!!bool x", "!!set {a}"])
+def test_a_value_that_is_none_is_told_with_its_line(value: str) -> None:
+    said = problem(f"endpoints:\n  a: {{provider: openai, models: [{value}]}}")
+    assert said.startswith("not valid YAML at line 2, column ")
+
+
 def test_a_wrong_key_is_not_quoted() -> None:
     assert "sk-live-1" not in problem("endpoints: {a: {provider: openai, models: [m], key: sk-live-1}}")
 
 
 # -- ${ENV}
+
+
+def test_a_variable_that_is_no_text_is_named() -> None:
+    text = "endpoints: {a: {provider: openai, models: ['${M}']}}"
+    assert problem(text, M=b"m\xff".decode(errors="surrogateescape")) == "${M} is not UTF-8; export M as text"
 
 
 def test_a_reference_is_replaced_anywhere_in_a_value() -> None:

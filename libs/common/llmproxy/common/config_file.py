@@ -15,7 +15,9 @@ from llmproxy.common.policy import Policy
 
 VALUES_MAX = 500_000  # Of a file. Aliases of aliases can make more of a few lines than any machine holds.
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")  # Of `"\ud83d"`, or for a byte of the environment that is no text.
 SWITCH = "tag:yaml.org,2002:bool"  # YAML 1.1 has six words for it that begin with other letters than true and false.
+UNWANTED = {f"tag:yaml.org,2002:{kind}" for kind in ("binary", "omap", "pairs", "set")}  # No setting is one.
 TOO_DEEP = "nested too deeply; does an alias (*name) refer to what holds it?"
 
 
@@ -86,6 +88,8 @@ def expand(tree: Any, environment: Mapping[str, str]) -> Any:
         name = match[1]
         if name not in environment:
             raise ConfigError(f"${{{name}}} is not set; export {name} or remove the reference")
+        if HALF_A_CHARACTER.search(environment[name]):
+            raise ConfigError(f"${{{name}}} is not UTF-8; export {name} as text")
         return environment[name]
 
     if isinstance(tree, str):
@@ -99,12 +103,37 @@ def expand(tree: Any, environment: Mapping[str, str]) -> Any:
 
 class Loader(yaml.SafeLoader):
     """Refuses a key given twice: YAML would keep the last one, and nobody would know which rule holds. `off`, `no` and `on` are
-    words, as in YAML 1.2: one is a mode, one is Norwegian."""
+    words, as in YAML 1.2: one is a mode, one is Norwegian. Whatever is wrong is a YAMLError."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - an instance variable to those who typed PyYAML
         first: [(tag, form) for tag, form in forms if tag != SWITCH or first in "tTfF"]
         for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    yaml_constructors = {  # noqa: RUF012 - as above
+        tag: construct for tag, construct in yaml.SafeLoader.yaml_constructors.items() if tag not in UNWANTED
+    }
+
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: yaml.Mark) -> list[str]:
+        try:
+            return super().scan_flow_scalar_non_spaces(double, start_mark)
+        except (ValueError, OverflowError):
+            raise yaml.scanner.ScannerError(None, None, "an escape (\\U…) is of no character", start_mark) from None
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """PyYAML raises whatever it comes across in a value that is not what it looks like, such as the date 2024-13-45."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError, LookupError, AttributeError):
+            kind = node.tag.rpartition(":")[2]
+            what = f"this reads as a value of type {kind}, and is none; put it in quotes"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from None
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        text = super().construct_scalar(node)
+        if isinstance(text, str) and HALF_A_CHARACTER.search(text):
+            what = "half of a surrogate pair (\\ud800 to \\udfff) is no character; write it whole"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+        return text
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -23,7 +23,7 @@ from llmproxy.common import config_checks, config_file, references
 from llmproxy.common.bus import Bucket, Bus
 from llmproxy.common.channels import CONFIG_BUCKET
 from llmproxy.common.config import Config, ConfigError, Snapshot
-from llmproxy.common.config_file import REFERENCE
+from llmproxy.common.config_file import REFERENCE, Loader
 from llmproxy.common.config_watch import CURRENT
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.probes import Readiness
@@ -219,7 +219,7 @@ def _parse(text: str, environment: Mapping[str, str]) -> Config:
 def _has_alias(text: str) -> bool:
     """An alias inside aliases makes a small text as large as one likes."""
     try:
-        return any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+        return any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=Loader))
     except (yaml.YAMLError, RecursionError):
         return False  # Parsing it says what is wrong.
 
