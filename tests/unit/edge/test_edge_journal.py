@@ -1,9 +1,12 @@
 """Audit records: grouped, one per outcome, never lost quietly, never twice."""
 
 import asyncio
+import concurrent.futures
+import fcntl
 import os
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -365,6 +368,40 @@ def test_a_spool_leaves_a_living_neighbour_alone_and_adopts_a_dead_one(tmp_path:
     assert not (tmp_path / "dead.spool").exists()
     heir.append(spooled(3))
     assert [one.message_id for one in heir.read(0)[0]] == ["m-2", "m-3"]
+
+
+@pytest.mark.parametrize(
+    "line", [b"\0" * 40, b'{"tenant":"\xff"}', b'{"x":' + b"[" * 100_000], ids=["zeros", "no text", "deep"]
+)
+def test_a_line_of_a_spool_that_cannot_be_read_keeps_no_other_back(tmp_path: Path, line: bytes) -> None:
+    dead = Spool(tmp_path, "dead", 1 << 20)
+    dead.append(spooled(1))
+    dead.close()
+    (tmp_path / "dead.spool").open("ab").write(line + b"\n")
+    heir = Spool(tmp_path, "heir", 1 << 20)
+    heir.append(spooled(2))
+    assert [one.message_id for one in heir.read(0)[0]] == ["m-1", "m-2"]
+
+
+def test_a_spool_that_cannot_be_taken_over_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "odd.spool").mkdir()
+    heir = Spool(tmp_path, "heir", 1 << 16)
+    assert heir.append(spooled(1))
+
+
+def test_a_spool_that_somebody_adopted_while_it_was_opened_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "one.spool"
+    with path.open("wb") as adopting:  # Who takes it for a dead one's, before its owner could lock it.
+        fcntl.flock(adopting, fcntl.LOCK_EX)
+        with ThreadPoolExecutor() as opening:
+            opened = opening.submit(Spool, tmp_path, "one", 1 << 16)
+            concurrent.futures.wait([opened], timeout=0.1)
+            assert not opened.done()
+            path.unlink()
+            fcntl.flock(adopting, fcntl.LOCK_UN)
+            spool = opened.result(PATIENCE_S)
+    spool.append(spooled(1))
+    assert path.stat().st_size == spool.bytes > 0
 
 
 def test_a_spool_is_readable_by_its_owner_alone(tmp_path: Path) -> None:

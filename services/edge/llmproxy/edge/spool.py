@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from llmproxy.common.bus import UNREADABLE
 from llmproxy.common.records import AuditBatch
 
 SUFFIX = ".spool"
@@ -37,7 +38,7 @@ class Spool:
         self._decoder = msgspec.json.Decoder(Spooled)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / f"{name}{SUFFIX}"
-        self._file = self._open(self._path)
+        self._file = self._open(self._path, fcntl.LOCK_EX)
         self.bytes = 0
         self._adopt()
 
@@ -80,30 +81,52 @@ class Spool:
     def _decode(self, line: bytes) -> Iterator[Spooled]:
         try:
             yield self._decoder.decode(line)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             log.error("a line of the audit spool does not decode; skipped")
 
     def _adopt(self) -> None:
         """Takes over what dead processes left, oldest first, before anything of our own; what does not fit stays theirs."""
         others = [path for path in self._folder.glob(f"*{SUFFIX}") if path != self._path]
-        for path in sorted(others, key=lambda path: path.stat().st_mtime):
+        for path in sorted(others, key=_changed_at):
             try:
-                file = self._open(path)
+                self._adopt_one(path)
             except BlockingIOError:
                 continue  # Its process lives.
-            try:
-                left = path.read_bytes()
-                if self._append(left[: left.rfind(b"\n") + 1]):
-                    path.unlink()
-            finally:
-                os.close(file)
+            except OSError as error:  # We are to serve all the same; whoever starts next tries again.
+                log.error("an audit spool that was left cannot be taken over: %s", error.strerror)
 
-    def _open(self, path: Path) -> int:
-        """A locked descriptor. Raises BlockingIOError when another process has it."""
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    def _adopt_one(self, path: Path) -> None:
+        file = self._open(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            left = path.read_bytes()
+            if self._append(left[: left.rfind(b"\n") + 1]):
+                path.unlink()
+        finally:
             os.close(file)
-            raise
-        return file
+
+    def _open(self, path: Path, lock: int) -> int:
+        """A locked descriptor of the file of that name. Raises OSError: BlockingIOError when another process has it and we do not wait."""
+        while True:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(file, lock)
+            except OSError:
+                os.close(file)
+                raise
+            if _is_named(file, path):
+                return file
+            os.close(file)  # Who had it has adopted and removed it meanwhile.
+
+
+def _is_named(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0  # Somebody else has just adopted it.
