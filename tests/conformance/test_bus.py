@@ -647,3 +647,24 @@ def test_a_body_whose_sender_left_while_it_was_stored_leaves_nothing_behind(
         await admin.close()
 
     asyncio.run(main())
+
+
+def test_who_leaves_while_the_store_is_looked_up_has_left(real_nats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        edge = await real_nats.connect("edge")
+        asked, answered = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def hesitant(bucket: str) -> Any:
+            asked.set()
+            return await asyncio.wait_for(answered, PATIENCE_S)  # As nats-py waits for an answer.
+
+        monkeypatch.setattr(edge._jetstream, "object_store", hesitant)
+        sending = asyncio.create_task(edge.deposit(BODIES_BUCKET, str(uuid.uuid4()), b"x"))
+        await asked.wait()
+        answered.set_exception(TimeoutError())
+        sending.cancel()
+        await asyncio.wait({sending})
+        assert sending.cancelled()
+        await edge.close()
+
+    asyncio.run(main())

@@ -1,6 +1,8 @@
 """Routes, models and status pages over real HTTP."""
 
 import asyncio
+import contextlib
+import gc
 import json
 
 import pytest
@@ -8,6 +10,8 @@ from patience import PATIENCE_S
 from unit.edge.edge_gateway import CHAT, KEY, gateway, held_until, until
 
 from llmproxy.common.config import Config, Endpoint, Group, Target
+from llmproxy.edge.replies import Sent
+from llmproxy.edge.server import Request
 
 
 def test_the_models_list_is_what_the_key_may_use() -> None:
@@ -260,3 +264,29 @@ def test_a_client_that_shuts_down_its_sending_side_is_taken_to_have_left_when_it
             await until(lambda: [record.verdict for record in edge.records] == ["cancelled"])
 
     asyncio.run(run())
+
+
+def test_who_has_left_is_told_nothing_and_nobody_is_told_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    """However long somebody works on: a library may lose the end of the task."""
+
+    async def run() -> None:
+        gave_up = asyncio.Event()
+        async with gateway() as edge:
+
+            async def works_on(request: Request) -> Sent:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                gave_up.set()
+                raise ConnectionResetError("the client has left")
+
+            edge.server.request_handler = works_on  # type: ignore[assignment]
+            _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: edge.server.requests_count == 1)
+            writer.transport.abort()
+            async with asyncio.timeout(PATIENCE_S):
+                await gave_up.wait()
+        gc.collect()  # What a task raises and nobody fetches is told when it goes.
+
+    asyncio.run(run())
+    assert not caplog.records

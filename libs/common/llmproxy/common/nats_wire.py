@@ -17,7 +17,6 @@ import nats.js.errors
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
-from nats.js.object_store import ObjectStore
 
 from llmproxy.common.bus import Bucket, Receive, Subscription
 from llmproxy.common.errors import Unavailable
@@ -147,19 +146,25 @@ class NatsWire:
 
     async def deposit(self, bucket: str, name: str, payload: bytes) -> None:
         try:
-            store = await self._jetstream.object_store(bucket)
-            await self._put(store, bucket, name, payload)
+            await self._put(bucket, name, payload)
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable("stage_unavailable", f"the body could not be stored ({type(error).__name__})") from error
 
-    async def _put(self, store: ObjectStore, bucket: str, name: str, payload: bytes) -> None:
-        """Whoever waits may be cancelled; half an object cannot be deleted, so it is finished first."""
-        putting = asyncio.ensure_future(store.put(name, payload))
+    async def _put(self, bucket: str, name: str, payload: bytes) -> None:
+        """Whoever waits may be cancelled; half an object cannot be deleted, so it is finished first.
+
+        All of it in another task: asyncio.wait_for, which nats-py uses, may lose the end of the one that it is in (Python 3.11).
+        """
+        putting = asyncio.ensure_future(self._store(bucket, name, payload))
         try:
             await asyncio.shield(putting)
         except asyncio.CancelledError:
             self._in_background(self._finish_and_discard(putting, bucket, name))
             raise
+
+    async def _store(self, bucket: str, name: str, payload: bytes) -> None:
+        store = await self._jetstream.object_store(bucket)
+        await store.put(name, payload)
 
     async def _finish_and_discard(self, putting: "asyncio.Future[Any]", bucket: str, name: str) -> None:
         await asyncio.wait({putting})

@@ -105,6 +105,8 @@ class _Protocol(QuietHandler):
                 try:
                     sent = await handle(request) if wrong is None else self._told(request, wrong.status, wrong.exc)
                 except Exception as bug:  # noqa: BLE001 - one bad answer must not end the connection without a word
+                    if self.transport is None:  # To nobody: the client has left.
+                        break
                     sent = self._told(request, 500, bug)
                 finally:
                     self._request_in_progress, self._current_request = False, None
