@@ -79,6 +79,14 @@ def test_a_line_that_is_not_http_is_neither_quoted_nor_logged(
     assert "aiohttp" not in answer.lower()
 
 
+@pytest.mark.parametrize("start", [probes, admins], ids=["probes", "admin"])
+def test_what_nobody_expects_is_not_quoted(start: Started) -> None:
+    answer = said(start, f"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: {CANARY}\r\n\r\n")
+    assert " 417 " in answer.partition("\r\n")[0]
+    assert CANARY not in answer
+    assert "aiohttp" not in answer.lower()
+
+
 def test_a_handler_that_fails_is_named_by_its_place_alone(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         answer = said(failing, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -1,6 +1,7 @@
 """Nobody without the token learns or changes anything: checked for every route of the table, and for those that are none."""
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -167,6 +168,19 @@ def test_a_key_that_is_given_twice_is_refused_by_name_and_changes_nothing(
             assert name in said["error"]["message"]
             assert admin.changes() == before
             assert await admin.call("GET", "/api/v1/keys") == (200, {"keys": []})
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "x"])
+def test_a_compressed_body_is_refused_and_not_inflated(start_admin: Any, encoding: str) -> None:
+    async def scenario() -> None:
+        async with start_admin() as admin:
+            for data in (b"\x1f\x8b08", gzip.compress(b"{}")):
+                headers = {"Content-Encoding": encoding}
+                status, body = await admin.call("POST", "/api/v1/keys", data=data, headers=headers)
+                assert (status, body["error"]["code"]) == (400, "invalid_encoding")
+            assert admin.changes() == []
 
     asyncio.run(scenario())
 

@@ -11,6 +11,7 @@ from llmproxy.common.errors import place
 
 SERVER = "llmproxy"
 NOT_HTTP = "the request is not valid HTTP, or its first line or a header is above 8 KB"
+UNEXPECTED = "of `Expect` only 100-continue is known here"
 FAILED = "the server failed on this request; see its log"
 
 log = logging.getLogger(__name__)
@@ -57,10 +58,21 @@ class _Server(web.Server):
         return QuietHandler(self, loop=self._loop, **self._kwargs)
 
 
+async def _reworded(_: web.Request, response: web.StreamResponse) -> None:
+    """What a client expects that is not `100-continue`, aiohttp quotes, before it asks any handler."""
+    if isinstance(response, web.HTTPExpectationFailed):
+        response.text = UNEXPECTED
+        response.headers["Server"] = SERVER
+
+
 class Runner(web.AppRunner):
     """Runs an application as AppRunner does."""
 
     __slots__ = ()
+
+    def __init__(self, app: web.Application, **options: Any) -> None:
+        app.on_response_prepare.append(_reworded)
+        super().__init__(app, **options)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()

@@ -21,6 +21,7 @@ from llmproxy.common.errors import GatewayError, place
 BODY_TIMEOUT_S = 10.0
 SHUTDOWN_S = 5.0
 PRINCIPAL = "admin token"  # There is one token, so there is one principal.
+IDENTITY = "identity"
 METHODS = {"GET": ("GET", "HEAD")}  # What watches a page asks for its head.
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": quiet_http.SERVER}
 
@@ -85,7 +86,7 @@ def build(routes: Sequence[Route], token: Token) -> web.Application:
 
 async def listen(app: web.Application, *, fd: int, host: str, port: int) -> web.AppRunner:
     """On the inherited socket, or on host and port. `runner.addresses` says where."""
-    runner = quiet_http.Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    runner = quiet_http.Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, auto_decompress=False)
     await runner.setup()
     site: web.BaseSite = web.SockSite(runner, socket.socket(fileno=fd)) if fd >= 0 else web.TCPSite(runner, host, port)
     await site.start()
@@ -121,6 +122,8 @@ def _query(route: Route, request: web.Request) -> Any:
 async def _body(route: Route, request: web.Request) -> Any:
     if route.request is None:
         return None
+    if request.headers.get("Content-Encoding", IDENTITY).lower() != IDENTITY:
+        raise Problem(400, "invalid_encoding", "send the body uncompressed; no Content-Encoding is accepted")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             raw = await request.read()
