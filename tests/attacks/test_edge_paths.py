@@ -6,6 +6,7 @@ import json
 import pytest
 from unit.edge.edge_gateway import KEY, gateway
 
+from llmproxy.common.config import Config, Endpoint
 from llmproxy.edge.routes.table import ROUTES, Action, match
 
 SPELLINGS = (
@@ -137,3 +138,27 @@ def test_a_model_id_is_decoded_once() -> None:
     assert match("/v1/models/a%252Fb") == (match("/v1/models/x")[0], "a%2Fb")
     assert match("/v1/models/a/b%20c")[1] == "a/b c"
     assert match("/v1/models/livez")[0].action is Action.MODEL
+
+
+def test_what_stands_in_the_path_of_a_request_without_a_good_key_is_no_models_name() -> None:
+    """Where an endpoint takes any model, whatever somebody has put there would be kept: a key, or eight kilobytes."""
+
+    async def run() -> None:
+        any_model = Config(
+            endpoints={
+                "any": Endpoint(provider="demo", models=("*",)),
+                "one": Endpoint(provider="demo", models=("known",)),
+            }
+        )
+        async with gateway(config=any_model) as edge:
+            for name, key, kept in (
+                ("sk-live-canary", "wrong", ""),
+                ("known", "wrong", "known"),
+                ("m" * 7_000, KEY, ""),
+                ("house", KEY, "house"),
+            ):
+                for path in (f"/v1beta/models/{name}:generateContent", f"/v1/models/{name}"):
+                    await edge.ask(path, "DELETE", key=key)
+                    assert edge.records[-1].model == kept
+
+    asyncio.run(run())

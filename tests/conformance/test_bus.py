@@ -30,7 +30,7 @@ from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.frames import Data, End, Failure, Frame, Head
 from llmproxy.common.ledger_questions import LedgerPage, LedgerQuery
 from llmproxy.common.records import AuditBatch, AuditRecord
-from llmproxy.common.testing import envelope
+from llmproxy.common.testing import PAYLOAD_BYTES_MAX, envelope
 
 Opened = Callable[[], Any]
 
@@ -401,6 +401,16 @@ def test_a_body_that_goes_while_it_is_read_ends_the_reading(real_nats: Any, monk
         await admin.close()
 
     asyncio.run(scenario())
+
+
+def test_a_batch_that_is_too_large_for_a_message_is_refused(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge = await started(w, "edge")
+        record = AuditRecord(id="i", at_ms=1, verdict="answered", model="m" * PAYLOAD_BYTES_MAX)
+        with pytest.raises(Unavailable, match="max_payload"):
+            await edge.commit(AUDIT, AuditBatch("edge-1", [record]), str(uuid.uuid4()), tenant="acme")
+
+    run(scenario, wires)
 
 
 def test_a_body_that_is_discarded_makes_room(wires: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,24 @@ def test_a_record_that_cannot_be_written_holds_up_no_other(monkeypatch: pytest.M
     asyncio.run(run())
 
 
+def test_a_batch_that_is_too_large_for_a_message_keeps_nothing_behind_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        broker, many = FakeBroker(), journals.BATCH_MAX
+        spool = Spool(tmp_path, "one", 4 * PAYLOAD_BYTES_MAX)
+        journal = Journal(await fake_bus(broker, "edge"), spool, boot="boot", mode=lambda: "relaxed", replay_s=0.01)
+        name = "m" * (3 * PAYLOAD_BYTES_MAX // many)
+        for number in range(many):
+            journal.write(a_record(number, model=name))
+        await until(lambda: spool.bytes > 0)
+        journal.write(a_record(many))
+        await until(lambda: spool.bytes == 0)
+        assert committed(broker) == [f"id-{number}" for number in range(many + 1)]
+        assert journal.trouble == ""
+        await journal.close()
+
+    asyncio.run(run())
+
+
 def test_records_that_come_soon_after_a_commit_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journals, "COMMIT_PACE_S", 0.2)
     monkeypatch.setattr(journals, "COMMIT_PACE_MAX_S", 0.2)

@@ -198,6 +198,8 @@ class FakeWire:
     async def commit(self, subject: str, payload: bytes, message_id: str) -> int:
         await asyncio.sleep(0)
         self._need_jetstream()
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise Unavailable("audit_unavailable", f"a message of {len(payload)} bytes is above max_payload of NATS")
         return self.broker.store(self, subject, payload, message_id)
 
     async def consume(

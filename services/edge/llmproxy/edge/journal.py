@@ -3,20 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Literal
 
 import msgspec
 
 from llmproxy.common.bus import Bus, Facts, unhandled
 from llmproxy.common.channels import AUDIT, REQUEST_EVENTS
+from llmproxy.common.envelope import INLINE_BYTES_MAX
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.edge import metrics
 from llmproxy.edge.spool import Spool, Spooled
 
 BATCH_MAX = 500
-"""Records, and what explains them, per message: each is below a kilobyte, the message far below its limit."""
+"""Records, and what explains them, per message: each is about a kilobyte, the message far below its limit."""
 COMMIT_PACE_S = 0.001  # After a commit, for each record in it, the next one waits so long: under load one serves many.
 COMMIT_PACE_MAX_S = 0.006
 PENDING_MAX = 20_000  # Records waiting for an acknowledgement, of one edge.
@@ -214,7 +216,7 @@ class Journal:
                 nothing = AuditBatch(self._bus.instance, [])
                 batches = [Spooled(NOBODY, f"{self._prefix}-{self._counter}", nothing)]
             try:
-                for one in batches:
+                for one in chain.from_iterable(map(committable, batches)):
                     await self._bus.commit(AUDIT, one.batch, one.message_id, tenant=one.tenant)
             except Unavailable as error:
                 self._note(error.message)
@@ -262,6 +264,19 @@ def batch_of(records: Sequence[AuditRecord]) -> int:
         if weight > BATCH_MAX:
             return max(1, index)
     return len(records)
+
+
+def committable(spooled: Spooled) -> Iterator[Spooled]:
+    """It, in as many messages as NATS takes: what can never be committed would keep everything behind it."""
+    records, batch = spooled.batch.records, spooled.batch
+    if len(records) < 2 or len(msgspec.json.encode(batch)) <= INLINE_BYTES_MAX:
+        yield spooled
+        return
+    half = len(records) // 2
+    for part, some in enumerate((records[:half], records[half:])):
+        yield from committable(
+            Spooled(spooled.tenant, f"{spooled.message_id}.{part}", AuditBatch(batch.instance, some))
+        )
 
 
 def withheld(record: AuditRecord) -> AuditRecord:

@@ -9,6 +9,7 @@ from llmproxy.common.explanations import Explained, joined, summed
 from llmproxy.common.frames import End, Failure, Head
 from llmproxy.common.keyring import KeyRecord
 from llmproxy.common.records import AuditRecord, Verdict
+from llmproxy.edge.body import MODEL_CHARACTERS_MAX
 from llmproxy.edge.ingress import Ingress, Settled
 
 LEFT = Failure(code="client_closed_request", message="the client has left", stage="edge")
@@ -54,7 +55,7 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         api=route.label,
         method=context.method if context.method in METHODS else "",
         route=route.name,
-        model=model if is_served or is_a_name(model, failure, settled) else "",
+        model=model if is_served or is_a_name(model, failure, settled, context.record) else "",
         stream=wanted is not None and wanted.stream,
         status=outcome.status,
         policy=settled.snapshot.revision,
@@ -108,9 +109,12 @@ def _explained(outcome: Outcome) -> Explained | None:
     return joined(found, end.explained) if end is not None and end.explained is not None else found
 
 
-def is_a_name(model: str, failure: Failure, settled: Settled) -> bool:
-    """A name that we do not know, or that a guard has refused, may be anything."""
-    return settled.serves(model) and failure.param != "model"
+def is_a_name(model: str, failure: Failure, settled: Settled, asking: KeyRecord | None) -> bool:
+    """A name that we do not know, or that a guard has refused, may be anything. Where an endpoint takes any, so may that in the path
+    of a request which was refused before it was read: it is as long as a path, and without a good key it is anybody's."""
+    if failure.param == "model" or len(model) > MODEL_CHARACTERS_MAX:
+        return False
+    return model in settled.models or (settled.any_model and asking is not None)
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
