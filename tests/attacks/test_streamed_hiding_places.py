@@ -31,6 +31,10 @@ def chat(**delta: Any) -> Tree:
     return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
 
 
+def completion(**choice: Any) -> Tree:
+    return {"object": "text_completion", "choices": [{"index": 0, **choice}]}
+
+
 def block(**delta: Any) -> Tree:
     return {"type": "content_block_delta", "index": 0, "delta": delta}
 
@@ -62,6 +66,16 @@ STREAMED: dict[str, tuple[Api, Callable[[str], list[Tree]]]] = {
         "chat", lambda piece: [chat(reasoning_details=[{"type": "reasoning.summary", "index": 0, "summary": piece}])]
     ),
     "chat custom tool": ("chat", lambda piece: [chat(tool_calls=[{"index": 0, "custom": {"input": piece}}])]),
+    "chat with a reason that is empty until the end": (
+        "chat", lambda piece: [chat(content=piece) | {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": ""}]}]
+    ),
+    "completions": ("completions", lambda piece: [completion(text=piece, finish_reason=None)]),
+    "completions with a reason that is empty until the end": (
+        "completions", lambda piece: [completion(text=piece, finish_reason="")]
+    ),
+    "gemini with a reason that is empty until the end": (
+        "gemini", lambda piece: [{"candidates": [{"content": {"parts": [{"text": piece}]}, "finishReason": ""}]}]
+    ),
     "messages text": ("messages", lambda piece: [block(type="text_delta", text=piece)]),
     "messages text beside something": ("messages", lambda piece: [block(type="text_delta", text=piece, extra=[1])]),
     "messages compaction": ("messages", lambda piece: [block(type="compaction_delta", content=piece)]),
@@ -88,10 +102,10 @@ STREAMED: dict[str, tuple[Api, Callable[[str], list[Tree]]]] = {
 }  # fmt: skip
 
 
-def play(api: Api, events: list[Tree]) -> tuple[list[Tree], dict[str, int]]:
+def play(api: Api, events: list[Tree], *, stream: bool = True) -> tuple[list[Tree], dict[str, int]]:
     guards = Guards(GUARDS, structs.replace(Policy(), answers=Answers()))
     reading = Reading(guards, Asked(), Originals(VAULT.originals), clock=lambda: 0.0)
-    way_back = restorer(api, reading, stream=True)
+    way_back = restorer(api, reading, stream=stream)
     out = [one for event in events for one in way_back.chunk(json.dumps(event).encode())] + way_back.end()
     return [json.loads(one) for one in out], reading.counts
 
@@ -160,12 +174,63 @@ def test_what_is_said_again_beside_a_delta_is_left_out_and_the_rest_of_a_choice_
     ]
 
 
-def test_the_name_of_a_tool_that_is_called_is_read() -> None:
-    out, counts = play(
-        "chat", [chat(tool_calls=[{"index": 0, "id": "call_1", "function": {"name": KEY, "arguments": ""}}])]
-    )
+def call(**function: Any) -> Tree:
+    return {"index": 0, "id": "call_1", "function": function}
+
+
+@pytest.mark.parametrize(
+    "delta", [{"tool_calls": [call(name=KEY, arguments="")]}, {"function_call": {"name": KEY, "arguments": ""}}]
+)
+def test_the_name_of_a_tool_that_is_called_is_read(delta: Tree) -> None:
+    out, counts = play("chat", [chat(**delta)])
     assert counts == {"answer.secret.github": 1}
     assert KEY not in json.dumps(out)
+
+
+SOURCES = [{"title": SAYS, "url": "https://example.org"}]
+BESIDE: dict[str, tuple[Api, Tree]] = {
+    "chat chunk": ("chat", {**chat(content="Hello"), "search_results": SOURCES}),
+    "chat tool call": ("chat", chat(tool_calls=[{**call(name="post", arguments="{}"), "note": SAYS}])),
+    "chat function": ("chat", chat(tool_calls=[call(name="post", arguments="{}", note=SAYS)])),
+    "chat arguments that are an object": ("chat", chat(tool_calls=[call(name="post", arguments={"user": [SAYS]})])),
+    "chat, an older function": ("chat", chat(function_call={"name": "post", "arguments": {"token": SAYS}})),
+    "completions chunk": ("completions", {**completion(text="Hello"), "search_results": SOURCES}),
+    "completions choice": ("completions", completion(text="Hello", reasoning=SAYS)),
+    "messages block": (
+        "messages",
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "text", "text": "Hello ", "citations": [{"type": "page_location", "cited_text": SAYS}]},
+        },
+    ),
+    "messages delta": ("messages", {**block(type="text_delta", text="Hello "), "note": SAYS}),
+    "messages thoughts": ("messages", {**block(type="thinking_delta", thinking="Hello "), "note": SAYS}),
+    "responses delta": ("responses", {**event("output_text", "Hello "), "note": SAYS}),
+    "responses deltas": ("responses", {**event("shell_call_output_content", {"stdout": "Hello "}), "note": SAYS}),
+    "gemini chunk": ("gemini", {**parts({"text": "Hello "}), "promptFeedback": {"blockReasonMessage": SAYS}}),
+    "gemini content": ("gemini", {"candidates": [{"content": {"parts": [{"text": "Hello "}], "note": SAYS}}]}),
+    "gemini part": ("gemini", parts({"text": "Hello ", "videoMetadata": {"note": SAYS}})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", BESIDE)
+def test_what_comes_whole_beside_a_text_that_comes_in_pieces_is_read_and_unmasked(place: str) -> None:
+    api, told = BESIDE[place]
+    out, counts = play(api, [told])
+    assert out == [json.loads(json.dumps(told).replace(SAYS, HEARS))]
+    assert counts == {"answer.secret.github": 1}
+
+
+@pytest.mark.parametrize(("api", "stream"), [("chat", False), ("responses", False), ("responses", True)])
+def test_arguments_that_come_as_an_object_are_read_whatever_their_names(api: Api, *, stream: bool) -> None:
+    called = {"type": "tool_search_call", "arguments": {"token": SAYS, "metadata": {"user": SAYS}}}
+    told: Tree = {"choices": [{"index": 0, "message": {"tool_calls": [{"function": called}]}}]}
+    if api == "responses":
+        told = {"type": "response.output_item.done", "item": called} if stream else {"output": [called]}
+    out, counts = play(api, [told], stream=stream)
+    assert out == [json.loads(json.dumps(told).replace(SAYS, HEARS))]
+    assert counts == {"answer.secret.github": 2}
 
 
 def test_arguments_in_pieces_end_with_their_call_and_nothing_of_them_is_lost() -> None:

@@ -16,8 +16,8 @@ ECHOED_WHOLE = frozenset(
     {"usage", "usageMetadata", "logprobs", "logprobsResult", "top_logprobs", "tools", "metadata", "safetyRatings"}
 )
 
-CALLED = frozenset({"input", "args", "action"})
-"""Arguments of a tool as a tree, in Anthropic's, Google's and OpenAI's answers: every name and text in it is what a model has written."""
+CALLED = frozenset({"input", "args", "action", "arguments"})
+"""Arguments of a tool as a tree, in Anthropic's, Google's and OpenAI's answers, and in those of who copies them: every name and text in it is what a model has written."""
 
 DRAWING, DRAWN = "image_generation_call", "result"  # In an answer of the Responses API: a picture, as base64.
 

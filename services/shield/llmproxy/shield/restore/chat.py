@@ -6,11 +6,14 @@ from typing import Any
 import msgspec
 
 from llmproxy.shield.restore import prose, whole
-from llmproxy.shield.restore.held import Held, Texts
+from llmproxy.shield.restore.held import Held, Texts, beside
 from llmproxy.shield.restore.nested import Place, around, pieces, put
 
 DELTA_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "thinking")
+OF_CHUNK = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"})
 OF_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
+OF_CALL = frozenset({"index", "id", "type", "function", "custom"})
+OF_CALLED = frozenset({"name", "arguments", "input"})
 REPEATED = "message"
 """Some vendors say all of the answer so far beside each delta: half of what is taken out of the deltas would stand in it."""
 
@@ -50,7 +53,7 @@ class Stream:
             return [self._held.texts.whole(event)]
         self._last = tree
         before: list[bytes] = []
-        changed = False
+        changed = beside(self._held.texts, tree, OF_CHUNK)
         for choice in choices:
             if type(choice) is dict:
                 changed |= self._choice(choice, before)
@@ -67,21 +70,14 @@ class Stream:
         index = choice.get("index", 0)
         delta = choice.get("delta")
         changed = self._delta(index, delta, before) if type(delta) is dict else False
-        if not OF_CHOICE.issuperset(choice):
-            changed |= self._beside(choice)
+        if type(delta) is dict and choice.pop(REPEATED, None) is not None:
+            changed = True
+        changed |= beside(self._held.texts, choice, OF_CHOICE)
         if changed and choice.get("logprobs") is not None:
             choice["logprobs"] = None
-        if choice.get("finish_reason") is not None:
+        if choice.get("finish_reason"):  # Some vendors say an empty one until then.
             before += self._finish(index, choice, delta if type(delta) is dict else {})
             changed = True
-        return changed
-
-    def _beside(self, choice: dict[str, Any]) -> bool:
-        changed = type(choice.get("delta")) is dict and choice.pop(REPEATED, None) is not None
-        for name in choice.keys() - OF_CHOICE:
-            value = self._held.texts.value(name, choice[name])
-            changed |= bool(value != choice[name])
-            choice[name] = value
         return changed
 
     def _delta(self, index: int, delta: dict[str, Any], before: list[bytes]) -> bool:
@@ -100,7 +96,7 @@ class Stream:
                         changed |= self._call(index, call.get("index", position), call)
                 continue
             elif name == "function_call" and type(value) is dict:
-                changed |= self._text(value, "arguments", (index, "function_call", 0), in_json=True)
+                changed |= self._called(value, "arguments", (index, "function_call", 0), in_json=True)
                 continue
             elif name == SIGNED:
                 self._signed(index, value)
@@ -119,14 +115,17 @@ class Stream:
                 self._held.push((index, SIGNED, number), thought, is_signed=True)
 
     def _call(self, index: int, number: int, call: dict[str, Any]) -> bool:
-        changed = False
+        changed = beside(self._held.texts, call, OF_CALL)
         if type(function := call.get("function")) is dict:
-            changed |= self._name(function)
-            changed |= self._text(function, "arguments", (index, "arguments", number), in_json=True)
+            changed |= self._called(function, "arguments", (index, "arguments", number), in_json=True)
         if type(custom := call.get("custom")) is dict:
-            changed |= self._name(custom)
-            changed |= self._text(custom, "input", (index, "input", number), in_json=False)
+            changed |= self._called(custom, "input", (index, "input", number), in_json=False)
         return changed
+
+    def _called(self, called: dict[str, Any], written: str, channel: Channel, *, in_json: bool) -> bool:
+        changed = beside(self._held.texts, called, OF_CALLED)
+        changed |= self._name(called)
+        return self._text(called, written, channel, in_json=in_json) or changed
 
     def _name(self, called: dict[str, Any]) -> bool:
         """Of a tool: it comes whole."""
@@ -164,9 +163,12 @@ class Stream:
 
     def _text(self, holder: dict[str, Any], name: str, channel: Channel, *, in_json: bool) -> bool:
         value = holder.get(name)
-        if type(value) is not str:
+        if value is None:
             return False
-        holder[name] = self._held.push(channel, value, in_json=in_json)
+        if type(value) is str:
+            holder[name] = self._held.push(channel, value, in_json=in_json)
+        else:  # Some vendors give arguments as the object that they are, and whole.
+            holder[name] = self._held.texts.value(name, value)
         return bool(holder[name] != value)
 
     def _finish(self, index: int, choice: dict[str, Any], delta: dict[str, Any]) -> list[bytes]:

@@ -4,8 +4,11 @@ from typing import Any
 
 import msgspec
 
-from llmproxy.shield.restore.held import Held, Texts
+from llmproxy.shield.restore.chat import OF_CHUNK
+from llmproxy.shield.restore.held import Held, Texts, beside
 from llmproxy.shield.restore.whole import drop_logprobs
+
+OF_CHOICE = frozenset({"index", "text", "finish_reason", "logprobs"})
 
 
 class Stream:
@@ -21,19 +24,23 @@ class Stream:
         if type(choices) is not list or not choices:
             return [self._held.texts.whole(event)]
         self._last = tree
-        changed = [self._choice(choice) for choice in choices if type(choice) is dict]
-        return [msgspec.json.encode(tree) if any(changed) else event]
+        changed = beside(self._held.texts, tree, OF_CHUNK)
+        for choice in choices:
+            if type(choice) is dict:
+                changed |= self._choice(choice)
+        return [msgspec.json.encode(tree) if changed else event]
 
     def end(self) -> list[bytes]:
         return [self._event(index, said) for index, said in self._held.flush(lambda _: True)]
 
     def _choice(self, choice: dict[str, Any]) -> bool:
+        changed = beside(self._held.texts, choice, OF_CHOICE)
         index, text = choice.get("index", 0), choice.get("text")
         said = self._held.push(index, text) if type(text) is str else ""
-        if choice.get("finish_reason") is not None:
+        if choice.get("finish_reason"):  # As in chats.
             said += "".join(rest for _, rest in self._held.flush(lambda place: bool(place == index)))
         if said == (text or ""):
-            return False
+            return changed
         choice["text"] = said
         drop_logprobs(choice)
         return True

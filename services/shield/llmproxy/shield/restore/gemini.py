@@ -5,11 +5,15 @@ from typing import Any
 import msgspec
 
 from llmproxy.shield.restore.arguments import Arguments
-from llmproxy.shield.restore.held import Held, Texts
+from llmproxy.shield.restore.held import Held, Texts, beside
 from llmproxy.shield.restore.whole import drop_logprobs
 
+OF_CHUNK = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
+OF_CONTENT = frozenset({"parts", "role"})
 SEAL = frozenset({"thought", "thoughtSignature", "thought_signature"})
 """What a part without content has."""
+
+OF_TEXT = SEAL | {"text"}
 
 Place = tuple[int, bool]
 """The candidate's index, and whether the text is a thought."""
@@ -29,12 +33,11 @@ class Stream:
         if type(candidates) is not list or not candidates:
             return [self._held.texts.whole(event)]
         self._last = tree
-        changed = [
-            self._candidate(candidate.get("index", place), candidate)
-            for place, candidate in enumerate(candidates)
-            if type(candidate) is dict
-        ]
-        return [msgspec.json.encode(tree) if any(changed) else event]
+        changed = beside(self._held.texts, tree, OF_CHUNK)
+        for place, candidate in enumerate(candidates):
+            if type(candidate) is dict:
+                changed |= self._candidate(candidate.get("index", place), candidate)
+        return [msgspec.json.encode(tree) if changed else event]
 
     def end(self) -> list[bytes]:
         parts: dict[int, list[dict[str, Any]]] = {}
@@ -55,9 +58,11 @@ class Stream:
                 candidate[name] = new
                 changed = True
         content = candidate.get("content")
+        if type(content) is dict:
+            changed |= beside(self._held.texts, content, OF_CONTENT)
         before = content.get("parts") if type(content) is dict else None
         parts = self._parts(index, before if type(before) is list else [])
-        if candidate.get("finishReason") is not None:
+        if candidate.get("finishReason"):
             parts += self._flush(index)
         if parts != (before or []):
             candidate["content"] = {**(content if type(content) is dict else _content([])), "parts": parts}
@@ -71,9 +76,9 @@ class Stream:
             if type(part) is dict and type(part.get("text")) is str:
                 is_thought = part.get("thought") is True
                 found += self._flush(index, kept=is_thought)
-                found.append(
-                    {**part, "text": self._held.push((index, is_thought), part["text"], follows=(index, is_thought))}
-                )
+                told = {**part, "text": self._held.push((index, is_thought), part["text"], follows=(index, is_thought))}
+                beside(self._held.texts, told, OF_TEXT)
+                found.append(told)
             elif type(part) is dict and SEAL.issuperset(part):  # The text goes on behind it.
                 found.append(part)
             elif type(part) is dict and (said := self._arguments.part(index, part)) is not None:

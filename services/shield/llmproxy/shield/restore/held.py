@@ -56,6 +56,20 @@ class Texts(Protocol):
         ...
 
 
+def beside(texts: Texts, holder: dict[str, Any], known: frozenset[str]) -> bool:
+    """What an object has beside what is known of it, changed in its place; says whether anything changed. Vendors add to every format."""
+    if known.issuperset(holder):  # As nearly always.
+        return False
+    changed = False
+    for name in [name for name in holder if name not in known]:
+        value = holder[name]
+        new = texts.value(name, value)
+        if new != value:
+            holder[name] = new
+            changed = True
+    return changed
+
+
 class Held(Generic[Place]):
     """The open texts of one stream, by place: whatever tells one text of the answer from the others."""
 

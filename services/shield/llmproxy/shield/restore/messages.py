@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from llmproxy.shield.restore.held import Held, Texts
+from llmproxy.shield.restore.held import Held, Texts, beside
 
 TYPE = "type"
 """Of a delta; whatever other string stands in one, of whatever kind, is a piece of a text."""
@@ -16,6 +16,9 @@ TYPE = "type"
 SAID = ("text_delta", "text")
 """What readers put together: the texts of all blocks."""
 
+OF_DELTA = frozenset({"type", "index", "delta"})
+OF_START = frozenset({"type", "index", "content_block"})
+OF_TEXT = frozenset({"type", "text"})
 ARGUMENTS = "input_json_delta"
 THINKING, SIGNATURE = "thinking_delta", "signature_delta"
 THOUGHT = "thinking"
@@ -41,6 +44,8 @@ class Stream:
             case "content_block_start" if _begun(tree):
                 block = tree["content_block"]
                 block["text"] = self._held.push((tree.get("index", 0), *SAID), block["text"], follows=SAID)
+                beside(self._held.texts, block, OF_TEXT)
+                beside(self._held.texts, tree, OF_START)
                 return [msgspec.json.encode(tree)]
             case "content_block_stop":
                 index = tree.get("index", 0)
@@ -54,12 +59,13 @@ class Stream:
 
     def _delta(self, delta: dict[str, Any], tree: dict[str, Any], event: bytes) -> bytes:
         kind = delta.get("type", "")
+        changed = beside(self._held.texts, tree, OF_DELTA)
         if kind == THINKING and type(thought := delta.get(THOUGHT)) is str:
             self._held.push((tree.get("index", 0), kind, THOUGHT), thought, is_signed=True)
         if kind in (THINKING, SIGNATURE):
-            return event
+            return msgspec.json.encode(tree) if changed else event
         said = {name: self._said(tree, kind, name, value) for name, value in delta.items() if name != TYPE}
-        if all(delta[name] == value for name, value in said.items()):
+        if not changed and all(delta[name] == value for name, value in said.items()):
             return event
         tree["delta"] = {TYPE: kind, **said}
         return msgspec.json.encode(tree)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from llmproxy.shield.restore.held import Held, Texts
+from llmproxy.shield.restore.held import Held, Texts, beside
 from llmproxy.shield.restore.whole import drop_logprobs
 
 DELTA, DONE = ".delta", ".done"
@@ -20,6 +20,7 @@ ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"
 SEQUENCE = "sequence_number"
 
 INDICES = ("output_index", "content_index", "summary_index", "item_id")
+OF_DELTA = frozenset({"type", "delta", SEQUENCE, "logprobs", "obfuscation", *INDICES})
 OWN = 1 + len(INDICES)  # Of a place; behind that is the part of a delta that has several.
 
 Place = tuple[Any, ...]
@@ -54,13 +55,14 @@ class Stream:
         return self._flush(lambda _: True, self._next)
 
     def _delta(self, name: str, tree: dict[str, Any], event: bytes) -> bytes:
+        changed = beside(self._held.texts, tree, OF_DELTA)
         place, piece = _place(name, tree), tree["delta"]
         self._last[place] = tree
         if not name.endswith(SOUND):
             tree["delta"] = self._held.push(
                 place, piece, in_json=name.endswith("arguments"), follows=name if name.endswith(SAID) else None
             )
-        if tree["delta"] == piece and not self._added:
+        if tree["delta"] == piece and not (changed or self._added):
             return event
         if tree["delta"] != piece:
             drop_logprobs(tree)
@@ -70,6 +72,7 @@ class Stream:
 
     def _deltas(self, name: str, tree: dict[str, Any], event: bytes) -> bytes:
         """Several texts at once, such as what a program writes to its two outputs."""
+        changed = beside(self._held.texts, tree, OF_DELTA)
         said: dict[str, Any] = {}
         for part, value in tree["delta"].items():
             if type(value) is str:
@@ -78,7 +81,7 @@ class Stream:
                 said[part] = self._held.push(place, value)
             else:
                 said[part] = self._held.texts.value(part, value)
-        if said == tree["delta"] and not self._added:
+        if said == tree["delta"] and not (changed or self._added):
             return event
         tree["delta"] = said
         return self._numbered(msgspec.json.encode(tree), tree.get(SEQUENCE))
