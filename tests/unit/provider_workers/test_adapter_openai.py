@@ -151,6 +151,16 @@ def test_a_chunk_without_choices_goes_into_the_next_one() -> None:
     assert json.loads(chunk) == {**TEXT, "prompt_filter_results": [{"prompt_index": 0}]}
 
 
+def test_a_reason_that_is_empty_is_none_and_an_answer_that_breaks_off_behind_it_is_not_whole() -> None:
+    translator = stream()
+    choice = {"index": 0, "delta": {"content": "hi"}, "finish_reason": ""}
+    (chunk,) = translator.feed(event({"choices": [choice]}))
+    assert json.loads(chunk)["choices"] == [{**choice, "finish_reason": None}]
+    translator.finish()
+    assert not translator.complete
+    assert translator.failure is not None
+
+
 @pytest.mark.parametrize(
     ("reason", "code"), [("error", "provider_error"), ("insufficient_system_resource", "provider_overloaded")]
 )

@@ -430,6 +430,12 @@ def test_a_model_that_does_not_stream_is_heard_all_the_same() -> None:
         assert translator.failure is not None
 
 
+def test_an_empty_reason_finishes_no_choice_of_a_completion() -> None:
+    translator, _ = run(Completions(BASE), [sse(chunk("Hé", ""), chunk("y", ""))])
+    assert translator.failure is not None
+    assert translator.failure.code == "provider_stream_broken"
+
+
 def test_who_asked_for_the_usage_of_completions_sees_it() -> None:
     wire, data, _ = STREAMS["completions"]
     _, out = run(wire, [data], Origin(id="r", model="m", created=1, include_usage=True))

@@ -246,6 +246,8 @@ def _normal_choice(choice: Fields, said_in: str) -> Fields:
         choice["finish_reason"] = encode(_plain(msgspec.json.decode(finish)))
     if said_in == "delta":
         choice.pop("message", None)
+        if finish == UNFINISHED:
+            choice["finish_reason"] = NULL
     said = FIELDS.decode(choice[said_in]) if bytes(choice.get(said_in, b"null")) != b"null" else {}
     if bytes(said.get("reasoning", b"null")) != b"null" and bytes(said.get("reasoning_content", b"null")) in UNSAID:
         choice[said_in] = encode({**said, "reasoning_content": said["reasoning"]})
@@ -253,6 +255,10 @@ def _normal_choice(choice: Fields, said_in: str) -> Fields:
 
 
 UNSAID = frozenset({b"null", b'""'})
+UNFINISHED, NULL = (
+    b'""',
+    Raw(b"null"),
+)  # How some vendors say in a chunk that there is more to come, and how OpenAI does.
 
 
 def _normal_usage(usage: Fields, used: Usage) -> Fields:
@@ -411,7 +417,7 @@ class Reading:
                     self.text_chars += sum(_chars(call.function) for call in delta.tool_calls)
                 elif reasoning := delta.reasoning_content or delta.reasoning:
                     self.text_chars += len(reasoning)
-            if choice.finish_reason is None:
+            if not choice.finish_reason:
                 self._open.add(choice.index)
             elif choice.finish_reason in BROKEN_OFF:
                 raise broken_off(choice.finish_reason, None, self._vendor)
@@ -421,7 +427,7 @@ class Reading:
 
 
 def _is_odd(choice: WireDeltaChoice) -> bool:
-    return _is_strange(choice.finish_reason, choice.delta) or bytes(choice.message) != b""
+    return choice.finish_reason == "" or _is_strange(choice.finish_reason, choice.delta) or bytes(choice.message) != b""
 
 
 def _chars(function: WireFunction | None) -> int:

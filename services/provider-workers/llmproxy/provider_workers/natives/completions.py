@@ -94,7 +94,7 @@ class Reading:
             raise error_inside(chunk.error, VENDOR)
         for choice in chunk.choices or []:
             self.text_chars += len(choice.text or "")
-            if choice.finish_reason is None:
+            if not choice.finish_reason:  # Some vendors say an empty one until then.
                 self._open.add(choice.index)
             else:
                 self._open.discard(choice.index)
