@@ -382,7 +382,7 @@ def test_a_placeholder_in_a_models_thoughts_is_ours_and_changes_no_other() -> No
 
 @pytest.mark.parametrize("field", ["prompt", "input"])
 def test_a_text_that_comes_as_token_ids_is_refused_unless_the_policy_lets_it_pass(field: str) -> None:
-    for tokens in ([64, 8341, 31], [[64, 8341], [31]], ["x", [64, 8341]]):
+    for tokens in ([64, 8341, 31], [[64, 8341], [31]], ["x", [64, 8341]], [64.0, 8341.0], [True]):
         refused = inspect({field: tokens})
         assert isinstance(refused, Refused)
         assert (refused.code, refused.param) == ("content_blocked", field)

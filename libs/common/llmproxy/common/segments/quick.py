@@ -12,6 +12,9 @@ from llmproxy.common.segments.repeats import keys
 from llmproxy.common.segments.segment import NUMBER_MIN, TEXT_CHARS_MIN, beside, is_telling
 from llmproxy.common.segments.written import digits
 
+UNREADABLE = frozenset({int, float, bool, list})
+"""Servers take 64.0 for 64, and true for 1."""
+
 Filled = tuple[str, Any]
 """A name of `FILLED`, and the object or array that stands there."""
 
@@ -139,6 +142,6 @@ def token_ids(tree: Any) -> str:
     """The field that holds a text as the numbers of its tokens, which no guard can read; "" when none does."""
     for key in TOKEN_HOLDERS:
         value = tree.get(key)
-        if type(value) is list and any(type(item) is int or type(item) is list for item in value):
+        if type(value) is list and any(type(item) in UNREADABLE for item in value):
             return key
     return ""
