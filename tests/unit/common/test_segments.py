@@ -208,6 +208,7 @@ def test_the_quick_look_and_the_exact_one_leave_out_the_same_blobs() -> None:
         (user({"type": "text", "text": "secret word"}), "user"),
         (user({"type": "tool_result", "content": "secret word"}), "tool"),
         (user({"type": "tool_result", "content": [{"type": "text", "text": "secret word"}]}), "tool"),
+        (user({"type": "search_result", "content": [{"type": "text", "text": "secret word"}]}), "tool"),
         (user({"type": "mcp_tool_result", "content": [{"type": "text", "text": "secret word"}]}), "tool"),
         (user({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "secret word"}}), "user"),
         (assistant({"type": "tool_use", "input": {"a": "secret word"}}), "assistant"),

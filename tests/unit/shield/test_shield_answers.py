@@ -18,6 +18,9 @@ from llmproxy.common.rails import Rails, Rule
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
 
+FOUND = {"type": "search_result", "source": "a", "title": "b", "content": [{"type": "text", "text": "hi"}]}
+
+
 def says(content: str) -> Data:
     return Data(Raw(json.dumps({"choices": [{"index": 0, "message": {"content": content}}]}).encode()))
 
@@ -59,6 +62,16 @@ def test_an_answer_to_a_request_with_system_text_is_read_and_its_findings_come_w
         ("exposed", {"input": [{"type": "function_call_output", "call_id": "c", "output": "hi"}]}, True),
         ("exposed", {"contents": [{"parts": [{"text": "hi"}]}], "systemInstruction": {"parts": [{"text": "x"}]}}, True),
         ("exposed", {"messages": [{"role": "user", "content": MAIL}]}, True),
+        ("exposed", {"input": "hello", "previous_response_id": None, "conversation": None}, False),
+        ("exposed", {"input": "hello", "previous_response_id": "resp_1"}, True),
+        ("exposed", {"input": "hello", "conversation": {"id": "conv_1"}}, True),
+        ("exposed", {"input": "hello", "prompt": {"id": "pmpt_1"}}, True),
+        ("exposed", {"input": [{"type": "mcp_call", "name": "f", "arguments": "{}", "output": "hi"}]}, True),
+        ("exposed", {"contents": [{"parts": [{"text": "hi"}]}], "cachedContent": "cachedContents/1"}, True),
+        ("exposed", {"contents": [{"role": "model", "parts": [{"codeExecutionResult": {"output": "hi"}}]}]}, True),
+        ("exposed", {"messages": [USER], "mcp_servers": [{"type": "url", "url": "https://example.org"}]}, True),
+        ("exposed", {"messages": [USER], "web_search_options": {}}, True),
+        ("exposed", {"messages": [{"role": "user", "content": [FOUND]}]}, True),
         ("never", {"messages": [SYSTEM, USER]}, False),
     ],
 )

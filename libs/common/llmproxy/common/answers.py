@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 When = Literal["always", "exposed", "never"]
 """always: every answer is inspected; exposed: those to requests with something an answer could betray or be turned by
-(masked values, system or developer text, tools or their results); never: what was masked is put back, nothing is looked at."""
+(masked values, system or developer text, tools or their results, what a provider keeps or looks up); never: what was masked is put back, nothing is looked at."""
 
 AnswerAction = Literal["redact", "block", "flag", "allow"]
 """redact: taken out for good; block: the answer ends with an error; flag: it passes and is recorded; allow: not looked for."""

@@ -32,9 +32,9 @@ def roles(tree: Any) -> Role:
 
 
 def _of_message(tree: Any, path: Path) -> str:
-    """A result is a tool's, whose message it stands in: Anthropic's are the user's, or the assistant's own."""
+    """A result is a tool's, or a search's, whose message it stands in: Anthropic's are the user's, or the assistant's own."""
     block = _at(tree, path[:4]) if len(path) > 3 and path[2] == "content" else None
-    if type(block) is dict and str(block.get("type")).endswith("tool_result"):
+    if type(block) is dict and str(block.get("type")).endswith(("tool_result", "search_result")):
         return "tool"
     stated = _stated(tree, path[:2])
     return stated if stated in MESSAGE_ROLES else "unknown"

@@ -8,6 +8,7 @@ from msgspec import Struct
 from llmproxy.common.answers import Answers
 from llmproxy.common.envelope import Api
 from llmproxy.common.segments import Role, Turns, roles
+from llmproxy.common.segments.names import RETURNED, RETURNED_PARTS
 
 SPOKEN: frozenset[Api] = frozenset(
     {"chat", "completions", "responses", "messages", "gemini", "transcriptions", "images"}
@@ -22,17 +23,28 @@ TOOL_ROLES = frozenset({"tool", "function"})
 SYSTEM_FIELDS = ("system", "instructions", "systemInstruction", "system_instruction")
 TURNS = ("messages", "input", "contents")
 PROMPTS = ("prompt", "input")
-RETURNED = ("tool_result", "_output")  # What types of parts end with that a tool gave.
+RETURNED_TYPES = (
+    "tool_result",
+    "search_result",
+    "_output",
+)  # What types of parts end with that a tool gave, or a search.
 TOOLS = ("tools", "functions")
 DEFINITIONS = (*TOOLS, "response_format", "text", "generationConfig", "generation_config", "output_config")
 """What an answer is to look like, and what may be called in it."""
 
 APART = frozenset((*SYSTEM_FIELDS, *DEFINITIONS))
-BESIDE_MESSAGES = APART.union(TURNS, PROMPTS) - {"messages"}
+ELSEWHERE = frozenset(
+    ["previous_response_id", "conversation", "cachedContent", "cached_content", "mcp_servers", "documents", "plugins",
+     "web_search_options", "search_parameters"]
+)  # fmt: skip
+"""Fields that bring texts with them that the request does not say: turns, instructions and tools that a provider keeps, what it or
+somebody else looks up."""
+
+BESIDE_MESSAGES = APART.union(TURNS, PROMPTS, ELSEWHERE) - {"messages"}
 """Fields that may say something, too."""
 
 SAYING = ("content", "parts", "text")
-RESULT_KEYS = ("functionResponse", "function_response")
+RESULT_KEYS = RETURNED | RETURNED_PARTS
 
 
 class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,6 +72,8 @@ def asked(tree: dict[str, Any], said: str, plain: Turns | None = None) -> Asked:
     if not APART.isdisjoint(tree):
         system += [text for name in SYSTEM_FIELDS if (value := tree.get(name)) is not None for text in _texts(value)]
         is_exposed = any(map(tree.get, TOOLS))
+    if not ELSEWHERE.isdisjoint(tree):
+        is_exposed = is_exposed or any(tree.get(name) is not None for name in ELSEWHERE)
     for name in TURNS:
         turns = tree.get(name)
         if name == "messages" and plain is not None:
@@ -72,6 +86,8 @@ def asked(tree: dict[str, Any], said: str, plain: Turns | None = None) -> Asked:
             users.append(prompt)
         elif type(prompt) is list:
             users += [one for one in prompt if type(one) is str]
+        elif type(prompt) is dict:  # Of the Responses API: a text with instructions and tools that the provider keeps.
+            is_exposed = True
     return _asked(system, users, said, _definitions(tree), is_exposed=is_exposed)
 
 
@@ -138,7 +154,7 @@ def _parts(turn: Any) -> list[Any]:
 def _is_result(part: Any) -> bool:
     if type(part) is not dict:
         return False
-    return _is_returned(part) or any(key in part for key in RESULT_KEYS)
+    return _is_returned(part) or not RESULT_KEYS.isdisjoint(part)
 
 
 def _texts(value: Any) -> list[str]:
@@ -157,4 +173,4 @@ def _texts(value: Any) -> list[str]:
 
 def _is_returned(part: dict[str, Any]) -> bool:
     kind = part.get("type")
-    return kind is not None and str(kind).endswith(RETURNED)
+    return kind is not None and str(kind).endswith(RETURNED_TYPES)
