@@ -65,6 +65,7 @@ STRUCTURED: dict[str, Body] = {
             {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": document}}]}
         ],
     },
+    "responses prompt variables": lambda document: {"model": "m", "prompt": {"id": "p", "variables": document}},
     "documents to rank": lambda document: {"model": "m", "query": "who", "documents": [document]},
 }
 IN_A_STRING: dict[str, Body] = {

@@ -15,7 +15,7 @@ STRUCTURE = frozenset(
 )  # fmt: skip
 """What leads to the places of blobs. Not among them: whatever callers fill as they like (tool arguments, schemas, metadata)."""
 
-FILLED = frozenset({"input", "args", "response", "arguments", "action", "output", "documents"})
+FILLED = frozenset({"input", "args", "response", "arguments", "action", "output", "documents", "variables"})
 """What callers and tools fill as they like: there the name of a value may say what it is, as it does in tool arguments that are a
 string. The `input` of the body itself is no such thing."""
 
