@@ -187,6 +187,39 @@ def test_in_arguments_invisible_text_is_found_when_it_is_written_as_escapes() ->
     assert one.counts == {"answer.invisible": 2}
 
 
+def escaped(text: str) -> str:
+    return "".join(f"\\u{ord(one):04x}" for one in text)
+
+
+SLASHED = "aws_secret_access_key=" + "Kp7Rt2Vb9QmX/4LwZc8Ns/1YdHf6GjTe3UaPoBiQ"
+
+
+@pytest.mark.parametrize("invisible", ["strip", "disabled"])
+@pytest.mark.parametrize(
+    "written",
+    [escaped(KEY), escaped(KEY[0]) + KEY[1:], KEY[:9] + escaped(KEY[9]) + KEY[10:], SLASHED.replace("/", r"\/")],
+)
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_in_arguments_a_key_is_taken_out_as_a_whole_when_it_is_written_as_escapes(
+    written: str, invisible: Any, size: int
+) -> None:
+    one = reading(Answers(invisible=invisible))
+    arguments = one.open(in_json=True)
+    text = f'{{"a":"use {written} now"}}'
+    said = "".join(arguments.push(text[at : at + size]) for at in range(0, len(text), size)) + arguments.flush()
+    assert (
+        json.loads(said)["a"].removeprefix("use aws_secret_access_key=").removeprefix("use ") == "[SECRET_REDACTED] now"
+    )
+    assert sum(one.counts.values()) == 1
+
+
+def test_what_an_escape_says_in_arguments_is_not_changed() -> None:
+    one = reading()
+    arguments = one.open(in_json=True)
+    text = r'{"\u0061": "\u0022\u005c\u000a\u007f\u00e9\\u0061\\/ \u003cb\u003e \/ \ud83d\ude00"}'
+    assert json.loads(arguments.push(text) + arguments.flush()) == json.loads(text)
+
+
 # -- images and links
 
 EVIL = "https://collect.evil-example.net"

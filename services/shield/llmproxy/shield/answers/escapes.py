@@ -1,5 +1,6 @@
-r"""In the arguments of a tool, which are JSON, a character may be written as an escape. Invisible ones are written out here,
-which says the same, so that what looks for them finds them. Held back is an escape that has not ended.
+r"""In the arguments of a tool, which are JSON, a character may be written as an escape. Those of ASCII, of which keys and
+addresses are made, and invisible ones are written out here, which says the same, so that what looks for them finds them and
+can take all of them out. Held back is an escape that has not ended.
 """
 
 import re
@@ -10,6 +11,7 @@ ESCAPE = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|[^u])", re.DOTALL
 )
 BEGUN = re.compile(r"\\(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?)?)?\Z")
+WRITTEN_OUT = re.compile(rf"[ !#-\[\]-~]|{RUN.pattern}")
 HIGH_FIRST, LOW_FIRST, ASTRAL = 0xD800, 0xDC00, 0x10000
 
 
@@ -60,5 +62,5 @@ def _written_out(escape: re.Match[str]) -> str:
     elif escape[3]:
         character = chr(int(escape[3], 16))
     else:
-        return escape[0]
-    return character if RUN.fullmatch(character) else escape[0]
+        return "/" if escape[0] == r"\/" else escape[0]
+    return character if WRITTEN_OUT.fullmatch(character) else escape[0]

@@ -77,9 +77,9 @@ class Guards:
     def _checks(self, *, in_json: bool) -> Iterator[Callable[[str], bool]]:
         """What `is_clear` asks of each stage that `Reading.stages` makes of the policy, and of the watch behind them."""
         answers = self.policy.answers
+        if in_json:
+            yield escapes.is_clear
         if answers.invisible != "disabled":
-            if in_json:
-                yield escapes.is_clear
             yield invisible.is_clear
         if answers.links.images != "disabled" and not in_json:
             yield images.is_clear

@@ -312,9 +312,9 @@ class Reading:
 
     def stages(self, report: Report, carried: Carried, *, in_json: bool, is_first: bool) -> list[Stage]:
         guards, stages = self._guards, list[Stage]()
+        if in_json:
+            stages.append(Escapes())
         if self.answers.invisible != "disabled":
-            if in_json:
-                stages.append(Escapes())
             stages.append(Invisible(self.answers.invisible, report))
         if self.request.canary:
             stages.append(Canary(self.request.canary, report))
