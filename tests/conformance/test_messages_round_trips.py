@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from anthropic.types import RawMessageStreamEvent
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from hypothesis import HealthCheck, given, settings
@@ -294,11 +295,20 @@ def test_calls_whose_fragments_are_interleaved_are_told_one_after_the_other(
     made: tuple[list[dict[str, Any]], dict[int, tuple[str, dict[str, Any]]]],
 ) -> None:
     deltas, calls = made
+    found = told(deltas, "tool_calls")
+    assert [(block["id"], block["name"], block["input"]) for block in found["content"]] == [
+        (f"call_{index}", name, arguments) for index, (name, arguments) in calls.items()
+    ]
+    assert found["stop_reason"] == "tool_use"
+
+
+def told(deltas: list[dict[str, Any]], finish: str) -> dict[str, Any]:
+    """The message that a chat's stream of these deltas becomes."""
     chunks = [
         {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
         for choice in [
             *({"index": 0, "delta": delta, "finish_reason": None} for delta in deltas),
-            {"index": 0, "delta": {}, "finish_reason": "tool_calls"},
+            {"index": 0, "delta": {}, "finish_reason": finish},
         ]
     ]
     composed = Composed(MESSAGES, OPENAI)
@@ -307,8 +317,21 @@ def test_calls_whose_fragments_are_interleaved_are_told_one_after_the_other(
     )
     stream = composed.events(ORIGIN)
     data = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
-    found = accumulated(stream.feed(data) + stream.finish())
-    assert [(block["id"], block["name"], block["input"]) for block in found["content"]] == [
-        (f"call_{index}", name, arguments) for index, (name, arguments) in calls.items()
+    return accumulated(stream.feed(data) + stream.finish())
+
+
+@pytest.mark.parametrize("index", [0, None])
+def test_calls_of_a_server_that_does_not_number_them_stay_apart(index: int | None) -> None:
+    calls = [
+        {"index": index, "id": f"call_{name}", "function": {"name": name, "arguments": json.dumps({"of": name})}}
+        for name in ("f", "g")
     ]
-    assert found["stop_reason"] == "tool_use"
+    found = told([{"tool_calls": [call]} for call in calls], "tool_calls")
+    assert [(block["name"], block["input"]) for block in found["content"]] == [("f", {"of": "f"}), ("g", {"of": "g"})]
+
+
+def test_what_was_thought_and_said_in_one_chunk_are_both_told() -> None:
+    found = told(
+        [{"reasoning_content": "Hm."}, {"reasoning_content": " So:", "content": "Yes"}, {"content": "."}], "stop"
+    )
+    assert [block.get("thinking") or block.get("text") for block in found["content"]] == ["Hm. So:", "Yes."]

@@ -160,6 +160,37 @@ def test_a_stream_adds_up_to_the_whole(text: str, args: dict[str, Any], at: list
     assert [event for event in out[:-1] if "finishReason" in event["candidates"][0]] == []
 
 
+def called(*deltas: dict[str, Any], finish: str | None = "tool_calls") -> list[tuple[str, dict[str, Any]]]:
+    """The calls of a stream."""
+    events = Gemini().read(json.dumps(HI).encode(), stream=True).events(HERE)
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": finish})
+    out = [one for choice in choices for one in events.chunk(json.dumps({"choices": [choice]}).encode())]
+    candidates = [json.loads(one)["candidates"][0] for one in [*out, *events.end(Usage())]]
+    parts = [part for candidate in candidates for part in candidate["content"]["parts"]]
+    return [(part["functionCall"]["name"], part["functionCall"]["args"]) for part in parts if "functionCall" in part]
+
+
+def fragment(index: int | None, arguments: str, name: str = "") -> dict[str, Any]:
+    more = {"id": f"call_{name}"} if name else {}
+    return {"tool_calls": [{"index": index, **more, "function": {"name": name or None, "arguments": arguments}}]}
+
+
+@pytest.mark.parametrize("index", [0, None])
+def test_calls_of_a_server_that_does_not_number_them_stay_apart(index: int | None) -> None:
+    found = called(fragment(index, '{"a"', "f"), fragment(index, ":1}"), fragment(index, "", "g"))
+    assert found == [("f", {"a": 1}), ("g", {})]
+
+
+def test_fragments_of_parallel_calls_may_be_interleaved() -> None:
+    found = called(fragment(0, '{"a"', "f"), fragment(1, '{"b"', "g"), fragment(0, ":1}"), fragment(1, ":2}"))
+    assert found == [("f", {"a": 1}), ("g", {"b": 2})]
+
+
+def test_a_call_is_told_though_nothing_says_how_the_answer_ended() -> None:
+    assert called(fragment(0, '{"a":1}', "f"), finish=None) == [("f", {"a": 1})]
+
+
 # --- Signatures
 
 

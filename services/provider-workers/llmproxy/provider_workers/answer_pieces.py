@@ -16,6 +16,27 @@ class Function(Struct, frozen=True):
     arguments: str | None = None
 
 
+class Numbering:
+    """Tells the calls of one streamed choice apart: some servers give all of them the index 0, and some give none."""
+
+    __slots__ = ("_ids", "_numbers")
+
+    def __init__(self) -> None:
+        self._numbers: dict[int | None, int] = {}  # The server's index -> which call it means now.
+        self._ids: list[str | None] = []  # Of each call.
+
+    def of(self, index: int | None, id: str | None, name: str | None) -> int:
+        """Which call a fragment belongs to, counted from 0."""
+        number = self._numbers.get(index)
+        if number is None or self._is_another(index, id, name, self._ids[number]):
+            number = self._numbers[index] = len(self._ids)
+            self._ids.append(id)
+        return number
+
+    def _is_another(self, index: int | None, id: str | None, name: str | None, known: str | None) -> bool:
+        return bool(id or name) if index is None else bool(id and name and id != known)
+
+
 class TopLogprob(Struct, frozen=True):
     token: str
     logprob: float

@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.answer_pieces import Counts, Function, usage_of
+from llmproxy.provider_workers.answer_pieces import Counts, Function, Numbering, usage_of
 from llmproxy.provider_workers.canonical_answers import call_id
 from llmproxy.provider_workers.carried import Carried, pack
 from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_vendor, given
@@ -33,7 +33,7 @@ UNPARSED = "INVALID_JSON"  # Where the vendor's guide puts arguments that are no
 
 
 class Call(Struct, frozen=True):
-    index: int = 0
+    index: int | None = None  # Only in deltas.
     id: str | None = None
     function: Function = Function()
     extra_content: Raw = ABSENT
@@ -271,6 +271,7 @@ class Teller:
         "_kind",
         "_live",
         "_met",
+        "_numbering",
         "_origin",
         "_refusal",
         "_stops",
@@ -284,7 +285,8 @@ class Teller:
         self._index = -1  # Of the block that is open, or was last.
         self._kind = ""  # Of the block that is open.
         self._thought: list[str] = []  # What the open thinking block has told.
-        self._calls: dict[int, OpenCall] = {}  # By the canonical index.
+        self._calls: list[OpenCall] = []
+        self._numbering = Numbering()
         self._live: OpenCall | None = None  # The one whose block is open.
         self._waiting: list[OpenCall] = []
         self._refusal: list[str] = []
@@ -330,12 +332,12 @@ class Teller:
 
     def _take(self, choice: Choice, out: list[bytes]) -> None:
         said = choice.delta
-        if said.content:
-            self._text(said.content, out)
-        elif said.thought:
+        if said.thought:
             self._think(said.thought, out)
         for raw in said.thinking_blocks or ():
             self._whole_thought(raw, out)
+        if said.content:
+            self._text(said.content, out)
         if said.refusal:
             self._refusal.append(said.refusal)
             self._text(said.refusal, out)
@@ -372,11 +374,12 @@ class Teller:
         self._sign(block.signature, out)
 
     def _call(self, call: Call, out: list[bytes]) -> None:
-        known = self._calls.get(call.index)
-        if known is None:
-            id = call.id or call_id(self._origin, len(self._calls))
-            known = self._calls[call.index] = OpenCall(id, call.function.name or "")
-            self._waiting.append(known)
+        number = self._numbering.of(call.index, call.id, call.function.name)
+        if number == len(self._calls):
+            opened = OpenCall(call.id or call_id(self._origin, number), call.function.name or "")
+            self._calls.append(opened)
+            self._waiting.append(opened)
+        known = self._calls[number]
         if given(call.extra_content):
             known.extra = call.extra_content
         piece = call.function.arguments

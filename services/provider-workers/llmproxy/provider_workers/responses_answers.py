@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.answer_pieces import Counts, Function, Logprob, Logprobs, TopLogprob, usage_of
+from llmproxy.provider_workers.answer_pieces import Counts, Function, Logprob, Logprobs, Numbering, TopLogprob, usage_of
 from llmproxy.provider_workers.canonical_answers import call_id
 from llmproxy.provider_workers.carried import Carried, pack
 from llmproxy.provider_workers.reading import ABSENT, decode_vendor, given
@@ -280,6 +280,7 @@ class Writer:
         "_extra",
         "_finish",
         "_message",
+        "_numbering",
         "_origin",
         "_output",
         "_reasoning",
@@ -298,7 +299,8 @@ class Writer:
         self._output: list[Item] = []  # By output index; open ones as they began.
         self._message: OpenMessage | None = None
         self._reasoning: OpenReasoning | None = None
-        self._calls: dict[int, OpenCall] = {}  # Open ones, by the index of their fragments.
+        self._calls: dict[int, OpenCall] = {}  # Open ones.
+        self._numbering = Numbering()
         self._extra = ABSENT  # The message's extension, until an item can carry it.
         self._finish = ""
 
@@ -402,29 +404,22 @@ class Writer:
 
     def _call(self, call: Call, out: list[bytes]) -> None:
         function = call.function or Function()
-        index = call.index
-        if index is None:
-            index = len(self._calls) - (0 if call.id or function.name or not self._calls else 1)
-        known = self._calls.get(index)
-        # Some servers give every call of an answer the index 0.
-        if known is None or (call.id and function.name and call.id != known.item.call_id):
-            known = self._open_call(index, call, function, out)
+        number = self._numbering.of(call.index, call.id, function.name)
+        known = self._calls.get(number) or self._open_call(number, call, function, out)
         if function.arguments:
             known.pieces.append(function.arguments)
             out.append(self._event("response.function_call_arguments.delta", **known.at, delta=function.arguments))
 
     # -- items
 
-    def _open_call(self, index: int, call: Call, function: Function, out: list[bytes]) -> OpenCall:
+    def _open_call(self, number: int, call: Call, function: Function, out: list[bytes]) -> OpenCall:
         self._end_message(out)
         named = call.id or call_id(self._origin, len(self._output))
         if given(call.extra_content):
             (self._reasoning or self._open_reasoning(out)).calls[named] = call.extra_content
         self._end_reasoning(out)
-        if index in self._calls:
-            self._end_call(self._calls.pop(index), out)
         item = FunctionCall(id=self._item_id("fc"), call_id=named, name=function.name or "")
-        opened = self._calls[index] = OpenCall(item, self._add(item, out))
+        opened = self._calls[number] = OpenCall(item, self._add(item, out))
         return opened
 
     def _open_reasoning(self, out: list[bytes]) -> OpenReasoning:

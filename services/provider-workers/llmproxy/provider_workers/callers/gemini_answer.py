@@ -7,7 +7,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
-from llmproxy.provider_workers.answer_pieces import Counts, Function, Logprob, Logprobs, usage_of
+from llmproxy.provider_workers.answer_pieces import Counts, Function, Logprob, Logprobs, Numbering, usage_of
 from llmproxy.provider_workers.callers.gemini_request import REDACTED, SIGNED, sealed
 from llmproxy.provider_workers.reading import UNREADABLE
 from llmproxy.provider_workers.wire import ENCODER, Origin
@@ -32,7 +32,7 @@ class Extra(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    index: int = 0
+    index: int | None = None  # Only in deltas.
     id: str | None = None
     function: Function | None = None
     extra_content: Extra | None = None
@@ -222,10 +222,11 @@ class Fragments:
 class Candidate:
     """What is held back of one choice until it is whole."""
 
-    __slots__ = ("calls", "finish", "is_malformed", "is_refusal", "said", "shown", "tokens")
+    __slots__ = ("calls", "finish", "is_malformed", "is_refusal", "numbering", "said", "shown", "tokens")
 
     def __init__(self) -> None:
         self.calls: dict[int, Fragments] = {}
+        self.numbering = Numbering()
         self.finish = ""
         self.is_malformed = False
         self.is_refusal = False
@@ -255,11 +256,14 @@ class Events:
         return out
 
     def end(self, usage: Usage) -> list[bytes]:
+        out: list[bytes] = []
+        for index, one in self._candidates.items():
+            self._flush(index, one, out)
         found: dict[str, Any] = {"candidates": [self._last(*one) for one in sorted(self._candidates.items())]}
         held = self._candidates.values()
         if held and all(one.finish == "content_filter" and not one.said for one in held):
             found = {"promptFeedback": {"blockReason": "SAFETY"}}
-        return [self._object({**found, "usageMetadata": usage_metadata(usage)})]
+        return [*out, self._object({**found, "usageMetadata": usage_metadata(usage)})]
 
     def _named(self, version: str) -> None:
         self._version = version
@@ -286,7 +290,7 @@ class Events:
             else:
                 out.append(self._parts([PartOut(text=text or "", thought_signature=signature)], choice.index))
         for call in new.tool_calls or []:
-            self._call(call, choice.index, held, out)
+            _gather(call, held)
         if choice.finish_reason is not None:
             held.finish = choice.finish_reason
             self._flush(choice.index, held, out)
@@ -301,19 +305,8 @@ class Events:
             if part is not None:
                 out.append(self._parts([part], index))
 
-    def _call(self, call: Call, index: int, held: Candidate, out: list[bytes]) -> None:
-        if call.index not in held.calls:
-            self._flush(index, held, out)
-            held.calls[call.index] = Fragments()
-        fragments, function = held.calls[call.index], call.function or Function()
-        fragments.name += function.name or ""
-        fragments.id = fragments.id or call.id or ""
-        fragments.extra = fragments.extra or call.extra_content
-        if function.arguments:
-            fragments.arguments.append(function.arguments)
-
     def _flush(self, index: int, held: Candidate, out: list[bytes]) -> None:
-        """The calls that are whole, because another one or the end has come."""
+        """The calls, which are whole only now: fragments of parallel ones may be interleaved."""
         for one in held.calls.values():
             part = call_part(one.name, "".join(one.arguments), one.id, one.extra)
             held.said = held.said or part is not None
@@ -335,3 +328,13 @@ class Events:
 
     def _object(self, found: dict[str, Any]) -> bytes:
         return ENCODER.encode({**found, "modelVersion": self._version, "responseId": self._origin.id})
+
+
+def _gather(call: Call, held: Candidate) -> None:
+    function = call.function or Function()
+    fragments = held.calls.setdefault(held.numbering.of(call.index, call.id, function.name), Fragments())
+    fragments.name += function.name or ""
+    fragments.id = fragments.id or call.id or ""
+    fragments.extra = fragments.extra or call.extra_content
+    if function.arguments:
+        fragments.arguments.append(function.arguments)
