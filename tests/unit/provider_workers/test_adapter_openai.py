@@ -247,7 +247,7 @@ def test_models_that_reason_are_told_their_limit_by_its_new_name() -> None:
 
 def test_nothing_after_the_end_is_taken() -> None:
     translator = stream()
-    assert translator.feed(b"data: [DONE]\n\n" + event(TEXT)) == []
+    assert len(translator.feed(event(TEXT) + b"data: [DONE]\n\n" + event(TEXT))) == 1
     assert translator.feed(event(TEXT)) == []
     assert translator.complete
 
@@ -287,6 +287,33 @@ def test_an_error_inside_a_stream_has_its_code(error: Any, code: str) -> None:
     assert translator.feed(event({"error": error})) == []
     assert translator.failure is not None
     assert translator.failure.code == code
+
+
+FLAT = {"object": "error", "message": "the engine died", "type": "InternalServerError", "param": None}
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, "provider_error"), (429, "provider_rate_limited")])
+def test_an_error_that_stands_where_a_chunk_should_is_no_end_of_the_answer(status: int, code: str) -> None:
+    translator = stream()
+    assert len(translator.feed(event(TEXT) + event({**FLAT, "code": status}) + b"data: [DONE]\n\n")) == 1
+    assert not translator.complete
+    assert translator.failure is not None
+    assert translator.failure.code == code
+
+
+def test_an_error_that_stands_where_an_answer_should_has_its_code() -> None:
+    answer = OPENAI.response(json.dumps({**FLAT, "code": 503}).encode(), Origin(id="r", model="m", created=1))
+    assert answer.failure is not None
+    assert answer.failure.code == "provider_overloaded"
+
+
+@pytest.mark.parametrize("said", [b"", event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 0}})])
+def test_a_stream_without_choices_is_no_answer(said: bytes) -> None:
+    translator = stream()
+    translator.feed(said + b"data: [DONE]\n\n")
+    assert not translator.complete
+    assert translator.failure is not None
+    assert translator.failure.code == "provider_bad_answer"
 
 
 def test_an_error_inside_a_200_is_a_failure() -> None:

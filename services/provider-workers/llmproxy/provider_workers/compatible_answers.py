@@ -89,6 +89,12 @@ class WireError(Struct, frozen=True):
     code: str | int | None = None
 
 
+class FlatError(WireError, frozen=True):
+    """As vLLM and Mistral say it where an answer or a chunk should be."""
+
+    object: str = ""
+
+
 class Wrong(Struct, frozen=True):
     """One finding of FastAPI's validation."""
 
@@ -162,6 +168,7 @@ HELD_MAX = 64  # Fields of chunks without choices.
 COMPLETION = msgspec.json.Decoder(WireCompletion)
 CHUNK = msgspec.json.Decoder(WireChunk)
 ERROR = msgspec.json.Decoder(ErrorBody)
+FLAT = msgspec.json.Decoder(FlatError)
 ITEMISED = msgspec.json.Decoder(ItemisedCost)
 
 Inward = Callable[[bytes], bytes]
@@ -200,7 +207,7 @@ def response(body: bytes, vendor: str, usage: Callable[[WireUsage | None], Usage
     if reply.error is not None:
         return failed(error_inside(reply.error, vendor))
     if not reply.choices:
-        return failed(GatewayError("provider_bad_answer", f"{vendor} sent an answer without choices"))
+        return failed(instead_of_choices(body, vendor) or without_choices(vendor))
     is_strange = False
     for choice in reply.choices:
         if choice.error is not None or choice.finish_reason in BROKEN_OFF:
@@ -301,6 +308,19 @@ def error_inside(error: WireError | str, vendor: str) -> GatewayError:
     return vendor_error(vendor, status, {}, message=error.message or "", code=code, param=error.param or "")
 
 
+def instead_of_choices(body: bytes, vendor: str) -> GatewayError | None:
+    """The error that stands flat where choices should be; None when something else does."""
+    try:
+        found = FLAT.decode(body)
+    except UNREADABLE:
+        return None
+    return error_inside(found, vendor) if found.object == "error" else None
+
+
+def without_choices(vendor: str) -> GatewayError:
+    return GatewayError("provider_bad_answer", f"{vendor} sent an answer without choices")
+
+
 def broken_off(finish: str | None, error: WireError | str | None, vendor: str) -> GatewayError:
     """A choice that ended without an answer."""
     return error_inside(error, vendor) if error else vendor_error(vendor, BROKEN_OFF.get(finish or "", 502), {})
@@ -323,6 +343,7 @@ class Reading:
 
     __slots__ = (
         "_asked",
+        "_has_begun",
         "_held",
         "_include_usage",
         "_inward",
@@ -342,6 +363,7 @@ class Reading:
         self._include_usage = origin.include_usage
         self._asked: bytes | None = None  # The usage that came with the content: the last such chunk's, for the end.
         self._held: Fields = {}  # Of chunks without choices (Azure's prompt filter): goes into the next one with them.
+        self._has_begun = False  # Some choice has.
         self._open: set[int] = set()  # Choices that have begun and not finished.
         self.usage = Usage()
         self.finish_reason: Finish = ""
@@ -351,6 +373,8 @@ class Reading:
     def take(self, event: Event, out: list[bytes]) -> None:
         _, data = event
         if data == b"[DONE]":
+            if not self._has_begun:
+                raise without_choices(self._vendor)
             self._complete(out)
             return
         try:
@@ -361,6 +385,7 @@ class Reading:
             chunk = CHUNK.decode(data)
         except msgspec.ValidationError:
             decode_vendor(FIELDS, data, self._vendor)  # Unusual, but an object: the client may know what it means.
+            self._has_begun = True
             out.append(one_line(data))
             return
         except UNREADABLE:
@@ -375,6 +400,8 @@ class Reading:
             self._asked = None  # It came with the content too.
             if self._include_usage:
                 out.append(self._usage_chunk(data, chunk))
+        elif (flat := instead_of_choices(data, self._vendor)) is not None:
+            raise flat
         elif len(self._held) < HELD_MAX:
             self._held = {**self._held, **FIELDS.decode(data)}
 
@@ -389,6 +416,7 @@ class Reading:
             out.append(self._asked)
 
     def _pass_on(self, chunk: WireChunk, choices: list[WireDeltaChoice], data: bytes, out: list[bytes]) -> None:
+        self._has_begun = True
         self._count(choices)
         if self._held or chunk.usage is not None or any(_is_odd(choice) for choice in choices):
             fields = {**self._held, **FIELDS.decode(data)}
