@@ -163,11 +163,18 @@ def test_a_tool_result_may_hold_an_image_or_nothing() -> None:
     ]
 
 
-def test_a_pdf_is_a_document() -> None:
+def test_a_pdf_is_a_document_with_its_name() -> None:
     part = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}}
     source = {"type": "base64", "media_type": "application/pdf", "data": "AA=="}
-    found = request(messages=[{"role": "user", "content": [part]}])["messages"][0]["content"]
-    assert found == [{"type": "document", "source": source}]
+    made = make(messages=[{"role": "user", "content": [part]}])
+    assert json.loads(made.body)["messages"][0]["content"] == [{"type": "document", "source": source, "title": "a.pdf"}]
+    assert made.dropped == ()
+
+
+def test_how_closely_to_look_at_an_image_is_dropped_and_listed() -> None:
+    part = {"type": "image_url", "image_url": {"url": "https://a.example/b.png", "detail": "high"}}
+    made = make(messages=[{"role": "user", "content": [part]}])
+    assert made.dropped == ("messages[].content[].image_url.detail",)
 
 
 def test_numbers_in_arguments_keep_their_spelling() -> None:

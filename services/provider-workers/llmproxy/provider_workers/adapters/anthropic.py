@@ -32,6 +32,7 @@ from llmproxy.provider_workers.anthropic_answers import (
     stream_of,
 )
 from llmproxy.provider_workers.canonical import (
+    UNNAMED_PDF,
     Chat,
     Message,
     Part,
@@ -42,6 +43,7 @@ from llmproxy.provider_workers.canonical import (
     read,
     text_of,
     tool_choice,
+    unheard,
 )
 from llmproxy.provider_workers.claude import JSON_ONLY, MAX_TOKENS, reasoning
 from llmproxy.provider_workers.natives.count_tokens import CountTokens
@@ -99,6 +101,7 @@ class Anthropic:
 def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:
     """The vendor's request. Adds to `dropped` what has no place and does not change the answer."""
     system, turns = conversation(chat, dropped)
+    dropped += [hint for hint in unheard(chat) if hint.endswith("detail")]
     effort = reasoning(chat, target.model, dropped, is_forced=is_forced(chat))
     if chat.response_format is not None:
         system, effort = answer_format(chat, system, effort)
@@ -269,7 +272,8 @@ def user_block(part: Part, at: str) -> dict[str, Any]:
             found = source(part.file.file_data, f"{at}.file.file_data")
             if found.get("media_type") != "application/pdf":
                 raise unsupported(VENDOR, f"{at}.file", f"{VENDOR} takes PDF files")
-            return {"type": "document", "source": found, **cache(part)}
+            named = {"title": part.file.filename} if part.file.filename not in (None, "", UNNAMED_PDF) else {}
+            return {"type": "document", "source": found, **named, **cache(part)}
     raise unsupported(VENDOR, f"{at}.type", f"{VENDOR} has no equivalent of '{printable(part.type, 40)}'")
 
 

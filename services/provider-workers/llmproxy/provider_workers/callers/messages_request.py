@@ -32,6 +32,7 @@ from llmproxy.provider_workers.callers.messages_shapes import (
     ToolResult,
     ToolUse,
 )
+from llmproxy.provider_workers.canonical import UNNAMED_PDF
 from llmproxy.provider_workers.canonical_answers import compact
 from llmproxy.provider_workers.carried import Carried, unpack
 from llmproxy.provider_workers.reading import ABSENT, decode_request, given, invalid, printable, unsupported
@@ -58,7 +59,6 @@ BUDGETS = ((4_096, "low"), (16_384, "medium"))  # Tokens to think with, below wh
 ADAPTIVE_EFFORT = "high"  # What the vendor documents for a model that decides itself.
 DIRECT = '{"type":"direct"}'
 PDF = "application/pdf"
-PDF_NAME = "document.pdf"  # OpenAI's chat wants a name with a file.
 
 
 class Reading:
@@ -317,7 +317,7 @@ class Reading:
         match source.type:
             case "base64" | "url" if source.type == "url" or source.media_type == PDF:
                 data = source.url if source.type == "url" else f"data:{PDF};base64,{source.data}"
-                file = {"type": "file", "file": {"filename": block.title or PDF_NAME, "file_data": data}}
+                file = {"type": "file", "file": {"filename": block.title or UNNAMED_PDF, "file_data": data}}
                 context = [{"type": "text", "text": block.context}] if block.context else []
                 return [*context, cached(file, block)]
             case "text":
