@@ -84,6 +84,12 @@ def called(content: str, *, is_error: bool = False, **fields: Any) -> Callable[[
     return change
 
 
+def calls_alone(chat: Tree) -> None:
+    """Calls in the history, and no tool any more."""
+    called("It rains.")(chat)
+    del chat["tools"]
+
+
 def out_of_order(chat: Tree) -> None:
     """Two calls of one tool, and the second one's result first."""
     function = {"name": "get_weather", "arguments": "{}"}
@@ -96,6 +102,7 @@ def out_of_order(chat: Tree) -> None:
 FEATURES: dict[str, Callable[[Tree], None]] = {
     "tools": with_tool(),
     "tool history": called("It rains."),
+    "tool history without tools": calls_alone,
     "nothing from a tool": called(""),
     "results in another order": out_of_order,
     "JSON from a tool": called('{"sky": ["grey", 1.5, null], "city": "Rome"}'),

@@ -126,6 +126,19 @@ def test_tool_choice(fields: dict[str, Any], choice: Any) -> None:
     assert request(tools=[TOOL], **fields).get("tool_choice") == choice
 
 
+def test_a_history_of_calls_keeps_its_tools_where_none_is_offered_any_more() -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "tool_calls": [call, {**call, "id": "b"}]},
+        {"role": "tool", "tool_call_id": "a", "content": "y"},
+        {"role": "tool", "tool_call_id": "b", "content": "z"},
+    ]
+    found = request(messages=messages)
+    assert found["tools"] == [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]
+    assert found["tool_choice"] == {"type": "none"}
+
+
 def test_blank_texts_are_left_out_and_turns_alternate() -> None:
     messages = [
         {"role": "user", "content": "a"},

@@ -215,6 +215,8 @@ def tools(chat: Chat, model: str, wanted: Raw | None, dropped: list[str]) -> tup
         offered = specifications(chat, model, dropped)
         if mode == "none" and offered:
             raise unsupported(VENDOR, "tool_choice", f"{VENDOR} cannot be kept from calling the tools of a history")
+    if not offered and has_tool_history(chat):
+        raise unsupported(VENDOR, "tools", f"{VENDOR} takes a history of tool calls only with the tools; declare them")
     if wanted is not None and mode != "named":
         answer = {"name": JSON_TOOL, "description": JSON_TOOL_SAYS, "inputSchema": {"json": wanted}}
         forced = {"any": {}} if offered else {"tool": {"name": JSON_TOOL}}

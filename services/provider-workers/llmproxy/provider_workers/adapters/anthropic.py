@@ -114,6 +114,10 @@ def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:
         request["tools"] = tools(chat)
         if (choice := choice_of(chat)) is not None:
             request["tool_choice"] = choice
+    elif called := tools_called(chat):
+        # Calls in a history are refused without their tools, and to offer none means that none may be called.
+        request["tools"] = [{"name": name, "input_schema": NO_PARAMETERS} for name in called]
+        request["tool_choice"] = {"type": "none"}
     request.update(sampling(chat))
     if chat.user:
         request["metadata"] = {"user_id": chat.user}
@@ -179,6 +183,12 @@ def tools(chat: Chat) -> list[dict[str, Any]]:
             made["cache_control"] = tool.cache_control
         found.append(made)
     return found
+
+
+def tools_called(chat: Chat) -> list[str]:
+    """The names of the functions that the history calls, each once."""
+    called = (call.function for message in chat.messages for call in message.tool_calls or [])
+    return list(dict.fromkeys(function.name for function in called if function is not None))
 
 
 def choice_of(chat: Chat) -> dict[str, Any] | None:
