@@ -139,6 +139,18 @@ def test_a_call_of_mistral_without_a_function_is_no_reason_to_fail() -> None:
     assert (answer.failure is None) == bool(answer.json)
 
 
+@pytest.mark.parametrize(
+    "provider", ["deepseek", "fireworks", "groq", "mistral", "perplexity", "sambanova", "together", "xai"]
+)
+def test_a_refusal_in_a_history_is_what_the_model_said(provider: str) -> None:
+    refusal = {"role": "assistant", "content": None, "refusal": "I will not."}
+    messages = [{"role": "user", "content": "x"}, refusal, {"role": "user", "content": "y"}]
+    body = json.dumps({"model": "m", "messages": messages}).encode()
+    made = ADAPTERS[provider].request(body, Target(model="m"))
+    assert json.loads(made.body)["messages"][1] == {"role": "assistant", "content": "I will not."}
+    assert made.dropped == ()
+
+
 def test_mistral_refuses_stream_options_so_it_gets_none() -> None:
     assert "stream_options" not in sent("mistral", stream=True, stream_options={"include_usage": True})
 

@@ -228,6 +228,9 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
         strange = message.keys() & FOREIGN - self.also if self.fields is None else message.keys() - self.fields
         if strange:
             made = {name: value for name, value in message.items() if name not in strange}
+            if "refusal" in strange and _is_unsaid(message) and text_in(message, "refusal"):
+                made["content"] = message["refusal"]  # What the model said instead.
+                strange -= {"refusal"}
             if self.reasoning and self.reasoning not in made:
                 thought = _thought(message)
                 if thought is not None:
@@ -247,6 +250,10 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
 THOUGHTS = frozenset({"reasoning", "reasoning_content", "thinking_blocks"})
 FOREIGN = THOUGHTS | {"extra_content", "is_error", "reasoning_details"}
 SILENT = frozenset({b"null", b"[]", b"false", b'""'})  # What answers carry of annotations and the like.
+
+
+def _is_unsaid(message: Fields) -> bool:
+    return bytes(message.get("content", b"null")) in SILENT
 
 
 def _thought(message: Fields) -> Raw | None:
