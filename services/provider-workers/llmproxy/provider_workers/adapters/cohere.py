@@ -263,6 +263,8 @@ def translate(chat: Chat, dropped: list[str]) -> dict[str, Any]:
     dropped += [hint for hint in unheard(chat) if hint == "cache_control"]
     request.update(tools(chat))
     request.update(answer_format(chat))
+    if "tools" in request and "response_format" in request:
+        raise unsupported(VENDOR, "response_format", f"{VENDOR} takes it only without tools")
     said = {
         "max_tokens": chat.output_tokens_max,
         "temperature": chat.temperature,
