@@ -7,6 +7,7 @@ import pytest
 from anthropic.types import StopReason
 from anthropic.types.model import Model
 
+from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.adapters.anthropic import Anthropic
 from llmproxy.provider_workers.adapters.base import HttpRequest, Origin, Target
 from llmproxy.provider_workers.anthropic_answers import FINISH_REASONS, messages_url
@@ -98,6 +99,22 @@ def test_a_budget_fits_into_max_tokens(fields: dict[str, Any], thinking: Any, ma
 def test_later_models_are_given_an_effort(fields: dict[str, Any], thinking: Any, config: Any) -> None:
     found = request("claude-opus-5", **fields)
     assert (found.get("thinking"), found.get("output_config")) == (thinking, config)
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-opus-4-6"])
+@pytest.mark.parametrize("fields", [{"temperature": 0.5}, {"top_k": 5}, {"top_p": 0.5}])
+def test_a_model_that_is_to_think_takes_no_sampling(model: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(GatewayError) as refused:
+        make(model, reasoning_effort="high", **fields)
+    assert (refused.value.code, [refused.value.param]) == ("unsupported_parameter", list(fields))
+    assert "thinking" in request(model, reasoning_effort="high", temperature=1, top_p=0.95)
+
+
+def test_a_model_that_goes_on_with_an_answer_does_not_think() -> None:
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "So"}]
+    made = make("claude-sonnet-4-5", reasoning_effort="high", messages=messages)
+    assert "thinking" not in json.loads(made.body)
+    assert made.dropped == ("reasoning_effort",)
 
 
 def test_effort_and_schema_share_output_config() -> None:

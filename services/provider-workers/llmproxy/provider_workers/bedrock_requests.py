@@ -112,7 +112,8 @@ def translate(chat: Chat, model: str, dropped: list[str]) -> dict[str, Any]:
     config = inference(chat, model)
     wanted, native = json_schema(chat, model)
     tool_config, more = tools(chat, model, wanted, dropped)
-    is_forced = bool({"any", "tool"} & tool_config.get("toolChoice", {}).keys())
+    goes_on = turns[-1]["role"] == "assistant"
+    is_forced = goes_on or bool({"any", "tool"} & tool_config.get("toolChoice", {}).keys())
     thought = thinking(chat, model, dropped, is_forced=is_forced)
     if (most := thought.pop("max_tokens", None)) is not None:
         config["maxTokens"] = most
@@ -168,7 +169,7 @@ def top_k(chat: Chat, model: str) -> dict[str, Any]:
 def thinking(chat: Chat, model: str, dropped: list[str], *, is_forced: bool) -> dict[str, Any]:
     """`reasoning_effort` in the words of the model's own vendor, and `max_tokens` where thinking needs room in it."""
     if name := claude(model):
-        return reasoning(chat, name, dropped, is_forced=is_forced)
+        return reasoning(chat, name, VENDOR, dropped, is_forced=is_forced)
     if given(chat.thinking):
         return {"thinking": chat.thinking}
     effort = chat.reasoning_effort

@@ -102,7 +102,8 @@ def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:
     """The vendor's request. Adds to `dropped` what has no place and does not change the answer."""
     system, turns = conversation(chat, dropped)
     dropped += [hint for hint in unheard(chat) if hint.endswith("detail")]
-    effort = reasoning(chat, target.model, dropped, is_forced=is_forced(chat))
+    goes_on = turns[-1]["role"] == "assistant"
+    effort = reasoning(chat, target.model, VENDOR, dropped, is_forced=goes_on or is_forced(chat))
     if chat.response_format is not None:
         system, effort = answer_format(chat, system, effort)
     request: dict[str, Any] = {"model": target.model, "max_tokens": chat.output_tokens_max or MAX_TOKENS}
