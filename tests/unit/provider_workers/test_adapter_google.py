@@ -75,7 +75,9 @@ def test_tool_choice(fields: dict[str, Any], config: Any) -> None:
     [
         ("gemini-2.5-flash", "none", {"thinkingBudget": 0}),
         ("gemini-2.5-pro", "high", {"includeThoughts": True, "thinkingBudget": 24576}),
-        ("gemini-3-pro", "none", {"thinkingLevel": "minimal"}),
+        ("gemini-3-flash-preview", "none", {"thinkingLevel": "minimal"}),
+        ("gemini-3-pro", "none", {"thinkingLevel": "low"}),
+        ("gemini-3.1-pro-preview", "minimal", {"includeThoughts": True, "thinkingLevel": "low"}),
         ("gemini-3.5-flash", "medium", {"includeThoughts": True, "thinkingLevel": "medium"}),
     ],
 )
@@ -130,6 +132,12 @@ def test_sound_is_inline() -> None:
     message = {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}
     part = {"inlineData": {"mimeType": "audio/wav", "data": "AA=="}}
     assert request(messages=[message])["contents"][0]["parts"] == [part]
+
+
+@pytest.mark.parametrize(("delay", "wait_ms"), [("34.5s", 34_500), ("-5s", 0), ("nans", 0), ("infs", 0), ("soon", 0)])
+def test_a_wait_that_is_none_is_not_waited_for(delay: str, wait_ms: int) -> None:
+    body = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": delay}]}}
+    assert Google().error(429, {}, json.dumps(body).encode()).retry_after_ms == wait_ms
 
 
 def test_tokens_of_tool_prompts_are_input() -> None:

@@ -334,7 +334,7 @@ def error_of(status: int, headers: Mapping[str, str], error: WireError) -> Gatew
 def milliseconds(duration: str) -> int:
     """A protobuf duration such as `34.5s`."""
     try:
-        return int(float(duration.removesuffix("s")) * 1000)
+        return max(int(float(duration.removesuffix("s")) * 1000), 0)
     except (ValueError, OverflowError):
         return 0
 

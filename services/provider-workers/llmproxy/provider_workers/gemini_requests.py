@@ -69,6 +69,7 @@ LEVELS = {
     "xhigh": "high",
     "max": "high",
 }
+LOW_AT_LEAST = re.compile(r"gemini-[3-9][\d.]*-pro")  # These refuse `minimal`.
 NO_SIGNATURE = "skip_thought_signature_validator"  # What the reference gives for calls that another model made.
 
 MIME_TYPES = {
@@ -167,12 +168,21 @@ def answer_format(chat: Chat) -> dict[str, Any]:
 def thinking_config(effort: str, model: str) -> dict[str, Any]:
     if effort not in BUDGETS:
         raise invalid("reasoning_effort", f"must be one of {', '.join(BUDGETS)}")
-    amount = {"thinkingBudget": budget(effort, model)} if BY_BUDGET.search(model) else {"thinkingLevel": LEVELS[effort]}
+    amount = (
+        {"thinkingBudget": budget(effort, model)}
+        if BY_BUDGET.search(model)
+        else {"thinkingLevel": level(effort, model)}
+    )
     return amount if effort == "none" else {"includeThoughts": True, **amount}
 
 
 def budget(effort: str, model: str) -> int:
     return max(BUDGETS[effort], BUDGET_MIN) if ALWAYS_THINKS.search(model) else BUDGETS[effort]
+
+
+def level(effort: str, model: str) -> str:
+    found = LEVELS[effort]
+    return "low" if found == "minimal" and LOW_AT_LEAST.search(model) else found
 
 
 def budgeted(thinking: Thinking, model: str) -> dict[str, Any]:
