@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.bedrock_answers import JSON_TOOL, VENDOR
 from llmproxy.provider_workers.canonical import (
+    OPENING,
     Chat,
     Message,
     Part,
@@ -305,6 +306,8 @@ def conversation(chat: Chat, dropped: list[str]) -> tuple[list[dict[str, Any]], 
         )
     if turns[-1]["role"] == "assistant" and "text" in (last := turns[-1]["content"][-1]):
         last["text"] = last["text"].rstrip()  # White space at the end of what is to be gone on with is refused.
+    if turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": [{"text": OPENING}]})
     return system, turns
 
 

@@ -316,6 +316,7 @@ def tool_choice(chat: Chat, vendor: str) -> Choice | None:
     raise unsupported(vendor, "tool_choice", f"{vendor} knows auto, none, required and a named function")
 
 
+OPENING = "Hello."  # What a user has said where a conversation may not begin with the assistant.
 UNNAMED_PDF = "document.pdf"  # What stands for the name of a file that its caller did not name.
 
 DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII)

@@ -32,6 +32,7 @@ from llmproxy.provider_workers.anthropic_answers import (
     stream_of,
 )
 from llmproxy.provider_workers.canonical import (
+    OPENING,
     UNNAMED_PDF,
     Chat,
     Message,
@@ -239,6 +240,8 @@ def conversation(chat: Chat, dropped: list[str]) -> tuple[list[dict[str, Any]], 
         raise invalid(
             "messages", f"must hold a user message that is not empty: {VENDOR} answers no system prompt alone"
         )
+    if turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": [{"type": "text", "text": OPENING}]})
     return system, turns
 
 
