@@ -121,9 +121,12 @@ def request(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def tool(draw: st.DrawFn) -> dict[str, Any]:
-    schema = {"type": "object", "properties": draw(st.dictionaries(NAMES, st.just({"type": "string"}), max_size=2))}
+    fields = draw(st.dictionaries(NAMES, st.just({"type": "string"}), max_size=2))
+    schema: dict[str, Any] = {"type": "object", "properties": fields}
     described = {"description": draw(WORDS)} if draw(st.booleans()) else {}
     strict = {"strict": True} if draw(st.booleans()) else {}
+    if strict:
+        schema["additionalProperties"] = False
     return {**described, "input_schema": schema, **strict, **draw(CACHE)}
 
 

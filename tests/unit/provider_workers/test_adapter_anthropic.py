@@ -13,7 +13,7 @@ from llmproxy.provider_workers.adapters.base import HttpRequest, Origin, Target
 from llmproxy.provider_workers.anthropic_answers import FINISH_REASONS, messages_url
 from llmproxy.provider_workers.claude import BY_BUDGET
 
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
 def make(model: str = "claude-opus-4-6", **fields: Any) -> HttpRequest:
@@ -118,9 +118,24 @@ def test_a_model_that_goes_on_with_an_answer_does_not_think() -> None:
 
 
 def test_effort_and_schema_share_output_config() -> None:
-    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     config = request(reasoning_effort="high", response_format=form)["output_config"]
-    assert config == {"effort": "high", "format": {"type": "json_schema", "schema": {"type": "object"}}}
+    assert config == {"effort": "high", "format": {"type": "json_schema", "schema": schema}}
+
+
+def test_a_schema_of_any_fields_is_refused_by_name() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    with pytest.raises(GatewayError) as refused:
+        make(response_format=form)
+    assert refused.value.code == "unsupported_parameter"
+    assert refused.value.param == "response_format.json_schema.schema"
+
+
+def test_a_strict_tool_of_any_fields_is_a_tool_that_is_not_strict() -> None:
+    made = make(tools=[{"type": "function", "function": {**TOOL["function"], "strict": True}}])
+    assert json.loads(made.body)["tools"] == [{"name": "f", "input_schema": {"type": "object"}}]
+    assert made.dropped == ("tools[0].function.strict",)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from llmproxy.provider_workers.canonical import (
     unheard,
 )
 from llmproxy.provider_workers.claude import JSON_ONLY, reasoning
+from llmproxy.provider_workers.grammars import fitted
 from llmproxy.provider_workers.reading import UNREADABLE, given, invalid, printable, unsupported
 from llmproxy.provider_workers.wire import ENCODER
 
@@ -111,7 +112,7 @@ def translate(chat: Chat, model: str, dropped: list[str]) -> dict[str, Any]:
     system, turns = conversation(chat, dropped)
     dropped += [hint for hint in unheard(chat) if hint.endswith("detail")]
     config = inference(chat, model)
-    wanted, native = json_schema(chat, model)
+    wanted, native = json_schema(chat, model, dropped)
     tool_config, more = tools(chat, model, wanted, dropped)
     goes_on = turns[-1]["role"] == "assistant"
     is_forced = goes_on or bool({"any", "tool"} & tool_config.get("toolChoice", {}).keys())
@@ -189,17 +190,21 @@ def thinking(chat: Chat, model: str, dropped: list[str], *, is_forced: bool) -> 
     raise unsupported(VENDOR, "reasoning_effort")
 
 
-def json_schema(chat: Chat, model: str) -> tuple[Raw | None, dict[str, Any]]:
+def json_schema(chat: Chat, model: str, dropped: list[str]) -> tuple[Raw | None, dict[str, Any]]:
     """(the schema that a forced tool has to carry, the native `outputConfig`): one of them, or none."""
     form = chat.response_format
     if form is None or form.type in ("text", "json_object"):
         return None, {}
     if form.type != "json_schema" or form.json_schema is None or form.json_schema.schema is None:
         raise unsupported(VENDOR, "response_format.type")
-    schema = ENCODER.encode(form.json_schema.schema)
+    asked = Raw(ENCODER.encode(form.json_schema.schema))
     if not NATIVE_SCHEMA.search(model):
-        return Raw(schema), {}
-    definition: dict[str, Any] = {"schema": schema.decode()}
+        return asked, {}
+    at = "response_format.json_schema.schema"
+    schema = fitted(asked, at, dropped)
+    if schema is None:
+        raise unsupported(VENDOR, at, f"{VENDOR} wants every field of an object named")
+    definition: dict[str, Any] = {"schema": bytes(schema).decode()}
     if form.json_schema.name:
         definition["name"] = form.json_schema.name
     if form.json_schema.description:
@@ -252,12 +257,15 @@ def specifications(chat: Chat, model: str, dropped: list[str]) -> list[dict[str,
         made: dict[str, Any] = {"name": function.name}
         if function.description:
             made["description"] = function.description
-        made["inputSchema"] = {"json": function.parameters if given(function.parameters) else NO_PARAMETERS}
+        parameters = function.parameters if given(function.parameters) else NO_PARAMETERS
+        made["inputSchema"] = {"json": parameters}
         if function.strict:
-            if NATIVE_SCHEMA.search(model):
-                made["strict"] = True
+            at = f"tools[{index}].function"
+            kept = fitted(parameters, f"{at}.parameters", dropped) if NATIVE_SCHEMA.search(model) else None
+            if kept is None:
+                dropped.append(f"{at}.strict")
             else:
-                dropped.append(f"tools[{index}].function.strict")
+                made.update({"inputSchema": {"json": kept}, "strict": True})
         found.append({"toolSpec": made})
         found.extend(cache_point(tool.cache_control))
     return found

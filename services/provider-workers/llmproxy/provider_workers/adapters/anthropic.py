@@ -47,10 +47,11 @@ from llmproxy.provider_workers.canonical import (
     unheard,
 )
 from llmproxy.provider_workers.claude import JSON_ONLY, MAX_TOKENS, reasoning
+from llmproxy.provider_workers.grammars import fitted
 from llmproxy.provider_workers.natives.count_tokens import CountTokens
 from llmproxy.provider_workers.natives.messages import Messages
 from llmproxy.provider_workers.reading import UNREADABLE, given, invalid, printable, unsupported
-from llmproxy.provider_workers.wire import post
+from llmproxy.provider_workers.wire import ENCODER, post
 
 READS = frozenset(
     {
@@ -106,14 +107,14 @@ def translate(chat: Chat, target: Target, dropped: list[str]) -> dict[str, Any]:
     goes_on = turns[-1]["role"] == "assistant"
     effort = reasoning(chat, target.model, VENDOR, dropped, is_forced=goes_on or is_forced(chat))
     if chat.response_format is not None:
-        system, effort = answer_format(chat, system, effort)
+        system, effort = answer_format(chat, system, effort, dropped)
     request: dict[str, Any] = {"model": target.model, "max_tokens": chat.output_tokens_max or MAX_TOKENS}
     request.update(effort)
     if system:
         request["system"] = system
     request["messages"] = turns
     if chat.tools:
-        request["tools"] = tools(chat)
+        request["tools"] = tools(chat, dropped)
         if (choice := choice_of(chat)) is not None:
             request["tool_choice"] = choice
     elif called := tools_called(chat):
@@ -152,7 +153,7 @@ def is_forced(chat: Chat) -> bool:
 
 
 def answer_format(
-    chat: Chat, system: list[dict[str, Any]], effort: dict[str, Any]
+    chat: Chat, system: list[dict[str, Any]], effort: dict[str, Any], dropped: list[str]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """`response_format` added to the system prompt or to `output_config`."""
     form = chat.response_format
@@ -163,13 +164,17 @@ def answer_format(
         case "json_object":
             return [*system, {"type": "text", "text": JSON_ONLY}], effort
         case "json_schema" if form.json_schema is not None and form.json_schema.schema is not None:
-            wanted = {"type": "json_schema", "schema": form.json_schema.schema}
+            at = "response_format.json_schema.schema"
+            schema = fitted(Raw(ENCODER.encode(form.json_schema.schema)), at, dropped)
+            if schema is None:
+                raise unsupported(VENDOR, at, f"{VENDOR} wants every field of an object named")
+            wanted = {"type": "json_schema", "schema": schema}
             config = {**effort.get("output_config", {}), "format": wanted}
             return system, {**effort, "output_config": config}
     raise unsupported(VENDOR, "response_format.type")
 
 
-def tools(chat: Chat) -> list[dict[str, Any]]:
+def tools(chat: Chat, dropped: list[str]) -> list[dict[str, Any]]:
     found = []
     for index, tool in enumerate(chat.tools or []):
         function = tool.function
@@ -178,13 +183,21 @@ def tools(chat: Chat) -> list[dict[str, Any]]:
         made: dict[str, Any] = {"name": function.name}
         if function.description:
             made["description"] = function.description
-        made["input_schema"] = function.parameters if given(function.parameters) else NO_PARAMETERS
+        parameters = made["input_schema"] = function.parameters if given(function.parameters) else NO_PARAMETERS
         if function.strict:
-            made["strict"] = True
+            made.update(strictly(parameters, f"tools[{index}].function", dropped))
         if given(tool.cache_control):
             made["cache_control"] = tool.cache_control
         found.append(made)
     return found
+
+
+def strictly(parameters: Raw, at: str, dropped: list[str]) -> dict[str, Any]:
+    schema = fitted(parameters, f"{at}.parameters", dropped)
+    if schema is None:
+        dropped.append(f"{at}.strict")  # An object of any fields cannot be kept to.
+        return {}
+    return {"input_schema": schema, "strict": True}
 
 
 def tools_called(chat: Chat) -> list[str]:
