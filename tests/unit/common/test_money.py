@@ -139,5 +139,24 @@ def test_a_found_price_is_that_of_no_shorter_prefix(table: dict[str, Price], mod
     assert find_price(table, model) == expected
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "anthropic/claude-sonnet-4.5",
+        "publishers/anthropic/models/claude-sonnet-4-5@20250929",
+    ],
+)
+def test_a_model_behind_its_vendors_name_costs_what_the_model_does(model: str) -> None:
+    table = {"claude-sonnet-4": Price(input=1), "sonnet": Price(input=2)}
+    assert find_price(table, model) == Price(input=1)
+    assert find_price({**table, model[:20]: Price(input=3)}, model) == Price(input=3)
+
+
+def test_a_name_inside_another_is_no_models_name() -> None:
+    assert find_price({"claude": Price(input=1), "4o": Price(input=1)}, "my-claude/gpt-4o-3.4o") == Price()
+
+
 def test_a_listed_price_keeps_what_is_not_given_unknown() -> None:
     assert price(ListedPrice(input="1")) == Price(input=10**9, cache_read=None, cache_write=None)

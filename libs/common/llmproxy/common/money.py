@@ -1,6 +1,8 @@
 """What an answer costs, in whole nano-dollars: prices are data, arithmetic is integer."""
 
+import re
 from importlib import resources
+from itertools import islice
 
 import msgspec
 
@@ -9,6 +11,8 @@ from llmproxy.common.frames import Usage
 
 TOKENS_PER_PRICE = 1_000_000
 NANO_PER_DOLLAR = 1_000_000_000
+OWN_NAME = re.compile(r"(?<=[/.])[a-z]")  # Where a model's own name may begin behind those of others.
+OWN_NAMES_MAX = 8  # A caller may call a model what it likes.
 
 
 class ListedPrice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,9 +73,13 @@ def load_prices() -> dict[str, ListedPrice]:
 
 
 def find_price(prices: dict[str, Price], model: str) -> Price:
-    """The exact name, else the longest listed prefix (`gpt-4o-2024-11-20` is priced as `gpt-4o`), else free."""
+    """The exact name, else the longest listed prefix (`gpt-4o-2024-11-20` is priced as `gpt-4o`), else the same of what
+    stands behind a vendor's or a region's name (`us.anthropic.claude-…`, `openai/gpt-4o`), else free."""
     found = prices.get(model)
     if found is not None:
         return found
-    prefix = max((name for name in prices if model.startswith(name)), key=len, default="")
-    return prices[prefix] if prefix else Price()
+    for start in (0, *(begin.start() for begin in islice(OWN_NAME.finditer(model), OWN_NAMES_MAX))):
+        prefix = max((name for name in prices if model.startswith(name, start)), key=len, default="")
+        if prefix:
+            return prices[prefix]
+    return Price()
