@@ -160,6 +160,13 @@ def test_a_stream_adds_up_to_the_whole(text: str, args: dict[str, Any], at: list
     assert [event for event in out[:-1] if "finishReason" in event["candidates"][0]] == []
 
 
+def test_what_is_said_and_refused_in_one_chunk_are_both_told() -> None:
+    events = Gemini().read(json.dumps(HI).encode(), stream=True).events(HERE)
+    chunk = {"choices": [{"index": 0, "delta": {"content": "Sorry. ", "refusal": "No."}, "finish_reason": "stop"}]}
+    [told] = events.chunk(json.dumps(chunk).encode())
+    assert json.loads(told)["candidates"][0]["content"]["parts"] == [{"text": "Sorry. No."}]
+
+
 def called(*deltas: dict[str, Any], finish: str | None = "tool_calls") -> list[tuple[str, dict[str, Any]]]:
     """The calls of a stream."""
     events = Gemini().read(json.dumps(HI).encode(), stream=True).events(HERE)

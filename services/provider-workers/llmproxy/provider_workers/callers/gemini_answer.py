@@ -280,7 +280,7 @@ class Events:
             held.tokens += choice.logprobs.content or []
         if new.thinking_blocks or new.reasoning_content or new.reasoning:
             self._think(new, choice.index, held, out)
-        text = new.content or new.refusal
+        text = (new.content or "") + (new.refusal or "")
         held.is_refusal = held.is_refusal or bool(new.refusal)
         signature = signature_of(new.extra_content)
         if text or signature:
@@ -288,7 +288,7 @@ class Events:
             if choice.index == 0 and not signature:
                 out.append(self._before + ENCODER.encode(text) + self._after)
             else:
-                out.append(self._parts([PartOut(text=text or "", thought_signature=signature)], choice.index))
+                out.append(self._parts([PartOut(text=text, thought_signature=signature)], choice.index))
         for call in new.tool_calls or []:
             _gather(call, held)
         if choice.finish_reason is not None:
