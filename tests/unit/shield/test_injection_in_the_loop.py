@@ -1,18 +1,26 @@
 """What the injection guard may spend in the event loop: hostile text is examined elsewhere, with the same verdict."""
 
 import json
+from functools import partial
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmproxy.common.policy import Policy
-from llmproxy.common.signatures import Budget, matcher, shipped
+from llmproxy.common.signatures import TRIAL_S, Budget, matcher, shipped
 from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine, examine_within
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.guards.injection import LOOP_FIRST_TRIALS_MAX, LOOP_MATCH_TRIALS, LOOP_TRIALS_MAX, Injection
+from llmproxy.shield.guards.injection import (
+    LOOP_FIRST_TRIALS_MAX,
+    LOOP_MATCH_TRIALS,
+    LOOP_SLOW_TRIAL_S,
+    LOOP_TRIALS_MAX,
+    Injection,
+)
 from llmproxy.shield.injection import model
 from llmproxy.shield.offload import INLINE_WORK_MAX
 
@@ -51,6 +59,16 @@ def test_text_that_matches_many_signatures_is_not_examined_in_the_loop() -> None
     fresh.scan(" ".join(said).lower().encode(), known)
     assert known.exhausted
     assert sum(not one.is_new for one in fresh.signatures) <= LOOP_FIRST_TRIALS_MAX
+
+
+@pytest.mark.parametrize("trial_s", [2 * LOOP_SLOW_TRIAL_S, TRIAL_S])
+def test_text_on_which_signatures_take_long_is_not_examined_in_the_loop(trial_s: float) -> None:
+    guard = Injection(partial(next, count(0, trial_s)))
+    for _ in range(2):  # The first trial of an expression takes longer than others.
+        sparing = guard.sparing(b"k" * 32)
+        sparing.look([NEARLY * 2])
+        sparing.suspects()
+    assert sparing.is_spent is (trial_s > LOOP_SLOW_TRIAL_S)
 
 
 def test_the_bound_is_of_all_texts_of_a_request_together() -> None:

@@ -41,6 +41,9 @@ PIECE_BYTES, PIECES_SHARE_BYTES = 8_192, 512
 """Of a long text in one native pass, which sees 2,048 words at most: four bytes for each, and no text is as dense. What stands on the border
 of two pieces, with all that is looked at around it, is whole in one of them."""
 
+PART_BYTES, PARTS_SHARE_BYTES = 1_024, 2 * REACH_BYTES
+"""Of a place that is tried where time counts: of a thousand places one is longer, and what stands on the border of two parts is whole in one."""
+
 SPARSE_WORDS_MAX = 256
 """Of one pass: a text with no more is dense no longer."""
 
@@ -199,21 +202,38 @@ UNBOUNDED = 1 << 60
 FIRST_TRIAL_TRIALS = 12  # What the first trial of an expression takes, in others.
 MATCH_TRIALS = 8  # What else is asked where one matches.
 WORDS_OF_A_TRIAL = 64  # To see so many words takes as long as a trial.
+TRIAL_S, LONG_TRIAL_S, LONG_FIRST_TRIAL_S = 0.000_01, 0.000_05, 0.005
+"""What takes longer counts for as many as take as long: of some expressions RE2's automaton grows with each byte of a text that is made for
+it, and is thrown away again and again."""
 
 
 class Budget:
     """What may still be spent on one body, over all its views. When it is used up, what is left is not looked at."""
 
-    __slots__ = ("bytes", "exhausted", "first_trials", "match_trials", "pass_bytes", "pause", "trials", "words")
+    __slots__ = (
+        "bytes", "clock", "exhausted", "first_trials", "match_trials", "pass_bytes", "pause", "slow", "slow_s", "slow_trials", "trials", "words",
+    )  # fmt: skip
 
     def __init__(
-        self, words: int, trials: int, bytes: int, first_trials: int = UNBOUNDED, *, match_trials: int = 0
+        self,
+        words: int,
+        trials: int,
+        bytes: int,
+        first_trials: int = UNBOUNDED,
+        *,
+        match_trials: int = 0,
+        clock: Callable[[], float] | None = None,
+        slow_s: float = LONG_TRIAL_S,
+        slow_trials: int = 0,
     ) -> None:
+        """`clock`: of who holds a loop meanwhile. What is slower than `slow_s` costs other trials, but for `slow_trials` of them."""
         self.words = words  # Literals seen,
         self.trials = trials  # expressions tried,
         self.bytes = bytes  # bytes that they were tried on,
         self.first_trials = first_trials  # and expressions that had been tried on nothing before.
         self.match_trials = match_trials  # What a match takes of the trials.
+        self.clock, self.slow_s, self.slow_trials = clock, slow_s, slow_trials
+        self.slow: set[int] = set()  # Signatures that were: they are tried no more.
         self.exhausted = False
         self.pass_bytes = PIECE_BYTES  # Of which one native pass can tell all: less while a text is dense.
         self.pause = -UNBOUNDED  # When so many trials are left, whoever asked for them may want to let others run.
@@ -237,6 +257,19 @@ class Budget:
     def took(self, trials: int) -> None:
         """As long as so many trials."""
         self.pause += trials
+
+    def lasted(self, seconds: float, thing: int, *, is_new: bool) -> None:
+        """One trial of a signature."""
+        if seconds < (LONG_FIRST_TRIAL_S if is_new else LONG_TRIAL_S):
+            return
+        trials = int(seconds / TRIAL_S)
+        if seconds >= self.slow_s:
+            self.slow.add(thing)
+            if not self.slow_trials:
+                self.trials -= trials
+                return
+            self.slow_trials -= 1
+        self.took(trials)
 
 
 # Between two expressions, of which each takes half as long: the loop has the interpreter in between.
@@ -316,6 +349,9 @@ class Matcher:
             if budget.trials <= 0 or budget.bytes <= 0:
                 budget.exhausted = True
                 break
+            if one.thing in budget.slow:
+                budget.exhausted = True
+                continue
             compiled = self.signatures[one.thing]
             is_new = compiled.is_new
             if is_new:
@@ -327,17 +363,39 @@ class Matcher:
                 compiled.is_new = False
             budget.trials -= 1
             budget.bytes -= one.end - one.start
-            around = plain[one.start : one.end].lower()
-            spans = compiled.spans(ANYWHERE, around, 0, len(around))
-            if spans != NOWHERE:
-                budget.trials -= budget.match_trials
-                budget.took(MATCH_TRIALS)
-                if is_new:  # Where a match begins is told by another automaton.
-                    budget.first_trials -= 1
-                    budget.took(FIRST_TRIAL_TRIALS)
-                yield _seen(compiled, plain, one, around, spans[0])
-            elif budget.trials <= budget.pause:
-                yield None
+            seen: Seen | None = None
+            for place in (one,) if budget.clock is None or one.end - one.start <= PART_BYTES else parts(one):
+                found = _tried(compiled, plain, place, budget, is_new=is_new)
+                seen = found or seen
+                if found is None and budget.trials <= budget.pause:
+                    yield None
+                if one.thing in budget.slow or (seen is not None and seen.hit is compiled.hit):
+                    break
+            if seen is not None:
+                yield seen
+
+
+def parts(place: Candidate) -> Iterator[Candidate]:
+    for start in range(place.start, place.end - PARTS_SHARE_BYTES, PART_BYTES - PARTS_SHARE_BYTES):
+        yield Candidate(place.thing, start, min(start + PART_BYTES, place.end))
+
+
+def _tried(compiled: Compiled, plain: bytes, place: Candidate, budget: Budget, *, is_new: bool) -> Seen | None:
+    around = plain[place.start : place.end].lower()
+    if budget.clock is None:
+        spans = compiled.spans(ANYWHERE, around, 0, len(around))
+    else:
+        begun = budget.clock()
+        spans = compiled.spans(ANYWHERE, around, 0, len(around))
+        budget.lasted(budget.clock() - begun, place.thing, is_new=is_new)
+    if spans == NOWHERE:
+        return None
+    budget.trials -= budget.match_trials
+    budget.took(MATCH_TRIALS)
+    if is_new:  # Where a match begins is told by another automaton.
+        budget.first_trials -= 1
+        budget.took(FIRST_TRIAL_TRIALS)
+    return _seen(compiled, plain, place, around, spans[0])
 
 
 def _seen(compiled: Compiled, plain: bytes, place: Candidate, around: bytes, first: tuple[int, int]) -> Seen:

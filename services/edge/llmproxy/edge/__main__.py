@@ -76,7 +76,12 @@ async def run(context: Context[Settings]) -> None:
         timings=Timings(lost_s=settings.lost_s),
     )
     pipeline = ring(
-        keys, limiter, settled, bodies, ledger, (Firewall(lambda: rules.matcher), EndUsers(settled, ledger))
+        keys,
+        limiter,
+        settled,
+        bodies,
+        ledger,
+        (Firewall(lambda: rules.matcher, time.perf_counter), EndUsers(settled, ledger)),
     )
     context.steps = pipeline.describe()
     random_bytes = pooled(os.urandom)

@@ -31,6 +31,8 @@ TRIED_BYTES_MAX = 262_144  # and bytes that they are tried on.
 SLICE_TRIALS_MAX = 120  # Of one slice: what stands behind it is looked at as well.
 # Of one body: expressions that this process has tried on nothing before, which take a tenth of a millisecond.
 FIRST_TRIALS_MAX = 20
+# Of one body: expressions that take so long, each tried once; what more of them take is taken off the others.
+SLOW_TRIAL_S, SLOW_TRIALS_MAX = 0.001, 4
 TURN_TRIALS = 160  # In one turn of the loop, or what takes as long: a millisecond and a half.
 DECODED_CHARS_OF_A_TRIAL = 32  # To look for what so many characters hide takes as long.
 DECODED_CHARS_MAX = 16_384  # Of one body, for the decoders.
@@ -40,16 +42,18 @@ BEFORE_MARK_BYTES = 256  # What stands before it belongs to the view.
 log = logging.getLogger(__name__)
 
 Matchers = Callable[[], Matcher | None]
+Clock = Callable[[], float]
 
 
 class Firewall:
-    """The step of ring 1. `matchers` gives what is in force; None while it is switched off."""
+    """The step of ring 1. `matchers` gives what is in force; None while it is switched off. `clock`, in seconds, tells which expressions
+    take long on a body that is made for them."""
 
     name, priority, timeout_ms = "firewall", 45, 0  # Bounded by its budgets.
     fail: Literal["closed", "open"] = "closed"
 
-    def __init__(self, matchers: Matchers) -> None:
-        self._matchers = matchers
+    def __init__(self, matchers: Matchers, clock: Clock | None = None) -> None:
+        self._matchers, self._clock = matchers, clock
         self._glance: tuple[Matcher, Glance] | None = None
 
     def run(self, context: Ingress) -> Result | Awaitable[Result]:
@@ -64,7 +68,7 @@ class Firewall:
         new = self._glance[1].at(context.record.tenant if context.record is not None else "", body)
         if new is None:  # As nearly always.
             return PASS
-        examination = Examination(matching, new)
+        examination = Examination(matching, new, self._clock)
         turns = examination.turns(body)
         if next(turns, DONE) is DONE:
             return conclude(context, examination)
@@ -106,9 +110,17 @@ class Examination:
 
     __slots__ = ("_budget", "_chars_left", "_matcher", "_new", "_trials_behind", "blocking", "exhausted", "hits")
 
-    def __init__(self, matching: Matcher, new: New = ALL) -> None:
+    def __init__(self, matching: Matcher, new: New = ALL, clock: Clock | None = None) -> None:
         self._matcher, self._new = matching, new
-        self._budget = Budget(WORDS_MAX, TRIALS_MAX, TRIED_BYTES_MAX, FIRST_TRIALS_MAX)
+        self._budget = Budget(
+            WORDS_MAX,
+            TRIALS_MAX,
+            TRIED_BYTES_MAX,
+            FIRST_TRIALS_MAX,
+            clock=clock,
+            slow_s=SLOW_TRIAL_S,
+            slow_trials=SLOW_TRIALS_MAX,
+        )
         self._chars_left = DECODED_CHARS_MAX
         self._trials_behind = 0  # Of the budget: what the slices behind this one may try.
         self.hits: dict[str, Found] = {}  # By id.

@@ -1,5 +1,7 @@
 """The guards that come with the shield, in the order in which they run."""
 
+from time import perf_counter
+
 from llmproxy.shield.guards.base import Guard
 from llmproxy.shield.guards.injection import Injection
 from llmproxy.shield.guards.language import Language
@@ -10,4 +12,13 @@ from llmproxy.shield.guards.rules import Rules
 from llmproxy.shield.guards.secrets import Secrets
 from llmproxy.shield.guards.topics import Topics
 
-GUARDS: tuple[Guard, ...] = (Secrets(), Pii(), Presidio(), Rules(), Topics(), Links(), Language(), Injection())
+GUARDS: tuple[Guard, ...] = (
+    Secrets(),
+    Pii(),
+    Presidio(),
+    Rules(),
+    Topics(),
+    Links(),
+    Language(),
+    Injection(perf_counter),
+)

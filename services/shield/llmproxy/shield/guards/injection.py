@@ -3,7 +3,7 @@
 It says how likely that is and where; from which probability on something follows, and what, is the policy's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from secrets import token_bytes
 
 from llmproxy.common.policy import INJECTION
@@ -22,6 +22,8 @@ LOOP_WORDS_MAX, LOOP_TRIALS_MAX, LOOP_TRIED_BYTES_MAX = 16_000, 96, 32_768
 # Of the trials, expressions that this process has tried on nothing before: each takes as long as twelve others.
 LOOP_FIRST_TRIALS_MAX = 40
 LOOP_MATCH_TRIALS = 6  # What a match takes of them, for all that is asked then.
+# What takes so long is no work for the loop; twice the machine may have had something else to do.
+LOOP_SLOW_TRIAL_S, LOOP_SLOW_TRIALS_MAX = 0.000_1, 2
 
 SCORE_MAX = 0.9999  # Nothing is certain, so that a threshold of 1 is one that nothing reaches.
 
@@ -31,7 +33,9 @@ class Injection(Apart):
 
     name = INJECTION
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        """`clock`, in seconds, tells which signatures take long on a text that is made for them."""
+        self.clock = clock
         self._last: tuple[str, Weighed] | None = None  # What was worth a look is looked at next.
         self._first: First | None = None
 
@@ -95,6 +99,9 @@ class Sparing:
             LOOP_TRIED_BYTES_MAX,
             LOOP_FIRST_TRIALS_MAX,
             match_trials=LOOP_MATCH_TRIALS,
+            clock=guard.clock,
+            slow_s=LOOP_SLOW_TRIAL_S,
+            slow_trials=LOOP_SLOW_TRIALS_MAX,
         )
         self._open: Sequence[Open] = CLEAR
 
