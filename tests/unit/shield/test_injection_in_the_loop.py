@@ -22,6 +22,7 @@ from llmproxy.shield.guards.injection import (
     Injection,
 )
 from llmproxy.shield.injection import model
+from llmproxy.shield.inspection import LOOP_DIGITS_MAX
 from llmproxy.shield.offload import INLINE_WORK_MAX
 
 RING = preflight.pipeline(GUARDS)
@@ -69,6 +70,14 @@ def test_text_on_which_signatures_take_long_is_not_examined_in_the_loop(trial_s:
         sparing.look([NEARLY * 2])
         sparing.suspects()
     assert sparing.is_spent is (trial_s > LOOP_SLOW_TRIAL_S)
+
+
+def test_text_that_is_full_of_numbers_is_not_examined_in_the_loop() -> None:
+    for numbers in ("4111 " * (LOOP_DIGITS_MAX // 4 + 1), "４１１１ " * (LOOP_DIGITS_MAX // 4 + 1)):
+        assert within(INLINE_WORK_MAX, numbers) is None
+        assert within(None, numbers) is not None
+    assert within(INLINE_WORK_MAX, "4111 " * 200) is not None
+    assert within(INLINE_WORK_MAX, "In 1985 it was so. " * (LOOP_DIGITS_MAX // 4 + 1)) is not None
 
 
 def test_the_bound_is_of_all_texts_of_a_request_together() -> None:

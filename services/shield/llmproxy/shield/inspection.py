@@ -14,7 +14,7 @@ from llmproxy.common.plugins.host import Block
 from llmproxy.common.policy import THRESHOLDS, Policy
 from llmproxy.common.rails import Rails
 from llmproxy.common.segments import Segment
-from llmproxy.shield import look, normalise
+from llmproxy.shield import glance, look, normalise
 from llmproxy.shield.chain import (
     TOO_DEAR,
     TOO_DEAR_TEXT,
@@ -37,6 +37,9 @@ from llmproxy.shield.verdict import Finding
 DOUBTS_MAX = 4  # Texts of one request that anybody else is asked about, the most suspicious;
 DOUBT_CHARS_MAX = 6_000  # and so much of each, around the suspicious place.
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
+LOOP_DIGITS_MAX = (
+    2_000  # In the loop: each takes up to 3 us, as in a table of numbers, and a letter a thousandth of that.
+)
 
 ESCAPED_SIGN = re.compile(r"\\+([ntrbf\"])")
 """In a document in a string, at whatever depth."""
@@ -114,6 +117,14 @@ class Inspection:
     @cached_property
     def text(self) -> str:
         return self.body.decode()
+
+    @property
+    def is_full_of_numbers(self) -> bool:
+        """Whether the loop has no time for a look at all that may be a card, a phone or somebody's number."""
+        if self.work_max is None:
+            return False
+        data = glance.plain(self.appearances[-1])
+        return len(data) - len(data.translate(None, glance.DIGITS)) > LOOP_DIGITS_MAX
 
     def appearances_of(self, text: str) -> tuple[str, ...]:
         """A document in a string also without its escapes."""

@@ -9,6 +9,7 @@ from llmproxy.common import segments
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Pipeline, Result, Ring, Step
 from llmproxy.common.policy import TRAJECTORY, Policy
 from llmproxy.common.segments import Rewrite, Segment
+from llmproxy.shield import look
 from llmproxy.shield.answers.canary import planted
 from llmproxy.shield.chain import Chain, apart, applies, may_hold, suspects, under
 from llmproxy.shield.conditional import Conditional
@@ -40,6 +41,7 @@ class Look(Conditional):
         self.timeout_ms = Policy().guard_timeout_ms  # What applies to a request is its policy's.
         self._last: tuple[Policy | None, Guard | None] = (None, None)
         self._needs = guard.needs if isinstance(guard, Sighted) else 0
+        self._numbers = self._needs & look.Look.NUMBER
 
     def _fitted(self, policy: Policy) -> Guard | None:
         guard = under(self.guard, policy) if applies(self.guard, policy) else None
@@ -58,6 +60,10 @@ class Look(Conditional):
             return PASS
         if isinstance(guard, Apart):
             return self._weigh(guard, inspection)
+        if self._numbers & inspection.bits and inspection.is_full_of_numbers:
+            inspection.needs_elsewhere()
+            inspection.is_looked_at = True
+            return PASS
         if not may_hold(guard, (*inspection.appearances, *inspection.appearances_named)):
             return PASS
         if isinstance(guard, Fitted) and not guard.is_quick("\n".join((inspection.said, *inspection.named))):
