@@ -60,6 +60,7 @@ BROAD = {
         "edge",
         "server.py",
     ): "in place of aiohttp's own: a bug in one request is said to its client, as a 500 without its words",
+    ("edge", "journal.py"): "records that cannot be written are told apart from those behind them",
     ("shield", "chain.py"): "a guard that raises is a guard that blocks",
     ("admin", "app.py"): "answers the operator for a handler that has a bug",
 }
