@@ -542,12 +542,13 @@ def test_a_drain_time_that_is_no_time_is_named_before_anything_starts(tmp_path: 
 
 def test_what_a_loss_of_power_leaves_of_a_data_folder_is_used_or_named(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
-    folder.file("ports.json").write_text('{"na')
-    assert set(folder.ports(["nats"], {})) == {"nats"}
-    assert folder.remembered_ports()
     folder.lock()
-    folder.file("run.json").touch()
-    assert folder.run_info() is None
+    for left in (b'{"na', b'{"nats":99999999}', b'{"nats\xff":1}', b"\0" * 16, b""):
+        folder.file("ports.json").write_bytes(left)
+        assert set(folder.ports(["nats"], {})) == {"nats"}
+        assert folder.remembered_ports()
+        folder.file("run.json").write_bytes(left)
+        assert folder.run_info() is None
     folder.unlock()
     folder.admin_token()
     folder.file("admin.token").write_text("\n")

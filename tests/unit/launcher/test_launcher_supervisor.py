@@ -221,6 +221,7 @@ def test_a_remembered_process_is_ended_and_a_stranger_with_its_pid_is_not(family
     processes.remember(ours, tmp_path / "ours.pid")
     (tmp_path / "stranger.pid").write_text(f"{stranger.pid} 12345.0")
     (tmp_path / "broken.pid").write_text("")
+    (tmp_path / "garbled.pid").write_bytes(b"\xff")
     processes.end_leftovers(tmp_path)
     assert ours.poll() is not None
     assert stranger.poll() is None

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -18,6 +19,9 @@ LOOPBACK = "127.0.0.1"
 PORT_FIRST, PORT_LAST = 15_000, 31_999
 PORT_TRIES_MAX = 200
 PASSWORD_BYTES = 24
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
 
 class DataFolderError(Exception):
@@ -158,8 +162,8 @@ class DataFolder:
         """None of a file that cannot be read, as after a loss of power: others are as good."""
         path = self.root / "ports.json"
         try:
-            return msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.is_file() else {}
-        except msgspec.DecodeError:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, Port]) if path.is_file() else {}
+        except UNREADABLE:
             return {}
 
     def secret(self, name: str) -> str:
@@ -188,7 +192,7 @@ class DataFolder:
             return None
         try:
             return msgspec.json.decode(path.read_bytes(), type=RunInfo)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
 
 

@@ -155,8 +155,8 @@ def end_leftovers(folder: Path) -> None:
 
 
 def _remembered(path: Path) -> psutil.Process | None:
-    pid, _, created = path.read_text().partition(" ")
     try:
+        pid, _, created = path.read_text().partition(" ")
         process = psutil.Process(int(pid))
         same = abs(process.create_time() - float(created)) < CREATED_TOLERANCE_S
     except (psutil.Error, ValueError):
