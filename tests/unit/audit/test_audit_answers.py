@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from patience import PATIENCE_S
 
 from llmproxy.audit.answers import PAGE_BYTES_MAX, Answers, entries
@@ -24,8 +25,9 @@ def test_a_page_ends_before_it_is_too_large_for_a_message_but_is_never_empty() -
     assert [one.seq for one in entries([row(2, PAGE_BYTES_MAX), row(1)])] == [2]
 
 
-def test_an_entry_that_cannot_be_read_does_not_hide_the_others() -> None:
-    assert [one.seq for one in entries([row(3), (2, b"not json", bytes(32)), row(1)])] == [3, 1]
+@pytest.mark.parametrize("record", [b"not json", b'{"id":"\xff"}', b'{"x":' + b"[" * 100_000])
+def test_an_entry_that_cannot_be_read_does_not_hide_the_others(record: bytes) -> None:
+    assert [one.seq for one in entries([row(3), (2, record, bytes(32)), row(1)])] == [3, 1]
 
 
 def test_what_the_database_cannot_answer_is_said_instead_of_nothing() -> None:

@@ -151,8 +151,9 @@ def test_a_column_that_says_something_else_than_the_record_is_named(field: str, 
     assert found.problem == f"entry 4 was changed: {field} differs from its record"
 
 
-def test_a_record_that_cannot_be_read_is_named() -> None:
-    entries = extend(GENESIS, [(columns(records(1)[0]), b"not json")])
+@pytest.mark.parametrize("record", [b"not json", b'{"id":"\xff"}', b'{"x":' + b"[" * 100_000])
+def test_a_record_that_cannot_be_read_is_named(record: bytes) -> None:
+    entries = extend(GENESIS, [(columns(records(1)[0]), record)])
     assert check(entries).problem == "entry 1: its record cannot be read"
 
 

@@ -1,13 +1,14 @@
 """What of the ledger's writer can be seen without Postgres."""
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
 import pytest
 from patience import PATIENCE_S
 
-from llmproxy.audit import checkpoint
+from llmproxy.audit import checkpoint, writer
 from llmproxy.audit.ledger import GENESIS
 from llmproxy.audit.store import Writer
 from llmproxy.audit.writer import LedgerWriter
@@ -60,6 +61,30 @@ def test_a_writer_that_is_ended_while_it_signs_has_not_ended_before_its_thread(t
         await asyncio.wait({signing})
         assert signing.cancelled()
         assert not has_ended
+        await bus.drain(0)
+
+    asyncio.run(scenario())
+
+
+def test_a_writer_whose_folder_cannot_be_written_says_so_and_goes_on_trying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RECONNECT_S", 0.01)
+    sessions: asyncio.Queue[None] = asyncio.Queue()
+
+    async def full() -> Writer:
+        sessions.put_nowait(None)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def scenario() -> None:
+        bus, readiness = await fake_bus(FakeBroker(), "audit"), Readiness()
+        running = asyncio.create_task(LedgerWriter(bus, readiness, tmp_path, full).run())
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(3):
+                await sessions.get()
+        assert readiness.notes["ledger"].startswith(f"{tmp_path} cannot be written: No space left on device")
+        running.cancel()
+        await asyncio.wait({running})
         await bus.drain(0)
 
     asyncio.run(scenario())

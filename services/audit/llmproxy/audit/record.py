@@ -37,8 +37,11 @@ def canonical(record: AuditRecord) -> bytes:
 
 
 def parse(spelled: bytes) -> AuditRecord:
-    """Raises msgspec.DecodeError."""
-    return _DECODER.decode(spelled)
+    """Raises msgspec.DecodeError, however it is that they cannot be read: who has written them may not have been us."""
+    try:
+        return _DECODER.decode(spelled)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(type(error).__name__) from None
 
 
 def columns(record: AuditRecord) -> Columns:

@@ -5,10 +5,13 @@ Needs read access to the table, the checkpoint and the public key; trusts nothin
 
 from pathlib import Path
 
+import msgspec
+
 from llmproxy.audit import checkpoint, record, store
 from llmproxy.audit.checkpoint import CheckpointError
 from llmproxy.audit.ledger import Verification, Walk
 from llmproxy.audit.store import Broken
+from llmproxy.common.errors import GatewayError
 from llmproxy.common.ledger_questions import LedgerQuery
 from llmproxy.common.records import AuditRecord
 
@@ -45,7 +48,10 @@ def unreadable_key(path: Path) -> str:
 
 
 async def record_of(dsn: str, request_id: str) -> AuditRecord | None:
-    """What the ledger says of one request. Raises Unavailable."""
+    """What the ledger says of one request. Raises GatewayError."""
     async with store.Reader.open(dsn) as reader:
         rows = await reader.page(LedgerQuery(address="", id="", request=request_id, limit=1))
-    return record.parse(rows[0][1]) if rows else None
+    try:
+        return record.parse(rows[0][1]) if rows else None
+    except msgspec.DecodeError:
+        raise GatewayError("conflict", f"entry {rows[0][0]} is no record; {store.LOOK}") from None

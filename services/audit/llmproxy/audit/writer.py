@@ -81,6 +81,10 @@ class LedgerWriter:
                 pause_s = BROKEN_POLL_S
                 log.error("%s", error)
                 self._readiness.block("ledger", str(error))
+            except OSError as error:  # Of the folder: a full disk, say.
+                why = f"{self._folder} cannot be written: {error.strerror}"
+                log.error("%s; trying again", why)
+                self._readiness.note("ledger", f"{why}; records wait in JetStream")
             await asyncio.sleep(pause_s)
 
     async def _session(self) -> None:
