@@ -11,6 +11,7 @@ from patience import PATIENCE_S
 
 from llmproxy.admin import app as admin
 from llmproxy.admin.app import Token
+from llmproxy.common import quiet_http
 from llmproxy.common.probes import Readiness, serve_probes
 from llmproxy.common.quiet_http import Runner
 
@@ -85,6 +86,13 @@ def test_what_nobody_expects_is_not_quoted(start: Started) -> None:
     assert " 417 " in answer.partition("\r\n")[0]
     assert CANARY not in answer
     assert "aiohttp" not in answer.lower()
+
+
+@pytest.mark.parametrize("start", [probes, admins], ids=["probes", "admin"])
+@pytest.mark.parametrize("begun", ["", "GET /livez HTTP/1.1\r\nX-A: "], ids=["nothing", "a part"])
+def test_who_says_nothing_more_is_not_waited_for(start: Started, begun: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet_http, "IDLE_S", 0.1)
+    assert said(start, begun) == ""
 
 
 def test_a_handler_that_fails_is_named_by_its_place_alone(caplog: pytest.LogCaptureFixture) -> None:

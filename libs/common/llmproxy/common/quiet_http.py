@@ -11,6 +11,9 @@ from llmproxy.common.errors import place
 
 SERVER = "llmproxy"
 NOT_HTTP = "the request is not valid HTTP, or its first line or a header is above 8 KB"
+IDLE_S = (
+    75.0  # An idle connection, and the time that a client has for its request line and headers; aiohttp gives an hour.
+)
 UNEXPECTED = "of `Expect` only 100-continue is known here"
 FAILED = "the server failed on this request; see its log"
 
@@ -72,7 +75,7 @@ class Runner(web.AppRunner):
 
     def __init__(self, app: web.Application, **options: Any) -> None:
         app.on_response_prepare.append(_reworded)
-        super().__init__(app, **options)
+        super().__init__(app, keepalive_timeout=IDLE_S, **options)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
