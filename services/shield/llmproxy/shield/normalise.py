@@ -49,13 +49,16 @@ UNUSUAL = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{UNUSUAL_BEYOND}{DIGITS_BEYOND}]"
 UNUSUAL_NEAR, BEYOND = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}]"), re.compile("[\U00010000-\U0010ffff]")
 """The same in two: a set of 16 bits is a table lookup, and few texts have anything beyond."""
 
-BREAK_ENDS = r"""(?<=[\w.,;:!?"')>*]\\)\\*([nrt])(?=[\w+(])"""
-"""Behind the first backslash of an escaped line break or tab between words. In a formula or a path it is most likely none."""
+BREAK_ENDS = r"(?<=[^\\]\\)\\*([nrt])(?=[\w+(])"
+"""Behind the first backslash of an escaped line break or tab, where something begins behind it. In a formula it is none, and the view is
+a word that nobody looks for; but whatever stands at the end of a line (a fence, a bracket, a space) may hide what the next one begins with."""
 
-ESCAPED = re.compile(rf"\\(?:(?<!\\\\)\\*(?:u([0-9a-fA-F]{{4}})|(/))|{BREAK_ENDS})")
+IS_ESCAPE = rf"(?:(?<!\\\\)\\*(?:u([0-9a-fA-F]{{4}})|(/))|{BREAK_ENDS})"
+
+ESCAPED = re.compile(rf"\\{IS_ESCAPE}")
 """A JSON escape inside a text, at whatever depth of quoting."""
 
-REPLACED = re.compile(rf"[\\{UNUSUAL.pattern[1:-1]}](?:(?<=\\)(?<!\\\\)\\*(?:u([0-9a-fA-F]{{4}})|(/))|{BREAK_ENDS})?")
+REPLACED = re.compile(rf"[\\{UNUSUAL.pattern[1:-1]}](?:(?<=\\){IS_ESCAPE})?")
 """What `ESCAPED` and `UNUSUAL` match, and single backslashes: one set to begin with, so that the search is a fast one."""
 
 BREAKS = {"n": "\n", "r": "\n", "t": "\t"}
