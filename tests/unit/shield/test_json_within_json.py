@@ -56,6 +56,14 @@ def test_what_follows_an_escaped_line_break_is_masked_and_the_document_stays_one
         assert read == {"note": f"see{gap}{placeholder}\nbye"}
 
 
+def test_a_line_that_begins_with_an_escaped_letter_does_not_take_the_break_before_it() -> None:
+    address = "\u00e4da@corp-mail.com"
+    sent, originals = masked(json.dumps({"note": f"see\n{address}"}))
+    (placeholder,) = originals
+    assert json.loads(sent) == {"note": f"see\n{placeholder}"}
+    assert json.loads(f'"{originals[placeholder]}"') == address
+
+
 @pytest.mark.parametrize("before", ["hello", "hello ", "```"])
 def test_a_line_of_a_log_is_read_as_what_it_quotes(before: str) -> None:
     sent, originals = masked(rf'POST /notes body="{before}\n{EMAIL}\nbye" 200')

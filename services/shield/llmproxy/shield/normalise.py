@@ -49,7 +49,7 @@ UNUSUAL = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{UNUSUAL_BEYOND}{DIGITS_BEYOND}]"
 UNUSUAL_NEAR, BEYOND = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}]"), re.compile("[\U00010000-\U0010ffff]")
 """The same in two: a set of 16 bits is a table lookup, and few texts have anything beyond."""
 
-BREAK_ENDS = r"(?<=[^\\]\\)\\*([nrt])(?=[\w+(])"
+BREAK_ENDS = r"(?<=[^\\]\\)\\*([nrt])(?=[\w+(]|\\+u[0-9a-fA-F]{4})"
 """Behind the first backslash of an escaped line break or tab, where something begins behind it. In a formula it is none, and the view is
 a word that nobody looks for; but whatever stands at the end of a line (a fence, a bracket, a space) may hide what the next one begins with."""
 
