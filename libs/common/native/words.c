@@ -10,12 +10,11 @@ enum {
     THINGS_MAX = 4096,
     GROUPS_MAX = 16384,
     WORD_BYTES_MAX = 16,
-    SHORT_BYTES_MAX = 3, /* Shorter words than those that the filter of four bytes knows. */
     OTHERS = 4, /* Groups that a form needs besides that of its key; a place that is not used says NO_GROUP. */
     NO_GROUP = 0xffff,
     BLOCK = 64,    /* Places whose filter bits are one number. */
     PAGE = 16 * BLOCK, /* Bytes of a text that are in lower case at once. */
-    TOGETHER = 16, /* Words that are compared before any of them is looked at. */
+    ALIKE_MAX = 64, /* Words that are compared before any of them is looked at. */
     FEW = 128,     /* Words found: those of a kilobyte of prose. */
     GROUPS_TOGETHER = 4, /* Lists of groups are as long as several of these. */
     BEGINS = 1,
@@ -39,8 +38,9 @@ typedef struct {
 } Word;
 
 struct Words {
-    const uint8_t *longs, *shorts;             /* Bits, by the hash of the first four bytes of a place, and of the first three. */
-    const uint16_t *long_heads, *short_heads;  /* [LONG_HEADS + 1] and [SHORT_HEADS + 1]: where in `words` those of one hash begin. */
+    const uint64_t *sixes, *fours, *threes; /* Bits, by the hash of the first six bytes of a place, of the first four, and of the first three. */
+    const uint16_t *of_six, *of_four, *of_three, *of_two; /* [1 << SIX_HEAD_BITS | 1] and so on: where in `words` those of one hash begin: of six
+                                                           * letters and more, of four and five, of three, and of two. */
     const uint64_t *beginnings; /* The first eight letters of each word, zero behind the last: nearly all that are compared are told by them. */
     const Word *words;
     const uint16_t *groups, *keys;
@@ -65,14 +65,16 @@ typedef struct {
 
 /* -- hashes, as common/words.py computes them */
 
-enum { LONG_BITS = 16, SHORT_BITS = 15, LONG_HEAD_BITS = 13, SHORT_HEAD_BITS = 10 };
+enum { SIX_BITS = 16, FOUR_BITS = 16, THREE_BITS = 15, SIX_HEAD_BITS = 13, FOUR_HEAD_BITS = 12, THREE_HEAD_BITS = 10, TWO_HEAD_BITS = 6 };
 
 static inline uint32_t mixed(uint32_t bytes) { return bytes * 0x9E3779B1u; }
-static inline uint32_t four(const uint8_t *at) { return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24; }
-static inline uint32_t of_four(uint32_t bytes) { return mixed(bytes); }
-static inline uint32_t of_three(uint32_t bytes) { return mixed(bytes << 8); }
-static inline uint32_t of_two(uint32_t bytes) { return mixed(bytes << 16); }
-static inline uint32_t bit_of(const uint8_t *bits, uint32_t hash, int width) { return bits[hash >> (35 - width)] >> (hash >> (32 - width) & 7) & 1; }
+static inline uint32_t two(const uint8_t *at) { return at[0] | (uint32_t)at[1] << 8; }
+static inline uint32_t four(const uint8_t *at) { return two(at) | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24; }
+static inline uint32_t hash_of_six(uint32_t bytes, uint32_t others) { return mixed(bytes ^ mixed(others)); }
+static inline uint32_t hash_of_four(uint32_t bytes) { return mixed(bytes); }
+static inline uint32_t hash_of_three(uint32_t of_four) { return of_four << 8; } /* Of the letters alone: what is shifted out is a product of the fourth. */
+static inline uint32_t hash_of_two(uint32_t of_four) { return of_four << 16; }
+static inline uint64_t bit_of(const uint64_t *bits, uint32_t hash, int width) { return bits[hash >> (38 - width)] >> (hash >> (32 - width) & 63) & 1; }
 
 /* -- the words of a text */
 
@@ -112,27 +114,26 @@ typedef struct {
     uint32_t from, to, at;
 } Range;
 
+/* A word that begins like what stands at a place. */
+typedef struct {
+    uint32_t word, at;
+} Alike;
+
 /* `here` is in lower case and has zeros behind the end; it stands at `begin` in the text. */
-static inline void words_of(const Words *words, Range range, const uint8_t *here, const uint8_t *text, size_t begin, size_t length, Hits *into) {
-    uint32_t matching[TOGETHER];
-    uint64_t bytes = eight(here);
-    for (uint32_t from = range.from; from < range.to; from += TOGETHER) {
-        uint32_t count = 0, stop = range.to - from < TOGETHER ? range.to : from + TOGETHER;
-        for (uint32_t one = from; one < stop; one++) { /* Without a branch, which nobody could foretell. */
-            matching[count] = one;
-            count += (uint32_t)begins_with(bytes, words->beginnings[one]);
-        }
-        for (uint32_t one = 0; one < count; one++) {
-            const Word *word = words->words + matching[one];
-            size_t end = begin + word->length;
-            if (end > length || !goes_on_with(here, word) || (word->edges && is_beside_letters(word->edges, text, begin, end, length))) continue;
-            __builtin_prefetch(words->groups + word->groups);
-            put(into, (Hit){(uint32_t)(end - 1), matching[one]});
-        }
+static void look_at(const Words *words, const Alike *alike, uint32_t count, const uint8_t *here, const uint8_t *text, size_t begin, size_t length,
+                    Hits *into) {
+    for (uint32_t one = 0; one < count; one++) {
+        const Word *word = words->words + alike[one].word;
+        size_t from = begin + alike[one].at, end = from + word->length;
+        if (end > length || !goes_on_with(here + alike[one].at, word)) continue;
+        if (word->edges && is_beside_letters(word->edges, text, from, end, length)) continue;
+        __builtin_prefetch(words->groups + word->groups);
+        put(into, (Hit){(uint32_t)(end - 1), alike[one].word});
     }
 }
 
-static inline uint32_t add_range(const Words *words, const uint16_t *head, uint32_t at, Range *into) {
+static inline uint32_t add_range(const Words *words, const uint16_t *heads, uint32_t hash, int width, uint32_t at, Range *into) {
+    const uint16_t *head = heads + (hash >> (32 - width));
     *into = (Range){head[0], head[1], at};
     __builtin_prefetch(words->beginnings + head[0]);
     return head[0] < head[1];
@@ -145,25 +146,42 @@ typedef struct {
 
 static Places may_begin(const Words *words, const uint8_t *here) {
     Places found = {0, 0};
-    for (int at = 0; at < BLOCK; at++) {
-        uint32_t bytes = four(here + at);
-        found.longs = found.longs >> 1 | (uint64_t)bit_of(words->longs, of_four(bytes), LONG_BITS) << (BLOCK - 1);
-        found.shorts = found.shorts >> 1 | (uint64_t)bit_of(words->shorts, of_three(bytes), SHORT_BITS) << (BLOCK - 1);
+    for (int at = BLOCK; at--;) {
+        uint32_t hash = hash_of_four(four(here + at));
+        found.longs = found.longs << 1 | bit_of(words->fours, hash, FOUR_BITS);
+        found.shorts = found.shorts << 1 | bit_of(words->threes, hash_of_three(hash), THREE_BITS);
     }
     return found;
 }
 
 /* The words that begin in a block: first where they are, so that the memory of all is on its way before any is compared. */
 static void words_in(const Words *words, Places places, const uint8_t *here, const uint8_t *text, size_t begin, size_t length, Hits *into) {
-    Range ranges[2 * BLOCK + 1];
-    uint32_t count = 0;
+    Range ranges[4 * BLOCK + 1];
+    Alike alike[ALIKE_MAX];
+    uint32_t count = 0, alikes = 0;
     for (uint64_t left = places.longs | places.shorts; left; left &= left - 1) {
-        uint32_t at = (uint32_t)__builtin_ctzll(left), bytes = four(here + at);
-        if (places.shorts >> at & 1) count += add_range(words, words->short_heads + (of_two(bytes) >> (32 - SHORT_HEAD_BITS)), at, ranges + count);
-        if (places.longs >> at & 1) count += add_range(words, words->long_heads + (of_four(bytes) >> (32 - LONG_HEAD_BITS)), at, ranges + count);
+        uint32_t at = (uint32_t)__builtin_ctzll(left), bytes = four(here + at), hash = hash_of_four(bytes);
+        if (places.shorts >> at & 1) {
+            count += add_range(words, words->of_three, hash_of_three(hash), THREE_HEAD_BITS, at, ranges + count);
+            count += add_range(words, words->of_two, hash_of_two(hash), TWO_HEAD_BITS, at, ranges + count);
+        }
+        if (places.longs >> at & 1) {
+            uint32_t six = hash_of_six(bytes, two(here + at + 4));
+            count += add_range(words, words->of_four, hash, FOUR_HEAD_BITS, at, ranges + count);
+            if (bit_of(words->sixes, six, SIX_BITS)) count += add_range(words, words->of_six, six, SIX_HEAD_BITS, at, ranges + count);
+        }
     }
-    for (uint32_t one = 0; one < count; one++)
-        words_of(words, ranges[one], here + ranges[one].at, text, begin + ranges[one].at, length, into);
+    const uint64_t *beginnings = words->beginnings;
+    for (uint32_t one = 0; one < count; one++) {
+        Range range = ranges[one];
+        uint64_t bytes = eight(here + range.at);
+        for (uint32_t word = range.from; word < range.to; word++) {
+            if (alikes == ALIKE_MAX) look_at(words, alike, alikes, here, text, begin, length, into), alikes = 0;
+            alike[alikes] = (Alike){word, range.at}; /* Without a branch, which nobody could foretell. */
+            alikes += (uint32_t)begins_with(bytes, beginnings[word]);
+        }
+    }
+    look_at(words, alike, alikes, here, text, begin, length, into);
 }
 
 /* The first words of a text by where they end, at most `max`. */

@@ -25,9 +25,9 @@ REACH_MAX = 1_024
 CANDIDATES_MAX = 256  # In one call.
 NO_GROUP = 0xFFFF
 GROUPS_TOGETHER = 4  # A word's list of first groups is as long as several of these.
-SHORT_BYTES_MAX = 3  # Shorter words than those that the filter of four bytes knows.
-LONG_BITS, SHORT_BITS, LONG_HEAD_BITS, SHORT_HEAD_BITS = 16, 15, 13, 10
-"""Of the hashes of native/words.c: a filter of 8 KB and one of 4, and as many heads as there are a few words for each."""
+SIX_BITS, FOUR_BITS, THREE_BITS = 16, 16, 15
+SIX_HEAD_BITS, FOUR_HEAD_BITS, THREE_HEAD_BITS, TWO_HEAD_BITS = 13, 12, 10, 6
+"""Of the hashes of native/words.c: two filters of 8 KB and one of 4, and as many heads as there are one or two words for each."""
 
 Group = frozenset[bytes]
 EDGE = b"\b"
@@ -75,7 +75,8 @@ class _Form(ctypes.Structure):
 _WORD = struct.Struct(f"={WORD_BYTES_MAX}sQIIHHHBB")
 """`Word` of native/words.c."""
 
-_TABLES = ("longs", "shorts", "long_heads", "short_heads", "beginnings", "words", "groups", "keys", "forms")
+_FILTERS, _HEADS = ("sixes", "fours", "threes"), ("of_six", "of_four", "of_three", "of_two")
+_TABLES = (*_FILTERS, *_HEADS, "beginnings", "words", "groups", "keys", "forms")
 
 
 class _Words(ctypes.Structure):
@@ -190,21 +191,28 @@ def _tables(
     words = sorted(map(_word, keyed.keys() | grouped.keys()), key=lambda word: (len(word.letters), word))
     if len(words) > WORDS_MAX or (words and len(words[0].letters) < WORD_BYTES_MIN):
         raise ValueError(f"{len(words)} words; at most {WORDS_MAX}, of {WORD_BYTES_MIN} bytes and more")
-    longs, shorts = (ctypes.c_uint8 * (1 << LONG_BITS - 3))(), (ctypes.c_uint8 * (1 << SHORT_BITS - 3))()
-    by_long: list[list[_Word]] = [[] for _ in range(1 << LONG_HEAD_BITS)]
-    by_short: list[list[_Word]] = [[] for _ in range(1 << SHORT_HEAD_BITS)]
+    sixes, fours, threes = _Filter(SIX_BITS), _Filter(FOUR_BITS), _Filter(THREE_BITS)
+    of_six, of_four, of_three, of_two = (
+        _Heads(bits) for bits in (SIX_HEAD_BITS, FOUR_HEAD_BITS, THREE_HEAD_BITS, TWO_HEAD_BITS)
+    )
     for word in words:
         letters, edges, _ = word
-        if len(letters) > SHORT_BYTES_MAX:
-            _set(longs, _hash(letters[:4], LONG_BITS))
-            by_long[_hash(letters[:4], LONG_HEAD_BITS)].append(word)
-            continue
-        for three in (letters,) if len(letters) == SHORT_BYTES_MAX else (letters + one for one in behind(edges)):
-            _set(shorts, _hash(three, SHORT_BITS))
-        by_short[_hash(letters[:2], SHORT_HEAD_BITS)].append(word)
-    long_heads, in_order = _heads(by_long, 0)
-    short_heads, shorter = _heads(by_short, len(in_order))
-    in_order += shorter
+        if len(letters) >= 4:
+            fours.add(_hash(letters[:4]))
+        if len(letters) >= 6:
+            sixes.add(_hash_of_six(letters))
+            of_six.add(_hash_of_six(letters), word)
+        elif len(letters) >= 4:
+            of_four.add(_hash(letters[:4]), word)
+        elif len(letters) == 3:
+            threes.add(_hash(letters))
+            of_three.add(_hash(letters), word)
+        else:
+            for one in behind(edges):
+                threes.add(_hash(letters + one))
+            of_two.add(_hash(letters), word)
+    in_order = list[_Word]()
+    heads = [one.begins(in_order) for one in (of_six, of_four, of_three, of_two)]
     groups, keys, packed = array("H"), array("H"), bytearray()
     for word in in_order:
         own, forms = grouped.get(word.whole, []), keyed.get(word.whole, [])
@@ -221,7 +229,8 @@ def _tables(
     beginnings = (ctypes.c_uint64 * len(in_order))(
         *(int.from_bytes(word.letters[:8], sys.byteorder) for word in in_order)
     )
-    return longs, shorts, long_heads, short_heads, beginnings, words_packed, _numbers(groups), _numbers(keys)
+    filters = (one.bits for one in (sixes, fours, threes))
+    return *filters, *heads, beginnings, words_packed, _numbers(groups), _numbers(keys)
 
 
 def behind(edges: int) -> Iterable[bytes]:
@@ -230,23 +239,47 @@ def behind(edges: int) -> Iterable[bytes]:
     return (one for one in every if not (edges & ENDS and (one.isalnum() or one == b"_")))
 
 
-def _hash(letters: bytes, bits: int) -> int:
+def _hash(letters: bytes) -> int:
     """As in native/words.c: the first letter is the lowest of as many bytes as there are."""
-    number = int.from_bytes(letters, "little") << 8 * (4 - len(letters))
-    return (number * 0x9E3779B1 & 0xFFFFFFFF) >> (32 - bits)
+    return _mixed(int.from_bytes(letters, "little") << 8 * (4 - len(letters)))
 
 
-def _set(bits: "ctypes.Array[ctypes.c_uint8]", number: int) -> None:
-    bits[number >> 3] |= 1 << (number & 7)
+def _hash_of_six(letters: bytes) -> int:
+    return _mixed(int.from_bytes(letters[:4], "little") ^ _mixed(int.from_bytes(letters[4:6], "little")))
 
 
-def _heads(by_hash: Iterable[list[_Word]], first: int) -> "tuple[ctypes.Array[ctypes.c_uint16], list[_Word]]":
-    """The words one hash after the other, and where those of each begin."""
-    starts, words = [first], list[_Word]()
-    for ones in by_hash:
-        words += ones
-        starts.append(first + len(words))
-    return (ctypes.c_uint16 * len(starts))(*starts), words
+def _mixed(number: int) -> int:
+    return number * 0x9E3779B1 & 0xFFFFFFFF
+
+
+class _Filter:
+    """A bit for each hash, by its first bits."""
+
+    def __init__(self, width: int) -> None:
+        self.bits = (ctypes.c_uint64 * (1 << width - 6))()
+        self._shift = 32 - width
+
+    def add(self, number: int) -> None:
+        self.bits[number >> self._shift + 6] |= 1 << (number >> self._shift & 63)
+
+
+class _Heads:
+    """The words of each hash, by its first bits."""
+
+    def __init__(self, width: int) -> None:
+        self._by_hash: list[list[_Word]] = [[] for _ in range(1 << width)]
+        self._shift = 32 - width
+
+    def add(self, number: int, word: _Word) -> None:
+        self._by_hash[number >> self._shift].append(word)
+
+    def begins(self, in_order: list[_Word]) -> "ctypes.Array[ctypes.c_uint16]":
+        """Puts the words one hash behind the other, and says where those of each begin."""
+        starts = [len(in_order)]
+        for ones in self._by_hash:
+            in_order += ones
+            starts.append(len(in_order))
+        return (ctypes.c_uint16 * len(starts))(*starts)
 
 
 def _numbers(numbers: "array[int]") -> "ctypes.Array[ctypes.c_uint16]":
