@@ -33,7 +33,7 @@ from llmproxy.edge.end_users import EndUsers
 from llmproxy.edge.exchange import Exchanges, Timings
 from llmproxy.edge.firewall import Firewall, Rules, build_matcher
 from llmproxy.edge.identity import Keys
-from llmproxy.edge.ids import RANDOM_BYTES, uuid7
+from llmproxy.edge.ids import pooled, uuid7
 from llmproxy.edge.ingress import Bodies, Settled, ring
 from llmproxy.edge.journal import Journal
 from llmproxy.edge.limits import Limiter
@@ -199,11 +199,12 @@ async def gateway(
     pipeline = ring(
         keys, limiter, settled, bodies, ledger, [Firewall(lambda: rules.matcher), EndUsers(settled, ledger)]
     )
+    random = pooled(os.urandom)
     probe = PathProbe(
         bus,
         exchanges,
         keys_loaded=lambda: keys.loaded,
-        new_id=lambda: uuid7(1, os.urandom(RANDOM_BYTES)),
+        new_id=lambda: uuid7(1, random()),
         timeout_s=PATIENCE_S,
     )
     edge = Edge(
@@ -215,7 +216,7 @@ async def gateway(
         bodies=bodies,
         exchanges=exchanges,
         conclusions=Conclusions(settled, journal, ledger, instance=bus.instance, monotonic=time.monotonic),
-        random=lambda: os.urandom(RANDOM_BYTES),
+        random=random,
     )
     it = Gateway(broker, stage, edge, settled, keys)
     it.bodies, it.rules, it.ledger, it.told = bodies, rules, ledger, told

@@ -16,7 +16,7 @@ from llmproxy.common.bus import Answer
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.plugins.host import PASS, Block, Respond, Result, Ring
 from llmproxy.edge import server
-from llmproxy.edge.ids import uuid7
+from llmproxy.edge.ids import pooled, uuid7
 from llmproxy.edge.ingress import Ingress, ring
 from llmproxy.edge.replies import dollars, duration, safe
 from llmproxy.edge.trace import parent
@@ -170,7 +170,7 @@ def test_a_client_that_leaves_before_its_answer_frees_everything() -> None:
 
 @given(st.integers(0, (1 << 48) - 1), st.binary(min_size=10, max_size=10))
 def test_an_id_is_a_uuid_of_version_7_and_sorts_by_time(now_ms: int, random: bytes) -> None:
-    parsed = uuid.UUID(uuid7(now_ms, random))
+    parsed = uuid.UUID(uuid7(now_ms, pooled(lambda count: random * (count // len(random)))()))
     assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
     assert parsed.int >> 80 == now_ms
 

@@ -22,7 +22,7 @@ from llmproxy.edge.callers import NOTHING_SHOWN, as_array, dialect_of, shown_hea
 from llmproxy.edge.conclusions import Conclusions, outcome_of
 from llmproxy.edge.condition import Condition
 from llmproxy.edge.exchange import Exchange, Exchanges
-from llmproxy.edge.ids import uuid7
+from llmproxy.edge.ids import Chance, uuid7
 from llmproxy.edge.ingress import Bodies, Ingress, Settled, no_such_model
 from llmproxy.edge.limits import Limiter
 from llmproxy.edge.outcome import LEFT, Outcome, findings_of, refusal
@@ -60,6 +60,7 @@ BODY_UNREAD = frozenset(
     {"request_too_large", "unsupported_media_type", "request_timeout", "invalid_encoding", "server_is_overloaded"}
 )
 """Errors said before the body was read: the rest of it is not worth reading, so the connection ends with them."""
+OVERHEAD = metrics.OVERHEAD.labels()
 
 
 class Edge:
@@ -74,7 +75,7 @@ class Edge:
         bodies: Bodies,
         exchanges: Exchanges,
         conclusions: Conclusions,
-        random: Callable[[], bytes],
+        random: Callable[[], Chance],
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -263,17 +264,19 @@ class Edge:
         if answer is None:
             exchange.failure = NO_ANSWER
             return await self._refuse(context, reply, NO_ANSWER, exchange)
-        withheld = await self._conclusions.commit(context, outcome_of(exchange, 200))
-        if withheld is not None:
-            return reply.error(withheld, self._rendering(context), self._headers(context))
+        acknowledged = self._conclusions.write(context, outcome_of(exchange, 200))
+        if acknowledged is not None:
+            try:
+                await acknowledged
+            except GatewayError as error:
+                return reply.error(error.failure("edge"), self._rendering(context), self._headers(context))
         overhead_ms = (self._monotonic() - context.started) * 1000 - end.provider_ms
         if overhead_ms < 0:  # Two clocks.
             overhead_ms = 0.0
-        metrics.OVERHEAD.observe(overhead_ms / 1000)
+        OVERHEAD.observe(overhead_ms / 1000)
         headers = (
-            self._headers(context)
-            + provider_headers(head, exchange.publications, context.findings)
-            + f"x-llmproxy-cost-usd: {dollars(end.cost)}\r\nx-llmproxy-overhead-ms: {overhead_ms:.1f}\r\n"
+            f"{self._headers(context)}{provider_headers(head, exchange.publications, context.findings)}"
+            f"x-llmproxy-cost-usd: {dollars(end.cost)}\r\nx-llmproxy-overhead-ms: {overhead_ms:.1f}\r\n"
         )
         return reply.whole(200, answer, headers, safe(head.content_type) if head.content_type else JSON)
 
@@ -343,9 +346,8 @@ class Edge:
         processing_ms = int((self._monotonic() - context.started) * 1000)
         dialect = context.route.dialect
         return (
-            own_headers(dialect, context.id, processing_ms)
-            + f"x-llmproxy-policy: {self._settled.snapshot.revision}\r\n"
-            + quota_headers(context.quota, dialect, context.now_ms)
+            f"{own_headers(dialect, context.id, processing_ms)}x-llmproxy-policy: {self._settled.snapshot.revision}\r\n"
+            f"{quota_headers(context.quota, dialect, context.now_ms)}"
         )
 
 

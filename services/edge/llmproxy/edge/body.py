@@ -22,7 +22,7 @@ Text = Annotated[str, Meta(min_length=1)]
 Several = Annotated[list[Raw], Meta(min_length=1)]
 
 
-class Wanted(Struct, frozen=True):
+class Wanted(Struct, frozen=True, gc=False):
     """What the edge knows of a request. Holds no part of the body, which may be large and is gone before the answer is."""
 
     model: str

@@ -25,14 +25,15 @@ class Conclusions:
         self._instance, self._monotonic = instance, monotonic
 
     def write(self, context: Ingress, outcome: Outcome) -> "asyncio.Future[None] | None":
-        """Done when the record is safe; None where nobody waits for that."""
+        """Done when the record is safe, and raises GatewayError when in strict mode it could not be committed; None where nobody waits for that."""
         context.concluded = True
         latency_ms = int((self._monotonic() - context.started) * 1000)
         written = record(context, outcome, self._settled, instance=self._instance, latency_ms=latency_ms)
         metrics.REQUESTS.labels(written.route, written.verdict, written.code).inc()
         if written.explained is not None and context.record is not None:
             self._ledger.weigh(context.record, context.end_user, written.explained)
-        return self._journal.write(written)
+        acknowledged = self._journal.write(written)
+        return None if context.is_flood else acknowledged
 
     def write_unread(self, request_id: str, failure: Failure, now_ms: int, address: str) -> None:
         """Of what was not HTTP nothing is known but who sent it, and that it was answered under this id."""
@@ -53,7 +54,7 @@ class Conclusions:
     async def commit(self, context: Ingress, outcome: Outcome) -> Failure | None:
         """Writes the record; what to say instead of the answer when in strict mode it could not be committed."""
         acknowledged = self.write(context, outcome)
-        if acknowledged is None or context.is_flood:
+        if acknowledged is None:
             return None
         try:
             await acknowledged

@@ -195,11 +195,12 @@ class Exchanges:
             exchange.fetching += frames
             return
         ready: list[Data] = []
-        for position, frame in enumerate(frames):
+        coming = iter(frames)
+        for frame in coming:
             if isinstance(frame, Data):
                 if frame.ref:
                     self._send(exchange, ready)
-                    self._fetch(exchange, frame, frames[position + 1 :])
+                    self._fetch(exchange, frame, list(coming))
                     return
                 ready.append(frame)
             elif isinstance(frame, Head):
@@ -246,9 +247,9 @@ class Exchanges:
         else:
             self._fail(exchange, last)
 
-    def _fetch(self, exchange: Exchange, claim: Data, later: Sequence[Frame]) -> None:
+    def _fetch(self, exchange: Exchange, claim: Data, later: list[Frame]) -> None:
         """What follows a claim check waits behind it, so that the order holds."""
-        exchange.fetching = list(later)
+        exchange.fetching = later
         task = asyncio.create_task(self._withdraw(exchange, claim, exchange.envelope.attempt))
         self._fetches.add(task)
         task.add_done_callback(self._fetches.discard)

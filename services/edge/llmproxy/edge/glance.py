@@ -40,11 +40,11 @@ class _New(ctypes.Structure):
 _glance = native.function(
     "llmproxy_glance",
     ctypes.c_int,
-    ctypes.POINTER(_Firewall),
+    ctypes.c_void_p,  # To _Firewall.
     ctypes.c_char_p,
     ctypes.c_char_p,
     ctypes.c_size_t,
-    ctypes.POINTER(_New),
+    ctypes.c_void_p,  # To _New.
 )
 _remember = native.function("llmproxy_remember_beginnings", None, ctypes.POINTER(Table), ctypes.POINTER(_New))
 
@@ -91,12 +91,13 @@ class Glance:
         known, self._recent = lexicon.shipped(), Recent(token_bytes(SECRET_BYTES), ROWS)
         self._kept = (near, known)  # As long as their addresses are.
         pointers = (ctypes.addressof(one.pointer.contents) for one in (known, near))
-        self._firewall = ctypes.pointer(_Firewall(*pointers, near.reach, words_max, self._recent.table))
+        self._firewall = _Firewall(*pointers, near.reach, words_max, self._recent.table)
         self._found = _New()
+        self._addresses = ctypes.addressof(self._firewall), ctypes.addressof(self._found)
 
     def at(self, tenant: str, body: bytes) -> New | None:
         """What is to be looked at; None of a body that is clear, as nearly all are."""
-        recent, found = self._recent, self._found
-        if _glance(self._firewall, recent.key(tenant.encode()), body, len(body), found):
+        firewall, found = self._addresses
+        if _glance(firewall, self._recent.key(tenant.encode()), body, len(body), found):
             return None
-        return New(_New.from_buffer_copy(found), recent.table)
+        return New(_New.from_buffer_copy(self._found), self._recent.table)

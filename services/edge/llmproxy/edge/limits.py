@@ -145,7 +145,9 @@ class Limiter:
         if not wanted and suspects is None:
             decided.set_result(UNLIMITED)
             return decided
-        terms = self._terms_of(wanted)
+        terms = self._terms.get(id(wanted))
+        if terms is None or terms.wanted is not wanted:
+            terms = self._new_terms(wanted)
         if suspects is not None:
             terms = structs.replace(terms, suspects=suspects)
         self._waiting.append(_Waiting(lease, terms, when_redis_fails, decided))
@@ -153,12 +155,10 @@ class Limiter:
         self._schedule()
         return decided
 
-    def _terms_of(self, wanted: Sequence[Dimension]) -> _Terms:
-        terms = self._terms.get(id(wanted))
-        if terms is None or terms.wanted is not wanted:
-            if len(self._terms) >= CALLERS_KEPT_MAX:
-                self._terms.clear()
-            terms = self._terms[id(wanted)] = _terms(wanted)
+    def _new_terms(self, wanted: Sequence[Dimension]) -> _Terms:
+        if len(self._terms) >= CALLERS_KEPT_MAX:
+            self._terms.clear()
+        terms = self._terms[id(wanted)] = _terms(wanted)
         return terms
 
     def release(self, lease: str) -> None:
@@ -173,7 +173,10 @@ class Limiter:
         self._releases.append(held)
         if len(self._releases) > RELEASES_MAX:
             del self._releases[0]
-        self._send_within(ahead.LAST_S if held.is_ahead else RELEASE_GATHER_S)
+        if not held.is_ahead:
+            self._send_within(RELEASE_GATHER_S)
+        elif self._send_at is None:  # What is sent by then is sent sooner: nothing waits longer.
+            self._send_within(ahead.LAST_S)
 
     def weigh(self, keys: tuple[str, ...], arguments: tuple[str | int | float, ...]) -> None:
         """As a release: sent with the next call, and nobody waits for it. When Redis is away it is lost."""

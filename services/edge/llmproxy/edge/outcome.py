@@ -36,7 +36,9 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
     head, failure, end = outcome.head or NOTHING, outcome.failure or NO_FAILURE, outcome.end
     usage = end.usage if end is not None else failure.usage
     known, wanted, route = context.record or NOBODY, context.wanted, context.route
-    findings, explained = findings_of(outcome), _explained(outcome)
+    findings, explained = failure.findings or head.findings, failure.explained or head.explained
+    if end is not None and (end.findings or end.explained is not None):  # Of the answer.
+        findings, explained = summed(findings, end.findings), joined(explained, end.explained)
     if context.findings:
         findings = summed(findings, context.findings)
     if context.explained is not None:
@@ -101,12 +103,6 @@ def findings_of(outcome: Outcome) -> dict[str, int]:
     found = (outcome.failure or NO_FAILURE).findings or (outcome.head or NOTHING).findings
     end = outcome.end
     return summed(found, end.findings) if end is not None and end.findings else found
-
-
-def _explained(outcome: Outcome) -> Explained | None:
-    found = (outcome.failure or NO_FAILURE).explained or (outcome.head or NOTHING).explained
-    end = outcome.end
-    return joined(found, end.explained) if end is not None and end.explained is not None else found
 
 
 def is_a_name(model: str, failure: Failure, settled: Settled, asking: KeyRecord | None) -> bool:

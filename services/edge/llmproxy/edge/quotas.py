@@ -52,7 +52,7 @@ class Suspects(Struct, frozen=True):
     terms: tuple[int | float, ...]  # As the script's "S" wants them, without the count.
 
 
-class Quota(Struct, frozen=True, kw_only=True):
+class Quota(Struct, frozen=True, gc=False, kw_only=True):
     """The decision, with the numbers of the dimension that refused or else of the tightest one."""
 
     allowed: bool

@@ -78,7 +78,8 @@ def header(name: str, value: str) -> str:
 
 
 def dollars(nano: int) -> str:
-    return f"{nano // 1_000_000_000}.{nano % 1_000_000_000:09d}"
+    digits = str(nano).zfill(10)
+    return f"{digits[:-9]}.{digits[-9:]}"
 
 
 def duration(milliseconds: int) -> str:
@@ -121,15 +122,15 @@ def own_headers(dialect: Dialect, request_id: str, processing_ms: int) -> str:
 def provider_headers(head: Head, publications: int, found: Mapping[str, int]) -> str:
     """Who answered, and what of the provider's own headers is worth knowing. `found` is what the edge itself found."""
     findings = {**head.findings, **found} if found else head.findings
-    text = (
-        _who(head.provider, head.endpoint, head.model, publications, head.retries)
-        + (findings_header(findings) if findings else "")
-        + (header("x-llmproxy-dropped-params", ",".join(head.dropped)) if head.dropped else "")
-    )
+    text = _who(head.provider, head.endpoint, head.model, publications, head.retries)
+    if findings:
+        text += findings_header(findings)
+    if head.dropped:
+        text += header("x-llmproxy-dropped-params", ",".join(head.dropped))
     for name, value in islice(head.headers.items(), UPSTREAM_HEADERS_MAX):
         shown_as = _upstream(name)
         if shown_as:
-            text += header(shown_as, value)
+            text += f"{shown_as}: {safe(value)}\r\n"
     return text
 
 
@@ -185,8 +186,9 @@ class Reply(Struct, eq=False):
     def whole(self, status: int, body: bytes, headers: str = "", content_type: str = JSON) -> Sent:
         """Head and body in one write."""
         closes = self.close or self.ending()
-        length = f"content-length: {len(body)}\r\n{headers}"
-        head = self._head(status, content_type, NOT_STORED, length, closes=closes)
+        begin = _begin(status, content_type, NOT_STORED, closes, self.date)
+        text = f"{begin}x-request-id: {self.request_id}\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
+        head = text.encode("ascii")
         self._write(head if self.head_only else head + body)
         return CLOSES if closes else KEEPS
 
@@ -205,8 +207,9 @@ class Reply(Struct, eq=False):
         if self.http10:
             self.close = True
         framing = "" if self.http10 else "transfer-encoding: chunked\r\n"
-        unbuffered = f"x-accel-buffering: no\r\n{framing}{headers}"
-        self._write(self._head(200, content_type, "no-cache", unbuffered, closes=self.close or self.ending()))
+        begin = _begin(200, content_type, "no-cache", self.close or self.ending(), self.date)
+        text = f"{begin}x-request-id: {self.request_id}\r\nx-accel-buffering: no\r\n{framing}{headers}\r\n"
+        self._write(text.encode("ascii"))
 
     def stream(self, events: bytes) -> None:
         self._write(self._chunk(events))
@@ -237,10 +240,6 @@ class Reply(Struct, eq=False):
                 loop.call_later(DRAIN_S, look, unsent)
 
         loop.call_later(DRAIN_S, look, transport.get_write_buffer_size())
-
-    def _head(self, status: int, content_type: str, cache: str, headers: str, *, closes: bool) -> bytes:
-        begin = _begin(status, content_type, cache, closes, self.date)
-        return f"{begin}x-request-id: {self.request_id}\r\n{headers}\r\n".encode("ascii")
 
     def _chunk(self, events: bytes) -> bytes:
         if self.http10 or not events:

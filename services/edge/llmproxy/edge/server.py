@@ -5,7 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
@@ -48,7 +48,7 @@ class Request:
         self.payload, self.protocol, self.remote = payload, protocol, protocol.remote
         self.method: str = message.method
         self.headers: CIMultiDictProxy[str] = message.headers
-        self.http10: bool = message.version < (1, 1)
+        self.http10: bool = message.version is not HttpVersion11 and message.version < HttpVersion11
         self.wants_close: bool = message.should_close
         self.reply: Reply | None = None  # Set once we have begun to answer.
         target = message.path

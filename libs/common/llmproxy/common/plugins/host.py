@@ -6,7 +6,7 @@ Built-in guards and steps are registered here like any plugin, so the list of a 
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from enum import IntEnum
 from types import CoroutineType
 from typing import Generic, Literal, Protocol, TypeVar
@@ -98,10 +98,10 @@ class Pipeline(Generic[D]):
 
     def start(self, context: D) -> Result | Awaitable[Result]:
         """Runs the steps at once as far as they are synchronous; a coroutine for the rest from the first that is not."""
-        return self._run_from(0, context)
+        return self._go_on(iter(self.steps), context)
 
-    def _run_from(self, first: int, context: D) -> Result | Awaitable[Result]:
-        for index, step in enumerate(self.steps[first:] if first else self.steps, first):
+    def _go_on(self, steps: Iterator[Step[D]], context: D) -> Result | Awaitable[Result]:
+        for step in steps:
             try:
                 result = step.run(context)
             except Exception as error:  # noqa: BLE001 - a step is foreign code; its words may quote the request
@@ -109,10 +109,10 @@ class Pipeline(Generic[D]):
             if result is PASS or result is MODIFIED:  # Nearly always, and far cheaper than asking for the type.
                 continue
             if isinstance(result, CoroutineType):  # To ask for each kind of result first would cost ten times as much.
-                return self._finish(index, result, context)
+                return self._finish(step, result, steps, context)
             if not isinstance(result, Result):
                 if inspect.isawaitable(result):
-                    return self._finish(index, result, context)
+                    return self._finish(step, result, steps, context)
                 result = self._checked(step, result)
             if not isinstance(result, GOES_ON):
                 return result
@@ -122,8 +122,7 @@ class Pipeline(Generic[D]):
         result = self.start(context)
         return result if isinstance(result, Result) else await result
 
-    async def _finish(self, index: int, pending: Awaitable[Result], context: D) -> Result:
-        step = self.steps[index]
+    async def _finish(self, step: Step[D], pending: Awaitable[Result], others: Iterator[Step[D]], context: D) -> Result:
         result: Result
         try:
             if not step.timeout_ms:
@@ -137,9 +136,11 @@ class Pipeline(Generic[D]):
             result = self._raised(step, error)
         else:
             result = self._checked(step, outcome)
-        if not isinstance(result, GOES_ON):
+        if result is not MODIFIED and not isinstance(result, GOES_ON):
             return result
-        rest = self._run_from(index + 1, context)
+        rest = self._go_on(others, context)
+        if rest is PASS:
+            return rest
         return rest if isinstance(rest, Result) else await rest
 
     def _checked(self, step: Step[D], outcome: object) -> Result:
