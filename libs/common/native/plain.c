@@ -1,5 +1,6 @@
 /* What the strings of a JSON body say, without parsing it: escapes undone, letters beyond ASCII in lower case. */
 #include "native.h"
+#include <string.h>
 
 /* Four hexadecimal digits, or -1. */
 static inline int32_t unit(const uint8_t *text, size_t length, size_t at) {
@@ -61,11 +62,25 @@ static inline size_t escape(const uint8_t *text, size_t length, size_t at, uint3
     return 12;
 }
 
+/* Whether eight bytes are ASCII without a backslash, which say what they are. */
+static inline int are_plain(const uint8_t *at) {
+    const uint64_t ones = 0x0101010101010101u, highest = ones << 7;
+    uint64_t bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    uint64_t others = bytes ^ ones * '\\'; /* Zero where a backslash is. */
+    return !((bytes | ((others - ones) & ~others)) & highest);
+}
+
 /* Writes what the text says, as far as to what stands at `place`. Returns how many bytes were written and, where `origin` is given, in it where in
  * the text that begins, or its length where there is no such place. Inlined, so that who does not ask for it does not pay for it. */
 __attribute__((always_inline)) static inline size_t write_plain(const uint8_t *text, size_t length, uint8_t *plain, size_t place, size_t *origin) {
     size_t to = 0, at = 0;
     while (at < length) {
+        while (!origin && length - at >= sizeof(uint64_t) && are_plain(text + at)) {
+            memcpy(plain + to, text + at, sizeof(uint64_t));
+            at += sizeof(uint64_t), to += sizeof(uint64_t);
+        }
+        if (at == length) break;
         uint8_t one = text[at];
         uint32_t meant;
         size_t taken = 0, from = at;
