@@ -5,6 +5,7 @@ import json
 
 import aiohttp
 import msgspec
+import pytest
 from patience import PATIENCE_S
 from unit.edge.edge_gateway import (
     CHAT,
@@ -27,6 +28,7 @@ from llmproxy.common.config import Gateway
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Data, End, Failure, Holding, Packet, Usage
+from llmproxy.edge.exchange import Exchange
 
 STREAM = {**CHAT, "stream": True}
 
@@ -486,5 +488,20 @@ def test_readiness_walks_the_whole_path_and_names_what_is_missing() -> None:
             assert (await edge.ask("/livez", "GET", key=None))[0] == 200
             health = await edge.ask("/health", "GET", key=None)
             assert (health[0], json.loads(health[2])["status"]) == (200, "down")
+
+    asyncio.run(run())
+
+
+def test_who_waits_for_an_answer_is_told_when_whoever_was_to_conclude_it_fails() -> None:
+    def fails(_: Exchange) -> bool:
+        raise RuntimeError("a bug")
+
+    async def run() -> None:
+        async with gateway() as edge:
+            await edge.ask()
+            exchange = edge.exchanges.open(msgspec.structs.replace(edge.seen[0], id="another"), None, fails)
+            with pytest.raises(GatewayError, match="failed on this answer"):
+                await exchange.done
+            assert len(edge.exchanges) == 0
 
     asyncio.run(run())

@@ -14,7 +14,7 @@ from llmproxy.common.dialects.framing import JSON, Framing
 from llmproxy.common.dialects.rendering import FRAMINGS, GEMINI_ARRAY, RENDERINGS, Rendering
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError, status_of
-from llmproxy.common.frames import Data, Failure, Head
+from llmproxy.common.frames import Failure, Head
 from llmproxy.common.plugins.host import GOES_ON, Block, Pipeline, Respond, Result
 from llmproxy.edge import forms, metrics
 from llmproxy.edge.binaries import from_base64
@@ -205,7 +205,7 @@ class Edge:
     async def _respond(self, context: Ingress, reply: Reply, body: bytes, status: int) -> Sent:
         withheld = await self._conclusions.commit(context, Outcome(status=status))
         if withheld is not None:
-            return reply.error(withheld, self._rendering(context), self._headers(context))
+            return self._withheld(context, reply, withheld)
         return reply.whole(status, body, self._headers(context))
 
     async def _refuse(self, context: Ingress, reply: Reply, failure: Failure, exchange: Exchange | None = None) -> Sent:
@@ -240,36 +240,55 @@ class Edge:
             envelope = self._envelope(context, reference)
         except GatewayError as error:
             return await self._refuse(context, reply, error.failure("edge"))
-        exchange = self._exchanges.open(envelope, sink)
+        exchange = self._exchanges.open(envelope, sink, lambda ended: self._is_recorded(context, ended))
         try:
             await exchange.done
         except asyncio.CancelledError:
-            context.concluded = True
-            self._exchanges.abandon(exchange, lambda settled: self._conclusions.write_cancelled(context, settled))
+            if not exchange.is_recorded:
+                context.concluded = True
+                self._exchanges.abandon(exchange, lambda settled: self._conclusions.write_cancelled(context, settled))
             raise
+        except GatewayError as error:  # What raises it is the record.
+            return self._withheld(context, reply, error.failure("edge"))
+        if exchange.is_recorded:
+            return self._whole(context, reply, exchange, bytes(exchange.data[0].json))
         if exchange.failure is not None and not exchange.begun:
             return await self._refuse(context, reply, exchange.failure, exchange)
         if sink is None:
-            return await self._whole(context, reply, exchange)
+            return await self._converted(context, reply, exchange)
         if not exchange.begun:  # Complete without a single event.
             sink.begin(exchange.head or Head(), exchange.publications)
         return await self._end_stream(context, exchange, sink)
 
-    async def _whole(self, context: Ingress, reply: Reply, exchange: Exchange) -> Sent:
-        end, head = exchange.end, exchange.head or Head()
-        assert end is not None
-        answer: bytes | None = answer_bytes(exchange.data)
-        if answer and head.content_type:
-            answer = await from_base64(answer)
+    def _is_recorded(self, context: Ingress, exchange: Exchange) -> bool:
+        """Writes the record of a whole answer when its last frame is there: who waits for it is woken once, when that is safe. False where
+        there is more to be done first, or nobody waits for the record."""
+        if exchange.sink is not None or exchange.failure is not None or not exchange.data:
+            return False
+        if exchange.head is not None and exchange.head.content_type:
+            return False
+        acknowledged = self._conclusions.write(context, outcome_of(exchange, 200), exchange.done)
+        exchange.is_recorded = True
+        return acknowledged is not None
+
+    async def _converted(self, context: Ingress, reply: Reply, exchange: Exchange) -> Sent:
+        """An answer that is not what the worker could send: sound, or nothing."""
+        answer = await from_base64(bytes(exchange.data[0].json)) if exchange.data else None
         if answer is None:
             exchange.failure = NO_ANSWER
             return await self._refuse(context, reply, NO_ANSWER, exchange)
-        acknowledged = self._conclusions.write(context, outcome_of(exchange, 200))
-        if acknowledged is not None:
-            try:
-                await acknowledged
-            except GatewayError as error:
-                return reply.error(error.failure("edge"), self._rendering(context), self._headers(context))
+        withheld = await self._conclusions.commit(context, outcome_of(exchange, 200))
+        if withheld is not None:
+            return self._withheld(context, reply, withheld)
+        return self._whole(context, reply, exchange, answer)
+
+    def _withheld(self, context: Ingress, reply: Reply, failure: Failure) -> Sent:
+        """What is said instead of an answer whose record is not safe."""
+        return reply.error(failure, self._rendering(context), self._headers(context))
+
+    def _whole(self, context: Ingress, reply: Reply, exchange: Exchange, answer: bytes) -> Sent:
+        end, head = exchange.end, exchange.head or Head()
+        assert end is not None
         overhead_ms = (self._monotonic() - context.started) * 1000 - end.provider_ms
         if overhead_ms < 0:  # Two clocks.
             overhead_ms = 0.0
@@ -349,8 +368,3 @@ class Edge:
             f"{own_headers(dialect, context.id, processing_ms)}x-llmproxy-policy: {self._settled.snapshot.revision}\r\n"
             f"{quota_headers(context.quota, dialect, context.now_ms)}"
         )
-
-
-def answer_bytes(data: list[Data]) -> bytes | None:
-    """An answer that is not streamed is one JSON value."""
-    return bytes(data[0].json) if data else None

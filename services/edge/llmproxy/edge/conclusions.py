@@ -24,7 +24,9 @@ class Conclusions:
         self._settled, self._journal, self._ledger = settled, journal, ledger
         self._instance, self._monotonic = instance, monotonic
 
-    def write(self, context: Ingress, outcome: Outcome) -> "asyncio.Future[None] | None":
+    def write(
+        self, context: Ingress, outcome: Outcome, acknowledged: "asyncio.Future[None] | None" = None
+    ) -> "asyncio.Future[None] | None":
         """Done when the record is safe, and raises GatewayError when in strict mode it could not be committed; None where nobody waits for that."""
         context.concluded = True
         latency_ms = int((self._monotonic() - context.started) * 1000)
@@ -32,7 +34,7 @@ class Conclusions:
         metrics.REQUESTS.labels(written.route, written.verdict, written.code).inc()
         if written.explained is not None and context.record is not None:
             self._ledger.weigh(context.record, context.end_user, written.explained)
-        acknowledged = self._journal.write(written)
+        acknowledged = self._journal.write(written, acknowledged)
         return None if context.is_flood else acknowledged
 
     def write_unread(self, request_id: str, failure: Failure, now_ms: int, address: str) -> None:

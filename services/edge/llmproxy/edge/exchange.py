@@ -80,6 +80,8 @@ class Exchange(msgspec.Struct, eq=False):
     again_until: float = 0.0
     republishing: asyncio.TimerHandle | None = None
     fetching: list[Frame] | None = None  # Frames waiting behind a claim check that is being fetched.
+    on_end: "Callable[[Exchange], bool] | None" = None  # True if `done` is for who was told to resolve.
+    is_recorded: bool = False  # Its audit record is written, and safe when `done` has resolved.
     settle_by: float = 0.0  # Set when the client left.
     on_settled: "Callable[[Exchange], None] | None" = None
 
@@ -127,10 +129,14 @@ class Exchanges:
         if self._ticker is not None:
             self._ticker.cancel()
 
-    def open(self, envelope: Envelope, sink: Sink | None = None) -> Exchange:
-        """Publishes the request. Await `done`, then read `failure`, or `head`, `data` and `end`."""
+    def open(
+        self, envelope: Envelope, sink: Sink | None = None, on_end: Callable[[Exchange], bool] | None = None
+    ) -> Exchange:
+        """Publishes the request. Await `done`, then read `failure`, or `head`, `data` and `end`. `on_end` is told when the last frame is
+        there, and may leave `done` to somebody else."""
         now = self._monotonic()
         exchange = Exchange(envelope, sink, self._loop.create_future(), now, now, now, now)
+        exchange.on_end = on_end
         if not self._open:
             self._is_open.set()
         self._open[envelope.id] = exchange
@@ -280,8 +286,16 @@ class Exchanges:
             self._settle(exchange)
             return
         self._close(exchange)
-        if not exchange.done.done():
-            exchange.done.set_result(None)
+        if exchange.done.done():
+            return
+        is_left: bool | None = None
+        try:
+            is_left = exchange.on_end is not None and exchange.on_end(exchange)
+        finally:
+            if is_left is None:  # A bug of ours, which the bus logs.
+                exchange.done.set_exception(GatewayError("server_error", "the gateway failed on this answer"))
+            elif not is_left:
+                exchange.done.set_result(None)
 
     def _settle(self, exchange: Exchange) -> None:
         self._close(exchange)

@@ -73,8 +73,11 @@ class Journal:
         if self._spool is not None and self._spool.bytes:
             self._replay_soon()
 
-    def write(self, record: AuditRecord) -> "asyncio.Future[None] | None":
-        """Takes the record, tells the event, and returns what a strict answer must await before its end leaves.
+    def write(
+        self, record: AuditRecord, acknowledged: "asyncio.Future[None] | None" = None
+    ) -> "asyncio.Future[None] | None":
+        """Takes the record, tells the event, and returns what a strict answer must await before its end leaves: `acknowledged`, if whoever
+        writes it waits for that already.
 
         It raises Unavailable(audit_unavailable) after at most two commits' time: the one under way, and its own.
         """
@@ -91,13 +94,15 @@ class Journal:
         self._bus.tell(REQUEST_EVENTS[record.verdict], record, facts, id=record.id, tenant=record.tenant)
         if self._pending >= PENDING_MAX:
             metrics.AUDIT_LOST.inc()
-            acknowledged: asyncio.Future[None] = self._loop.create_future()
+            if self._mode() != "strict":
+                return None
+            acknowledged = acknowledged or self._loop.create_future()
             acknowledged.set_exception(Unavailable("audit_unavailable", UNAVAILABLE, retry_after_ms=1000))
             acknowledged.exception()
-            return acknowledged if self._mode() == "strict" else None
+            return acknowledged
         if lane is None:
             lane = self._new_lane(lane_name)
-        acknowledged = self._loop.create_future()
+        acknowledged = acknowledged or self._loop.create_future()
         lane.pending.append((record, acknowledged))
         self._pending += 1
         if not lane.committing:
