@@ -95,10 +95,11 @@ class Edge:
 
     def handle(self, request: Request) -> Coroutine[Any, Any, Sent]:
         now = self._wall()
+        now_ms = int(now * 1000)
         reply = Reply(
             request.protocol,
             self._dates.at(now),
-            uuid7(int(now * 1000), self._random()),
+            uuid7(now_ms, self._random()),
             http10=request.http10,
             head_only=request.method == "HEAD",
             close=request.wants_close,
@@ -113,7 +114,7 @@ class Edge:
         context = Ingress(
             id=reply.request_id,
             started=self._monotonic(),
-            now_ms=int(now * 1000),
+            now_ms=now_ms,
             method=request.method,
             route=route,
             model_id=model_id,

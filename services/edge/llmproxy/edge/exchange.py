@@ -6,7 +6,6 @@ Everything here is a callback on the loop: no task per request. One ticker looks
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -169,7 +168,7 @@ class Exchanges:
         self._forward(exchange)
 
     def _forward(self, exchange: Exchange) -> None:
-        self._bus.expect(exchange.envelope, partial(self._receive, exchange))
+        self._bus.expect(exchange.envelope, lambda frames: self._receive(exchange, frames))
         try:
             self._bus.forward(REQUEST_INSPECT, exchange.envelope)
         except GatewayError as error:

@@ -322,7 +322,9 @@ class Limiter:
                 self._do_without(one, error)
             return
         self._note("")
-        fields = map(int, (field or 0 for field in reply))
+        fields = iter(
+            [field if type(field) is int else int(field or 0) for field in reply]
+        )  # Of ints, int() makes ints slowly.
         for many, places in zip(groups, wished, strict=True):
             terms = many[0].terms
             for one in many:
