@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import sys
 import sysconfig
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +23,9 @@ FLAGS = (
         "-Werror=implicit-function-declaration",
     ),
     *("-fPIC", "-shared", "-fvisibility=hidden", "-fstack-protector-strong"),
+    *(
+        ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()
+    ),  # calls.c asks Python, which is there by then.
 )
 """No -march: the library runs on every machine of its kind, not only on the one that compiled it."""
 

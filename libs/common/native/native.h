@@ -22,6 +22,9 @@ typedef struct Lexicon Lexicon; /* marks.c */
 typedef struct Model Model;     /* windows.c */
 typedef struct Words Words;     /* words.c */
 typedef struct Literals Literals; /* candidates.c */
+typedef struct Vocabulary Vocabulary; /* passages.c */
+typedef struct First First;           /* sweep.c */
+typedef struct Glance Glance;         /* The same. */
 
 typedef struct {
     float score; /* The sum of its weights over the root of their number, or of a least number. */
@@ -51,6 +54,19 @@ typedef struct {
     uint32_t mask;
 } Recent;
 
+/* Room for candidates, and words to be found. */
+typedef struct {
+    Candidate *candidates;
+    uint32_t candidates_left, words_left;
+} Room;
+
+/* A first look at the texts of a request, under way. */
+typedef struct {
+    uint32_t bits, open; /* What they may hold, and how many are to be weighed. */
+    Glance *next;
+    Room room;
+} FirstLook;
+
 /* SipHash-2-4 with 128 bits of a text, under way: of what it begins with. */
 typedef struct {
     uint64_t a, b, c, d;
@@ -65,6 +81,11 @@ void remember(const Recent *recent, const Memory *one);
 
 size_t first_codes(const uint8_t *text, size_t length, size_t from); /* codes.c */
 size_t llmproxy_plain(const uint8_t *text, size_t length, uint8_t *plain); /* plain.c */
+size_t llmproxy_keys(const uint8_t *json, size_t length); /* keys.c */
+int llmproxy_keys_repeat(const uint8_t *json, size_t length);
+int llmproxy_may_say(const Vocabulary *of, const uint8_t *text, size_t length); /* passages.c */
+FirstLook first_look_begins(void *out, uint32_t count, uint32_t words_max, uint32_t candidates_max); /* sweep.c */
+void look_first(FirstLook *look, const First *by, const uint8_t *key, const uint8_t *text, size_t length);
 uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *text, size_t length);
 uint32_t llmproxy_marks(const Lexicon *lexicon, const uint8_t *text, size_t length, size_t *first);
 int llmproxy_worst_window(const Model *model, const uint8_t *text, size_t length, Window *worst);

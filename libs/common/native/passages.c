@@ -3,11 +3,11 @@
 
 enum { WORD_MAX = 64 }; /* As answers.leak: what is longer is more than one word. */
 
-typedef struct {
+struct Vocabulary {
     uint8_t *bits; /* [(mask + 1) / 8]: one is set for the hash of each word. */
     uint32_t mask;
     uint32_t least; /* So many words are a passage. */
-} Vocabulary;
+};
 
 /* Letters, digits and the underscore. Of 32 characters each, a bit. */
 static const uint32_t IN_WORDS[8] = {0, 0x03FF0000, 0x87FFFFFE, 0x07FFFFFE};

@@ -29,12 +29,6 @@ typedef struct {
     const uint8_t *at, *end;
 } Part;
 
-/* Room for candidates, and words to be found. */
-typedef struct {
-    Candidate *candidates;
-    uint32_t candidates_left, words_left;
-} Room;
-
 static inline size_t length_of(Part part) { return (size_t)(part.end - part.at); }
 
 /* Takes the next text off. */
@@ -94,25 +88,19 @@ static int is_quiet(const Quiet *by, const Window *worst) {
     return worst->score + by->weight * (worst->whole > by->least ? worst->whole : by->least) < by->below;
 }
 
-typedef struct {
+struct First {
     const Sweeping *sweeping;
     const Literals *literals;
     Recent recent;
     Quiet quiet;
-} First;
+};
 
 /* Of one text. */
-typedef struct {
+struct Glance {
     Memory memory;    /* Its digest (of a short one all zeros) and the bits of candidates.c. */
     uint32_t is_open; /* Whether it is to be weighed: what was seen of it follows. */
     Seen seen;
-} Glance;
-
-/* Of all of them. */
-typedef struct {
-    uint32_t bits, open, words; /* What they may hold, how many are to be weighed, and how many words of signatures were seen. */
-    Glance glances[];           /* One for each text, then candidates. */
-} Glances;
+};
 
 static int is_ascii(Part text) {
     uint8_t all = 0;
@@ -140,26 +128,24 @@ static int is_clear(const First *by, Part text, Room *room, Seen *seen) {
     return !seen->is_apart && !seen->candidates && is_quiet(&by->quiet, &seen->worst);
 }
 
-/* `count` texts with a BORDER between them. What is clear is remembered under the key; what is remembered as clear is not read. There are `words_max`
- * words of signatures and `candidates_max` candidates at most. */
-EXPORT void llmproxy_first_look(const First *by, const uint8_t *key, uint32_t count, const uint8_t *texts, size_t length, uint32_t words_max,
-                                uint32_t candidates_max, Glances *out) {
-    Part rest = {texts, texts + length};
-    Room room = {(Candidate *)(void *)(out->glances + count), candidates_max, words_max};
-    out->bits = out->open = 0;
-    for (uint32_t one = 0; one < count; one++) {
-        Part text = next_text(&rest);
-        Glance *glance = out->glances + one;
-        int is_kept = length_of(text) >= REMEMBERED_BYTES_MIN;
-        glance->is_open = 0;
-        glance->memory = is_kept ? memory_of(key, text.at, length_of(text)) : (Memory){.bits = 0};
-        if (!is_kept || !is_remembered(&by->recent, &glance->memory)) {
-            glance->memory.bits = llmproxy_candidates(by->literals, text.at, length_of(text));
-            glance->is_open = !is_clear(by, text, &room, &glance->seen);
-            if (is_kept && !glance->is_open) remember(&by->recent, &glance->memory);
-        }
-        out->bits |= glance->memory.bits;
-        out->open += glance->is_open;
+/* At `count` texts. `out` has room for a Glance for each, then candidates, `candidates_max` at most; there are `words_max` words of signatures at most. */
+FirstLook first_look_begins(void *out, uint32_t count, uint32_t words_max, uint32_t candidates_max) {
+    Glance *glances = out;
+    return (FirstLook){.next = glances, .room = {(Candidate *)(void *)(glances + count), candidates_max, words_max}};
+}
+
+/* The next text. What is clear is remembered under the key; what is remembered as clear is not read. */
+void look_first(FirstLook *look, const First *by, const uint8_t *key, const uint8_t *at, size_t length) {
+    Part text = {at, at + length};
+    Glance *glance = look->next++;
+    int is_kept = length >= REMEMBERED_BYTES_MIN;
+    glance->is_open = 0;
+    glance->memory = is_kept ? memory_of(key, at, length) : (Memory){.bits = 0};
+    if (!is_kept || !is_remembered(&by->recent, &glance->memory)) {
+        glance->memory.bits = llmproxy_candidates(by->literals, at, length);
+        glance->is_open = !is_clear(by, text, &look->room, &glance->seen);
+        if (is_kept && !glance->is_open) remember(&by->recent, &glance->memory);
     }
-    out->words = words_max - room.words_left;
+    look->bits |= glance->memory.bits;
+    look->open += glance->is_open;
 }

@@ -547,6 +547,32 @@ def test_of_any_bytes_there_are_no_more_keys_than_colons(data: bytes) -> None:
     assert repeats.keys(data) <= data.count(b":")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("keys", ()),
+        ("keys", (b"{}", 2)),
+        ("keys", ("{}",)),
+        ("keys_repeat", (None,)),
+        ("candidates", (1,)),
+        ("candidates", ("1", "text")),
+        ("candidates", (1, b"text")),
+        ("may_say", (1, ["text"])),
+        ("first_look", (1, b"too short", [], 0, 0, 1)),
+        ("first_look", (1, b"k" * 16, [], "0", 0, 1)),
+        ("first_look", (1, b"k" * 16, [b"text"], 0, 0, 1)),
+    ],
+)
+def test_what_a_function_cannot_take_is_refused(name: str, arguments: tuple[object, ...]) -> None:
+    with pytest.raises(TypeError):
+        native.call(name)(*arguments)
+
+
+def test_there_is_no_function_of_another_name() -> None:
+    with pytest.raises(LookupError):
+        native.call("key")
+
+
 def test_a_length_is_the_end_whatever_stands_behind_it() -> None:
     marks = native.function(
         "llmproxy_marks",

@@ -47,6 +47,14 @@ def test_it_says_of_all_texts_what_is_said_of_each_alone(texts: list[str]) -> No
         assert sparing.is_spent or suspects == {text for text in texts if Injection().may_hold(text)}
 
 
+@pytest.mark.parametrize("text", ["\ud800 ada@example.org", "and half of a pair at the end of a longer text \udc00"])
+def test_half_of_a_surrogate_pair_hides_nothing(text: str) -> None:
+    bits = look.at(text)
+    assert bits & look.Look.BEYOND
+    assert bool(bits & look.Look.AT) == ("@" in text)
+    assert Injection().sparing(TENANT).look([text, "x"]) == bits | look.at("x")
+
+
 @settings(max_examples=100, deadline=None)
 @given(TEXTS)
 def test_a_guard_finds_nothing_without_the_bits_that_it_needs(text: str) -> None:

@@ -35,6 +35,12 @@ def check(library: Path, sources: Path) -> None:
 check(LIBRARY, SOURCES)
 
 
+def call(name: str) -> Callable[..., Any]:
+    """A function of native/calls.c, which Python calls as one of its own: for what every request needs."""
+    find = function("llmproxy_call", ctypes.py_object, ctypes.c_char_p)
+    return find(name.encode())  # type: ignore[no-any-return]
+
+
 def function(name: str, result: Any, *arguments: Any, long: bool = False) -> Callable[..., Any]:
     """A C function by its name, with the types of its result and arguments. `long`: a call takes tens of microseconds or more, and
     lets other threads run meanwhile; for a short one that costs more than it gives."""

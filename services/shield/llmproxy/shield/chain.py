@@ -129,7 +129,7 @@ def may_hold(guard: Guard, appearances: Sequence[str]) -> bool:
         return True
 
 
-def first_look(guard: Spent, texts: Sequence[str]) -> int | None:
+def first_look(guard: Spent, texts: list[str]) -> int | None:
     """Its bits; None where it failed, and nothing is known."""
     try:
         return guard.look(texts)

@@ -59,8 +59,7 @@ class Literals(ctypes.Structure):
     )
 
 
-# By their address: a pointer that ctypes has to look at takes a third longer to pass.
-_candidates = native.function("llmproxy_candidates", ctypes.c_uint32, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
+_candidates = native.call("candidates")
 
 
 def at(text: str) -> int:
@@ -69,8 +68,7 @@ def at(text: str) -> int:
     known = _last
     if known[0] is text:
         return known[1]
-    data = text.encode("utf-8", "surrogatepass")
-    bits: int = _candidates(_address(), data, len(data))
+    bits: int = _candidates(_address(), text)
     _last = (text, bits)
     return bits
 

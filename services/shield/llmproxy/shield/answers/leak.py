@@ -63,9 +63,8 @@ class _Vocabulary(ctypes.Structure):
     _fields_ = (("bits", ctypes.c_void_p), ("mask", ctypes.c_uint32), ("least", ctypes.c_uint32))
 
 
-_WORDS = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
-_learn_words = native.function("llmproxy_learn_words", None, *_WORDS)
-_may_say = native.function("llmproxy_may_say", ctypes.c_int, *_WORDS)
+_learn_words = native.function("llmproxy_learn_words", None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
+_may_say = native.call("may_say")
 BITS_PER_WORD, BITS_MIN = 8, 512
 
 
@@ -83,8 +82,7 @@ class Vocabulary:
 
     def may_be_said(self, text: str) -> bool:
         """Whether a text in ASCII may have `LEAST_WORDS` of them in a row."""
-        raw = text.encode()
-        return bool(_may_say(self._address, raw, len(raw)))
+        return bool(_may_say(self._address, text))
 
 
 @lru_cache(SYSTEMS_KEPT)

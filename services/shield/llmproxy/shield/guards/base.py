@@ -1,6 +1,5 @@
 """What every guard is."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from llmproxy.common.policy import Policy
@@ -54,7 +53,7 @@ class Spent(Guard, Protocol):
     @property
     def is_spent(self) -> bool: ...
 
-    def look(self, texts: Sequence[str]) -> int:
+    def look(self, texts: list[str]) -> int:
         """The first look at many texts, for all guards: what any of them may hold, as the bits of `look.Look`."""
         ...
 

@@ -112,10 +112,10 @@ class Sparing:
     def may_hold(self, text: str) -> bool:
         if self.is_spent:
             return True
-        self.look((text,))
+        self.look([text])
         return bool(self.suspects())
 
-    def look(self, texts: Sequence[str]) -> int:
+    def look(self, texts: list[str]) -> int:
         bits, self._open = self._first.over(self._tenant, texts, self._budget)
         return bits
 

@@ -4,7 +4,6 @@ what the guards of secrets and personal data may find in any of them."""
 import ctypes
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec import Struct, structs
 
@@ -14,7 +13,6 @@ from llmproxy.common.signatures import Budget
 from llmproxy.shield import look
 from llmproxy.shield.injection.quiet import Quiet
 from llmproxy.shield.injection.sweep import (
-    BORDER,
     CANDIDATE,
     CANDIDATES_MAX,
     SEEN,
@@ -29,10 +27,9 @@ ROWS = 2_048  # Of what is remembered: 8,192 texts.
 REMEMBERED_BYTES_MIN = 32  # As in native/sweep.c: a shorter text is read as quickly as its digest is made.
 
 _GLANCE = struct.Struct(f"={MEMORY_BYTES}sI{SEEN}")
-"""`Glance` of native/sweep.c; before the first one stand three numbers, of all together."""
+"""`Glance` of native/sweep.c."""
 
-_HEAD_BYTES = 12
-_Out = ctypes.c_uint32 * ((_HEAD_BYTES + TEXTS_MAX * _GLANCE.size + CANDIDATES_MAX * CANDIDATE.size) // 4)
+_Out = ctypes.c_uint32 * ((TEXTS_MAX * _GLANCE.size + CANDIDATES_MAX * CANDIDATE.size) // 4)
 
 
 class _First(ctypes.Structure):
@@ -46,18 +43,9 @@ class _First(ctypes.Structure):
     )
 
 
-_first_look = native.function(
-    "llmproxy_first_look",
-    None,
-    ctypes.c_void_p,
-    ctypes.c_char_p,
-    ctypes.c_uint32,
-    ctypes.c_char_p,
-    ctypes.c_size_t,
-    ctypes.c_uint32,
-    ctypes.c_uint32,
-    _Out,
-)
+_first_look = native.call("first_look")
+OPEN, WORDS = 1 << 31, 32
+"""Of what it returns: whether a text is open, and from which bit on stands how many words were seen; below are the bits of `look.Look`."""
 
 
 class Open(Struct, frozen=True):
@@ -74,9 +62,9 @@ class First:
         literals = look.literals()
         first = _First(sweep.pointer, literals, recent.table, *structs.astuple(quiet))
         self._kept, self._address = (sweep, literals, first), ctypes.addressof(first)  # As long as their addresses are.
-        self._outs: list[Any] = []  # Of calls that are over. To make one takes longer than to look at a short text.
+        self._outs: list[_Room] = []  # Of calls that are over. To make one takes longer than to look at a short text.
 
-    def over(self, tenant: bytes, texts: Sequence[str], budget: Budget) -> tuple[int, list[Open]]:
+    def over(self, tenant: bytes, texts: list[str], budget: Budget) -> tuple[int, list[Open]]:
         """The bits of all texts, as of `look.at`, and those that are to be weighed. What is clear is remembered of the tenant."""
         if len(texts) <= TEXTS_MAX:
             return self._over(self.recent.key(tenant), texts, budget)
@@ -87,15 +75,24 @@ class First:
             opened += others
         return bits, opened
 
-    def _over(self, key: bytes, texts: Sequence[str], budget: Budget) -> tuple[int, list[Open]]:
-        raw = BORDER.join([text.encode("utf-8", "surrogatepass") for text in texts])
-        out = self._outs.pop() if self._outs else _Out()
-        _first_look(self._address, key, len(texts), raw, len(raw), max(0, budget.words), CANDIDATES_MAX, out)
-        bits, is_any_open, words = out[:3]
-        budget.words -= words
-        opened = _read(memoryview(out).cast("B"), texts) if is_any_open else CLEAR
-        self._outs.append(out)
-        return bits, opened
+    def _over(self, key: bytes, texts: list[str], budget: Budget) -> tuple[int, list[Open]]:
+        room = self._outs.pop() if self._outs else _Room()
+        words_max = budget.words
+        found = _first_look(self._address, key, texts, words_max if words_max > 0 else 0, CANDIDATES_MAX, room.address)
+        budget.words = words_max - (found >> WORDS)
+        opened = _read(memoryview(room.out).cast("B"), texts) if found & OPEN else CLEAR
+        self._outs.append(room)
+        return found & look.ALL, opened
+
+
+class _Room:
+    """For what is said of texts."""
+
+    __slots__ = ("address", "out")
+
+    def __init__(self) -> None:
+        self.out = _Out()
+        self.address = ctypes.addressof(self.out)
 
 
 CLEAR: list[Open] = []
@@ -103,8 +100,8 @@ CLEAR: list[Open] = []
 
 def _read(out: memoryview, texts: Sequence[str]) -> list[Open]:
     opened: list[Open] = []
-    at = _HEAD_BYTES + len(texts) * _GLANCE.size
-    glances = _GLANCE.iter_unpack(out[_HEAD_BYTES:at])
+    at = len(texts) * _GLANCE.size
+    glances = _GLANCE.iter_unpack(out[:at])
     for text, (memory, is_open, is_apart, score, start, end, others, windows, whole, near) in zip(
         texts, glances, strict=True
     ):
