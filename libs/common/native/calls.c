@@ -80,6 +80,13 @@ CALL(keys_repeat) {
     return number((unsigned)llmproxy_keys_repeat(document.at, (size_t)document.length));
 }
 
+/* (document: bytes) -> int */
+CALL(may_carry_files) {
+    Bytes document;
+    if (!has(count, 1) || !bytes_of(arguments[0], &document)) return 0;
+    return number((unsigned)llmproxy_may_carry_files(document.at, (size_t)document.length));
+}
+
 /* (literals: address, text: str) -> int */
 CALL(candidates) {
     Bytes text;
@@ -125,7 +132,7 @@ CALL(first_look) {
 }
 
 #define KNOWN(name) {#name, name, METH_FASTCALL, 0}
-static PyMethodDef CALLS[] = {KNOWN(keys), KNOWN(keys_repeat), KNOWN(candidates), KNOWN(may_say), KNOWN(first_look)};
+static PyMethodDef CALLS[] = {KNOWN(keys), KNOWN(keys_repeat), KNOWN(may_carry_files), KNOWN(candidates), KNOWN(may_say), KNOWN(first_look)};
 
 static int is_called(const char *one, const char *other) {
     while (*one && *one == *other) one++, other++;

@@ -81,6 +81,7 @@ void remember(const Recent *recent, const Memory *one);
 
 size_t first_codes(const uint8_t *text, size_t length, size_t from); /* codes.c */
 size_t llmproxy_plain(const uint8_t *text, size_t length, uint8_t *plain); /* plain.c */
+int llmproxy_may_carry_files(const uint8_t *json, size_t length); /* files.c */
 size_t llmproxy_keys(const uint8_t *json, size_t length); /* keys.c */
 int llmproxy_keys_repeat(const uint8_t *json, size_t length);
 int llmproxy_may_say(const Vocabulary *of, const uint8_t *text, size_t length); /* passages.c */

@@ -542,6 +542,12 @@ def test_of_any_bytes_it_is_said_whether_a_key_is_there_twice(data: bytes) -> No
     assert repeats.is_ambiguous(data) in (False, True)
 
 
+@given(st.lists(st.sampled_from([b"d", b"AT", b"a", b"D", b"ta", b"\\", b"\\u00", b"x" * 20, b"\xc4"])).map(b"".join))
+def test_files_may_be_where_something_says_data(document: bytes) -> None:
+    is_there = b"data" in document.lower() or b"\\u00" in document
+    assert native.call("may_carry_files")(document) == is_there
+
+
 @given(st.binary() | st.lists(st.sampled_from([b'"', b"\\", b":", b" ", b"a"]), max_size=40).map(b"".join))
 def test_of_any_bytes_there_are_no_more_keys_than_colons(data: bytes) -> None:
     assert repeats.keys(data) <= data.count(b":")

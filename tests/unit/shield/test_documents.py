@@ -68,6 +68,16 @@ def test_what_a_text_file_holds_is_masked_in_it(place: Any, spelling: Any) -> No
     assert {one.via for one in result.explained.findings} == {("base64",)}
 
 
+@pytest.mark.parametrize("scheme", ["data", "DATA", "Data", "\\u0064ata"])
+def test_an_address_that_is_a_text_is_read_however_its_scheme_is_written(scheme: str) -> None:
+    body = json.dumps(
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": f"SCHEME:text/plain;base64,{base64(TEXT)}"}}]}]}
+    )  # fmt: skip
+    result = examined(body.replace("SCHEME", scheme).encode())
+    assert isinstance(result, Examined)
+    assert result.findings == {"email": 2}
+
+
 def test_what_the_policy_blocks_is_blocked_in_a_file_too() -> None:
     result = examined(chat(f"data:text/plain;base64,{base64(TEXT)}"), kinds={"email": "block"})
     assert isinstance(result, Refused)

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
+from llmproxy.common import native
 from llmproxy.common.segments.binaries import DATA_URL_HEAD_CHARS_MAX, is_base64, placed
 from llmproxy.common.segments.names import STRUCTURE, URL_HOLDERS
 
@@ -23,6 +24,9 @@ CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 OTHERWISE = ("image/", "audio/", "video/", "font/", "application/pdf", "application/zip")
 KINDS = ("mimeType", "mime_type", "media_type", "content_type")
 PAYLOAD_CHARS_MIN = 8  # Shorter ones hold nothing that a guard looks for.
+
+
+_may_carry_files = native.call("may_carry_files")
 
 
 class Document(Struct, frozen=True, kw_only=True):
@@ -40,9 +44,7 @@ class Document(Struct, frozen=True, kw_only=True):
 
 def documents(tree: Any, body: bytes) -> list[Document]:
     """Of a body, in any order; nearly every body has none."""
-    # Each place of such a file is called something with "data", unless escapes spell it. `in` would first ask
-    # whether it was given a number, and catch an exception.
-    if body.find(b"data") < 0 and (body.find(b"\\") < 0 or body.find(b"\\u00") < 0):
+    if not _may_carry_files(body):
         return []
     made = (_document(*one) for one in placed(tree, PAYLOAD_CHARS_MIN, STRUCTURE | URL_HOLDERS))
     return [one for one in made if one is not None]
