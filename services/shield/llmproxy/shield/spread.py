@@ -16,6 +16,7 @@ SHORT_CHARS = 256
 EDGE_CHARS = 128  # Of a long part.
 JOINED_CHARS_MAX = 8_192  # Of one run; a longer one is looked at in several.
 TURNS = ("messages", "input", "contents")
+BESIDE_MESSAGES = frozenset(TURNS[1:])
 PARTS = ("content", "parts", "output")
 USER = "user"
 RESULTS = frozenset({"functionResponse", "function_response"})  # Whose answers are trees.
@@ -41,11 +42,14 @@ class Joined(Struct, frozen=True):
 def parted(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Parts]:
     """Of every message; none, nearly always. `plain`: what `segments.plain_turns` says of its messages."""
     found: list[Parts] = []
+    is_plain = plain is not None and (USER, USER) not in pairwise(plain.roles)
+    if is_plain and BESIDE_MESSAGES.isdisjoint(tree):  # Nearly always.
+        return found
     for name in TURNS:
         turns = tree.get(name)
         if type(turns) is not list:
             continue
-        if name == "messages" and plain is not None and not _follows(plain.roles):
+        if name == "messages" and is_plain:
             continue
         follow, nested = _look(turns)
         if follow:
@@ -66,16 +70,6 @@ def joined(tree: dict[str, Any], found: Sequence[Parts]) -> list[Joined]:
         for run in _runs(one.texts)
         for said in _said(run)
     ]
-
-
-def _follows(roles: list[str]) -> bool:
-    """Whether two turns of the user's follow each other."""
-    before = ""
-    for role in roles:
-        if role == before == USER:
-            return True
-        before = role
-    return False
 
 
 def _look(turns: list[Any]) -> tuple[bool, list[int]]:

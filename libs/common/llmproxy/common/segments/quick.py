@@ -1,6 +1,8 @@
 """The quick pass: the texts of a body without their places. It costs microseconds, and most bodies need no other."""
 
 from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
@@ -17,6 +19,10 @@ UNREADABLE = frozenset({int, float, bool, list})
 
 Filled = tuple[str, Any]
 """A name of `FILLED`, and the object or array that stands there."""
+
+
+ROLE, CONTENT = itemgetter("role"), itemgetter("content")
+STRINGS = frozenset({str})
 
 
 class Turns(Struct, frozen=True, gc=False):
@@ -123,23 +129,18 @@ def plain_turns(messages: Any) -> Turns | None:
     """Most conversations have no others, and what is expensive to ask of any message is known of these."""
     if type(messages) is not list or not messages:
         return None
-    said: list[str] = []
-    roles: list[str] = []
-    contents: list[str] = []
-    for turn in messages:
-        if type(turn) is not dict or len(turn) != 2:
-            return None
-        role, content = turn.get("role"), turn.get("content")
-        if type(role) is not str or type(content) is not str:
-            return None
-        said += turn.values()
-        roles.append(role)
-        contents.append(content)
-    return Turns(said, roles, contents)
+    try:  # What takes a loop in Python ten times as long.
+        said = [*chain.from_iterable(map(dict.values, messages))]
+        turns = Turns(said, [*map(ROLE, messages)], [*map(CONTENT, messages)])
+    except (TypeError, KeyError):
+        return None
+    return turns if len(said) == 2 * len(messages) and STRINGS.issuperset(map(type, said)) else None
 
 
 def token_ids(tree: Any) -> str:
     """The field that holds a text as the numbers of its tokens, which no guard can read; "" when none does."""
+    if not any(map(tree.get, TOKEN_HOLDERS)):  # As nearly always.
+        return ""
     for key in TOKEN_HOLDERS:
         value = tree.get(key)
         if type(value) is list and any(type(item) in UNREADABLE for item in value):
