@@ -144,7 +144,7 @@ class Inspect:
         return Order(
             body=body,
             policy=policy,
-            key=self.key_of(envelope.tenant),
+            key=self._tenant_keys.get(envelope.tenant) or self.key_of(envelope.tenant),
             max_depth=config.gateway.max_depth,
             model=envelope.model if envelope.api in NAMED_BY_PATH else "",
             is_continued=envelope.api in CONTINUED,
@@ -162,8 +162,9 @@ class Inspect:
     def _proceed(
         self, envelope: Envelope, answer: Answer, examined: Examined | Refused, policy: Policy, *, body_ref: str
     ) -> None:
-        for kind, count in examined.findings.items():
-            metrics.FINDINGS.labels(kind).inc(count)
+        if examined.findings:
+            for kind, count in examined.findings.items():
+                metrics.FINDINGS.labels(kind).inc(count)
         if examined.explained is not None:
             envelope = structs.replace(
                 envelope,
@@ -193,9 +194,10 @@ class Inspect:
         earlier = self.sessions.get(envelope.id)
         if earlier is not None and earlier.attempt > envelope.attempt:
             return  # This one was looked at for so long that the edge has published the request again.
+        if earlier is not None:  # The edge has published the request again: nobody reads the older attempt's frames.
+            earlier.close()
         passage = self._passage(envelope, examined, guards if is_read else None)
-        session = self._open(envelope, answer, passage, deposited)
-        session.going_on = going_on
+        session = self.sessions[envelope.id] = Session(self, envelope, answer, passage, deposited, going_on)
         try:
             self._bus.forward(REQUEST_ROUTE, structs.replace(onward, reply_to=self._bus.address))
         except BaseException:
@@ -231,20 +233,6 @@ class Inspect:
         failure = refused.error().failure(self._bus.service)
         answer.send(structs.replace(failure, findings=envelope.findings, explained=envelope.explained))
 
-    def _open(
-        self,
-        envelope: Envelope,
-        answer: Answer,
-        passage: Passage,
-        deposited: str,
-    ) -> "Session":
-        earlier = self.sessions.get(envelope.id)
-        if earlier is not None:  # The edge has published the request again: nobody reads the older attempt's frames.
-            earlier.close()
-        session = Session(self, envelope, answer, passage, deposited)
-        self.sessions[envelope.id] = session
-        return session
-
 
 class Session:
     """One answer on its way back through this instance, until it ends, fails, is cancelled or is too late."""
@@ -262,11 +250,13 @@ class Session:
         answer: Answer,
         passage: Passage,
         deposited: str,
+        going_on: Continuation | None,
     ) -> None:
-        self._inspect, self._bus, self._envelope, self._answer = inspect, inspect._bus, envelope, answer
+        bus = inspect._bus
+        self._inspect, self._bus, self._envelope, self._answer = inspect, bus, envelope, answer
         self._passage: Passage | None = passage  # None: nobody reads the answer any more.
         self._deposited = deposited
-        self.going_on: Continuation | None = None  # To be remembered under the answer's id, when it comes.
+        self.going_on = going_on  # To be remembered under the answer's id, when it comes.
         self._found = NO_FINDINGS  # In the answer.
         self._explained: Explained | None = None
         self._head = NO_HEAD
@@ -277,11 +267,10 @@ class Session:
         self._aside: asyncio.Task[None] | None = None
         self._parts = 0  # Deposited; each has a name of its own.
         self._closed = False
-        self._hold: Hold = self._bus.hold(envelope, role="return")
+        self._hold: Hold = bus.hold(envelope, role="return")
         self._hold.cancelled = self._cancel
-        self._bus.expect(envelope, self.receive)
-        remaining_s = envelope.deadline_ms / 1000 - inspect._now()
-        inspect.overdue.expect(self, remaining_s, self._expire)
+        bus.expect(envelope, self.receive)
+        inspect.overdue.expect(self, envelope.deadline_ms / 1000 - inspect._now(), self._expire)
 
     @property
     def attempt(self) -> int:
@@ -312,17 +301,18 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        self._inspect.overdue.forget(self)
+        inspect, name = self._inspect, self._envelope.id
+        inspect.overdue.forget(self)
         self._hold.release()
-        self._bus.forget(self._envelope.id)
+        self._bus.forget(name)
         if self._deposited:
             self._bus.discard(self._deposited)
-        if self._inspect.sessions.get(self._envelope.id) is self:
-            del self._inspect.sessions[self._envelope.id]
+        if inspect.sessions.get(name) is self:
+            del inspect.sessions[name]
         if self._aside is not None:
             self._aside.cancel()
         if self._explained is not None:
-            self._inspect.alert(self._envelope, self._explained, self._found)
+            inspect.alert(self._envelope, self._explained, self._found)
 
     def _forget(self) -> None:
         passage, self._passage = self._passage, None
@@ -345,21 +335,25 @@ class Session:
                 # A stream's end is told by itself: with it comes what was used, should it be refused.
                 self._is_over = len(frames) == position + 2 and type(frames[-1]) is End and not self._envelope.stream
                 restored = self._data(event, frame)
-                if len(restored) == 1 and restored[0] is frame:
-                    sent.append(frame)
-                    continue
+            elif type(frame) is Head:
+                sent.append(self._begun(frame))
+                continue
             else:
-                if type(frame) in LAST and self._passage is not None and self._passage.is_slow:
-                    self._step_aside(asyncio.to_thread(self._restore, frame), frames[position + 1 :])
+                passage = self._passage
+                if passage is not None and passage.may_be_slow and passage.is_slow:
+                    self._step_aside(asyncio.to_thread(self._last, frame), frames[position + 1 :])
                     break
-                restored = self._restore(frame)
-            for one in restored:
-                if type(one) is Data:
-                    sent_bytes += len(memoryview(one.json))
-            if sent_bytes > INLINE_BYTES_MAX:  # What comes back may be a thousand times as long as what stood for it.
-                self._step_aside(_settled(restored), frames[position + 1 :])
-                break
-            sent += restored
+                restored = self._last(frame)
+            if len(restored) == 1 and restored[0] is frame:  # As nearly all.
+                sent.append(frame)
+            else:
+                sent_bytes += sum(len(memoryview(one.json)) for one in restored if type(one) is Data)
+                if (
+                    sent_bytes > INLINE_BYTES_MAX
+                ):  # What comes back may be a thousand times as long as what stood for it.
+                    self._step_aside(_settled(restored), frames[position + 1 :])
+                    break
+                sent += restored
             if restored and type(restored[-1]) in LAST:
                 self.close()
                 break
@@ -372,23 +366,18 @@ class Session:
         if self._stopped is not None and not self._closed:
             self._inspect.overdue.expect(self, FAREWELL_S, self._give_up)
 
-    def _restore(self, frame: Frame) -> list[Frame]:
-        """Of any frame but data."""
-        match frame:
-            case End():
-                return self._ended(frame)
-            case Failure():
-                return self._failed(frame)
-            case Head():
-                self._head = frame
-                if frame.content_type.startswith("text/") and self._passage is not None:
-                    self._passage.reads_plain_text()
-                envelope = self._envelope
-                if frame.findings or not envelope.findings:
-                    return [frame]
-                return [structs.replace(frame, findings=envelope.findings)]
-            case _:
-                raise AssertionError("data goes another way")
+    def _begun(self, head: Head) -> Head:
+        self._head = head
+        if head.content_type and head.content_type.startswith("text/") and self._passage is not None:
+            self._passage.reads_plain_text()
+        findings = self._envelope.findings
+        return structs.replace(head, findings=findings) if findings and not head.findings else head
+
+    def _last(self, frame: Frame) -> list[Frame]:
+        if type(frame) is End:
+            return self._ended(frame)
+        assert type(frame) is Failure, "data goes another way"
+        return self._failed(frame)
 
     def _ended(self, end: End) -> list[Frame]:
         rest = [] if self._is_over else self._data(b"")
@@ -397,7 +386,8 @@ class Session:
         self._count()
         if self._found:
             end = structs.replace(end, findings=self._found, explained=self._explained)
-        return [*rest, end]
+        rest.append(end)
+        return rest
 
     def _failed(self, failure: Failure) -> list[Frame]:
         message = failure.message if self._passage is None else self._passage.texts.words(failure.message)
@@ -416,8 +406,9 @@ class Session:
     def _count(self) -> None:
         """The answer is over: what was found in it is known."""
         self._forget()
-        for kind, count in self._found.items():
-            metrics.FINDINGS.labels(kind).inc(count)
+        if self._found:
+            for kind, count in self._found.items():
+                metrics.FINDINGS.labels(kind).inc(count)
 
     def _data(self, event: bytes, frame: Data | None = None) -> list[Frame]:
         """One event through ring 4, and the frame that it came in, if that may go on with it; `b""` is the end of the answer, if that was
@@ -484,7 +475,9 @@ class Session:
         if frame.ref:
             return self._fetch(frame)
         passage = self._passage
-        if passage is not None and ((len(event) > READ_BYTES_MAX and passage.reading is not None) or passage.is_slow):
+        if passage is None or passage.reading is None:
+            return None
+        if len(event) > READ_BYTES_MAX or (passage.may_be_slow and passage.is_slow):
             return asyncio.to_thread(self._data, event)
         return None
 

@@ -91,7 +91,7 @@ class Reading:
 
     __slots__ = (
         "_apart", "_budget", "_carried", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_users", "answers", "counts",
-        "explanations", "is_repeated", "originals", "request", "unmasks",
+        "explanations", "is_repeated", "may_be_slow", "originals", "request", "unmasks",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +109,7 @@ class Reading:
         self.request, self.originals, self.is_repeated = request, originals, is_repeated
         self.unmasks = bool(originals.in_text)
         self._guards, self._clock = guards, clock
+        self.may_be_slow = guards.has_expressions  # Whether it is worth asking.
         self._budget: Budget | None = None
         self._is_counting = True
         self._said: str | None = None
@@ -118,11 +119,6 @@ class Reading:
         self._carried: dict[Hashable, Carried] = {}  # Of the last text of those that readers put together.
         # Texts of one event that readers put together: by path, each with what becomes of it.
         self._apart: dict[str, tuple[str, str]] = {}
-
-    @property
-    def may_be_slow(self) -> bool:
-        """Whether it is worth asking."""
-        return self._guards.has_expressions
 
     @property
     def is_slow(self) -> bool:
@@ -285,7 +281,9 @@ class Reading:
             return False
         if self.answers.leak != "disabled" and request.system and not leak.is_clear(request.system, text):
             return False
-        return self._guards.is_clear(text, in_json=in_json) and (self._budget is None or not self._budget.is_over)
+        if not self._guards.is_clear(text, in_json=in_json):
+            return False
+        return self._budget is None or self._clock() <= self._budget.ends_at
 
     # -- what stages ask
 

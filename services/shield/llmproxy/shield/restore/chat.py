@@ -31,9 +31,11 @@ class Whole(whole.Whole):
     """An answer in which nothing is found is only looked at."""
 
     def chunk(self, event: bytes) -> list[bytes]:
-        if not self._texts.unmasks:
-            texts = prose.texts(event)
-            if texts is not None and all(map(self._texts.stays, texts)):
+        if not self._texts.unmasks and (texts := prose.texts(event)) is not None:
+            for text in texts:
+                if not self._texts.stays(text):
+                    break
+            else:
                 return [event]
         return super().chunk(event)
 

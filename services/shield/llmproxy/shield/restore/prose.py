@@ -52,7 +52,5 @@ def texts(answer: bytes) -> list[str] | None:
     found: list[str] = []
     for choice in choices:
         said = choice.message
-        for text in (said.content, said.refusal, said.reasoning_content):
-            if text:
-                found.append(text)
+        found += filter(None, (said.content, said.refusal, said.reasoning_content))
     return found
