@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from llmproxy.common.policy import Injection as InjectionPolicy
 from llmproxy.common.policy import Policy
 from llmproxy.common.recent import Recent
-from llmproxy.common.signatures import Budget
 from llmproxy.shield import look, preflight
 from llmproxy.shield.examine import Order, examine, examine_within
 from llmproxy.shield.guards import GUARDS
@@ -104,7 +103,7 @@ def test_where_nobody_looks_for_injections_the_others_still_look() -> None:
 def test_more_texts_than_one_call_takes_are_all_looked_at() -> None:
     texts = [f"{place} is the number of this text, and it is clear" for place in range(2 * TEXTS_MAX)]
     first = model.shipped().first(Recent(b"s", ROWS))
-    bits, opened = first.over(TENANT, [*texts, "ada@example.org"], Budget(10**6, 10**6, 10**6))
+    bits, opened, _ = first.over(TENANT, [*texts, "ada@example.org"], 10**6)
     assert bits & look.Look.AT
     assert opened == []
 

@@ -14,6 +14,8 @@ from llmproxy.shield.chain import unmeasured
 from llmproxy.shield.continuation import Continuation, continuation
 from llmproxy.shield.inspection import Doubt, Inspection, doubts, uncertain
 
+NO_FINDINGS: dict[str, int] = {}  # Nobody adds to it.
+
 
 class Order(Struct, frozen=True, kw_only=True):
     """All that the examination of a body depends on."""
@@ -112,11 +114,11 @@ def examine_within(
 def _examined(order: Order, inspection: Inspection) -> Examined | None:
     if inspection.is_looked_at and inspection.is_too_much:
         return None
-    is_any_seen = bool(inspection.seen or inspection.failed)
+    is_any_seen = inspection.seen or inspection.failed
     return Examined(
         masked=inspection.masked,
         originals=inspection.originals,
-        findings=inspection.counts() if is_any_seen else {},
+        findings=inspection.counts() if is_any_seen else NO_FINDINGS,
         explained=inspection.explained() if is_any_seen else None,
         uncertain=uncertain(inspection) if order.is_weighed else (),
         doubts=doubts(inspection) if inspection.suspicions else (),

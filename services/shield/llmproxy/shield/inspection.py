@@ -36,6 +36,7 @@ from llmproxy.shield.verdict import Finding
 
 DOUBTS_MAX = 4  # Texts of one request that anybody else is asked about, the most suspicious;
 DOUBT_CHARS_MAX = 6_000  # and so much of each, around the suspicious place.
+NO_ORIGINALS: dict[str, str] = {}  # Of nearly all requests; nobody adds to it.
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
 LOOP_DIGITS_MAX = (
     2_000  # In the loop: each takes up to 3 us, as in a table of numbers, and a letter a thousandth of that.
@@ -96,12 +97,11 @@ class Inspection:
         # In segments, findings and lines of text; None: no bound.
         self.work, self.work_max = len(self.texts) + len(self.named) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
-        self._parted: Sequence[Parts] | None = None
-        self.wholes: dict[int, Whole] = {}  # Of those that are several parts.
+        self.parted: Sequence[Parts] = parted(self.tree, self.turns)  # Texts that are read together.
         self.suspicions: dict[int, Finding] = {}  # Index of a segment -> that it is an injection, however unlikely.
-        self.failed: list[Explanation] = []  # Of guards that refused without a finding: they could not look.
+        self.failed: tuple[Explanation, ...] = ()  # Of guards that refused without a finding: they could not look.
         self.masked: bytes | None = None
-        self.originals: dict[str, str] = {}  # Placeholder -> what it stands for.
+        self.originals = NO_ORIGINALS  # Placeholder -> what it stands for.
         self.is_looked_at = False  # Some guard wanted more than the quick look.
 
     @property
@@ -128,6 +128,8 @@ class Inspection:
 
     def appearances_of(self, text: str) -> tuple[str, ...]:
         """A document in a string also without its escapes."""
+        if text.isascii() and "\\" not in text:  # As `normalise.appearances` says of nearly all; without three calls.
+            return (text,)
         appearances = normalise.appearances(text)
         if "\\" in text and (b'"arguments"' in self.body or b"\\u" in self.body):
             appearances += (ESCAPED_SIGN.sub(_sign, appearances[-1]),)
@@ -168,12 +170,10 @@ class Inspection:
             )
         return found
 
-    @property
-    def parted(self) -> Sequence[Parts]:
-        """Texts that are read together. No `cached_property`, which takes a lock: every request is asked for this."""
-        if self._parted is None:
-            self._parted = parted(self.tree, self.turns)
-        return self._parted
+    @cached_property
+    def wholes(self) -> dict[int, Whole]:
+        """Index of a segment -> the parts that say it, of those that are several."""
+        return {}
 
     @cached_property
     def index_of(self) -> dict[str, int]:
@@ -284,9 +284,8 @@ def explain(finding: Finding, segment: Segment) -> Explanation:
 def refused(name: str, refusal: Refuse, segment: Segment, inspection: Inspection, index: int) -> Block:
     """What becomes of the request. `name` is of the step."""
     if not refusal.findings:
-        inspection.failed.append(
-            Explanation(guard=name, kind=refusal.code, action="block", path=segments.shown(segment.path))
-        )
+        why = Explanation(guard=name, kind=refusal.code, action="block", path=segments.shown(segment.path))
+        inspection.failed = (*inspection.failed, why)
     if refusal.code == UNAVAILABLE.code:
         return Block(refusal.code, f"the {name} guard could not check the request; retry", retry_after_ms=1000)
     if refusal.code == TOO_DEAR.code:

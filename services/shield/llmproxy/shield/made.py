@@ -12,15 +12,20 @@ KEPT_MAX = 256  # Policies for which one of these is kept ready.
 class Made(Generic[P, T]):
     """`make` is called with a policy, or a part of one, that was not seen before, or not for long."""
 
-    __slots__ = ("_kept", "_make")
+    __slots__ = ("_kept", "_last", "_make")
 
     def __init__(self, make: Callable[[P], T]) -> None:
         self._make = make
         self._kept: dict[int, tuple[P, T]] = {}
+        self._last: tuple[P, T] | None = None
 
     def of(self, policy: P) -> T:
+        known = self._last  # Nearly every request has the policy of the one before.
+        if known is not None and known[0] is policy:
+            return known[1]
         known = self._kept.get(id(policy))
         if known is not None and known[0] is policy:
+            self._last = known
             return known[1]
         if len(self._kept) >= KEPT_MAX:
             self._kept.clear()
@@ -31,3 +36,4 @@ class Made(Generic[P, T]):
     def clear(self) -> None:
         """All of it is made anew."""
         self._kept.clear()
+        self._last = None

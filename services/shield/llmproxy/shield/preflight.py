@@ -1,7 +1,9 @@
 """Ring 2: each guard looks at the request, then what they found is masked. Built-in guards are steps like any plugin."""
 
 from collections.abc import Awaitable, Collection, Iterable, Sequence
-from typing import Literal
+from functools import reduce
+from operator import or_
+from typing import Literal, NamedTuple
 
 from msgspec import structs
 
@@ -40,8 +42,8 @@ class Look(Conditional):
         self.name = guard.name
         self.timeout_ms = Policy().guard_timeout_ms  # What applies to a request is its policy's.
         self._last: tuple[Policy | None, Guard | None] = (None, None)
-        self._needs = guard.needs if isinstance(guard, Sighted) else 0
-        self._numbers = self._needs & look.Look.NUMBER
+        self.needs = guard.needs if isinstance(guard, Sighted) else 0
+        self._numbers = self.needs & look.Look.NUMBER
 
     def _fitted(self, policy: Policy) -> Guard | None:
         guard = under(self.guard, policy) if applies(self.guard, policy) else None
@@ -56,7 +58,7 @@ class Look(Conditional):
         known, guard = self._last
         if known is not inspection.policy:
             guard = self._fitted(inspection.policy)
-        if guard is None or (self._needs and not inspection.bits & self._needs):
+        if guard is None or (self.needs and not inspection.bits & self.needs):
             return PASS
         if isinstance(guard, Apart):
             return self._weigh(guard, inspection)
@@ -89,9 +91,9 @@ class Look(Conditional):
             cleared = inspection.cleared(sparing or guard)
             if cleared.issuperset(inspection.texts):
                 cleared = None
-        together = [
-            one for one in joined(inspection.tree, inspection.parted) if may_hold(sparing or guard, (one.text,))
-        ]
+        together: list[Joined] = []
+        if parts := inspection.parted:
+            together = [one for one in joined(inspection.tree, parts) if may_hold(sparing or guard, (one.text,))]
         if sparing is not None and sparing.is_spent:
             inspection.needs_elsewhere()
             inspection.is_looked_at = True
@@ -324,6 +326,15 @@ class Planting(Conditional):
         return MODIFIED
 
 
+class _Plan(NamedTuple):
+    """Of one policy: who takes the first look, the steps, and those without the looks of guards that find nothing where it sets none of `needs`."""
+
+    apart: Apart | None
+    steps: Pipeline[Inspection]
+    needs: int
+    others: Pipeline[Inspection]
+
+
 class Preflight(Pipeline[Inspection]):
     """The ring. Under each policy those steps run that it wants."""
 
@@ -331,19 +342,21 @@ class Preflight(Pipeline[Inspection]):
         super().__init__(Ring.PRE_FLIGHT, steps)
         self._wanted, self._of = Made(self._under), self.steps
 
-    def _under(self, policy: Policy) -> tuple[Apart | None, Pipeline[Inspection]]:
-        """Who takes the first look under a policy, and the steps."""
+    def _under(self, policy: Policy) -> "_Plan":
         wanted = [step for step in self.steps if not isinstance(step, Conditional) or step.is_wanted(policy)]
-        apart = (step.guard for step in wanted if isinstance(step, Look) and isinstance(step.guard, Apart))
-        return next(apart, None), self.only(wanted)
+        looks = [step for step in wanted if isinstance(step, Look)]
+        apart = next((step.guard for step in looks if isinstance(step.guard, Apart)), None)
+        sighted = [step for step in looks if step.needs and not isinstance(step.guard, Fitted)]
+        others = [step for step in wanted if not any(step is one for one in sighted)]
+        return _Plan(apart, self.only(wanted), reduce(or_, (step.needs for step in sighted), 0), self.only(others))
 
     def start(self, inspection: Inspection) -> Result | Awaitable[Result]:
         if self._of is not self.steps:  # Others have been put in their place.
             self._wanted, self._of = Made(self._under), self.steps
-        apart, steps = self._wanted.of(inspection.policy)
-        if apart is not None:
-            inspection.look_first(apart)
-        return steps.start(inspection)
+        plan = self._wanted.of(inspection.policy)
+        if plan.apart is not None:
+            inspection.look_first(plan.apart)
+        return (plan.steps if inspection.bits & plan.needs else plan.others).start(inspection)
 
 
 def pipeline(guards: Sequence[Guard]) -> Pipeline[Inspection]:

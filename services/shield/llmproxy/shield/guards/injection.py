@@ -93,21 +93,10 @@ class Sparing:
 
     def __init__(self, guard: Injection, first: First, tenant: bytes) -> None:
         self._guard, self._first, self._tenant = guard, first, tenant
-        self._budget = Budget(
-            LOOP_WORDS_MAX,
-            LOOP_TRIALS_MAX,
-            LOOP_TRIED_BYTES_MAX,
-            LOOP_FIRST_TRIALS_MAX,
-            match_trials=LOOP_MATCH_TRIALS,
-            clock=guard.clock,
-            slow_s=LOOP_SLOW_TRIAL_S,
-            slow_trials=LOOP_SLOW_TRIALS_MAX,
-        )
+        self._words_left = LOOP_WORDS_MAX
+        self._budget: Budget | None = None  # From when a text is to be weighed.
         self._open: Sequence[Open] = CLEAR
-
-    @property
-    def is_spent(self) -> bool:
-        return self._budget.exhausted
+        self.is_spent = False
 
     def may_hold(self, text: str) -> bool:
         if self.is_spent:
@@ -116,13 +105,17 @@ class Sparing:
         return bool(self.suspects())
 
     def look(self, texts: list[str]) -> int:
-        bits, self._open = self._first.over(self._tenant, texts, self._budget)
+        bits, self._open, words = self._first.over(self._tenant, texts, self._words_left)
+        self._words_left -= words
         return bits
 
     def suspects(self) -> set[str]:
         if not self._open:
             return NONE
-        suspects = set(self._guard.suspects_among(self._open, self._budget))
+        budget = self._budget or _of_the_loop(self._guard.clock)
+        budget.words, self._budget = self._words_left, budget
+        suspects = set(self._guard.suspects_among(self._open, budget))
+        self._words_left, self.is_spent = budget.words, budget.exhausted
         if not self.is_spent:
             for one in self._open:
                 if one.text not in suspects:
@@ -131,6 +124,19 @@ class Sparing:
 
     def inspect(self, segment: Segment) -> Verdict:
         return self._guard.inspect(segment)
+
+
+def _of_the_loop(clock: Callable[[], float] | None) -> Budget:
+    return Budget(
+        LOOP_WORDS_MAX,
+        LOOP_TRIALS_MAX,
+        LOOP_TRIED_BYTES_MAX,
+        LOOP_FIRST_TRIALS_MAX,
+        match_trials=LOOP_MATCH_TRIALS,
+        clock=clock,
+        slow_s=LOOP_SLOW_TRIAL_S,
+        slow_trials=LOOP_SLOW_TRIALS_MAX,
+    )
 
 
 def is_enough(text: str) -> bool:

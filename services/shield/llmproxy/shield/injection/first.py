@@ -9,7 +9,6 @@ from msgspec import Struct, structs
 
 from llmproxy.common import native
 from llmproxy.common.recent import MEMORY_BYTES, Recent, Table
-from llmproxy.common.signatures import Budget
 from llmproxy.shield import look
 from llmproxy.shield.injection.quiet import Quiet
 from llmproxy.shield.injection.sweep import (
@@ -64,25 +63,26 @@ class First:
         self._kept, self._address = (sweep, literals, first), ctypes.addressof(first)  # As long as their addresses are.
         self._outs: list[_Room] = []  # Of calls that are over. To make one takes longer than to look at a short text.
 
-    def over(self, tenant: bytes, texts: list[str], budget: Budget) -> tuple[int, list[Open]]:
-        """The bits of all texts, as of `look.at`, and those that are to be weighed. What is clear is remembered of the tenant."""
-        if len(texts) <= TEXTS_MAX:
-            return self._over(self.recent.key(tenant), texts, budget)
-        bits, opened = 0, list[Open]()
-        for first in range(0, len(texts), TEXTS_MAX):
-            more, others = self._over(self.recent.key(tenant), texts[first : first + TEXTS_MAX], budget)
-            bits |= more
-            opened += others
-        return bits, opened
-
-    def _over(self, key: bytes, texts: list[str], budget: Budget) -> tuple[int, list[Open]]:
+    def over(self, tenant: bytes, texts: list[str], words_max: int) -> tuple[int, list[Open], int]:
+        """The bits of all texts, as of `look.at`, those that are to be weighed, and how many words of signatures were seen, `words_max` at
+        most. What is clear is remembered of the tenant."""
+        if len(texts) > TEXTS_MAX:
+            return self._in_turns(tenant, texts, words_max)
+        key = self.recent.key(tenant)
         room = self._outs.pop() if self._outs else _Room()
-        words_max = budget.words
         found = _first_look(self._address, key, texts, words_max if words_max > 0 else 0, CANDIDATES_MAX, room.address)
-        budget.words = words_max - (found >> WORDS)
         opened = _read(memoryview(room.out).cast("B"), texts) if found & OPEN else CLEAR
         self._outs.append(room)
-        return found & look.ALL, opened
+        return found & look.ALL, opened, found >> WORDS
+
+    def _in_turns(self, tenant: bytes, texts: list[str], words_max: int) -> tuple[int, list[Open], int]:
+        bits, opened, words = 0, list[Open](), 0
+        for first in range(0, len(texts), TEXTS_MAX):
+            more, others, seen = self.over(tenant, texts[first : first + TEXTS_MAX], words_max - words)
+            bits |= more
+            opened += others
+            words += seen
+        return bits, opened, words
 
 
 class _Room:
