@@ -12,7 +12,6 @@ from llmproxy.common.frames import Finish, Usage
 from llmproxy.provider_workers.canonical_answers import (
     ChoiceOut,
     Chunks,
-    Delta,
     FunctionOut,
     MessageOut,
     ToolCallOut,
@@ -269,7 +268,9 @@ class Chunked:
         match delta.type:
             case "text_delta":
                 out.append(self._chunks.text(delta.text))
-            case "input_json_delta" if delta.partial_json:
+            case "input_json_delta" if (
+                delta.partial_json and self._block is not None and self._block.type == "tool_use"
+            ):
                 self._argued = True
                 out.append(self._chunks.arguments(self._calls - 1, delta.partial_json))
             case "thinking_delta":
@@ -297,7 +298,7 @@ class Chunked:
                     out.append(self._chunks.reasoning(block.thinking))
             case "redacted_thinking":
                 redacted = Raw(ENCODER.encode({"type": "redacted_thinking", "data": block.data}))
-                out.append(self._chunks.delta(Delta(thinking_blocks=[redacted])))
+                out.append(self._chunks.thinking_block(redacted))
 
     def _close(self, out: list[bytes]) -> None:
         block, self._block = self._block, None
@@ -308,7 +309,7 @@ class Chunked:
             out.append(self._chunks.arguments(self._calls - 1, compact(block.input)))
         if block.type == "thinking":
             whole = {"type": "thinking", "thinking": "".join(self._thinking), "signature": self._signature}
-            out.append(self._chunks.delta(Delta(thinking_blocks=[Raw(ENCODER.encode(whole))])))
+            out.append(self._chunks.thinking_block(Raw(ENCODER.encode(whole))))
             self._thinking = []
 
     def _stop(self, out: list[bytes]) -> None:

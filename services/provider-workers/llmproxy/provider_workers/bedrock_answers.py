@@ -16,7 +16,6 @@ from llmproxy.provider_workers.aws_events import Message as EventMessage
 from llmproxy.provider_workers.canonical_answers import (
     ChoiceOut,
     Chunks,
-    Delta,
     FunctionOut,
     MessageOut,
     ToolCallOut,
@@ -349,8 +348,8 @@ class Chunked:
         if self._in_call and not self._argued:
             out.append(self._chunks.arguments(self._calls - 1, "{}"))  # A call without arguments has no delta.
         self._in_call = self._in_answer = False
-        if blocks := thinking_block("".join(self._thinking), self._signature, self._redacted):
-            out.append(self._chunks.delta(Delta(thinking_blocks=blocks)))
+        for block in thinking_block("".join(self._thinking), self._signature, self._redacted):
+            out.append(self._chunks.thinking_block(block))
         self._thinking, self._signature, self._redacted = [], "", ""
 
     def _error(self, event: EventMessage) -> GatewayError:

@@ -316,6 +316,14 @@ def tool_choice(chat: Chat, vendor: str) -> Choice | None:
     raise unsupported(vendor, "tool_choice", f"{vendor} knows auto, none, required and a named function")
 
 
+def unnumbered(block: Raw) -> Raw:
+    """A block of thinking without the `index` that it had in a stream; see `Chunks`."""
+    if b'"index"' not in bytes(block):
+        return block
+    fields = _FIELDS.decode(block)
+    return block if fields.pop("index", None) is None else Raw(msgspec.json.encode(fields))
+
+
 OPENING = "Hello."  # What a user has said where a conversation may not begin with the assistant.
 UNNAMED_PDF = "document.pdf"  # What stands for the name of a file that its caller did not name.
 

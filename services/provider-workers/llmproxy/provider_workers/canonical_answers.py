@@ -199,6 +199,7 @@ class Chunks:
         "_id",
         "_include_usage",
         "_model",
+        "_numbers",
         "_started",
         "text_chars",
     )
@@ -210,6 +211,7 @@ class Chunks:
         self._include_usage = origin.include_usage
         self._fingerprint: str | UnsetType = fingerprint or UNSET
         self._started: set[int] = set()
+        self._numbers: dict[tuple[str, int], int] = {}  # How many entries of a choice's list are told.
         self.text_chars = 0
         # Nearly all chunks differ in their text alone. What follows it in a chunk is ours, so the last NUL is the sample's.
         self._before, _, self._after = self.delta(Delta(content="\0")).rpartition(b'"\\u0000"')
@@ -244,6 +246,18 @@ class Chunks:
     def reasoning(self, text: str, index: int = 0) -> bytes:
         self.text_chars += len(text)
         return self.delta(Delta(reasoning_content=text), index)
+
+    def thinking_block(self, block: Raw) -> bytes:
+        return self.delta(Delta(thinking_blocks=[self._numbered("thinking_blocks", block, 0)]))
+
+    def image(self, image: Raw, index: int = 0) -> bytes:
+        return self.delta(Delta(images=[self._numbered("images", image, index)]), index)
+
+    def _numbered(self, name: str, entry: Raw, choice: int) -> Raw:
+        """With an `index`: by it OpenAI's package adds up what the lists of several deltas hold, and fails without."""
+        number = self._numbers.get((name, choice), 0)
+        self._numbers[name, choice] = number + 1
+        return Raw(b'{"index":%d,' % number + bytes(entry)[1:])
 
     def call(self, call: ToolCallOut, index: int = 0) -> bytes:
         self.text_chars += len(call.function.arguments) + len(call.function.name or "")

@@ -229,7 +229,7 @@ def choice_of(candidate: WireCandidate, ids: "CallIds") -> ChoiceOut:
         images=images or UNSET,
         reasoning_content="".join(thought) if thought else UNSET,
         tool_calls=calling or UNSET,
-        extra_content=extra_content(signature, candidate) or UNSET,
+        extra_content=extra_content(signature, grounds(candidate)) or UNSET,
     )
     finish = finish_of_candidate(candidate.finish_reason or "", bool(calling))
     return ChoiceOut(index=candidate.index, message=message, logprobs=logprobs_of(candidate), finish_reason=finish)
@@ -256,14 +256,18 @@ def call_of(call: WireFunctionCall, signature: str, ids: CallIds, index: int | N
     return called(call.name, call.args, ids.of(call), index, extra_content(signature) or UNSET)
 
 
-def extra_content(signature: str, candidate: WireCandidate | None = None) -> Raw | None:
+def extra_content(signature: str, grounded: Mapping[str, Raw] | None = None) -> Raw | None:
     """What only Google says: the signature, and on what the answer is grounded."""
-    found: dict[str, object] = {"thought_signature": signature} if signature else {}
-    if candidate is not None:
-        for name in ("grounding_metadata", "url_context_metadata"):
-            if given(raw := getattr(candidate, name)):
-                found[name] = Raw(msgspec.json.format(bytes(raw), indent=-1))  # A chunk is one line.
+    found: dict[str, object] = {**({"thought_signature": signature} if signature else {}), **(grounded or {})}
     return Raw(ENCODER.encode({"google": found})) if found else None
+
+
+def grounds(candidate: WireCandidate) -> dict[str, Raw]:
+    return {
+        name: Raw(msgspec.json.format(bytes(raw), indent=-1))  # A chunk is one line.
+        for name in ("grounding_metadata", "url_context_metadata")
+        if given(raw := getattr(candidate, name))
+    }
 
 
 def annotations(candidate: WireCandidate) -> list[Raw]:
@@ -346,13 +350,15 @@ def stream_of(request: Origin) -> StreamTranslator:
 class Chunked:
     """A stream as canonical chunks. Each event is a whole GenerateContentResponse with the parts that are new; nothing but a finish reason ends it."""
 
-    __slots__ = ("_called", "_chunks", "_ids", "_open", "complete", "finish_reason", "usage")
+    __slots__ = ("_beside", "_called", "_chunks", "_ends", "_ids", "_open", "complete", "finish_reason", "usage")
 
     def __init__(self, origin: Origin) -> None:
         self._chunks = Chunks(origin)
         self._ids = CallIds(origin)
         self._called: dict[int, int] = {}  # Candidate -> tool calls so far.
+        self._beside: dict[int, Beside] = {}
         self._open: set[int] = set()
+        self._ends: dict[int, Finish] = {}
         self.usage = Usage()
         self.finish_reason: Finish = ""
         self.complete = False
@@ -362,10 +368,15 @@ class Chunked:
         return self._chunks.text_chars
 
     def end(self, out: list[bytes]) -> None:
-        """Usage may come after the finish reason, so nothing is over before the stream is."""
-        if self.finish_reason and not self._open:
-            out.extend(self._chunks.total(self.usage))
-            self.complete = True
+        """Usage may come after the finish reason, and some say one in every event, so nothing is over before the stream is."""
+        if not self._ends or self._open:
+            return
+        for index, finish in self._ends.items():
+            if index in self._beside:
+                out.extend(self._beside[index].told(self._chunks, index))
+            out.append(self._chunks.end(finish, index))
+        out.extend(self._chunks.total(self.usage))
+        self.complete = True
 
     def take(self, event: tuple[bytes, bytes], out: list[bytes]) -> None:
         reply = decode_vendor(REPLY, event[1], VENDOR)
@@ -377,12 +388,15 @@ class Chunked:
             self._candidate(candidate, out)
         if reply.prompt_feedback is not None and reply.prompt_feedback.block_reason and not self.finish_reason:
             out.extend(self._chunks.start())
-            self._end("content_filter", 0, out)
+            self._end("content_filter", 0)
 
     def _candidate(self, candidate: WireCandidate, out: list[bytes]) -> None:
         index = candidate.index
         out.extend(self._chunks.start(index))
-        self._open.add(index)
+        if index not in self._ends:
+            self._open.add(index)
+        beside = self._beside.setdefault(index, Beside())
+        beside.hear(candidate)
         logprobs = logprobs_of(candidate)
         for part in (candidate.content.parts if candidate.content else None) or []:
             if part.function_call is not None:
@@ -398,21 +412,36 @@ class Chunked:
                     out.append(self._chunks.text(part.text, index, logprobs))
                     logprobs = None
                 if part.inline_data is not None:
-                    out.append(self._chunks.delta(Delta(images=[picture(part.inline_data)]), index))
-                if extra := extra_content(part.thought_signature):
-                    out.append(self._chunks.delta(Delta(extra_content=extra), index))
-        self._beside(candidate, logprobs, out)
+                    out.append(self._chunks.image(picture(part.inline_data), index))
+                beside.signature = part.thought_signature or beside.signature
+        if logprobs is not None:
+            out.append(self._chunks.delta(Delta(), index, logprobs))
         if candidate.finish_reason is not None:
-            self._end(finish_of_candidate(candidate.finish_reason, index in self._called), index, out)
+            self._end(finish_of_candidate(candidate.finish_reason, index in self._called), index)
 
-    def _beside(self, candidate: WireCandidate, logprobs: Raw | None, out: list[bytes]) -> None:
-        """What is said about the text, rather than in it."""
-        extra, cited = extra_content("", candidate), annotations(candidate)
-        if extra or cited or logprobs:
-            more = Delta(annotations=cited or UNSET, extra_content=extra or UNSET)
-            out.append(self._chunks.delta(more, candidate.index, logprobs))
-
-    def _end(self, finish: Finish, index: int, out: list[bytes]) -> None:
+    def _end(self, finish: Finish, index: int) -> None:
         self._open.discard(index)
-        self.finish_reason = self.finish_reason or finish
-        out.append(self._chunks.end(finish, index))
+        self._ends[index] = finish
+        self.finish_reason = self._ends.get(0, finish)
+
+
+class Beside:
+    """What is said about a candidate's text, rather than in it: told once, because OpenAI's package would put the pieces
+    together as if they were text."""
+
+    __slots__ = ("cited", "grounded", "signature")
+
+    def __init__(self) -> None:
+        self.signature = ""
+        self.cited: list[Raw] = []
+        self.grounded: dict[str, Raw] = {}
+
+    def hear(self, candidate: WireCandidate) -> None:
+        self.cited += annotations(candidate)
+        self.grounded.update(grounds(candidate))
+
+    def told(self, chunks: Chunks, index: int) -> list[bytes]:
+        extra = extra_content(self.signature, self.grounded)
+        if not (extra or self.cited):
+            return []
+        return [chunks.delta(Delta(annotations=self.cited or UNSET, extra_content=extra or UNSET), index)]

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
 from llmproxy.provider_workers.answer_pieces import Counts, Function, Numbering, usage_of
+from llmproxy.provider_workers.canonical import unnumbered
 from llmproxy.provider_workers.canonical_answers import call_id
 from llmproxy.provider_workers.carried import Carried, pack
 from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_vendor, given
@@ -364,7 +365,7 @@ class Teller:
         """A signed block comes whole, after its text was told in pieces; its signature is what is missing."""
         block = thinking_in(raw)
         if block.type != "thinking":
-            self._open(raw, out, kind=block.type)
+            self._open(unnumbered(raw), out, kind=block.type)
             self._close(out)
             return
         if self._kind != "thinking" or "".join(self._thought) != block.thinking:

@@ -45,6 +45,7 @@ from llmproxy.provider_workers.canonical import (
     text_of,
     tool_choice,
     unheard,
+    unnumbered,
 )
 from llmproxy.provider_workers.claude import JSON_ONLY, MAX_TOKENS, reasoning
 from llmproxy.provider_workers.grammars import fitted
@@ -333,7 +334,7 @@ def assistant_blocks(message: Message, index: int, dropped: list[str]) -> list[d
     blocks: list[Any] = []
     for number, raw in enumerate(message.thinking_blocks or []):
         check_thinking(raw, f"messages[{index}].thinking_blocks[{number}]")
-        blocks.append(raw)  # Untouched: the signature covers it.
+        blocks.append(unnumbered(raw))  # Else untouched: the signature covers it.
     if message.reasoning_content and not message.thinking_blocks:
         dropped.append(f"messages[{index}].reasoning_content")  # Unsigned, so it would be refused.
     blocks.extend(texts(message, index))

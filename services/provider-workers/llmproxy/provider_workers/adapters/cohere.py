@@ -49,6 +49,7 @@ from llmproxy.provider_workers.canonical_answers import (
     completion,
     finish_of,
 )
+from llmproxy.provider_workers.compatible_answers import one_line
 from llmproxy.provider_workers.compatible_requests import read_fields
 from llmproxy.provider_workers.natives import embeddings
 from llmproxy.provider_workers.natives.passing import whole
@@ -472,12 +473,13 @@ def count(number: float | None) -> int:
 class Chunked:
     """A stream as canonical chunks. Typed events in; `message-end` ends them."""
 
-    __slots__ = ("_argued", "_calls", "_chunks", "complete", "finish_reason", "usage")
+    __slots__ = ("_argued", "_calls", "_chunks", "_cited", "complete", "finish_reason", "usage")
 
     def __init__(self, origin: Origin) -> None:
         self._chunks = Chunks(origin)
         self._calls = 0  # Tool calls begun.
         self._argued = False  # The open call has arguments.
+        self._cited: list[Raw] = []  # Told at once, at the end: OpenAI's package cannot add up lists without numbers.
         self.usage = Usage()
         self.finish_reason: Finish = ""
         self.complete = False
@@ -501,7 +503,7 @@ class Chunked:
             case "citation-start":
                 delta = decode_vendor(DELTA, bytes(read.delta), VENDOR)
                 if delta.message is not None and given(delta.message.citations):
-                    out.append(self._chunks.delta(Delta(extra_content=cited([delta.message.citations]))))
+                    self._cited.append(Raw(one_line(bytes(delta.message.citations))))
             case "message-start":
                 out.extend(self._chunks.start())
             case "message-end":
@@ -540,6 +542,8 @@ class Chunked:
         if reason in FAILED or delta.error:
             raise vendor_error(VENDOR, FAILED.get(reason, 500), {})
         out.extend(self._chunks.start())
+        if self._cited:
+            out.append(self._chunks.delta(Delta(extra_content=cited(self._cited))))
         self.finish_reason = finish_of(FINISH_REASONS, reason)
         out.append(self._chunks.end(self.finish_reason))
         out.extend(self._chunks.total(self.usage))

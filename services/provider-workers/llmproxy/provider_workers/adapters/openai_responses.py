@@ -448,13 +448,14 @@ def logprobs(found: list[Logprob]) -> Raw | None:
 class Reading:
     """Typed events in; `response.completed` or `response.incomplete` ends them."""
 
-    __slots__ = ("_calls", "_chunks", "_led", "_thought", "complete", "finish_reason", "usage")
+    __slots__ = ("_calls", "_chunks", "_kept", "_led", "_thought", "complete", "finish_reason", "usage")
 
     def __init__(self, origin: Origin) -> None:
         self._chunks = Chunks(origin)
         # Output index -> the call's number, and the characters of its arguments.
         self._calls: dict[int, list[int]] = {}
         self._led: list[Raw] = []  # Reasoning that the next item came from.
+        self._kept: list[Raw] = []  # Reasoning that belongs to the message, told at once: two lists cannot be added up.
         self._thought = ""  # Which of the two ways to show reasoning the vendor has.
         self.usage = Usage()
         self.finish_reason: Finish = ""
@@ -507,8 +508,8 @@ class Reading:
 
     def _open(self, event: Event, out: list[bytes]) -> None:
         item = decode_vendor(ITEM, bytes(event.item), VENDOR)
-        if item.type == "message" and self._led:
-            out.append(self._chunks.delta(Delta(extra_content=self._take_led())))
+        if item.type == "message":
+            self._kept, self._led = self._kept + self._led, []
         if item.type == "function_call":
             number = len(self._calls)
             self._calls[event.output_index] = [number, 0]
@@ -540,8 +541,8 @@ class Reading:
             raise error_of(event.response.error if event.response else None)
         if event.type in ("error", ""):
             raise error_event(event)
-        if self._led:
-            out.append(self._chunks.delta(Delta(extra_content=self._take_led())))
+        if kept := self._kept + self._led:
+            out.append(self._chunks.delta(Delta(extra_content=extra_of(kept))))
         reply = event.response or Reply()
         if self._calls and reply.status != "incomplete":
             reply = msgspec.structs.replace(reply, output=[Kind("function_call")])
