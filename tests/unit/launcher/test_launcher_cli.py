@@ -411,6 +411,14 @@ def greeting(words: bytes) -> Iterator[str]:
         serving.join()
 
 
+@pytest.mark.parametrize("body", [b'"\xff"', b"[" * 100_000], ids=["no text", "deep"])
+def test_what_answers_in_no_json_is_no_gateway(body: bytes) -> None:
+    with greeting(b"HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)) as url:
+        answer = ask("status", LLM_PROXY_ADMIN_URL=url, LLM_PROXY_ADMIN_TOKEN="t")
+    assert answer.exit_code == exits.UNREACHABLE
+    assert "does not answer as an admin API (status 500)" in answer.output
+
+
 def test_what_does_not_speak_http_is_no_gateway() -> None:
     with greeting(b"SSH-2.0-hello\r\n") as url:
         answer = ask("status", LLM_PROXY_ADMIN_URL=url, LLM_PROXY_ADMIN_TOKEN="t")

@@ -1,6 +1,7 @@
 """What becomes of environment variables and of servers nearby."""
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -208,6 +209,12 @@ def test_ollama_host_is_read_as_ollama_reads_it(host: str, url: str) -> None:
     assert detect.ollama_url(host) == url
 
 
+@pytest.mark.parametrize("host", ["gpu.local:eleven", "gpu.local:99999", "http://[::1"])
+def test_an_ollama_host_that_is_none_is_named(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"^OLLAMA_HOST: .*; write host, host:port or a URL$"):
+        detect.probe({"OLLAMA_HOST": host})
+
+
 @pytest.mark.parametrize(
     ("answer", "models"),
     [
@@ -217,6 +224,8 @@ def test_ollama_host_is_read_as_ollama_reads_it(host: str, url: str) -> None:
         (b"[]", ()),
         (b'{"models": {"a": 1}}', ()),
         (b'{"data": [1, {"id": 5}, {}]}', ()),
+        (b'{"data": [{"id": "\xff"}]}', ()),
+        (b"[" * 100_000, ()),
     ],
 )
 def test_only_names_are_taken_from_what_a_local_server_answers(answer: bytes, models: tuple[str, ...]) -> None:
@@ -250,6 +259,23 @@ def test_a_running_ollama_is_found_with_its_models(monkeypatch: pytest.MonkeyPat
     with ollama(b'{"models": [{"name": "llama3.2"}]}') as host:
         found = [server for server in detect.probe({"OLLAMA_HOST": host}) if server.name == "ollama"]
     assert found == [LocalServer(name="ollama", provider="ollama", url=f"http://{host}", models=("llama3.2",))]
+
+
+@pytest.mark.parametrize("said", [b"220 mail.example.com ESMTP\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"])
+def test_what_runs_nearby_and_is_no_model_server_is_not_taken_for_one(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def speak() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(said)
+
+        speaking = threading.Thread(target=speak)
+        speaking.start()
+        found = detect.probe({"OLLAMA_HOST": f"127.0.0.1:{server.getsockname()[1]}"})
+        speaking.join()
+    assert "ollama" not in [one.name for one in found]
 
 
 def test_nobody_is_asked_when_discovery_is_off() -> None:

@@ -97,6 +97,6 @@ class AdminClient:
 def _object(answer: bytes) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(answer) if answer else {}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = {}
     return body if isinstance(body, dict) else {}

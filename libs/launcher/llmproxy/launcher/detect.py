@@ -1,7 +1,7 @@
 """The configuration of a gateway that was given none: made from environment variables and from model servers nearby."""
 
+import http.client
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -262,15 +262,19 @@ def candidates(environment: Mapping[str, str]) -> list[Candidate]:
 
 
 def ollama_url(host: str) -> str:
-    """OLLAMA_HOST as Ollama reads it: host, host:port or URL; 0.0.0.0 is what a server binds, not where to call."""
+    """OLLAMA_HOST as Ollama reads it: host, host:port or URL; 0.0.0.0 is what a server binds, not where to call. Raises ConfigError."""
     text = host.strip().rstrip("/")
     if "://" not in text:
         text = f"http://{text or '127.0.0.1'}"
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        given = parts.port
+    except ValueError as error:
+        raise ConfigError(f"OLLAMA_HOST: {error}; write host, host:port or a URL") from None
     name = parts.hostname or "127.0.0.1"
     name = "127.0.0.1" if name in ("0.0.0.0", "::") else name  # noqa: S104 - compared, not bound
     name = f"[{name}]" if ":" in name else name
-    port = parts.port or (443 if parts.scheme == "https" else OLLAMA_PORT)
+    port = given or (443 if parts.scheme == "https" else OLLAMA_PORT)
     return f"{parts.scheme}://{name}:{port}"
 
 
@@ -288,7 +292,7 @@ def _ask(candidate: Candidate) -> LocalServer | None:
     try:
         with opener.open(candidate.url + candidate.path, timeout=PROBE_TIMEOUT_S) as answer:
             models = models_in(answer.read(ANSWER_BYTES_MAX))
-    except (OSError, ValueError, urllib.error.URLError):
+    except (OSError, ValueError, http.client.HTTPException):  # The last: it speaks something else.
         return None
     return LocalServer(name=candidate.name, provider=candidate.provider, url=candidate.url, models=models)
 
@@ -297,7 +301,7 @@ def models_in(answer: bytes) -> tuple[str, ...]:
     """The names in Ollama's `{"models": [{"name"}]}` or OpenAI's `{"data": [{"id"}]}`; none in anything else."""
     try:
         body: Any = msgspec.json.decode(answer)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
     entries = (body.get("models") or body.get("data") or []) if isinstance(body, dict) else []
     if not isinstance(entries, list):
