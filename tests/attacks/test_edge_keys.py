@@ -126,11 +126,12 @@ def test_revoked_expired_and_removed_keys_do_not_open() -> None:
         keys.authenticate(["sk-ok"], NOW_MS)
 
 
-def test_a_record_that_cannot_be_read_closes_its_key() -> None:
+@pytest.mark.parametrize("kept", [b"{not json", b'{"id":"\xff"}', b'{"x":' + b"[" * 100_000])
+def test_a_record_that_cannot_be_read_closes_its_key(kept: bytes) -> None:
     keys = Keys()
     record = record_of("sk-ok")
     keys.change(record.hash, msgspec.json.encode(record))
-    keys.change(record.hash, b"{not json")
+    keys.change(record.hash, kept)
     with pytest.raises(Exception, match="Incorrect API key"):
         keys.authenticate(["sk-ok"], NOW_MS)
 

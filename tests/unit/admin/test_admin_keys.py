@@ -5,7 +5,10 @@ import time
 from typing import Any
 
 import msgspec
+import pytest
 
+from llmproxy.admin.changes import Changes
+from llmproxy.admin.key_store import KeyStore
 from llmproxy.common import keyring
 from llmproxy.common.channels import EVENT_KEY_CHANGED, KEYS_BUCKET
 from llmproxy.common.keyring import KeyRecord
@@ -132,6 +135,18 @@ def test_a_key_that_was_cut_off_is_noted_and_not_imported(start_admin: Any) -> N
             assert len(listed["keys"]) == 1
             _, report = await admin.call("GET", "/readyz")
             assert "key 2 has a wrong checksum" in report["notes"]["api_keys"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("kept", [b"{", b'{"id":"\xff"}', b'{"x":' + b"[" * 100_000])
+def test_a_record_that_cannot_be_read_is_not_listed_and_ends_nothing(kept: bytes) -> None:
+    async def scenario() -> None:
+        bus = await fake_bus(FakeBroker(), "admin")
+        store = KeyStore(bus, Changes(bus))
+        store._changed("f" * 64, kept)
+        assert store.records == []
+        await bus.drain(0)
 
     asyncio.run(scenario())
 

@@ -112,7 +112,11 @@ def test_a_change_is_swapped_whole_and_told_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "unreadable", [b"", b"{", b"\xff", b'{"revision":2}', b'{"revision":2,"config":{"gateway":{"later_field":1}}}']
+    "unreadable",
+    [
+        *(b"", b"{", b"\xff", b'{"revision":2}', b'{"revision":2,"config":{"gateway":{"later_field":1}}}'),
+        *(b'{"revision":2,"config":{"endpoints":{"\xff":{}}}}', b'{"x":' + b"[" * 100_000),
+    ],
 )
 def test_a_configuration_that_cannot_be_read_leaves_the_last_one_in_force(
     unreadable: bytes, caplog: pytest.LogCaptureFixture

@@ -533,6 +533,15 @@ def test_a_guessable_credential_is_refused_off_this_machine(tmp_path: Path, vari
     assert f"or {option} 127.0.0.1" in answer.output
 
 
+def test_a_configuration_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
+    file = tmp_path / "llmproxy.yaml"
+    file.write_bytes("endpoints: {d: {provider: demo, models: [modèle]}}".encode())
+    argv = [sys.executable, "-m", "llmproxy.launcher", "config", "check", str(file)]
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    answer = subprocess.run(argv, capture_output=True, env=plain, timeout=PATIENCE_S, check=False)
+    assert answer.returncode == exits.OK, answer.stderr
+
+
 def test_a_start_without_room_to_write_names_the_folder(tmp_path: Path) -> None:
     no_room = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); from llmproxy.launcher.cli import cli; cli()"
     argv = [sys.executable, "-c", no_room, "up", "--data", str(tmp_path / "data"), "--port", "0", "--admin-port", "0"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from llmproxy.common.bus import Bus
+from llmproxy.common.bus import UNREADABLE, Bus
 from llmproxy.common.channels import CONFIG_BUCKET, EVENT_CONFIG_APPLIED
 from llmproxy.common.config import Config, Snapshot
 from llmproxy.common.errors import GatewayError
@@ -51,7 +51,7 @@ class ConfigWatch:
                 return
             try:
                 snapshot = self._decoder.decode(value)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 log.error("the published configuration does not decode; keeping revision %d", self.snapshot.revision)
                 return
             wrong = next(problems(snapshot.config.policy), None)

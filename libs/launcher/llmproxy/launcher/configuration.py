@@ -30,7 +30,7 @@ def _load(file: Path | None, environment: Mapping[str, str]) -> Config:
     if file is None:
         return detect.config(environment, detect.probe(environment))
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")  # Whatever the locale says.
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
     try:

@@ -12,7 +12,7 @@ from llmproxy.admin import problems
 from llmproxy.admin.changes import Changes
 from llmproxy.admin.routes import Actor
 from llmproxy.common import keyring
-from llmproxy.common.bus import Bucket, Bus
+from llmproxy.common.bus import UNREADABLE, Bucket, Bus
 from llmproxy.common.channels import EVENT_KEY_CHANGED, KEYS_BUCKET
 from llmproxy.common.keyring import KeyRecord
 
@@ -119,7 +119,7 @@ class KeyStore:
         else:
             try:
                 self._records[digest] = self._decoder.decode(value)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 log.error("a key record does not decode; it is not listed")
         self._told.set()
 

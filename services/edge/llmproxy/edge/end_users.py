@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from llmproxy.common.bus import UNREADABLE
 from llmproxy.common.plugins.host import MODIFIED, PASS, Result
 from llmproxy.edge.ingress import Ingress, Settled
 from llmproxy.edge.quotas import Suspects
@@ -31,7 +32,7 @@ def end_user(body: bytes) -> str:
     """Who it is, as a hash, for the name may be an address of somebody; "" when the body names nobody."""
     try:
         named = _NAMED.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return ""  # What is wrong with the body is said elsewhere.
     metadata = named.metadata
     user_id = metadata.get("user_id") if isinstance(metadata, dict) else None

@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from llmproxy.common import keyring
-from llmproxy.common.bus import Bucket, Bus
+from llmproxy.common.bus import UNREADABLE, Bucket, Bus
 from llmproxy.common.channels import KEYS_BUCKET
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.keyring import KeyRecord
@@ -75,7 +75,7 @@ class Keys:
     def _decoded(self, value: bytes) -> KeyRecord | None:
         try:
             return self._decoder.decode(value)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             log.error("a key record does not decode; that key is refused")
             return None
 
