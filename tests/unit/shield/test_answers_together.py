@@ -27,7 +27,7 @@ SAID = [f"use {KEY} now", f"key: {PEM} and done", f"your password is {PASSWORD} 
 SECRETS = [KEY, PEM.split("\n")[1], PASSWORD, "4111 1111 1111 1111"]
 
 OUT, ENDS = (
-    Answers(kinds={"credit_card": "redact"}),
+    Answers(kinds={"credit_card": "redact", "iban": "redact"}),
     Answers(kinds={"secret": "block", "credit_card": "block"}),
 )
 GUARDS_OF = [Guards(GUARDS, structs.replace(Policy(), answers=answers)) for answers in (OUT, ENDS)]
@@ -122,6 +122,19 @@ def test_what_is_in_several_parts_does_not_come_through_and_is_recorded_streamed
     assert secret not in said
     assert sum(counts.values()) >= 1
     assert play(api, parts, size) == (said, counts)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("value", [KEY, "AKIA" + "IOSFODNN7EXAMPLE", "4111 1111 1111 1111", "DE89370400440532013000"])
+@pytest.mark.parametrize("before", ["see step 12", "as FOLLOWS", "Done.", "ghp_"])
+@pytest.mark.parametrize("size", [0, 1, 7])
+def test_what_a_part_begins_with_is_taken_out_whatever_the_part_before_ended_with(
+    api: Api, value: str, before: str, size: int
+) -> None:
+    said, counts = play(api, [before, f"{value} is it, and ", value], size)
+    assert value not in said
+    assert said.startswith(before)
+    assert sum(counts.values()) == 2
 
 
 @pytest.mark.parametrize("api", APIS)

@@ -79,7 +79,10 @@ class Twice:
 class Carried(NamedTuple):
     """What goes on from one text to the next, of those that readers put together."""
 
-    shown: tuple[Stage, ...]  # For what is shown: where each text is shown by itself, it is read by itself, too.
+    lines: tuple[Stage, ...]  # For what is many lines, and begins wherever its head does.
+    shown: tuple[
+        Stage, ...
+    ]  # For the rest each text is read by itself, too: so it may be shown, and so its first word begins there.
     values: tuple[Stage, ...]
     links: tuple[Stage, ...]
     twice: Twice
@@ -289,16 +292,18 @@ class Reading:
 
     def carrying(self, report: Report, *, in_json: bool) -> Carried:
         """What may be in several texts that readers put together: these stages go on from one to the next."""
-        guards, values, twice = self._guards, list[Stage](), Twice(report)
-        if guards.private_key != "allow":
-            values.append(PrivateKeys(guards.private_key, report))
-        if guards.looks_for_secrets:
-            values.append(Words(self.look_for_keys, report))
-            values.append(Lines(NAMES_BEFORE, self.look_for_passwords, report))
-        if guards.takes_out_others:
-            values.append(Lines(DIGITS_IN, self.look_at_others, report))
+        private_key, twice = self._guards.private_key, Twice(report)
         shown = () if in_json else tuple(self.shown(twice.again))
-        return Carried(shown, tuple(values), tuple(self.links(twice.again, in_json=in_json)), twice)
+        lines = () if private_key == "allow" else (PrivateKeys(private_key, report),)
+        links = tuple(self.links(twice.again, in_json=in_json))
+        return Carried(lines, shown, tuple(self.values(twice.again)), links, twice)
+
+    def values(self, report: Report) -> Iterator[Stage]:
+        if self._guards.looks_for_secrets:
+            yield Words(self.look_for_keys, report)
+            yield Lines(NAMES_BEFORE, self.look_for_passwords, report)
+        if self._guards.takes_out_others:
+            yield Lines(DIGITS_IN, self.look_at_others, report)
 
     def shown(self, report: Report) -> Iterator[Stage]:
         if self.answers.links.images != "disabled":
@@ -319,6 +324,9 @@ class Reading:
         if not is_first and not in_json:
             stages += self.shown(carried.twice.first)
         stages += carried.shown
+        stages += carried.lines
+        if not is_first:
+            stages += self.values(carried.twice.first)
         stages += carried.values
         if not is_first:
             stages += self.links(carried.twice.first, in_json=in_json)
