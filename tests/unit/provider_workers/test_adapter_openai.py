@@ -322,6 +322,17 @@ def test_an_error_inside_a_200_is_a_failure() -> None:
     assert answer.failure.code == "provider_overloaded"
 
 
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": 12.0}, {"completion_tokens": "3"}, {"prompt_tokens_details": []}, 7]
+)
+def test_an_answer_whose_usage_cannot_be_read_is_an_answer(usage: Any) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "length"}
+    body = json.dumps({"choices": [choice], "usage": usage}).encode()
+    answer = OPENAI.response(body, Origin(id="r", model="m", created=1))
+    assert json.loads(answer.json) == {"choices": [choice]}
+    assert (answer.finish, answer.usage, answer.failure) == ("length", Usage(), None)
+
+
 def test_an_answer_passes_as_the_bytes_that_came() -> None:
     body = b'{ "choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"odd"}], "n": 1.0 }'
     answer = OPENAI.response(body, Origin(id="r", model="m", created=1))

@@ -201,7 +201,7 @@ def usage_of(wire: WireUsage | None) -> Usage:
 def response(body: bytes, vendor: str, usage: Callable[[WireUsage | None], Usage]) -> Answer:
     """The answer, in the bytes that came where nothing in it would mislead."""
     try:
-        reply = decode_vendor(COMPLETION, body, vendor)
+        reply, body = completion_of(body, vendor)
     except GatewayError as error:
         return failed(error)
     if reply.error is not None:
@@ -218,6 +218,18 @@ def response(body: bytes, vendor: str, usage: Callable[[WireUsage | None], Usage
         body = msgspec.json.encode(_normal(FIELDS.decode(body), "message", used))
     finish = finish_of(FINISH_REASONS, _plain(reply.choices[0].finish_reason))
     return Answer(json=body, usage=used, finish=finish)
+
+
+def completion_of(body: bytes, vendor: str) -> tuple[WireCompletion, bytes]:
+    """An answer is paid for, however it is counted: one whose usage cannot be read becomes one without."""
+    try:
+        return decode_vendor(COMPLETION, body, vendor), body
+    except GatewayError:
+        fields = decode_vendor(FIELDS, body, vendor)
+        if fields.pop("usage", None) is None:
+            raise
+        body = msgspec.json.encode(fields)
+        return decode_vendor(COMPLETION, body, vendor), body
 
 
 def _is_strange(finish: str | None, said: Said | WireDelta | None) -> bool:
