@@ -3,19 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
+from msgspec import Raw
+from msgspec.structs import replace
 from patience import PATIENCE_S
 
 from llmproxy.common.bus import Answer
 from llmproxy.common.channels import REQUEST_CALL, REQUEST_ROUTE
 from llmproxy.common.config import Breaker, Config, Endpoint, Group, Routing, Target
-from llmproxy.common.envelope import Envelope
+from llmproxy.common.envelope import ENCODER, Attempt, Envelope
 from llmproxy.common.frames import Failure
 from llmproxy.common.outcomes import Outcome
+from llmproxy.common.plugins.host import MODIFIED, Result, Step
 from llmproxy.common.testing import FakeBroker, FakeClock, envelope, fake_bus
 from llmproxy.router.circuits import Circuits
-from llmproxy.router.route import Router
+from llmproxy.router.route import Planning, Router
 from llmproxy.router.tables import Tables
 
 SETTINGS = Breaker(failures=1, open_ms=1_000)
@@ -24,8 +27,8 @@ SETTINGS = Breaker(failures=1, open_ms=1_000)
 class Harness:
     """An edge that asks, a router, and a worker that keeps what it is sent."""
 
-    def __init__(self, circuits: Circuits) -> None:
-        self.circuits = circuits
+    def __init__(self, broker: FakeBroker, circuits: Circuits) -> None:
+        self._broker, self.circuits = broker, circuits
         self.leases: list[str] = []
         self.grants = True
         self.now_ms = 0
@@ -38,6 +41,11 @@ class Harness:
         await asyncio.sleep(0)
         self.leases.append(name)
         return self.grants
+
+    @property
+    def passed_on(self) -> list[bytes]:
+        """To workers, as it was written."""
+        return [payload for subject, payload in self._broker.published if ".request.call." in subject]
 
     def keep(self, slip: Envelope, answer: Answer) -> None:
         self.slips.put_nowait(slip)
@@ -66,12 +74,12 @@ class Harness:
 
 
 @asynccontextmanager
-async def router(config: Config) -> AsyncIterator[Harness]:
+async def router(config: Config, *steps: Step[Planning]) -> AsyncIterator[Harness]:
     broker = FakeBroker()
     edge, routing, worker = [await fake_bus(broker, name) for name in ("edge", "router", "provider-workers")]
-    made = Harness(Circuits(SETTINGS))
+    made = Harness(broker, Circuits(SETTINGS))
     made.edge = edge
-    handler = Router(routing, made.circuits, made.lease, monotonic_ms=lambda: made.now_ms)
+    handler = Router(routing, made.circuits, made.lease, steps=steps, monotonic_ms=lambda: made.now_ms)
     handler.use(Tables(config, {}))
     await routing.serve(REQUEST_ROUTE, handler, max_in_flight=64)
     await worker.serve(REQUEST_CALL, made.keep, max_in_flight=64)
@@ -98,6 +106,48 @@ CONFIG = Config(
     endpoints=endpoints("a", "b", "c"),
     groups={"ring": Group(targets=tuple(Target(endpoint=name) for name in "abc"), strategy="round_robin")},
 )
+
+
+def test_a_request_that_lacks_nothing_but_the_plan_is_passed_on_as_it_came() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            sent = envelope(id="id-1", model="m", tenant="acme", findings={"email": 1}, body=Raw(b'{"model" : "m"}'))
+            later = ENCODER.encode(sent)[:-1] + b',"of_a_later_version":{"a":[1]}}'
+            asked.edge.forward(REQUEST_ROUTE, sent, written=later)
+            slip = await asyncio.wait_for(asked.slips.get(), PATIENCE_S)
+            assert [attempt.endpoint for attempt in slip.plan] == ["a", "b", "c"]
+            assert replace(slip, plan=()) == sent
+            assert b'"of_a_later_version":{"a":[1]}' in asked.passed_on[-1]
+
+    run(scenario)
+
+
+def test_what_a_step_says_of_a_request_holds_over_what_came() -> None:
+    class Rename:
+        name, priority, timeout_ms = "rename", 50, 10
+        fail: Literal["closed", "open"] = "closed"
+
+        def run(self, context: Planning, /) -> Result:
+            context.envelope = replace(context.envelope, model="n")
+            return MODIFIED
+
+    async def scenario() -> None:
+        async with router(Config(endpoints=endpoints("a", models=("n",))), Rename()) as asked:
+            slip = await asked.routed(model="m")
+            assert (slip.model, [attempt.model for attempt in slip.plan]) == ("n", ["n"])
+
+    run(scenario)
+
+
+def test_a_plan_that_a_request_came_with_is_replaced() -> None:
+    async def scenario() -> None:
+        async with router(CONFIG) as asked:
+            of_others = Attempt(endpoint="z", provider="openai", model="m")
+            slip = await asked.routed(plan=(of_others,))
+            assert [attempt.endpoint for attempt in slip.plan] == ["a", "b", "c"]
+            assert asked.passed_on[-1].count(b'"plan"') == 1
+
+    run(scenario)
 
 
 def test_the_slip_starts_at_its_first_attempt_and_leaves_the_request_as_it_was() -> None:
@@ -269,7 +319,7 @@ def test_a_probe_of_the_path_goes_to_the_first_endpoints_family() -> None:
 def test_the_ring_lists_its_steps_in_order() -> None:
     async def scenario() -> None:
         bus = await fake_bus(FakeBroker(), "router", now=FakeClock())
-        handler = Router(bus, Circuits(SETTINGS), Harness(Circuits(SETTINGS)).lease)
+        handler = Router(bus, Circuits(SETTINGS), Harness(FakeBroker(), Circuits(SETTINGS)).lease)
         assert [step.name for step in handler.pipeline.describe()] == ["resolve", "order", "attempts"]
         assert {step.fail for step in handler.pipeline.describe()} == {"closed"}
         await bus.drain(0.0)

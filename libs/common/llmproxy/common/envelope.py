@@ -3,6 +3,7 @@
 What crosses the bus is made of values alone and cannot be part of a circle, so the garbage collector is not told of it (`gc=False`).
 """
 
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Raw, Struct, json
@@ -39,7 +40,7 @@ class Price(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     cache_write: int | None = None
 
 
-class Attempt(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Attempt(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, cache_hash=True):
     """One stop of the routing slip: which endpoint to try, as which model, for how long."""
 
     endpoint: str
@@ -85,4 +86,16 @@ class Envelope(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 INLINE_BYTES_MAX = 1 << 20  # Larger bodies go by claim check; NATS' own default limit is 1 MiB for a whole message.
 BODY_BYTES_MAX = 32 << 20
 
+PLANS_KEPT_MAX = 1_024  # As they are written: there are as many as routes, and more while circuits are open.
+
 ENCODER, DECODER = json.Encoder(), json.Decoder(Envelope)
+
+
+def planned(written: bytes, plan: tuple[Attempt, ...]) -> bytes:
+    """An envelope without a plan, as it was written, with this one. What nobody changes is not written anew."""
+    return written[:-1] + _plan(plan)
+
+
+@lru_cache(PLANS_KEPT_MAX)
+def _plan(plan: tuple[Attempt, ...]) -> bytes:
+    return b',"plan":%b}' % ENCODER.encode(plan)

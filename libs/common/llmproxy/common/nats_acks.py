@@ -38,9 +38,10 @@ class Acks:
         late = loop.call_later(timeout_s, self._give_up, future)
         try:
             headers = f"NATS/1.0\r\nNats-Msg-Id: {message_id}\r\n\r\n".encode()
-            problem = self._client.publish_now(subject, payload, reply, headers)
-            if problem:
-                raise Unavailable("audit_unavailable", f"JetStream did not acknowledge: {problem}")
+            try:
+                self._client.publish_now(subject, payload, reply, headers)
+            except Unavailable as error:
+                raise Unavailable("audit_unavailable", f"JetStream did not acknowledge: {error.message}") from None
             answer = await future
         finally:
             late.cancel()

@@ -12,6 +12,7 @@ from nats.aio.subscription import Subscription as NatsSubscription
 from nats.aio.transport import TcpTransport
 
 from llmproxy.common.bus import Receive
+from llmproxy.common.errors import Unavailable
 
 PENDING_BYTES_MAX = 64 << 20  # What may wait for the socket; beyond it publishing is refused.
 JOINED_BYTES_MAX = 1 << 16  # Up to here copying costs less than what a write of several pieces does.
@@ -123,9 +124,9 @@ class DirectClient(Client):
         else:
             await self._process_op_err(nats.errors.Error("the server ended the connection"))
 
-    def publish_now(self, subject: str, payload: bytes, reply: str, headers: bytes = b"") -> str:
+    def publish_now(self, subject: str, payload: bytes, reply: str = "", headers: bytes = b"") -> None:
         """Appends to what is written at the end of the loop's turn; the subjects come from `channels`, which has checked them.
-        Returns "", or why it cannot.
+        Raises Unavailable.
 
         What one turn publishes leaves together: a write costs more than everything else in a hop, for us, for the server
         and for whoever reads it.
@@ -137,7 +138,7 @@ class DirectClient(Client):
         if unwritten > PENDING_BYTES_MAX or size > self._max_payload or self._status != CONNECTED:
             problem = self.problem(size)
             if problem:
-                return problem
+                raise Unavailable("stage_unavailable", problem)
         if headers:
             command = f"HPUB {subject} {reply} {len(headers)} {len(headers) + size}\r\n".encode() + headers
         else:
@@ -146,7 +147,6 @@ class DirectClient(Client):
         self._pending_data_size += len(command) + size + 2
         if self._wake is None:
             self._wake = self._loop.call_soon(self._write)
-        return ""
 
     def _write(self) -> None:
         """At the end of the turn, what `_flusher` would do a future and a task switch later."""

@@ -51,6 +51,7 @@ class NatsWire:
 
     def __init__(self, client: DirectClient, timeout_s: float) -> None:
         self._client, self.timeout_s = client, timeout_s
+        self.publish = client.publish_now
         self._jetstream: JetStreamContext = client.jetstream(timeout=timeout_s)
         self._watches: list[Watch] = []
         self._acks: Acks | None = None
@@ -103,11 +104,6 @@ class NatsWire:
     @property
     def connected(self) -> bool:
         return bool(self._client.is_connected)
-
-    def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
-        problem = self._client.publish_now(subject, payload, reply)
-        if problem:
-            raise Unavailable("stage_unavailable", problem)
 
     async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> Subscription:
         async def never(_: Any) -> None:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import REQUEST_CALL
-from llmproxy.common.envelope import Attempt, Envelope
+from llmproxy.common.envelope import Attempt, Envelope, planned
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Modify, Pass, Pipeline, Respond, Result, Ring, Step
 from llmproxy.router import metrics
@@ -25,17 +26,16 @@ MODEL_CHARS_SHOWN = 128
 ENDPOINTS_SHOWN = 8
 
 
-class Planning:
+class Planning(Struct, eq=False):
     """One request's way through ring 3: each step fills in or narrows what the next one reads."""
 
-    __slots__ = ("_monotonic_ms", "candidates", "envelope", "plan", "route", "tables", "waiting")
-
-    def __init__(self, envelope: Envelope, tables: Tables, monotonic_ms: Callable[[], int]) -> None:
-        self.envelope, self.tables, self._monotonic_ms = envelope, tables, monotonic_ms
-        self.route: Route | None = None
-        self.candidates: list[Attempt] = []
-        self.waiting: list[Attempt] = []  # Left out because a circuit is open.
-        self.plan: tuple[Attempt, ...] = ()
+    envelope: Envelope
+    tables: Tables
+    _monotonic_ms: Callable[[], int]
+    route: Route | None = None
+    candidates: list[Attempt] = []
+    waiting: list[Attempt] = []  # Left out because a circuit is open.
+    plan: tuple[Attempt, ...] = ()
 
     @property
     def now_ms(self) -> int:
@@ -96,7 +96,8 @@ class Order:
         if circuits.open:
             primary, fallback = self._usable(primary, context), self._usable(fallback, context)
         turn = 0 if route.strategy == "failover" else self._next_turn(route.name)
-        candidates = [*STRATEGIES[route.strategy](primary, turn), *fallback]
+        candidates = STRATEGIES[route.strategy](primary, turn)
+        candidates += fallback
         if circuits.cooling:
             now_ms = context.now_ms
             candidates.sort(key=lambda one: circuits.is_cooling(one.endpoint, one.model, now_ms))
@@ -202,7 +203,8 @@ class Router:
         planning = Planning(envelope, self._tables, self._monotonic_ms)
         result = self.pipeline.start(planning)
         if result is PASS:  # Nearly always, and far cheaper than asking for the type.
-            self._send(planning)
+            is_as_it_came = planning.envelope is envelope and not (envelope.plan or envelope.step)
+            self._send(planning, answer.written if is_as_it_came else b"")
             return None
         if not isinstance(result, Result):
             return self._finish(result, planning)
@@ -212,10 +214,14 @@ class Router:
     async def _finish(self, pending: Awaitable[Result], planning: Planning) -> None:
         self._conclude(await pending, planning)
 
-    def _send(self, planning: Planning) -> None:
-        plan = planning.plan
-        slip = replace(planning.envelope, plan=plan, step=0)
-        self._bus.forward(REQUEST_CALL, slip, provider=plan[0].provider)
+    def _send(self, planning: Planning, written: bytes = b"") -> None:
+        """`written`: the envelope as it came, where it lacks nothing but the plan."""
+        envelope, plan = planning.envelope, planning.plan
+        provider = plan[0].provider
+        if written:
+            self._bus.forward(REQUEST_CALL, envelope, provider, planned(written, plan))
+        else:
+            self._bus.forward(REQUEST_CALL, replace(envelope, plan=plan, step=0), provider)
 
     def _conclude(self, result: Result, planning: Planning) -> None:
         match result:
