@@ -133,16 +133,21 @@ Role = Literal["chain", "return"]
 class Hold:
     """A request that this instance holds, until `release`. The edge hears of it while it lasts."""
 
-    __slots__ = ("_bus", "cancelled", "edge", "is_released", "place", "task")
+    __slots__ = ("_bus", "attend", "cancelled", "edge", "is_released", "place", "task")
 
     def __init__(self, bus: "Bus", edge: str, place: tuple[str, int, Role]) -> None:
         self._bus, self.edge = bus, edge
         self.place = place  # Among `Bus.holds`.
         self.task: asyncio.Task[None] | None = None
+        self.attend: Callable[[], None] | None = None  # Gives what has begun without a task one, with `Bus.run`.
         self.cancelled: Callable[[], None] | None = None
         self.is_released = False
 
     def cancel(self) -> None:
+        if self.attend is not None:
+            self.attend()
+            self._bus.loop.call_soon(self.cancel)  # When the task has begun: it has something to end.
+            return
         if self.task is not None:
             self.task.add_done_callback(self.release)  # One that has not begun ends without a step of its own.
             self.task.cancel()
@@ -153,7 +158,9 @@ class Hold:
         if self.is_released:
             return
         self.is_released = True
-        self.task = self.cancelled = None  # The announcer looks at it once more; what it led to is not kept for that.
+        self.task = self.attend = self.cancelled = (
+            None  # The announcer looks at it once more; what it led to is not kept for that.
+        )
         holds = self._bus.holds
         if holds.pop(self.place, None) is not None and not holds:
             self._bus.idle.set()
@@ -180,7 +187,7 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 Handler = Callable[[Envelope, Answer], Coroutine[Any, Any, None] | None]
-"""Handles a request: either at once (returns None) or as a coroutine, which then runs as a bounded, held task."""
+"""Handles a request: either at once (returns None), perhaps holding it for longer, or as a coroutine, which then runs as a bounded, held task."""
 
 
 class Bus:
@@ -195,7 +202,7 @@ class Bus:
         alive_s: float = ALIVE_S,
     ) -> None:
         self.wire = wire
-        self._loop = asyncio.get_running_loop()  # To ask for it again costs a system call, before Python 3.12.
+        self.loop = asyncio.get_running_loop()  # To ask for it again costs a system call, before Python 3.12.
         self.service = service
         self.instance = instance
         self.address = channels.address(service, instance)
@@ -243,7 +250,7 @@ class Bus:
         gathered = self._events.get(channel.pattern)
         if gathered is None:
             if not self._events:
-                self._loop.call_later(EVENTS_GATHER_S, self._publish_events)
+                self.loop.call_later(EVENTS_GATHER_S, self._publish_events)
             gathered = self._events[channel.pattern] = []
         if len(gathered) < EVENTS_MAX:
             gathered.append(told)
@@ -341,9 +348,9 @@ class Bus:
                     )
                 work = handle(envelope, answer)
                 if work is not None:
-                    self._run(envelope, answer, work)
+                    self.run(self.hold(envelope), envelope, answer, work)
             except Exception as error:  # noqa: BLE001 - a bug must answer its caller; its words may quote a prompt
-                self._fail(envelope, answer, error)
+                self.failed(envelope, answer, error)
 
         self._serving.append(await self.wire.subscribe(channel.filter(**tokens), receive, channel.queue))
 
@@ -434,9 +441,10 @@ class Bus:
         self._fresh.append(held)
         return held
 
-    def _run(self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
-        held = self.hold(envelope)
-        held.task = self._loop.create_task(self.guarded(envelope, answer, work, held))
+    def run(self, held: Hold, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None]) -> None:
+        """`held` until the work on it ends."""
+        held.attend = None
+        held.task = self.loop.create_task(self.guarded(envelope, answer, work, held))
 
     async def guarded(
         self, envelope: Envelope, answer: Answer, work: Coroutine[Any, Any, None], held: Hold | None = None
@@ -445,12 +453,13 @@ class Bus:
         try:
             await work
         except Exception as error:  # noqa: BLE001 - as in serve
-            self._fail(envelope, answer, error)
+            self.failed(envelope, answer, error)
         finally:
             if held is not None:  # Here, for a task's callback is one more turn of the loop.
                 held.release()
 
-    def _fail(self, envelope: Envelope, answer: Answer, error: Exception) -> None:
+    def failed(self, envelope: Envelope, answer: Answer, error: Exception) -> None:
+        """Ends the answer with what a handler has raised."""
         if not isinstance(error, GatewayError):
             BUG.inc()
             log.error("request %s: %s at %s", envelope.id, type(error).__name__, place(error))
@@ -554,7 +563,7 @@ class Bus:
         task.add_done_callback(self._discards.discard)
 
     async def leave(self) -> None:
-        """Takes no new work; what was already delivered is still handled."""
+        """Takes no new work; what was already delivered is still handled. Afterwards all that is held and can be waited for has a task."""
         serving, self._serving = self._serving, []
         for subscription in serving:
             await subscription.drain()
@@ -562,6 +571,9 @@ class Bus:
             async with asyncio.timeout(QUESTIONS_S):
                 for questions in self._questions:
                     await questions.join()
+        for held in [*self.holds.values()]:
+            if held.attend is not None:
+                held.attend()
 
     async def drain(self, timeout_s: float = DRAIN_S) -> None:
         """Leaves, finishes what is held, flushes and closes. What is still held after `timeout_s` is cancelled."""

@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from aiohappyeyeballs import start_connection
 from aiohttp import BaseConnector, ClientPayloadError, ClientTimeout, StreamReader
@@ -38,6 +38,15 @@ INFORMATIONAL_MAX = 16  # Before an answer: an endless run of them is read as fa
 
 Begun = tuple[RawResponseMessage, StreamReader]
 """An answer whose head is here."""
+
+
+class Waiter(Protocol):
+    """Who is told of an answer when its head is here, or why none comes. A future of asyncio's is one."""
+
+    def done(self) -> bool: ...
+    def set_result(self, begun: Begun, /) -> None: ...
+    def set_exception(self, error: BaseException, /) -> None: ...
+
 
 Resolve = Callable[[str], Awaitable[list[str]]]
 """The addresses of a name. Raises OSError."""
@@ -176,13 +185,12 @@ class Answers(ResponseHandler):
     is_asked = True  # Between two calls it is not. What a server says before the first one is its answer to that.
     _informational = 0  # Such answers since it was asked.
 
-    def ask(self, head: bytes, body: bytes) -> "asyncio.Future[Begun]":
+    def ask(self, head: bytes, body: bytes, waiter: Waiter) -> None:
         """Sends a request; what comes from now on is its answer. Each has a parser of its own: one for all would take what a
         provider says too much for the beginning of the next answer."""
         assert self.transport is not None
         self.is_asked, self._informational = True, 0
-        answer: asyncio.Future[Begun] = self._loop.create_future()
-        self._waiter = cast("asyncio.Future[None]", answer)  # aiohttp tells it when the connection is lost.
+        self._waiter = cast("asyncio.Future[None]", waiter)  # aiohttp tells it when the connection is lost.
         self._parser = HttpResponseParser(
             self,
             self._loop,
@@ -198,7 +206,10 @@ class Answers(ResponseHandler):
         else:
             self.transport.write(head)
             self.transport.write(body)
-        return answer
+
+    def tell(self, waiter: Waiter) -> None:
+        """Of the answer that somebody else has waited for until now."""
+        self._waiter = cast("asyncio.Future[None]", waiter)
 
     def data_received(self, data: bytes) -> None:
         if not self.is_asked:
@@ -218,7 +229,7 @@ class Answers(ResponseHandler):
             self._begin(message, content)
 
     def _begin(self, message: RawResponseMessage, content: StreamReader) -> None:
-        answer = cast("asyncio.Future[Begun] | None", self._waiter)
+        answer = cast("Waiter | None", self._waiter)
         if answer is None:
             self.close()  # Said to nobody, together with an answer.
             return

@@ -33,6 +33,7 @@ from llmproxy.provider_workers.connections import (
     Idle,
     Names,
     OnlyInformational,
+    Waiter,
 )
 from llmproxy.provider_workers.destinations import UNCHANGED, Destination
 from llmproxy.provider_workers.proxies import ProxyRefused
@@ -46,6 +47,9 @@ TOKEN_BYTES_MAX = 1 << 16  # Of a token endpoint's answer.
 STREAM_BYTES_MAX = 256 << 20
 FETCHES_MAX = 32  # Of callers' addresses, at a time.
 UNDERSTOOD = frozenset({"", "identity", *CODINGS})  # Codings of answers. Asked for is identity alone.
+
+Line = tuple[Connection, Idle]
+"""A connection, and where it waits between two calls."""
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +66,22 @@ class Reply:
         self.headers: CIMultiDictProxy[str] = message.headers
         self.coding: str = self.headers.get("content-encoding", "").lower()
         self._inflate = Inflate(CODINGS[self.coding]) if self.coding in CODINGS else None
+
+    def refusal(self) -> GatewayError | None:
+        """Of an answer that is not looked into."""
+        name = self._name
+        if 300 <= self.status < 400:
+            return GatewayError(
+                "provider_bad_answer",
+                f"endpoint '{name}' answered with a redirect, which is not followed;"
+                f" set endpoints.{name}.url to the final address",
+            )
+        if self.coding not in UNDERSTOOD:
+            return GatewayError(
+                "provider_bad_answer",
+                f"endpoint '{name}' compressed its answer in a way that it was not asked for and that is not unpacked here",
+            )
+        return None
 
     async def read(self, limit: int = STREAM_BYTES_MAX) -> bytes:
         """What has arrived, waiting for something; b"" at the end."""
@@ -102,7 +122,7 @@ class Reply:
         if self._inflate is not None or not content.is_eof() or not 0 < content.total_bytes <= READ_BUFFER_BYTES:
             return b""
         # Nothing more will come that reading could make room for, which `read_nowait` goes through five functions to do.
-        return content._buffer.popleft() if len(content._buffer) == 1 else b""
+        return content._buffer[0] if len(content._buffer) == 1 else b""
 
     async def read_all(self, limit: int = ANSWER_BYTES_MAX) -> bytes:
         data = await self.read(limit)
@@ -126,8 +146,11 @@ class Reply:
 
     def close(self) -> None:
         """The connection has gone back to the pool if the answer came to its end, and is closed if not."""
-        if not self._content.is_eof():
+        content = self._content
+        if not content.is_eof():
             self._connection.close()
+        elif content.total_bytes:
+            content._buffer.clear()  # The connection has it until its next answer.
 
 
 class Transport:
@@ -145,31 +168,55 @@ class Transport:
         self._idle: set[Idle] = set()  # Where there are connections to run out.
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def call(self, destination: Destination, request: HttpRequest, traceparent: str = "") -> Reply:
-        """Sends, and returns when the head of the answer is here. Raises GatewayError."""
+    def begin(self, destination: Destination, request: HttpRequest, traceparent: str, waiter: Waiter) -> Line | None:
+        """Sends on a connection that is kept; None where one has to be made first, or a credential fetched. Raises GatewayError."""
+        if destination.credential.source is not None:
+            return None
+        head = destination.head(request, traceparent)
+        idle = destination.route(self.names, self.trust).idle
+        connection = idle.take(self._loop.time())
+        if connection is None:
+            return None
+        destination.reused.inc()
+        send(connection, head, request.body, waiter)
+        return connection, idle
+
+    async def call(
+        self,
+        destination: Destination,
+        request: HttpRequest,
+        traceparent: str = "",
+        begun: "tuple[Line, asyncio.Future[Begun]] | None" = None,
+    ) -> Reply:
+        """Sends, and returns when the head of the answer is here. Raises GatewayError. `begun`: it has been sent, and this waits."""
         source = destination.credential.source
         if source is not None:
             await source.fresh(lambda asked: self._ask(destination, asked))
-        head = destination.head(request, traceparent)
-        route = destination.route(self.names, self.trust)
-        kept = route.idle.take(self._loop.time())
         try:
             while True:
-                is_fresh = kept is None
-                connection = kept or await self._connector.connect(route, [], destination.timeout)
-                (destination.opened if is_fresh else destination.reused).inc()
+                if begun is not None:
+                    ((connection, idle), answer), begun, is_fresh = begun, None, False
+                else:
+                    head = destination.head(request, traceparent)
+                    route = destination.route(self.names, self.trust)
+                    idle = route.idle
+                    kept = idle.take(self._loop.time())
+                    is_fresh = kept is None
+                    connection = kept or await self._connector.connect(route, [], destination.timeout)
+                    (destination.opened if is_fresh else destination.reused).inc()
+                    answer = self._loop.create_future()
+                    send(connection, head, request.body, answer)
                 try:
-                    message, content = await asked(connection, head, request.body)
+                    message, content = await answer
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                     connection.close()
                     if is_fresh:
                         raise
-                    kept = None  # The provider was closing an idle connection while we wrote to it, or has taken the request: once more, no oftener.
-                    continue
+                    continue  # The provider was closing an idle connection while we wrote to it; those run out.
                 except BaseException:
                     connection.close()
                     raise
-                content.on_eof(functools.partial(self._keep, route.idle, connection))
+                content.on_eof(functools.partial(self.keep, idle, connection))
                 reply = Reply(destination.name, connection, message, content)
                 break
         except AddressRefused as error:
@@ -183,7 +230,7 @@ class Transport:
             raise _translated(destination.name, error) from error
         if source is not None and reply.status == 401:
             source.refused()
-        refusal = _refusal(destination.name, reply)
+        refusal = reply.refusal()
         if refusal is not None:
             reply.close()
             raise refusal
@@ -217,7 +264,8 @@ class Transport:
                 f"endpoint '{destination.name}' got no credential from {place.host}: {error.code}",
             ) from error
 
-    def _keep(self, idle: Idle, connection: Connection) -> None:
+    def keep(self, idle: Idle, connection: Connection) -> None:
+        """For the next call: its answer has come to its end."""
         idle.keep(connection, self._loop.time())
         self._idle.add(idle)
         if self._sweep is None:
@@ -239,27 +287,19 @@ class Transport:
         await self.once.close()
 
 
-def asked(connection: Connection, head: bytes, body: bytes) -> "asyncio.Future[Begun]":
-    """Sends a request; what it returns is done as soon as the head of the answer is here."""
+def send(connection: Connection, head: bytes, body: bytes, waiter: Waiter) -> None:
+    """A request, of whose answer `waiter` is told as soon as its head is here."""
+    try:
+        answers(connection).ask(head, body, waiter)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def answers(connection: Connection) -> Answers:
     protocol = connection.protocol
     assert isinstance(protocol, Answers)
-    return protocol.ask(head, body)
-
-
-def _refusal(name: str, reply: Reply) -> GatewayError | None:
-    """Answers that are not looked into."""
-    if 300 <= reply.status < 400:
-        return GatewayError(
-            "provider_bad_answer",
-            f"endpoint '{name}' answered with a redirect, which is not followed;"
-            f" set endpoints.{name}.url to the final address",
-        )
-    if reply.coding not in UNDERSTOOD:
-        return GatewayError(
-            "provider_bad_answer",
-            f"endpoint '{name}' compressed its answer in a way that it was not asked for and that is not unpacked here",
-        )
-    return None
+    return protocol
 
 
 def _out_of_reach(name: str, error: AddressRefused) -> GatewayError:

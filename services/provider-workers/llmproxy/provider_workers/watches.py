@@ -3,7 +3,15 @@
 import asyncio
 import math
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
+
+
+class Waits(Protocol):
+    """What has to be over at some time."""
+
+    due: float  # In loop time.
+
+    def expire(self) -> None: ...
 
 
 class Watch:
@@ -30,10 +38,7 @@ class Watch:
         self._task.cancel()
 
     def __enter__(self) -> Self:
-        watches = self._watches
-        watches.under_way.add(self)
-        if self.due < watches.looks_at:
-            watches.look_by(self.due)
+        self._watches.add(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -49,7 +54,7 @@ class Watches:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.under_way: set[Watch] = set()
+        self.under_way: set[Waits] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.looks_at = math.inf  # In loop time.
 
@@ -59,6 +64,11 @@ class Watches:
         assert task is not None
         now = self.loop.time()
         return Watch(self, task, now + min(seconds, left_s), now + left_s)
+
+    def add(self, one: Waits) -> None:
+        self.under_way.add(one)
+        if one.due < self.looks_at:
+            self.look_by(one.due)
 
     def look_by(self, due: float) -> None:
         if due >= self.looks_at:

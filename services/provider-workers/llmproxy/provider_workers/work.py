@@ -5,16 +5,18 @@ the provider is never changed: what goes wrong then is said, with what was used 
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from random import random
 from typing import Any
 
-from msgspec import Raw
+from aiohttp.connector import Connection
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from llmproxy.common import addresses, money
-from llmproxy.common.bus import Answer, Bus
+from llmproxy.common.bus import Answer, Bus, Hold
 from llmproxy.common.channels import EVENT_ATTEMPT_FAILED, REQUEST_CALL
 from llmproxy.common.config import Config
 from llmproxy.common.envelope import INLINE_BYTES_MAX, Attempt, Envelope
@@ -23,14 +25,15 @@ from llmproxy.common.frames import Data, End, Finish, Frame, Head, Usage
 from llmproxy.common.outcomes import Outcome
 from llmproxy.common.retry import backoff_ms
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO, at, speaker
-from llmproxy.provider_workers.adapters.base import Capability
+from llmproxy.provider_workers.adapters.base import Adapter, Capability, HttpRequest
+from llmproxy.provider_workers.connections import Begun, Idle
 from llmproxy.provider_workers.contents import ContentsWanted, WithContents
 from llmproxy.provider_workers.credentials import Credentials
 from llmproxy.provider_workers.destinations import Destination
 from llmproxy.provider_workers.estimates import FREE, SPOKEN, estimate
 from llmproxy.provider_workers.fetcher import Fetcher
 from llmproxy.provider_workers.settlement import Settlement
-from llmproxy.provider_workers.transport import Reply, Transport
+from llmproxy.provider_workers.transport import Line, Reply, Transport, answers
 from llmproxy.provider_workers.vendor_headers import reexposed
 from llmproxy.provider_workers.watches import Watch
 from llmproxy.provider_workers.ways import LOCAL, demo, unserved, wire
@@ -118,7 +121,13 @@ class Work:
         if envelope.api == "probe":
             answer.send(Head(), End())
             return None
-        return self._serve(envelope, answer)
+        if (
+            not (envelope.stream or envelope.body_ref or self.fetcher is not None)
+            and envelope.step < len(envelope.plan)
+            and Call(self, envelope, bytes(envelope.body), answer).begin()
+        ):
+            return None
+        return self.serve(envelope, answer)
 
     def destinations(self) -> list[Destination]:
         """Every endpoint of this worker, as configured now."""
@@ -132,14 +141,15 @@ class Work:
             )
         return found
 
-    async def _serve(self, envelope: Envelope, answer: Answer) -> None:
+    async def serve(self, envelope: Envelope, answer: Answer, begun: "Call | None" = None) -> None:
+        """`begun`: the first attempt, where it is under way already."""
         if envelope.step >= len(envelope.plan):
             raise GatewayError("no_endpoint_available", "the request came without a plan")
         held = self.bus.holds.get((envelope.id, envelope.attempt, "chain"))
         body = await self.bus.withdraw(envelope.body_ref) if envelope.body_ref else bytes(envelope.body)
         tried = 0
         while True:
-            call = Call(self, envelope, body, answer)
+            call, begun = begun or Call(self, envelope, body, answer), None
             if held is not None:
                 held.cancelled = call.abandon
             error = await call.run()
@@ -160,24 +170,38 @@ class Work:
                 return
 
 
+class Asked(Struct, frozen=True, eq=False):
+    """What a provider is asked, and how its answer is read."""
+
+    destination: Destination
+    adapter: Adapter
+    wire: Wire
+    request: HttpRequest
+
+
 class Call:
     """One attempt at one endpoint."""
 
     __slots__ = (
         "_answer",
+        "_asked",
         "_body",
         "_chars",
+        "_coming",
         "_dropped",
         "_envelope",
         "_first_at",
         "_has_ended",
         "_has_sent",
+        "_held",
         "_is_abandoned",
+        "_line",
         "_parts",
         "_started",
         "_usage",
         "_work",
         "attempt",
+        "due",
     )
 
     def __init__(self, work: Work, envelope: Envelope, body: bytes, answer: Answer) -> None:
@@ -192,12 +216,111 @@ class Call:
         self._chars = 0  # Delivered, for what it did not say.
         self._parts = 0
         self._dropped: tuple[str, ...] = ()  # Fields that the provider has no word for and the answer does not need.
+        self._asked: Asked | None = None  # By `begin`, until a task has taken over, and so are the following.
+        self._line: Line
+        self._held: Hold
+        self._coming: asyncio.Future[Begun]
+        self.due: float  # In loop time.
+
+    # -- without a task
+
+    def begin(self) -> bool:
+        """Sends the request, if nothing has to be waited for before that. Its answer is then waited for without a task, which
+        would cost a tenth of all that a call does. A whole answer in one piece, which most are, is passed on from here.
+
+        With everything else a task takes over: another answer, none, one that is late, a caller who leaves, a worker that is
+        to stop. It goes on as if it had sent the request itself, so that what is to be done then is written once.
+        """
+        work, envelope, attempt = self._work, self._envelope, self.attempt
+        try:
+            destination = work.destination(attempt)
+            adapter, asked = self._way(destination, {})
+            if asked is None:
+                return False
+            request = asked.request(self._body, self._target(destination))
+            line = work.transport.begin(destination, request, envelope.traceparent, self)
+        except GatewayError:
+            return False  # The task meets it too, and says so.
+        if line is None:
+            return False
+        self._asked, self._line = Asked(destination, adapter, asked, request), line
+        self._dropped, self._has_sent = request.dropped, True
+        watches = work.transport.watches
+        left_s = envelope.deadline_ms / 1000 - work.now()
+        self.due = watches.loop.time() + min(attempt.first_byte_ms / 1000, left_s)
+        watches.add(self)
+        self._held = held = work.bus.hold(envelope)
+        held.attend = self.expire
+        return True
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, begun: Begun, /) -> None:
+        """An answer's head is here, and nearly always all of it."""
+        work, (connection, idle) = self._work, self._line
+        work.transport.watches.under_way.discard(self)
+        try:
+            if not self._finished(connection, idle, begun):
+                self._attend().set_result(begun)
+                return
+        except Exception as error:  # noqa: BLE001 - it must answer its caller, as what a task raises does
+            connection.close()
+            work.bus.failed(self._envelope, self._answer, error)
+        self._held.release()
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """There will be no answer."""
+        self._attend().set_exception(error)
+
+    def expire(self) -> None:
+        """It is late, or has to be cancelled."""
+        connection, _ = self._line
+        answers(connection).tell(self._attend())
+
+    def _finished(self, connection: Connection, idle: Idle, begun: Begun) -> bool:
+        """Passes an answer on; False of one that has to be awaited, refused or tried again elsewhere."""
+        asked = self._asked
+        assert asked is not None
+        reply = Reply(asked.destination.name, connection, *begun)
+        body = reply.arrived() if 200 <= reply.status < 300 and reply.refusal() is None else b""
+        if not body:
+            return False
+        result = asked.wire.response(body, self._origin())
+        if result.failure is not None or len(result.json) > INLINE_BYTES_MAX:
+            return False
+        self._arrived()
+        reply.close()
+        self._work.transport.keep(idle, connection)
+        self._deliver(reply, result, Data(Raw(result.json)))
+        return True
+
+    def _attend(self) -> "asyncio.Future[Begun]":
+        """A task takes over. Returns what it waits for first."""
+        work, held = self._work, self._held
+        work.transport.watches.under_way.discard(self)
+        self._coming = work.bus.loop.create_future()
+        serving = work.serve(self._envelope, self._answer, self)
+        work.bus.run(held, self._envelope, self._answer, serving)
+        assert held.task is not None
+        held.task.add_done_callback(functools.partial(self._left, serving))
+        return self._coming
+
+    def _left(self, serving: Coroutine[Any, Any, None], _: object) -> None:
+        """By its task, which may have been cancelled before it began."""
+        if self._asked is not None:
+            serving.close()
+            self._line[0].close()
+
+    # -- in a task
 
     async def run(self) -> GatewayError | None:
         """None when the answer has ended, well or not; an error while nothing has left for the caller."""
         envelope, attempt = self._envelope, self.attempt
         left_s = envelope.deadline_ms / 1000 - self._work.now()
         watch = self._work.transport.watches.over(attempt.first_byte_ms / 1000, left_s)
+        if self._asked is not None:
+            watch.due = min(self.due, watch.due)
         try:
             with watch:
                 await (self._demo() if attempt.provider == DEMO.name else self._call(watch))
@@ -246,24 +369,40 @@ class Call:
     # -- calling
 
     async def _call(self, watch: Watch) -> None:
-        work, envelope, attempt = self._work, self._envelope, self.attempt
-        destination = work.destination(attempt)
-        adapter = speaker(destination.adapter, attempt.model)
+        work, envelope = self._work, self._envelope
+        if self._asked is not None:
+            asked, begun, self._asked = self._asked, (self._line, self._coming), None
+        else:
+            found, begun = await self._ask(), None
+            if found is None:
+                await self._here(LOCAL[envelope.api](self._body, self._origin()))
+                return
+            asked = found
+        self._dropped = asked.request.dropped
+        self._has_sent = True
+        reply = await work.transport.call(asked.destination, asked.request, envelope.traceparent, begun)
+        try:
+            if not 200 <= reply.status < 300:
+                refused = asked.adapter.error(reply.status, _lower(reply.headers), await reply.read_error())
+                raise named(asked.wire, refused)
+            if envelope.stream:
+                await self._stream(reply, asked.wire.events(self._origin()), watch)
+            else:
+                await self._whole(reply, asked.wire, watch)
+        finally:
+            reply.close()
+
+    async def _ask(self) -> Asked | None:
+        """The request for this endpoint; None of one that is answered here."""
+        work, envelope = self._work, self._envelope
+        destination = work.destination(self.attempt)
         contents: dict[str, str] = {}
-        if work.fetcher is not None and adapter.capabilities >= TAKES_BYTES and WEB_ADDRESS not in adapter.capabilities:
-            adapter = WithContents(adapter, contents)
-        asked = wire(adapter, envelope.api, lenient=work.is_lenient)
+        adapter, asked = self._way(destination, contents)
         if asked is None:
             if envelope.api not in LOCAL:
-                raise unserved(envelope.api, attempt.endpoint)
-            await self._here(LOCAL[envelope.api](self._body, self._origin()))
-            return
-        target = Target(
-            model=attempt.model,
-            url=destination.endpoint.url,
-            stream=envelope.stream,
-            headers=tuple(envelope.headers.items()) if envelope.headers else (),
-        )
+                raise unserved(envelope.api, self.attempt.endpoint)
+            return None
+        target = self._target(destination)
         try:
             request = asked.request(self._body, target)
         except ContentsWanted as wanted:
@@ -271,19 +410,24 @@ class Call:
             tunnel = destination.tunnel(work.transport.names)
             contents.update(await work.fetcher.fetch(wanted.places, tunnel))
             request = asked.request(self._body, target)
-        self._dropped = request.dropped
-        self._has_sent = True
-        reply = await work.transport.call(destination, request, envelope.traceparent)
-        try:
-            if not 200 <= reply.status < 300:
-                refused = adapter.error(reply.status, _lower(reply.headers), await reply.read_error())
-                raise named(asked, refused)
-            if envelope.stream:
-                await self._stream(reply, asked.events(self._origin()), watch)
-            else:
-                await self._whole(reply, asked, watch)
-        finally:
-            reply.close()
+        return Asked(destination, adapter, asked, request)
+
+    def _way(self, destination: Destination, contents: dict[str, str]) -> tuple[Adapter, Wire | None]:
+        """Who translates, and how it is asked in the form of this API. `contents` will be what is at callers' addresses."""
+        work = self._work
+        adapter = speaker(destination.adapter, self.attempt.model)
+        if work.fetcher is not None and adapter.capabilities >= TAKES_BYTES and WEB_ADDRESS not in adapter.capabilities:
+            adapter = WithContents(adapter, contents)
+        return adapter, wire(adapter, self._envelope.api, lenient=work.is_lenient)
+
+    def _target(self, destination: Destination) -> Target:
+        envelope = self._envelope
+        return Target(
+            model=self.attempt.model,
+            url=destination.endpoint.url,
+            stream=envelope.stream,
+            headers=tuple(envelope.headers.items()) if envelope.headers else (),
+        )
 
     async def _whole(self, reply: Reply, asked: Wire, watch: Watch) -> None:
         self._arrived()
@@ -294,8 +438,11 @@ class Call:
         result = asked.response(body, self._origin())
         if result.failure is not None:
             raise result.failure
-        self._usage, self._chars = result.usage, len(result.json) if self._envelope.api in SPOKEN else 0
         data = Data(Raw(result.json)) if len(result.json) <= INLINE_BYTES_MAX else await self._data(result.json)
+        self._deliver(reply, result, data)
+
+    def _deliver(self, reply: Reply, result: Whole, data: Data) -> None:
+        self._usage, self._chars = result.usage, len(result.json) if self._envelope.api in SPOKEN else 0
         self._end(result.finish, self._head(reply.headers, result), data)
 
     async def _here(self, result: Whole) -> None:
