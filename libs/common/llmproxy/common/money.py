@@ -51,17 +51,17 @@ def cost(usage: Usage, price: Price) -> int:
     """
     if usage.charged is not None:
         return max(usage.charged, 0)
-    tokens = max(usage.input, 0)
+    tokens = usage.input if usage.input > 0 else 0  # max() costs as much as all the rest.
+    written = usage.output if usage.output > 0 else 0
     if not (usage.cache_read or usage.cache_write):
-        total = tokens * price.input + max(usage.output, 0) * price.output
-        return -(-total // TOKENS_PER_PRICE)
+        return -(-(tokens * price.input + written * price.output) // TOKENS_PER_PRICE)
     read = min(max(usage.cache_read, 0), tokens)
     write = min(max(usage.cache_write, 0), tokens - read)
     total = (
         (tokens - read - write) * price.input
         + read * (price.input if price.cache_read is None else price.cache_read)
         + write * (price.input if price.cache_write is None else price.cache_write)
-        + max(usage.output, 0) * price.output
+        + written * price.output
     )
     return -(-total // TOKENS_PER_PRICE)
 

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.provider_workers.canonical import METADATA, says_nothing
-from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, printable, unsupported
+from llmproxy.provider_workers.reading import UNREADABLE, printable, unsupported
 from llmproxy.provider_workers.wire import Target
 
 Fields = dict[str, Raw]
@@ -74,9 +74,9 @@ def aim(fields: Fields, target: Target, *, asks_for_usage: bool = True) -> None:
 
 
 class Aim(msgspec.Struct, frozen=True):
-    model: Raw = ABSENT
-    stream: Raw = FALSE
-    stream_options: Raw = ABSENT
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 AIM = msgspec.json.Decoder(Aim)
@@ -88,9 +88,9 @@ def is_aimed(body: bytes, target: Target) -> bool:
         aim = AIM.decode(body)
     except UNREADABLE:
         return False
-    if target.stream or bytes(aim.stream) == b"true" or bytes(aim.stream_options):
+    if target.stream or aim.stream or aim.stream_options is not msgspec.UNSET:
         return False
-    return bytes(aim.model) == msgspec.json.encode(target.model)
+    return aim.model == target.model
 
 
 def _options(raw: Raw | None) -> Fields:

@@ -101,6 +101,27 @@ class Names:
             task.exception()  # Whoever waited has it; when nobody does any more, it is nobody's.
 
 
+class Line:
+    """A connection of a route, for as long as it is open."""
+
+    __slots__ = ("answers", "connection", "idle", "since")
+
+    def __init__(self, connection: Connection, idle: "Idle") -> None:
+        self.connection, self.idle = connection, idle
+        self.answers = answers_on(connection)
+        self.since = 0.0  # When it was last given back, in loop time.
+
+    def ask(self, head: bytes, body: bytes, waiter: Waiter) -> None:
+        try:
+            self.answers.ask(head, body, waiter)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def close(self) -> None:
+        self.connection.close()
+
+
 class Idle:
     """Connections of one route between two calls. The one used last goes first: it is warm, and those beyond what is needed
     run out."""
@@ -108,34 +129,34 @@ class Idle:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Connection, Answers, float]] = []  # With the loop time at which it came back.
+        self._kept: list[Line] = []
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, now: float) -> Connection | None:
+    def take(self, now: float) -> Line | None:
         """One that is open, or None. What was said on it since was said to nobody and has closed it."""
         while self._kept:
-            connection, protocol, since = self._kept.pop()
-            if now - since <= KEEPALIVE_S and protocol.is_connected():
-                return connection
-            connection.close()
+            line = self._kept.pop()
+            if now - line.since <= KEEPALIVE_S and line.answers.is_connected():
+                return line
+            line.close()
         return None
 
-    def keep(self, connection: Connection, now: float) -> None:
-        protocol = connection.protocol
-        if not isinstance(protocol, Answers) or protocol.should_close:
-            connection.close()
+    def keep(self, line: Line, now: float) -> None:
+        answers = line.answers
+        if answers.should_close:
+            line.close()
         else:
-            protocol.is_asked = False
-            self._kept.append((connection, protocol, now))
+            answers.is_asked, line.since = False, now
+            self._kept.append(line)
 
     def expire(self, before: float) -> None:
         """Closes those that have not been used since."""
-        late = [connection for connection, _, since in self._kept if since < before]
-        self._kept = [one for one in self._kept if one[2] >= before]
-        for connection in late:
-            connection.close()
+        late = [line for line in self._kept if line.since < before]
+        self._kept = [line for line in self._kept if line.since >= before]
+        for line in late:
+            line.close()
 
 
 class Route(ClientRequest):
@@ -249,6 +270,12 @@ class Answers(ResponseHandler):
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._reading_paused:  # aiohttp asks with every read.
             super().resume_reading(resume_parser)
+
+
+def answers_on(connection: Connection) -> Answers:
+    protocol = connection.protocol
+    assert isinstance(protocol, Answers)
+    return protocol
 
 
 class Connector(BaseConnector):

@@ -25,7 +25,8 @@ USER_AGENT = "llmproxy"
 UNCHANGED = HeaderRules()
 HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
 AS_IT_IS = re.compile(r"[A-Za-z0-9:/?&=%._~\[\]-]*", re.ASCII)  # Of a URL: nothing that wants quoting.
-TRACEPARENT = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
+TRACEPARENT = b"0123456789abcdef-"
+TRACEPARENT_CHARS_MAX = 64
 
 
 class Destination:
@@ -74,7 +75,7 @@ class Destination:
         self._route: Route | None = None
         self._tunnel: Tunnel | None = None
         self._from: tuple[object, ...] = ()
-        self._heads: dict[tuple[str, str], bytes] = {}
+        self._heads: dict[tuple[str, str], str] = {}
 
     @property
     def host(self) -> str:
@@ -136,12 +137,12 @@ class Destination:
             head = self._heads[place] = self._compose(request, url, url.raw_path_qs, [key] if key is not None else ())
         return self._end(head, request, traceparent)
 
-    def _end(self, head: bytes, request: HttpRequest, traceparent: str) -> bytes:
-        if traceparent and TRACEPARENT.fullmatch(traceparent):
-            return b"%straceparent: %s\r\ncontent-length: %d\r\n\r\n" % (head, traceparent.encode(), len(request.body))
-        return b"%scontent-length: %d\r\n\r\n" % (head, len(request.body))
+    def _end(self, head: str, request: HttpRequest, traceparent: str) -> bytes:
+        if _is_traceparent(traceparent):
+            head = f"{head}traceparent: {traceparent}\r\n"
+        return f"{head}content-length: {len(request.body)}\r\n\r\n".encode("ascii")
 
-    def _signed(self, request: HttpRequest, signer: Signer) -> bytes:
+    def _signed(self, request: HttpRequest, signer: Signer) -> str:
         """A signature is good for one body and one moment, so this head is not kept."""
         if self.endpoint.headers != UNCHANGED:  # What is signed is what is sent.
             request = replace(request, headers=tuple(self._ruled(dict(request.headers)).items()))
@@ -152,7 +153,7 @@ class Destination:
         added = signer.sign(request.method, exact.raw_path, exact.raw_query_string, headers, request.body)
         return self._compose(request, url, exact.raw_path_qs, added)
 
-    def _compose(self, request: HttpRequest, url: URL, path: str, credential: Iterable[tuple[str, str]]) -> bytes:
+    def _compose(self, request: HttpRequest, url: URL, path: str, credential: Iterable[tuple[str, str]]) -> str:
         headers = {
             "host": url.host_port_subcomponent or "",
             "accept": "*/*",
@@ -165,7 +166,7 @@ class Destination:
         headers.update(credential)
         lines = [f"{request.method} {path} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
         assert all(HEADER_TEXT.fullmatch(line) for line in lines), "an adapter's header has a control character"
-        return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+        return "".join(f"{line}\r\n" for line in lines)
 
     def _changed(self) -> tuple[tuple[str, str], ...]:
         """The values of inserted and replaced headers, as they are now."""
@@ -196,6 +197,13 @@ class Destination:
                 f" Check endpoints.{self.name}.url",
             )
         return url
+
+
+def _is_traceparent(text: str) -> bool:
+    """Nothing is left of it when all that may be in one is taken out; a regular expression takes five times as long."""
+    if not (text.isascii() and 0 < len(text) <= TRACEPARENT_CHARS_MAX):
+        return False
+    return not text.encode("ascii").translate(None, TRACEPARENT)
 
 
 def _origin(url: str) -> URL | None:

@@ -19,11 +19,11 @@ from llmproxy.common import addresses
 from llmproxy.common.addresses import Reach
 from llmproxy.common.config import Fetch
 from llmproxy.common.errors import GatewayError
-from llmproxy.provider_workers.connections import AddressRefused, Begun, Connector, Route
+from llmproxy.provider_workers.connections import AddressRefused, Begun, Connector, Route, answers_on
 from llmproxy.provider_workers.contents import Place
 from llmproxy.provider_workers.destinations import USER_AGENT
 from llmproxy.provider_workers.proxies import ProxyRefused, Tunnel
-from llmproxy.provider_workers.transport import Reply, send
+from llmproxy.provider_workers.transport import Reply
 
 NAME = "fetch"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -127,8 +127,8 @@ class Fetcher:
         route = Route(NAME, at.origin(), self._reach, tunnel=tunnel, is_pinned=True)
         connection = await self._connector.connect(route, [], self._timeout)
         answer: asyncio.Future[Begun] = asyncio.get_running_loop().create_future()
-        send(connection, head.encode("ascii"), b"", answer)
         try:
+            answers_on(connection).ask(head.encode("ascii"), b"", answer)
             message, content = await answer
         except BaseException:
             connection.close()

@@ -27,10 +27,10 @@ from llmproxy.provider_workers.connections import (
     KEEPALIVE_S,
     READ_BUFFER_BYTES,
     AddressRefused,
-    Answers,
     Begun,
     Connector,
     Idle,
+    Line,
     Names,
     OnlyInformational,
     Waiter,
@@ -47,9 +47,6 @@ TOKEN_BYTES_MAX = 1 << 16  # Of a token endpoint's answer.
 STREAM_BYTES_MAX = 256 << 20
 FETCHES_MAX = 32  # Of callers' addresses, at a time.
 UNDERSTOOD = frozenset({"", "identity", *CODINGS})  # Codings of answers. Asked for is identity alone.
-
-Line = tuple[Connection, Idle]
-"""A connection, and where it waits between two calls."""
 
 log = logging.getLogger(__name__)
 
@@ -173,13 +170,11 @@ class Transport:
         if destination.credential.source is not None:
             return None
         head = destination.head(request, traceparent)
-        idle = destination.route(self.names, self.trust).idle
-        connection = idle.take(self._loop.time())
-        if connection is None:
-            return None
-        destination.reused.inc()
-        send(connection, head, request.body, waiter)
-        return connection, idle
+        line = destination.route(self.names, self.trust).idle.take(self._loop.time())
+        if line is not None:
+            destination.reused.inc()
+            line.ask(head, request.body, waiter)
+        return line
 
     async def call(
         self,
@@ -195,29 +190,28 @@ class Transport:
         try:
             while True:
                 if begun is not None:
-                    ((connection, idle), answer), begun, is_fresh = begun, None, False
+                    (line, answer), begun, is_fresh = begun, None, False
                 else:
                     head = destination.head(request, traceparent)
                     route = destination.route(self.names, self.trust)
-                    idle = route.idle
-                    kept = idle.take(self._loop.time())
+                    kept = route.idle.take(self._loop.time())
                     is_fresh = kept is None
-                    connection = kept or await self._connector.connect(route, [], destination.timeout)
+                    line = kept or Line(await self._connector.connect(route, [], destination.timeout), route.idle)
                     (destination.opened if is_fresh else destination.reused).inc()
                     answer = self._loop.create_future()
-                    send(connection, head, request.body, answer)
+                    line.ask(head, request.body, answer)
                 try:
                     message, content = await answer
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                    connection.close()
+                    line.close()
                     if is_fresh:
                         raise
                     continue  # The provider was closing an idle connection while we wrote to it; those run out.
                 except BaseException:
-                    connection.close()
+                    line.close()
                     raise
-                content.on_eof(functools.partial(self.keep, idle, connection))
-                reply = Reply(destination.name, connection, message, content)
+                content.on_eof(functools.partial(self.keep, line))
+                reply = Reply(destination.name, line.connection, message, content)
                 break
         except AddressRefused as error:
             log.warning("endpoint %s is not called: %s", destination.name, error)
@@ -264,9 +258,10 @@ class Transport:
                 f"endpoint '{destination.name}' got no credential from {place.host}: {error.code}",
             ) from error
 
-    def keep(self, idle: Idle, connection: Connection) -> None:
+    def keep(self, line: Line) -> None:
         """For the next call: its answer has come to its end."""
-        idle.keep(connection, self._loop.time())
+        idle = line.idle
+        idle.keep(line, self._loop.time())
         self._idle.add(idle)
         if self._sweep is None:
             self._sweep = self._loop.call_later(KEEPALIVE_S, self._expire)
@@ -285,21 +280,6 @@ class Transport:
             idle.expire(math.inf)
         await self._connector.close()
         await self.once.close()
-
-
-def send(connection: Connection, head: bytes, body: bytes, waiter: Waiter) -> None:
-    """A request, of whose answer `waiter` is told as soon as its head is here."""
-    try:
-        answers(connection).ask(head, body, waiter)
-    except BaseException:
-        connection.close()
-        raise
-
-
-def answers(connection: Connection) -> Answers:
-    protocol = connection.protocol
-    assert isinstance(protocol, Answers)
-    return protocol
 
 
 def _out_of_reach(name: str, error: AddressRefused) -> GatewayError:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from random import random
 from typing import Any
 
-from aiohttp.connector import Connection
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
@@ -26,14 +25,14 @@ from llmproxy.common.outcomes import Outcome
 from llmproxy.common.retry import backoff_ms
 from llmproxy.provider_workers.adapters import ADAPTERS, DEMO, at, speaker
 from llmproxy.provider_workers.adapters.base import Adapter, Capability, HttpRequest
-from llmproxy.provider_workers.connections import Begun, Idle
+from llmproxy.provider_workers.connections import Begun, Line
 from llmproxy.provider_workers.contents import ContentsWanted, WithContents
 from llmproxy.provider_workers.credentials import Credentials
 from llmproxy.provider_workers.destinations import Destination
 from llmproxy.provider_workers.estimates import FREE, SPOKEN, estimate
 from llmproxy.provider_workers.fetcher import Fetcher
 from llmproxy.provider_workers.settlement import Settlement
-from llmproxy.provider_workers.transport import Line, Reply, Transport, answers
+from llmproxy.provider_workers.transport import Reply, Transport
 from llmproxy.provider_workers.vendor_headers import reexposed
 from llmproxy.provider_workers.watches import Watch
 from llmproxy.provider_workers.ways import LOCAL, demo, unserved, wire
@@ -258,14 +257,14 @@ class Call:
 
     def set_result(self, begun: Begun, /) -> None:
         """An answer's head is here, and nearly always all of it."""
-        work, (connection, idle) = self._work, self._line
+        work = self._work
         work.transport.watches.under_way.discard(self)
         try:
-            if not self._finished(connection, idle, begun):
+            if not self._finished(begun):
                 self._attend().set_result(begun)
                 return
         except Exception as error:  # noqa: BLE001 - it must answer its caller, as what a task raises does
-            connection.close()
+            self._line.close()
             work.bus.failed(self._envelope, self._answer, error)
         self._held.release()
 
@@ -275,14 +274,14 @@ class Call:
 
     def expire(self) -> None:
         """It is late, or has to be cancelled."""
-        connection, _ = self._line
-        answers(connection).tell(self._attend())
+        self._line.answers.tell(self._attend())
 
-    def _finished(self, connection: Connection, idle: Idle, begun: Begun) -> bool:
+    def _finished(self, begun: Begun) -> bool:
         """Passes an answer on; False of one that has to be awaited, refused or tried again elsewhere."""
-        asked = self._asked
+        asked, line = self._asked, self._line
         assert asked is not None
-        reply = Reply(asked.destination.name, connection, *begun)
+        message, content = begun
+        reply = Reply(asked.destination.name, line.connection, message, content)
         body = reply.arrived() if 200 <= reply.status < 300 and reply.refusal() is None else b""
         if not body:
             return False
@@ -291,7 +290,7 @@ class Call:
             return False
         self._arrived()
         reply.close()
-        self._work.transport.keep(idle, connection)
+        self._work.transport.keep(line)
         self._deliver(reply, result, Data(Raw(result.json)))
         return True
 
@@ -310,7 +309,7 @@ class Call:
         """By its task, which may have been cancelled before it began."""
         if self._asked is not None:
             serving.close()
-            self._line[0].close()
+            self._line.close()
 
     # -- in a task
 
