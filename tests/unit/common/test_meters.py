@@ -5,11 +5,11 @@ from typing import Any
 
 import prometheus_client
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from llmproxy.common.meters import Counter, Histogram
+from llmproxy.common.meters import RECENT_MAX, Counter, Histogram
 
 BUCKETS = (0.0005, 0.01, 0.25, 1, 320)
 
@@ -38,6 +38,7 @@ def test_a_counter_is_exposed_as_the_library_would(verdicts: list[str]) -> None:
 
 
 @given(st.lists(st.one_of(st.sampled_from(BUCKETS), st.floats(0, 1000))))
+@example([number / 1000 for number in range(3 * RECENT_MAX, -2, -1)])
 def test_a_histogram_is_exposed_as_the_library_would(amounts: list[float]) -> None:
     def fill(kind: Any) -> Callable[[CollectorRegistry], None]:
         def observed(registry: CollectorRegistry) -> None:

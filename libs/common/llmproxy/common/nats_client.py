@@ -20,7 +20,7 @@ RETRY_S = 0.2  # Between two attempts at what NATS has just refused or left unan
 
 CONNECTED = Client.CONNECTED
 HEADED = b"HMSG"
-MESSAGES = (b"MSG", HEADED)
+MESSAGE = b"MSG"
 LINE_END = b"\r\n"
 
 
@@ -49,11 +49,13 @@ class Reading(asyncio.Protocol):
                 return
             receive, payload_at = None, end
             words = data[at:line_end].split()  # MSG subject sid [reply] size; HMSG … header_size size
-            if words and words[0] in MESSAGES:
+            kind = words[0] if words else b""
+            is_plain = kind == MESSAGE
+            if is_plain or kind == HEADED:
                 try:
                     end += int(words[3] and words[-1]) + 2
                     receive = direct.get(words[2])
-                    if words[0] == HEADED:
+                    if not is_plain:
                         payload_at += int(words[-2])
                 except (ValueError, IndexError):
                     end, receive = size, None  # nats-py says what it thinks of it.
@@ -133,6 +135,7 @@ class DirectClient(Client):
         """
         size = len(payload)
         if self._wake is None:  # The first one of this turn.
+            self._wake = self._loop.call_soon(self._write)
             self._unwritten = 0 if self._socket is None else self._socket.get_write_buffer_size()
         unwritten = self._unwritten + self._pending_data_size
         if unwritten > PENDING_BYTES_MAX or size > self._max_payload or self._status != CONNECTED:
@@ -145,8 +148,6 @@ class DirectClient(Client):
             command = f"PUB {subject} {reply} {size}\r\n".encode()
         self._pending += (command, payload, LINE_END)  # Joined once, when all of the turn is there.
         self._pending_data_size += len(command) + size + 2
-        if self._wake is None:
-            self._wake = self._loop.call_soon(self._write)
 
     def _write(self) -> None:
         """At the end of the turn, what `_flusher` would do a future and a task switch later."""

@@ -211,7 +211,7 @@ class Answers(ResponseHandler):
         provider says too much for the beginning of the next answer."""
         assert self.transport is not None
         self.is_asked, self._informational = True, 0
-        self._waiter = cast("asyncio.Future[None]", waiter)  # aiohttp tells it when the connection is lost.
+        self._waiter = waiter  # type: ignore[assignment] # aiohttp tells it when the connection is lost.
         self._parser = HttpResponseParser(
             self,
             self._loop,
@@ -230,7 +230,7 @@ class Answers(ResponseHandler):
 
     def tell(self, waiter: Waiter) -> None:
         """Of the answer that somebody else has waited for until now."""
-        self._waiter = cast("asyncio.Future[None]", waiter)
+        self._waiter = waiter  # type: ignore[assignment] # As in `ask`.
 
     def data_received(self, data: bytes) -> None:
         if not self.is_asked:
@@ -250,7 +250,7 @@ class Answers(ResponseHandler):
             self._begin(message, content)
 
     def _begin(self, message: RawResponseMessage, content: StreamReader) -> None:
-        answer = cast("Waiter | None", self._waiter)
+        answer: Waiter | None = self._waiter  # type: ignore[assignment] # As in `ask`.
         if answer is None:
             self.close()  # Said to nobody, together with an answer.
             return

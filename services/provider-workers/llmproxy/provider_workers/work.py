@@ -233,7 +233,8 @@ class Call:
         work, envelope, attempt = self._work, self._envelope, self.attempt
         try:
             destination = work.destination(attempt)
-            adapter, asked = self._way(destination, {})
+            adapter = speaker(destination.adapter, attempt.model)
+            asked = wire(adapter, envelope.api, lenient=work.is_lenient)
             if asked is None:
                 return False
             request = asked.request(self._body, self._target(destination))
@@ -245,8 +246,8 @@ class Call:
         self._asked, self._line = Asked(destination, adapter, asked, request), line
         self._dropped, self._has_sent = request.dropped, True
         watches = work.transport.watches
-        left_s = envelope.deadline_ms / 1000 - work.now()
-        self.due = watches.loop.time() + min(attempt.first_byte_ms / 1000, left_s)
+        first_byte_s, left_s = attempt.first_byte_ms / 1000, envelope.deadline_ms / 1000 - work.now()
+        self.due = watches.loop.time() + (first_byte_s if first_byte_s < left_s else left_s)
         watches.add(self)
         self._held = held = work.bus.hold(envelope)
         held.attend = self.expire
@@ -331,7 +332,7 @@ class Call:
             if not self._has_ended:
                 usage = self._used()
                 cost = money.cost(usage, attempt.price)
-                self._settle(usage, cost, ok=False, code="client_closed_request", counts=False)
+                self._settle_failed(usage, cost, code="client_closed_request", counts=False)
                 self._stop()
             raise
         return None
@@ -396,7 +397,10 @@ class Call:
         work, envelope = self._work, self._envelope
         destination = work.destination(self.attempt)
         contents: dict[str, str] = {}
-        adapter, asked = self._way(destination, contents)
+        adapter = speaker(destination.adapter, self.attempt.model)
+        if work.fetcher is not None and adapter.capabilities >= TAKES_BYTES and WEB_ADDRESS not in adapter.capabilities:
+            adapter = WithContents(adapter, contents)
+        asked = wire(adapter, envelope.api, lenient=work.is_lenient)
         if asked is None:
             if envelope.api not in LOCAL:
                 raise unserved(envelope.api, self.attempt.endpoint)
@@ -410,14 +414,6 @@ class Call:
             contents.update(await work.fetcher.fetch(wanted.places, tunnel))
             request = asked.request(self._body, target)
         return Asked(destination, adapter, asked, request)
-
-    def _way(self, destination: Destination, contents: dict[str, str]) -> tuple[Adapter, Wire | None]:
-        """Who translates, and how it is asked in the form of this API. `contents` will be what is at callers' addresses."""
-        work = self._work
-        adapter = speaker(destination.adapter, self.attempt.model)
-        if work.fetcher is not None and adapter.capabilities >= TAKES_BYTES and WEB_ADDRESS not in adapter.capabilities:
-            adapter = WithContents(adapter, contents)
-        return adapter, wire(adapter, self._envelope.api, lenient=work.is_lenient)
 
     def _target(self, destination: Destination) -> Target:
         envelope = self._envelope
@@ -549,7 +545,23 @@ class Call:
         cost = money.cost(usage, self.attempt.price)
         last = self._last(finish, usage, cost)
         self._answer.send(*frames, last)
-        self._settle(usage, cost, ok=True, ended=last)
+        envelope, attempt = self._envelope, self.attempt
+        self._work.settlement.add(
+            Outcome(
+                id=envelope.id,
+                tenant=envelope.tenant,
+                endpoint=attempt.endpoint,
+                provider=attempt.provider,
+                model=attempt.model,
+                ok=True,
+                probe=attempt.probe,
+                first_byte_ms=last.first_byte_ms,
+                total_ms=last.provider_ms,
+                input_tokens=usage.input,
+                output_tokens=usage.output,
+                cost=cost,
+            )
+        )
 
     def _stop(self) -> None:
         """The caller gets what was used so far; a caller who still waits gets an error instead of half an answer."""
@@ -592,7 +604,7 @@ class Call:
         bus, envelope, attempt = self._work.bus, self._envelope, self.attempt
         usage = self._used() if self._answer.begun else Usage()  # Who sent nothing has, as a rule, counted nothing.
         cost = money.cost(usage, attempt.price)
-        self._settle(usage, cost, ok=False, code=error.code, counts=counts(error), retry_after_ms=error.retry_after_ms)
+        self._settle_failed(usage, cost, code=error.code, counts=counts(error), retry_after_ms=error.retry_after_ms)
         bus.event(
             EVENT_ATTEMPT_FAILED,
             id=envelope.id,
@@ -606,17 +618,7 @@ class Call:
         self.fail(error)
         return None
 
-    def _settle(
-        self,
-        usage: Usage,
-        cost: int,
-        *,
-        ok: bool,
-        code: str = "",
-        counts: bool = True,
-        retry_after_ms: int = 0,
-        ended: End | None = None,
-    ) -> None:
+    def _settle_failed(self, usage: Usage, cost: int, *, code: str, counts: bool, retry_after_ms: int = 0) -> None:
         envelope, attempt = self._envelope, self.attempt
         self._work.settlement.add(
             Outcome(
@@ -625,13 +627,13 @@ class Call:
                 endpoint=attempt.endpoint,
                 provider=attempt.provider,
                 model=attempt.model,
-                ok=ok,
+                ok=False,
                 code=code,
                 counts=counts,
                 probe=attempt.probe,
                 retry_after_ms=retry_after_ms,
-                first_byte_ms=self._first_byte_ms() if ended is None else ended.first_byte_ms,
-                total_ms=_ms_since(self._started) if ended is None else ended.provider_ms,
+                first_byte_ms=self._first_byte_ms(),
+                total_ms=_ms_since(self._started),
                 input_tokens=usage.input,
                 output_tokens=usage.output,
                 cost=cost,
