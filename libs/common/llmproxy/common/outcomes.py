@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 
-class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     id: str
     tenant: str = ""
     endpoint: str

@@ -64,22 +64,6 @@ class Reply:
         self.coding: str = self.headers.get("content-encoding", "").lower()
         self._inflate = Inflate(CODINGS[self.coding]) if self.coding in CODINGS else None
 
-    def refusal(self) -> GatewayError | None:
-        """Of an answer that is not looked into."""
-        name = self._name
-        if 300 <= self.status < 400:
-            return GatewayError(
-                "provider_bad_answer",
-                f"endpoint '{name}' answered with a redirect, which is not followed;"
-                f" set endpoints.{name}.url to the final address",
-            )
-        if self.coding not in UNDERSTOOD:
-            return GatewayError(
-                "provider_bad_answer",
-                f"endpoint '{name}' compressed its answer in a way that it was not asked for and that is not unpacked here",
-            )
-        return None
-
     async def read(self, limit: int = STREAM_BYTES_MAX) -> bytes:
         """What has arrived, waiting for something; b"" at the end."""
         try:
@@ -119,7 +103,11 @@ class Reply:
         if self._inflate is not None or not content.is_eof() or not 0 < content.total_bytes <= READ_BUFFER_BYTES:
             return b""
         # Nothing more will come that reading could make room for, which `read_nowait` goes through five functions to do.
-        return content._buffer[0] if len(content._buffer) == 1 else b""
+        return content._buffer.popleft() if len(content._buffer) == 1 else b""
+
+    def unread(self, body: bytes) -> None:
+        """What `arrived` returned is read again."""
+        self._content._buffer.appendleft(body)
 
     async def read_all(self, limit: int = ANSWER_BYTES_MAX) -> bytes:
         data = await self.read(limit)
@@ -143,11 +131,8 @@ class Reply:
 
     def close(self) -> None:
         """The connection has gone back to the pool if the answer came to its end, and is closed if not."""
-        content = self._content
-        if not content.is_eof():
+        if not self._content.is_eof():
             self._connection.close()
-        elif content.total_bytes:
-            content._buffer.clear()  # The connection has it until its next answer.
 
 
 class Transport:
@@ -224,7 +209,7 @@ class Transport:
             raise _translated(destination.name, error) from error
         if source is not None and reply.status == 401:
             source.refused()
-        refusal = reply.refusal()
+        refusal = _refusal(destination.name, reply)
         if refusal is not None:
             reply.close()
             raise refusal
@@ -280,6 +265,22 @@ class Transport:
             idle.expire(math.inf)
         await self._connector.close()
         await self.once.close()
+
+
+def _refusal(name: str, reply: Reply) -> GatewayError | None:
+    """Answers that are not looked into."""
+    if 300 <= reply.status < 400:
+        return GatewayError(
+            "provider_bad_answer",
+            f"endpoint '{name}' answered with a redirect, which is not followed;"
+            f" set endpoints.{name}.url to the final address",
+        )
+    if reply.coding not in UNDERSTOOD:
+        return GatewayError(
+            "provider_bad_answer",
+            f"endpoint '{name}' compressed its answer in a way that it was not asked for and that is not unpacked here",
+        )
+    return None
 
 
 def _out_of_reach(name: str, error: AddressRefused) -> GatewayError:

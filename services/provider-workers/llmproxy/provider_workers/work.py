@@ -283,14 +283,14 @@ class Call:
         assert asked is not None
         message, content = begun
         reply = Reply(asked.destination.name, line.connection, message, content)
-        body = reply.arrived() if 200 <= reply.status < 300 and reply.refusal() is None else b""
+        body = reply.arrived() if 200 <= reply.status < 300 and not reply.coding else b""
         if not body:
             return False
         result = asked.wire.response(body, self._origin())
         if result.failure is not None or len(result.json) > INLINE_BYTES_MAX:
+            reply.unread(body)
             return False
         self._arrived()
-        reply.close()
         self._work.transport.keep(line)
         self._deliver(reply, result, Data(Raw(result.json)))
         return True
