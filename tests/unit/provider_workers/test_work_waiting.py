@@ -152,6 +152,19 @@ def test_a_provider_that_hangs_up_meanwhile_is_asked_once_more() -> None:
     run(scenario)
 
 
+def test_a_provider_that_hangs_up_again_is_asked_no_more() -> None:
+    async def scenario() -> None:
+        async def hangs_up(_: int, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        async with upstream(then(hangs_up)) as served, gateway({"up": endpoint(served)}) as asked:
+            assert isinstance(await asked.answered(asking()), End)
+            assert (await asked.answered(asking(id=SECOND))).code == "provider_unreachable"
+            assert len(served.asked) == 3
+
+    run(scenario)
+
+
 def test_who_leaves_closes_the_upstream_at_once() -> None:
     async def scenario() -> None:
         async with upstream(then(silence)) as served, gateway({"up": endpoint(served)}) as asked:

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 
-class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Outcome(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     id: str
     tenant: str = ""
     endpoint: str

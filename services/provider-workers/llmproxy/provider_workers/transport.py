@@ -172,6 +172,7 @@ class Transport:
         source = destination.credential.source
         if source is not None:
             await source.fresh(lambda asked: self._ask(destination, asked))
+        is_again = False
         try:
             while True:
                 if begun is not None:
@@ -179,7 +180,7 @@ class Transport:
                 else:
                     head = destination.head(request, traceparent)
                     route = destination.route(self.names, self.trust)
-                    kept = route.idle.take(self._loop.time())
+                    kept = None if is_again else route.idle.take(self._loop.time())
                     is_fresh = kept is None
                     line = kept or Line(await self._connector.connect(route, [], destination.timeout), route.idle)
                     (destination.opened if is_fresh else destination.reused).inc()
@@ -191,7 +192,8 @@ class Transport:
                     line.close()
                     if is_fresh:
                         raise
-                    continue  # The provider was closing an idle connection while we wrote to it; those run out.
+                    is_again = True  # The provider was closing an idle connection while we wrote to it, or has taken the request: once more, no oftener.
+                    continue
                 except BaseException:
                     line.close()
                     raise
