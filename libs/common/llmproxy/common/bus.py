@@ -350,7 +350,7 @@ class Bus:
                 if work is not None:
                     self.run(self.hold(envelope), envelope, answer, work)
             except Exception as error:  # noqa: BLE001 - a bug must answer its caller; its words may quote a prompt
-                self.failed(envelope, answer, error)
+                self._fail(envelope, answer, error)
 
         self._serving.append(await self.wire.subscribe(channel.filter(**tokens), receive, channel.queue))
 
@@ -453,13 +453,24 @@ class Bus:
         try:
             await work
         except Exception as error:  # noqa: BLE001 - as in serve
-            self.failed(envelope, answer, error)
+            self._fail(envelope, answer, error)
         finally:
             if held is not None:  # Here, for a task's callback is one more turn of the loop.
                 held.release()
 
-    def failed(self, envelope: Envelope, answer: Answer, error: Exception) -> None:
-        """Ends the answer with what a handler has raised."""
+    def goes_on(self, held: Hold, envelope: Envelope, answer: Answer, take: Callable[[A], bool], came: A) -> bool:
+        """Whether `held` is held on when `take` has had what came for it, which waits without a task. Whatever it raises ends the
+        answer."""
+        try:
+            is_held = take(came)
+        except Exception as error:  # noqa: BLE001 - as in serve
+            is_held = False
+            self._fail(envelope, answer, error)
+        if not is_held:
+            held.release()
+        return is_held
+
+    def _fail(self, envelope: Envelope, answer: Answer, error: Exception) -> None:
         if not isinstance(error, GatewayError):
             BUG.inc()
             log.error("request %s: %s at %s", envelope.id, type(error).__name__, place(error))

@@ -260,14 +260,8 @@ class Call:
         """An answer's head is here, and nearly always all of it."""
         work = self._work
         work.transport.watches.under_way.discard(self)
-        try:
-            if not self._finished(begun):
-                self._attend().set_result(begun)
-                return
-        except Exception as error:  # noqa: BLE001 - it must answer its caller, as what a task raises does
-            self._line.close()
-            work.bus.failed(self._envelope, self._answer, error)
-        self._held.release()
+        if work.bus.goes_on(self._held, self._envelope, self._answer, self._needs_task, begun):
+            self._attend().set_result(begun)
 
     def set_exception(self, error: BaseException, /) -> None:
         """There will be no answer."""
@@ -277,23 +271,27 @@ class Call:
         """It is late, or has to be cancelled."""
         self._line.answers.tell(self._attend())
 
-    def _finished(self, begun: Begun) -> bool:
-        """Passes an answer on; False of one that has to be awaited, refused or tried again elsewhere."""
+    def _needs_task(self, begun: Begun) -> bool:
+        """True of an answer that has to be awaited, refused or tried again elsewhere; any other is passed on."""
         asked, line = self._asked, self._line
         assert asked is not None
         message, content = begun
         reply = Reply(asked.destination.name, line.connection, message, content)
         body = reply.arrived() if 200 <= reply.status < 300 and not reply.coding else b""
         if not body:
-            return False
-        result = asked.wire.response(body, self._origin())
-        if result.failure is not None or len(result.json) > INLINE_BYTES_MAX:
-            reply.unread(body)
-            return False
-        self._arrived()
-        self._work.transport.keep(line)
-        self._deliver(reply, result, Data(Raw(result.json)))
-        return True
+            return True
+        try:
+            result = asked.wire.response(body, self._origin())
+            if result.failure is not None or len(result.json) > INLINE_BYTES_MAX:
+                reply.unread(body)
+                return True
+            self._arrived()
+            self._work.transport.keep(line)
+            self._deliver(reply, result, Data(Raw(result.json)))
+        except BaseException:
+            line.close()
+            raise
+        return False
 
     def _attend(self) -> "asyncio.Future[Begun]":
         """A task takes over. Returns what it waits for first."""
