@@ -58,6 +58,12 @@ static int utf8_of(PyObject *text, Bytes *bytes) {
     return bytes->own && bytes_of(bytes->own, bytes);
 }
 
+/* Under which texts are remembered. */
+static int key_of(PyObject *given, Bytes *key) {
+    enum { KEY_BYTES = 16 };
+    return bytes_of(given, key) && has(key->length, KEY_BYTES);
+}
+
 static void let_go(Bytes *bytes) {
     if (bytes->own) Py_DecRef(bytes->own);
 }
@@ -112,9 +118,9 @@ CALL(may_say) {
 /* (first: address, key: bytes of 16, texts: list[str], words_max, candidates_max, out: address) -> the bits of all texts, OPEN if one is to be weighed,
  * and from bit WORDS on how many words of signatures were seen. */
 CALL(first_look) {
-    enum { OPEN = 31, WORDS = 32, KEY_BYTES = 16 };
+    enum { OPEN = 31, WORDS = 32 };
     Bytes key, text;
-    if (!has(count, 6) || !bytes_of(arguments[1], &key) || !has(key.length, KEY_BYTES)) return 0;
+    if (!has(count, 6) || !key_of(arguments[1], &key)) return 0;
     const First *first = PyLong_AsVoidPtr(arguments[0]);
     Py_ssize_t texts = PyList_Size(arguments[2]);
     uint32_t words_max = (uint32_t)PyLong_AsUnsignedLongLong(arguments[3]), candidates_max = (uint32_t)PyLong_AsUnsignedLongLong(arguments[4]);
@@ -131,8 +137,19 @@ CALL(first_look) {
     return number(words << WORDS | (unsigned long long)(look.open != 0) << OPEN | look.bits);
 }
 
+/* (firewall: address, key: bytes of 16, body: bytes, new: address) -> whether all of the body is clear */
+CALL(glance) {
+    Bytes key, body;
+    if (!has(count, 4) || !key_of(arguments[1], &key) || !bytes_of(arguments[2], &body)) return 0;
+    const Firewall *firewall = PyLong_AsVoidPtr(arguments[0]);
+    New *out = PyLong_AsVoidPtr(arguments[3]);
+    if (!firewall || !out) return 0;
+    return number((unsigned)llmproxy_glance(firewall, key.at, body.at, (size_t)body.length, out));
+}
+
 #define KNOWN(name) {#name, name, METH_FASTCALL, 0}
-static PyMethodDef CALLS[] = {KNOWN(keys), KNOWN(keys_repeat), KNOWN(may_carry_files), KNOWN(candidates), KNOWN(may_say), KNOWN(first_look)};
+static PyMethodDef CALLS[] = {KNOWN(keys),    KNOWN(keys_repeat), KNOWN(may_carry_files), KNOWN(candidates),
+                              KNOWN(may_say), KNOWN(first_look),  KNOWN(glance)};
 
 static int is_called(const char *one, const char *other) {
     while (*one && *one == *other) one++, other++;

@@ -16,22 +16,22 @@ enum {
     CANDIDATES_MAX = 64,
 };
 
-typedef struct {
+struct Firewall {
     const Lexicon *lexicon;
     const Words *words;
     uint32_t reach, words_max; /* As of find_near. */
     Recent recent;
-} Firewall;
+};
 
 /* What is new in a body. */
-typedef struct {
+struct New {
     uint32_t begin;   /* Where to begin to read. */
     uint32_t is_seen; /* Whether all of that was read. Then there are words of signatures in it, and candidates, and it hides something if there */
     uint32_t hints, first, words, candidate_count; /* are hints, from the first place on. */
     Candidate candidates[CANDIDATES_MAX];
     uint32_t longer_count; /* Beginnings that are not remembered. */
     Memory longer[BEGINNINGS_MAX];
-} New;
+};
 
 static int is_escaped(const uint8_t *from, const uint8_t *quote) {
     const uint8_t *at = quote;
@@ -94,7 +94,7 @@ static void see(const Firewall *by, const uint8_t *part, size_t length, New *out
 }
 
 /* Whether all of a body is clear, which is then remembered under the key. */
-EXPORT int llmproxy_glance(const Firewall *by, const uint8_t *key, const uint8_t *body, size_t length, New *out) {
+int llmproxy_glance(const Firewall *by, const uint8_t *key, const uint8_t *body, size_t length, New *out) {
     out->begin = out->is_seen = out->longer_count = 0;
     if (length > INT32_MAX) return 0;
     if (length >= WORTH_BYTES) find_beginnings(&by->recent, key, body, length, out);

@@ -25,6 +25,8 @@ typedef struct Literals Literals; /* candidates.c */
 typedef struct Vocabulary Vocabulary; /* passages.c */
 typedef struct First First;           /* sweep.c */
 typedef struct Glance Glance;         /* The same. */
+typedef struct Firewall Firewall;     /* glance.c */
+typedef struct New New;               /* The same. */
 
 typedef struct {
     float score; /* The sum of its weights over the root of their number, or of a least number. */
@@ -84,6 +86,7 @@ size_t llmproxy_plain(const uint8_t *text, size_t length, uint8_t *plain); /* pl
 int llmproxy_may_carry_files(const uint8_t *json, size_t length); /* files.c */
 size_t llmproxy_keys(const uint8_t *json, size_t length); /* keys.c */
 int llmproxy_keys_repeat(const uint8_t *json, size_t length);
+int llmproxy_glance(const Firewall *by, const uint8_t *key, const uint8_t *body, size_t length, New *out); /* glance.c */
 int llmproxy_may_say(const Vocabulary *of, const uint8_t *text, size_t length); /* passages.c */
 FirstLook first_look_begins(void *out, uint32_t count, uint32_t words_max, uint32_t candidates_max); /* sweep.c */
 void look_first(FirstLook *look, const First *by, const uint8_t *key, const uint8_t *text, size_t length);

@@ -567,6 +567,9 @@ def test_of_any_bytes_there_are_no_more_keys_than_colons(data: bytes) -> None:
         ("first_look", (1, b"too short", [], 0, 0, 1)),
         ("first_look", (1, b"k" * 16, [], "0", 0, 1)),
         ("first_look", (1, b"k" * 16, [b"text"], 0, 0, 1)),
+        ("glance", (1, b"too short", b"{}", 1)),
+        ("glance", (1, b"k" * 16, "{}", 1)),
+        ("glance", (1, b"k" * 16, b"{}", "1")),
     ],
 )
 def test_what_a_function_cannot_take_is_refused(name: str, arguments: tuple[object, ...]) -> None:

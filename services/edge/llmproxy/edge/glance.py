@@ -37,15 +37,7 @@ class _New(ctypes.Structure):
     )
 
 
-_glance = native.function(
-    "llmproxy_glance",
-    ctypes.c_int,
-    ctypes.c_void_p,  # To _Firewall.
-    ctypes.c_char_p,
-    ctypes.c_char_p,
-    ctypes.c_size_t,
-    ctypes.c_void_p,  # To _New.
-)
+_glance = native.call("glance")
 _remember = native.function("llmproxy_remember_beginnings", None, ctypes.POINTER(Table), ctypes.POINTER(_New))
 
 
@@ -98,6 +90,6 @@ class Glance:
     def at(self, tenant: str, body: bytes) -> New | None:
         """What is to be looked at; None of a body that is clear, as nearly all are."""
         firewall, found = self._addresses
-        if _glance(firewall, self._recent.key(tenant.encode()), body, len(body), found):
+        if _glance(firewall, self._recent.key(tenant.encode()), body, found):
             return None
         return New(_New.from_buffer_copy(self._found), self._recent.table)
