@@ -26,11 +26,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers | 
 def pytest_configure() -> None:
     """No test is a timing, and a first example may load a model: an example has no deadline.
 
-    The examples of a commit are always the same, so that it passes everywhere or nowhere; `make explore` draws others.
+    The examples of a commit are always the same, so that it passes everywhere or nowhere. They are few, for nothing new is found by
+    drawing the same ones again; `make explore` draws others, and more of them.
     """
     unhurried = settings(settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.register_profile(SETTLED, unhurried, derandomize=True, database=None)
-    settings.register_profile("exploring", unhurried, derandomize=False, print_blob=True)
+    settings.register_profile(SETTLED, unhurried, derandomize=True, database=None, max_examples=60)
+    settings.register_profile("exploring", unhurried, derandomize=False, print_blob=True, max_examples=300)
     settings.load_profile(SETTLED)
     os.environ["SSL_CERT_FILE"] = str(NOBODY)
 
