@@ -328,9 +328,8 @@ class Call:
             return self._failed(error)
         except asyncio.CancelledError:
             if not self._has_ended:
-                usage = self._used()
-                cost = money.cost(usage, attempt.price)
-                self._settle_failed(usage, cost, code="client_closed_request", counts=False)
+                ended = self._last("cancelled", self._used())
+                self._settle(ended, ok=False, code="client_closed_request", counts=False)
                 self._stop()
             raise
         return None
@@ -539,27 +538,9 @@ class Call:
 
     def _end(self, finish: Finish, *frames: Frame) -> None:
         self._has_ended = True
-        usage = self._used()
-        cost = money.cost(usage, self.attempt.price)
-        last = self._last(finish, usage, cost)
+        last = self._last(finish, self._used())
         self._answer.send(*frames, last)
-        envelope, attempt = self._envelope, self.attempt
-        self._work.settlement.add(
-            Outcome(
-                id=envelope.id,
-                tenant=envelope.tenant,
-                endpoint=attempt.endpoint,
-                provider=attempt.provider,
-                model=attempt.model,
-                ok=True,
-                probe=attempt.probe,
-                first_byte_ms=last.first_byte_ms,
-                total_ms=last.provider_ms,
-                input_tokens=usage.input,
-                output_tokens=usage.output,
-                cost=cost,
-            )
-        )
+        self._settle(last)
 
     def _stop(self) -> None:
         """The caller gets what was used so far; a caller who still waits gets an error instead of half an answer."""
@@ -567,14 +548,13 @@ class Call:
             lost = GatewayError("stage_lost", "the worker that held this request was stopped; retry")
             self.fail(lost, again=not self._answer.begun)
             return
-        usage = self._used()
         begin = () if self._answer.begun else (self._head({}),)
-        self._answer.send(*begin, self._last("cancelled", usage, money.cost(usage, self.attempt.price)))
+        self._answer.send(*begin, self._last("cancelled", self._used()))
 
-    def _last(self, finish: Finish, usage: Usage, cost: int) -> End:
+    def _last(self, finish: Finish, usage: Usage) -> End:
         return End(
             usage=usage,
-            cost=cost,
+            cost=money.cost(usage, self.attempt.price),
             finish=finish,
             provider_ms=_ms_since(self._started),
             first_byte_ms=self._first_byte_ms(),
@@ -601,8 +581,8 @@ class Call:
             return None  # Whatever happened to the connection afterwards.
         bus, envelope, attempt = self._work.bus, self._envelope, self.attempt
         usage = self._used() if self._answer.begun else Usage()  # Who sent nothing has, as a rule, counted nothing.
-        cost = money.cost(usage, attempt.price)
-        self._settle_failed(usage, cost, code=error.code, counts=counts(error), retry_after_ms=error.retry_after_ms)
+        ended = self._last("error", usage)
+        self._settle(ended, ok=False, code=error.code, counts=counts(error), retry_after_ms=error.retry_after_ms)
         bus.event(
             EVENT_ATTEMPT_FAILED,
             id=envelope.id,
@@ -616,8 +596,10 @@ class Call:
         self.fail(error)
         return None
 
-    def _settle_failed(self, usage: Usage, cost: int, *, code: str, counts: bool, retry_after_ms: int = 0) -> None:
-        envelope, attempt = self._envelope, self.attempt
+    def _settle(
+        self, ended: End, *, ok: bool = True, code: str = "", counts: bool = True, retry_after_ms: int = 0
+    ) -> None:
+        envelope, attempt, usage = self._envelope, self.attempt, ended.usage
         self._work.settlement.add(
             Outcome(
                 id=envelope.id,
@@ -625,16 +607,16 @@ class Call:
                 endpoint=attempt.endpoint,
                 provider=attempt.provider,
                 model=attempt.model,
-                ok=False,
+                ok=ok,
                 code=code,
                 counts=counts,
                 probe=attempt.probe,
                 retry_after_ms=retry_after_ms,
-                first_byte_ms=self._first_byte_ms(),
-                total_ms=_ms_since(self._started),
+                first_byte_ms=ended.first_byte_ms,
+                total_ms=ended.provider_ms,
                 input_tokens=usage.input,
                 output_tokens=usage.output,
-                cost=cost,
+                cost=ended.cost,
             )
         )
 
