@@ -26,7 +26,7 @@ from llmproxy.common.envelope import INLINE_BYTES_MAX, Attempt, Envelope
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Data, End, Failure, Head
 from llmproxy.common.testing import envelope, fake_bus
-from llmproxy.provider_workers.work import goes_on, pause_ms
+from llmproxy.provider_workers.retries import goes_on, pause_ms
 
 
 def test_a_whole_answer_is_one_packet_with_usage_and_cost() -> None:
@@ -502,7 +502,7 @@ def test_a_stream_without_usage_is_counted_by_us_and_says_so() -> None:
 
 
 def test_a_finished_stream_gives_its_connection_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmproxy.provider_workers.work.TRAILER_S", WAIT_S)
+    monkeypatch.setattr("llmproxy.provider_workers.call.TRAILER_S", WAIT_S)
 
     async def scenario() -> None:
         async def script(_: int, writer: asyncio.StreamWriter) -> None:
