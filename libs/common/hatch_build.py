@@ -23,9 +23,8 @@ FLAGS = (
         "-Werror=implicit-function-declaration",
     ),
     *("-fPIC", "-shared", "-fvisibility=hidden", "-fstack-protector-strong"),
-    *(
-        ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()
-    ),  # calls.c asks Python, which is there by then.
+    # calls.c asks Python, which is there by then.
+    *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()),
 )
 """No -march: the library runs on every machine of its kind, not only on the one that compiled it."""
 

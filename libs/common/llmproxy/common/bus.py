@@ -158,9 +158,8 @@ class Hold:
         if self.is_released:
             return
         self.is_released = True
-        self.task = self.attend = self.cancelled = (
-            None  # The announcer looks at it once more; what it led to is not kept for that.
-        )
+        # The announcer looks at it once more; what it led to is not kept for that.
+        self.task = self.attend = self.cancelled = None
         holds = self._bus.holds
         if holds.pop(self.place, None) is not None and not holds:
             self._bus.idle.set()

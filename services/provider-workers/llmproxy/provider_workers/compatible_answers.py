@@ -274,10 +274,8 @@ def _normal_choice(choice: Fields, said_in: str) -> Fields:
 
 
 UNSAID = frozenset({b"null", b'""'})
-UNFINISHED, NULL = (
-    b'""',
-    Raw(b"null"),
-)  # How some vendors say in a chunk that there is more to come, and how OpenAI does.
+# How some vendors say in a chunk that there is more to come, and how OpenAI does.
+UNFINISHED, NULL = b'""', Raw(b"null")
 
 
 def _normal_usage(usage: Fields, used: Usage) -> Fields:

@@ -23,11 +23,9 @@ TOOL_ROLES = frozenset({"tool", "function"})
 SYSTEM_FIELDS = ("system", "instructions", "systemInstruction", "system_instruction")
 TURNS = ("messages", "input", "contents")
 PROMPTS = ("prompt", "input")
-RETURNED_TYPES = (
-    "tool_result",
-    "search_result",
-    "_output",
-)  # What types of parts end with that a tool gave, or a search.
+RETURNED_TYPES = ("tool_result", "search_result", "_output")
+"""What types of parts end with that a tool gave, or a search."""
+
 TOOLS = ("tools", "functions")
 DEFINITIONS = (*TOOLS, "response_format", "text", "generationConfig", "generation_config", "output_config")
 """What an answer is to look like, and what may be called in it."""
