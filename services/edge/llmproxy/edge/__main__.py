@@ -81,7 +81,7 @@ async def run(context: Context[Settings]) -> None:
         settled,
         bodies,
         ledger,
-        (Firewall(lambda: rules.matcher, time.perf_counter), EndUsers(settled, ledger)),
+        (Firewall(lambda: rules.matcher, time.thread_time), EndUsers(settled, ledger)),
     )
     context.steps = pipeline.describe()
     random_bytes = pooled(os.urandom)

@@ -46,7 +46,7 @@ Clock = Callable[[], float]
 
 
 class Firewall:
-    """The step of ring 1. `matchers` gives what is in force; None while it is switched off. `clock`, in seconds, tells which expressions
+    """The step of ring 1. `matchers` gives what is in force; None while it is switched off. `clock`, of CPU time, tells which expressions
     take long on a body that is made for them."""
 
     name, priority, timeout_ms = "firewall", 45, 0  # Bounded by its budgets.
