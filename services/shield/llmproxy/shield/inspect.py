@@ -348,9 +348,8 @@ class Session:
                 sent.append(frame)
             else:
                 sent_bytes += sum(len(memoryview(one.json)) for one in restored if type(one) is Data)
-                if (
-                    sent_bytes > INLINE_BYTES_MAX
-                ):  # What comes back may be a thousand times as long as what stood for it.
+                # What comes back may be a thousand times as long as what stood for it.
+                if sent_bytes > INLINE_BYTES_MAX:
                     self._step_aside(_settled(restored), frames[position + 1 :])
                     break
                 sent += restored

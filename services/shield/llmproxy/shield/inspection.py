@@ -36,11 +36,9 @@ from llmproxy.shield.verdict import Finding
 
 DOUBTS_MAX = 4  # Texts of one request that anybody else is asked about, the most suspicious;
 DOUBT_CHARS_MAX = 6_000  # and so much of each, around the suspicious place.
-NO_ORIGINALS: dict[str, str] = {}  # Of nearly all requests; nobody adds to it.
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
-LOOP_DIGITS_MAX = (
-    2_000  # In the loop: each takes up to 3 us, as in a table of numbers, and a letter a thousandth of that.
-)
+LOOP_DIGITS_MAX = 2_000
+"""In the loop: each takes up to 3 us, as in a table of numbers, and a letter a thousandth of that."""
 
 ESCAPED_SIGN = re.compile(r"\\+([ntrbf\"])")
 """In a document in a string, at whatever depth."""
@@ -101,7 +99,7 @@ class Inspection:
         self.suspicions: dict[int, Finding] = {}  # Index of a segment -> that it is an injection, however unlikely.
         self.failed: tuple[Explanation, ...] = ()  # Of guards that refused without a finding: they could not look.
         self.masked: bytes | None = None
-        self.originals = NO_ORIGINALS  # Placeholder -> what it stands for.
+        self.originals: dict[str, str] = {}  # Placeholder -> what it stands for.
         self.is_looked_at = False  # Some guard wanted more than the quick look.
 
     @property
