@@ -322,9 +322,8 @@ class Limiter:
                 self._do_without(one, error)
             return
         self._note("")
-        fields = iter(
-            [field if type(field) is int else int(field or 0) for field in reply]
-        )  # Of ints, int() makes ints slowly.
+        # Of ints, int() makes ints slowly.
+        fields = iter([field if type(field) is int else int(field or 0) for field in reply])
         for many, places in zip(groups, wished, strict=True):
             terms = many[0].terms
             for one in many:
