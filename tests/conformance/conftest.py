@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from patience import NATS_S, PATIENCE_S
@@ -31,13 +32,14 @@ class RealNats:
         with (folder / "nats.log").open("w") as log:
             self.process = subprocess.Popen([nats.binary(), "-c", config], stdout=subprocess.DEVNULL, stderr=log)
 
-    async def connect(self, service: str) -> NatsWire:
+    async def connect(self, service: str, **options: Any) -> NatsWire:
         return await NatsWire.connect(
             f"nats://127.0.0.1:{self.port}",
             user=service,
             password=self.passwords[service],
             service=service,
             timeout_s=NATS_S,
+            **options,
         )
 
     def stop(self) -> None:

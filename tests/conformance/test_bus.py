@@ -622,6 +622,33 @@ def test_the_configuration_bucket_can_be_read_by_every_service(wires: Opened) ->
     run(scenario, wires)
 
 
+def test_a_watch_whose_callback_raises_is_told_of_and_not_silent(real_nats: Any) -> None:
+    async def scenario() -> None:
+        admin = await real_nats.connect("admin")
+        await admin.provision()
+        failures: asyncio.Queue[BaseException] = asyncio.Queue()
+        edge = await real_nats.connect("edge", failed=failures.put_nowait)
+        bad = uuid.uuid4().hex
+
+        def changed(key: str, value: bytes | None) -> None:
+            if key == bad and value == b"2":
+                raise ZeroDivisionError
+
+        keys = await admin.bucket(KEYS_BUCKET)
+        await keys.put(bad, b"1")
+        await (await edge.bucket(KEYS_BUCKET)).watch(changed)
+        await keys.put(bad, b"2")
+        async with asyncio.timeout(PATIENCE_S):
+            assert isinstance(await failures.get(), ZeroDivisionError)
+            edge._watch_again()  # As after a reconnection: everything is delivered once more.
+            assert isinstance(await failures.get(), ZeroDivisionError)
+        await keys.delete(bad)
+        await edge.close()
+        await admin.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_body_whose_sender_left_while_it_was_stored_leaves_nothing_behind(
     real_nats: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,10 +13,15 @@ from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.nats_client import RETRY_S
 
 
+Failed = Callable[[BaseException], None]
+
+
 class KvBucket:
-    def __init__(self, kv: KeyValue, begin: Callable[["Watch"], Awaitable[None]], timeout_s: float) -> None:
-        """`begin` starts a watch, and starts it again after every reconnection."""
-        self._kv, self._begin, self._timeout_s = kv, begin, timeout_s
+    def __init__(
+        self, kv: KeyValue, begin: Callable[["Watch"], Awaitable[None]], failed: Failed, timeout_s: float
+    ) -> None:
+        """`begin` starts a watch, and starts it again after every reconnection. `failed` is told of one that cannot go on."""
+        self._kv, self._begin, self._failed, self._timeout_s = kv, begin, failed, timeout_s
 
     async def get(self, key: str) -> tuple[bytes, int] | None:
         try:
@@ -50,7 +55,7 @@ class KvBucket:
             raise _unavailable(error) from error
 
     async def watch(self, changed: Callable[[str, bytes | None], None]) -> Subscription:
-        watch = Watch(self._kv, changed, self._timeout_s)
+        watch = Watch(self._kv, changed, self._failed, self._timeout_s)
         try:
             await self._begin(watch)
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
@@ -63,10 +68,16 @@ def _unavailable(error: BaseException) -> Unavailable:
 
 
 class Watch:
-    """One watcher of a bucket, started anew after every reconnection; keys that went meanwhile are reported as gone."""
+    """One watcher of a bucket, started anew after every reconnection; keys that went meanwhile are reported as gone.
 
-    def __init__(self, kv: KeyValue, changed: Callable[[str, bytes | None], None], timeout_s: float) -> None:
-        self._kv, self._changed, self._timeout_s = kv, changed, timeout_s
+    A callback that raises ends it: what else would come is not known, and `failed` is told so.
+    """
+
+    def __init__(
+        self, kv: KeyValue, changed: Callable[[str, bytes | None], None], failed: Failed, timeout_s: float
+    ) -> None:
+        self._kv, self._changed, self._failed, self._timeout_s = kv, changed, failed, timeout_s
+        self._starting = asyncio.Lock()  # Connections may come and go faster than a watcher starts.
         self._watcher: KeyValue.KeyWatcher | None = None
         self._task: asyncio.Task[None] | None = None
         self._known: set[str] = set()
@@ -90,15 +101,23 @@ class Watch:
             self._changed(key, None)
         self._known &= initial
         self._task = asyncio.create_task(self._follow(watcher))
+        self._task.add_done_callback(self.ended)
 
     async def again(self) -> None:
-        await self._stop()
-        while True:
-            try:
-                await self.start()
-                return
-            except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
-                await asyncio.sleep(RETRY_S)
+        async with self._starting:
+            while True:
+                await self._stop()
+                try:
+                    await self.start()
+                    return
+                except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
+                    await asyncio.sleep(RETRY_S)
+
+    def ended(self, task: "asyncio.Task[None]") -> None:
+        """Called back by what follows it, or starts it again."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failed(error)
 
     async def _follow(self, watcher: "KeyValue.KeyWatcher") -> None:
         while True:

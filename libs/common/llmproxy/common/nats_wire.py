@@ -18,10 +18,10 @@ from nats.aio.subscription import Subscription as NatsSubscription
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
-from llmproxy.common.bus import Bucket, Receive, Subscription
-from llmproxy.common.errors import Unavailable
+from llmproxy.common.bus import BUG, Bucket, Receive, Subscription
+from llmproxy.common.errors import Unavailable, place
 from llmproxy.common.nats_acks import Acks
-from llmproxy.common.nats_buckets import KvBucket, Watch
+from llmproxy.common.nats_buckets import Failed, KvBucket, Watch
 from llmproxy.common.nats_client import RETRY_S, DirectClient
 from llmproxy.common.nats_complaints import Complaints, shown
 from llmproxy.common.nats_consumer import Consuming
@@ -34,6 +34,12 @@ TIMEOUT_S = 2.0  # For an answer of NATS or JetStream, where nobody says otherwi
 WITHDRAW_TIMEOUT_S = 10.0  # Of 32 MiB. What is discarded while it is read never ends by itself.
 
 log = logging.getLogger(__name__)
+
+
+def unheard(error: BaseException) -> None:
+    """Of a change that could not be taken over: its kind alone, for its words may quote a key."""
+    BUG.inc()
+    log.critical("a change could not be taken over, and no more are heard: %s at %s", type(error).__name__, place(error))
 
 
 class _Subscribed:
@@ -49,8 +55,8 @@ class _Subscribed:
 class NatsWire:
     """One connection of one service."""
 
-    def __init__(self, client: DirectClient, timeout_s: float) -> None:
-        self._client, self.timeout_s = client, timeout_s
+    def __init__(self, client: DirectClient, timeout_s: float, failed: Failed) -> None:
+        self._client, self.timeout_s, self._failed = client, timeout_s, failed
         self.publish = client.publish_now
         self._jetstream: JetStreamContext = client.jetstream(timeout=timeout_s)
         self._watches: list[Watch] = []
@@ -60,9 +66,19 @@ class NatsWire:
 
     @classmethod
     async def connect(
-        cls, url: str, *, user: str = "", password: str = "", service: str = "", timeout_s: float = TIMEOUT_S
+        cls,
+        url: str,
+        *,
+        user: str = "",
+        password: str = "",
+        service: str = "",
+        timeout_s: float = TIMEOUT_S,
+        failed: Failed = unheard,
     ) -> "NatsWire":
-        """Tries for ever: a service that starts before NATS waits for it. Connected, each answer may take `timeout_s`."""
+        """Tries for ever: a service that starts before NATS waits for it. Connected, each answer may take `timeout_s`.
+
+        `failed` is called when the watch of a bucket cannot go on: from then on changes are not heard of.
+        """
         client = DirectClient()
         wires: list[NatsWire] = []
         complaints = Complaints(time.monotonic)
@@ -73,7 +89,7 @@ class NatsWire:
                 wire._provision_again()
                 wire._watch_again()
 
-        async def failed(error: Exception) -> None:
+        async def complained(error: Exception) -> None:
             if said := complaints.said(error):
                 log.warning("NATS at %s: %s", shown(url), said)
 
@@ -90,14 +106,14 @@ class NatsWire:
                     max_reconnect_attempts=-1,
                     allow_reconnect=True,
                     reconnected_cb=reconnected,
-                    error_cb=failed,
+                    error_cb=complained,
                     ping_interval=20,
                 )
                 break
             except (OSError, nats.errors.Error, TimeoutError) as error:
                 log.warning("cannot reach NATS at %s (%s); trying again", shown(url), type(error).__name__)
                 await asyncio.sleep(RETRY_S)
-        wire = cls(client, timeout_s)
+        wire = cls(client, timeout_s, failed)
         wires.append(wire)
         return wire
 
@@ -132,7 +148,7 @@ class NatsWire:
         return consuming
 
     async def bucket(self, name: str) -> Bucket:
-        return KvBucket(await self._kv(name), self._watch, self.timeout_s)
+        return KvBucket(await self._kv(name), self._watch, self._failed, self.timeout_s)
 
     async def _kv(self, name: str) -> KeyValue:
         try:
@@ -259,12 +275,13 @@ class NatsWire:
     def _watch_again(self) -> None:
         """After a reconnection a server may have lost our ephemeral consumers: everything is delivered anew."""
         for watch in self._watches:
-            self._in_background(watch.again())
+            self._in_background(watch.again()).add_done_callback(watch.ended)
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _forgetful(bucket: BucketSpec) -> api.StreamConfig:

@@ -29,6 +29,7 @@ PREFIX = "LLM_PROXY_"
 ANNOUNCE_S = 5.0
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 WRONG_SETTINGS = os.EX_CONFIG  # The exit code: to start again with the same settings would not help.
+FAILED = os.EX_SOFTWARE  # The exit code of one that hears of changes no more: the next one reads all of them.
 GC_ALLOCATIONS = 10_000  # Requests leave no cycles behind; the default of 700 looks for them several times in each.
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ def read_settings(kind: type[S], environment: Mapping[str, str]) -> S:
 
 
 def serve(service: str, kind: type[S], run: Callable[[Context[S]], Awaitable[None]]) -> None:
-    """The main of every service. Returns after a clean drain; exits with WRONG_SETTINGS when they are that."""
+    """The main of every service. Returns after a clean drain; exits with WRONG_SETTINGS when they are that, with FAILED when it
+    had to end itself."""
     try:
         settings = read_settings(kind, os.environ)
     except ValueError as error:
@@ -118,7 +120,8 @@ def serve(service: str, kind: type[S], run: Callable[[Context[S]], Awaitable[Non
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    uvloop.run(_serve(service, settings, run))
+    if not uvloop.run(_serve(service, settings, run)):
+        sys.exit(FAILED)
 
 
 def refuse_settings(service: str, reason: str) -> NoReturn:
@@ -126,7 +129,8 @@ def refuse_settings(service: str, reason: str) -> NoReturn:
     sys.exit(WRONG_SETTINGS)
 
 
-async def _serve(service: str, settings: S, run: Callable[[Context[S]], Awaitable[None]]) -> None:
+async def _serve(service: str, settings: S, run: Callable[[Context[S]], Awaitable[None]]) -> bool:
+    """Whether it was told to stop."""
     instance = settings.instance or f"{service}-{os.getpid()}"
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -134,11 +138,19 @@ async def _serve(service: str, settings: S, run: Callable[[Context[S]], Awaitabl
         loop.add_signal_handler(number, stopping.set)
     readiness = Readiness()
     runner, probes_url = await serve_probes(readiness, settings.probes_host, settings.probes_port)
-    starting = asyncio.create_task(_start(service, instance, settings, readiness))
+    failures: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        """A key that was revoked would open on, and a configuration hold that was replaced: rather another process."""
+        nats_wire.unheard(error)
+        failures.append(error)
+        stopping.set()
+
+    starting = asyncio.create_task(_start(service, instance, settings, readiness, failed))
     if not await _first(starting, stopping):
         starting.cancel()
         await runner.cleanup()
-        return
+        return not failures
     bus, config = starting.result()
     context = Context(service, settings, bus, config, readiness)
     context.stop, context.probes_url = stopping, probes_url
@@ -157,9 +169,12 @@ async def _serve(service: str, settings: S, run: Callable[[Context[S]], Awaitabl
         await bus.drain(settings.drain_s)
         await runner.cleanup()
     log.info("%s has drained and stops", instance)
+    return not failures
 
 
-async def _start(service: str, instance: str, settings: Settings, readiness: Readiness) -> tuple[Bus, ConfigWatch]:
+async def _start(
+    service: str, instance: str, settings: Settings, readiness: Readiness, failed: Callable[[BaseException], None]
+) -> tuple[Bus, ConfigWatch]:
     readiness.block("start", f"waiting for NATS at {nats_complaints.shown(settings.nats_url)}")
     wire = await NatsWire.connect(
         settings.nats_url,
@@ -167,6 +182,7 @@ async def _start(service: str, instance: str, settings: Settings, readiness: Rea
         password=settings.nats_password,
         service=service,
         timeout_s=settings.nats_timeout_s,
+        failed=failed,
     )
     bus = Bus(wire, service=service, instance=instance)
     await bus.start()
