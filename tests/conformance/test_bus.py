@@ -3,6 +3,8 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +31,8 @@ from llmproxy.common.envelope import INLINE_BYTES_MAX, Envelope
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.frames import Data, End, Failure, Frame, Head
 from llmproxy.common.ledger_questions import LedgerPage, LedgerQuery
+from llmproxy.common.nats_buckets import KvBucket
+from llmproxy.common.nats_wire import unheard
 from llmproxy.common.records import AuditBatch, AuditRecord
 from llmproxy.common.testing import PAYLOAD_BYTES_MAX, envelope
 
@@ -686,22 +690,31 @@ def test_a_body_whose_sender_left_while_it_was_stored_leaves_nothing_behind(
     asyncio.run(main())
 
 
-def test_who_leaves_while_the_store_is_looked_up_has_left(real_nats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["deposit", "withdraw", "get", "put"])
+def test_who_leaves_while_nats_answers_has_left(real_nats: Any, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     async def main() -> None:
         edge = await real_nats.connect("edge")
         asked, answered = asyncio.Event(), asyncio.get_running_loop().create_future()
 
-        async def hesitant(bucket: str) -> Any:
+        async def hesitant(*_: Any) -> Any:
             asked.set()
             return await asyncio.wait_for(answered, PATIENCE_S)  # As nats-py waits for an answer.
 
         monkeypatch.setattr(edge._jetstream, "object_store", hesitant)
-        sending = asyncio.create_task(edge.deposit(BODIES_BUCKET, str(uuid.uuid4()), b"x"))
+        bucket = KvBucket(SimpleNamespace(get=hesitant, put=hesitant), edge._watch, unheard, PATIENCE_S)
+        asking = asyncio.create_task(
+            {
+                "deposit": partial(edge.deposit, BODIES_BUCKET, str(uuid.uuid4()), b"x"),
+                "withdraw": partial(edge.withdraw, BODIES_BUCKET, str(uuid.uuid4())),
+                "get": partial(bucket.get, "key"),
+                "put": partial(bucket.put, "key", b"x"),
+            }[what]()
+        )
         await asked.wait()
         answered.set_exception(TimeoutError())
-        sending.cancel()
-        await asyncio.wait({sending})
-        assert sending.cancelled()
+        asking.cancel()
+        await asyncio.wait({asking})
+        assert asking.cancelled()
         await edge.close()
 
     asyncio.run(main())

@@ -10,7 +10,7 @@ from nats.js.kv import KeyValue
 
 from llmproxy.common.bus import Subscription
 from llmproxy.common.errors import GatewayError, Unavailable
-from llmproxy.common.nats_client import RETRY_S
+from llmproxy.common.nats_client import RETRY_S, apart
 
 
 Failed = Callable[[BaseException], None]
@@ -25,7 +25,7 @@ class KvBucket:
 
     async def get(self, key: str) -> tuple[bytes, int] | None:
         try:
-            entry = await self._kv.get(key)
+            entry = await apart(self._kv.get(key))
         except nats.js.errors.KeyNotFoundError:
             return None
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
@@ -34,15 +34,15 @@ class KvBucket:
 
     async def put(self, key: str, value: bytes) -> int:
         try:
-            return int(await self._kv.put(key, value))
+            return int(await apart(self._kv.put(key, value)))
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise _unavailable(error) from error
 
     async def update(self, key: str, value: bytes, revision: int) -> int:
         try:
             if revision == 0:
-                return int(await self._kv.create(key, value))
-            return int(await self._kv.update(key, value, last=revision))
+                return int(await apart(self._kv.create(key, value)))
+            return int(await apart(self._kv.update(key, value, last=revision)))
         except (nats.js.errors.KeyWrongLastSequenceError, nats.js.errors.KeyDeletedError) as error:
             raise GatewayError("conflict", f"{key} was changed by somebody else; read it again") from error
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
@@ -50,7 +50,7 @@ class KvBucket:
 
     async def delete(self, key: str) -> None:
         try:
-            await self._kv.delete(key)
+            await apart(self._kv.delete(key))
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise _unavailable(error) from error
 

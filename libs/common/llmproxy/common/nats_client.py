@@ -5,6 +5,8 @@ are taken where the socket delivers them, and written without its flusher: half 
 """
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -22,6 +24,17 @@ CONNECTED = Client.CONNECTED
 HEADED = b"HMSG"
 MESSAGE = b"MSG"
 LINE_END = b"\r\n"
+
+T = TypeVar("T")
+
+
+async def apart(work: Coroutine[Any, Any, T]) -> T:
+    """In a task of its own: asyncio.wait_for, which nats-py uses, may lose the end of the one that it is in (Python 3.11)."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        task.cancel()
 
 
 class Reading(asyncio.Protocol):

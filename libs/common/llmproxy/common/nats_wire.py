@@ -22,7 +22,7 @@ from llmproxy.common.bus import BUG, Bucket, Receive, Subscription
 from llmproxy.common.errors import Unavailable, place
 from llmproxy.common.nats_acks import Acks
 from llmproxy.common.nats_buckets import Failed, KvBucket, Watch
-from llmproxy.common.nats_client import RETRY_S, DirectClient
+from llmproxy.common.nats_client import RETRY_S, DirectClient, apart
 from llmproxy.common.nats_complaints import Complaints, shown
 from llmproxy.common.nats_consumer import Consuming
 from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREAMS, BucketSpec
@@ -152,7 +152,7 @@ class NatsWire:
 
     async def _kv(self, name: str) -> KeyValue:
         try:
-            return await self._jetstream.key_value(name)
+            return await apart(self._jetstream.key_value(name))
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable("stage_unavailable", f"bucket {name} cannot be reached; is admin running?") from error
 
@@ -163,10 +163,7 @@ class NatsWire:
             raise Unavailable("stage_unavailable", f"the body could not be stored ({type(error).__name__})") from error
 
     async def _put(self, bucket: str, name: str, payload: bytes) -> None:
-        """Whoever waits may be cancelled; half an object cannot be deleted, so it is finished first.
-
-        All of it in another task: asyncio.wait_for, which nats-py uses, may lose the end of the one that it is in (Python 3.11).
-        """
+        """Whoever waits may be cancelled; half an object cannot be deleted, so it is finished first. As `apart` from them."""
         putting = asyncio.ensure_future(self._store(bucket, name, payload))
         try:
             await asyncio.shield(putting)
@@ -185,11 +182,14 @@ class NatsWire:
     async def withdraw(self, bucket: str, name: str) -> bytes:
         try:
             async with asyncio.timeout(WITHDRAW_TIMEOUT_S):
-                store = await self._jetstream.object_store(bucket)
-                payload = io.BytesIO()  # Without it nats-py appends to one bytes object: quadratic, seconds for 28 MiB.
-                await store.get(name, writeinto=payload)
+                return await apart(self._read(bucket, name))
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise Unavailable("stage_unavailable", f"the body is not there ({type(error).__name__})") from error
+
+    async def _read(self, bucket: str, name: str) -> bytes:
+        store = await self._jetstream.object_store(bucket)
+        payload = io.BytesIO()  # Without it nats-py appends to one bytes object: quadratic, seconds for 28 MiB.
+        await store.get(name, writeinto=payload)
         return payload.getvalue()
 
     async def discard(self, bucket: str, name: str) -> None:
