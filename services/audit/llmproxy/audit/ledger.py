@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from llmproxy.audit import record as records
 from llmproxy.audit.record import Columns
+from llmproxy.common.keyring import EXPIRES_AT_MS_MAX
 from llmproxy.common.ledger_questions import Rekeyed
 from llmproxy.common.records import ADMINISTRATION, AuditRecord, Verdict
 
@@ -117,7 +118,7 @@ class Walk:
             self.head = self._start = Head(entry.seq - 1, entry.prev_hash)
         problem = _problem(self.head, entry)
         if not problem and entry.verdict == CHANGED:
-            self._note(entry)
+            problem = self._note(entry)
         problem = problem or self._signed_problem(entry)
         if problem:
             return self._broken(problem, self.head.seq + 1)
@@ -157,14 +158,18 @@ class Walk:
         missing = "entry 1 is" if start.seq == 1 else f"entries 1 to {start.seq} are"
         return "" if self._is_pruned else f"{missing} missing, and no signed entry says that they were pruned"
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: Entry) -> str:
+        """What the ledger says of itself; why this service cannot have said it, or empty."""
         said = records.parse(entry.record)
         if said.action == REKEYED:
+            if not (0 <= said.at_ms <= EXPIRES_AT_MS_MAX and said.subject.isprintable()):
+                return f"entry {entry.seq} says of a new signing key what is no time, or no key"
             self._rekeyed.append(Rekeyed(seq=entry.seq, at_ms=said.at_ms, key=said.subject))
         if said.action == PRUNED and (self._signed is None or entry.seq <= self._signed.seq):
             told, _, signature = said.subject.rpartition(" ")
             if told == said_of(self._start) and self._is_allowed(self._start, signature):
                 self._is_pruned = True
+        return ""
 
     def _signed_problem(self, entry: Entry) -> str:
         signed = self._signed

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import click
@@ -19,6 +20,9 @@ from llmproxy.launcher import exits
 from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataFolderError
 from llmproxy.launcher.embedded import EmbeddedServers
 from llmproxy.launcher.options import data_option
+
+if TYPE_CHECKING:
+    from llmproxy.audit.ledger import Verification
 
 KEPT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CHECKPOINT, PUBLIC_KEY = "checkpoint", "signing.pub"
@@ -67,16 +71,20 @@ def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, 
             raise exits.Failure(f"the ledger cannot be read: {error}", exits.UNREACHABLE) from error
     if as_json:
         click.echo(json.format(json.encode(to_builtins(result)), indent=2))
-    elif result.ok:
-        tail = f", the last {result.unsigned} of them not signed yet" if result.unsigned else ""
-        before = f" after {result.pruned} that were pruned" if result.pruned else ""
-        click.echo(f"valid: {result.records} records{before}{tail}, head {result.head}")
-        for change in result.rekeyed:
-            click.echo(f"  {rekeyed(change)}")
     else:
-        click.echo(f"NOT VALID at record {result.at_seq}: {result.problem}", err=True)
+        click.echo(verdict(result), err=not result.ok)
     if not result.ok:
         raise click.exceptions.Exit(exits.NOT_SO)
+
+
+def verdict(result: "Verification") -> str:
+    """In words, a line for each change of the key."""
+    if not result.ok:
+        return f"NOT VALID at record {result.at_seq}: {result.problem}"
+    tail = f", the last {result.unsigned} of them not signed yet" if result.unsigned else ""
+    before = f" after {result.pruned} that were pruned" if result.pruned else ""
+    changes = "".join(f"\n  {rekeyed(change)}" for change in result.rekeyed)
+    return f"valid: {result.records} records{before}{tail}, head {result.head}{changes}"
 
 
 @audit.command(epilog=LEDGER)
