@@ -80,5 +80,6 @@ def test_a_service_that_cannot_take_a_change_over_ends_so_that_another_reads_it_
             process.kill()
             process.wait()
     said = log.read_text()
-    assert "a change could not be taken over" in said and "ValueError" in said
+    assert "a change could not be taken over" in said
+    assert "ValueError" in said
     assert "SECRET-WORDS" not in said

@@ -139,6 +139,19 @@ def test_a_key_that_was_cut_off_is_noted_and_not_imported(start_admin: Any) -> N
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("key", ["sch\u00f6n", "one\ntwo", "a\x00b"])
+def test_a_key_that_no_header_can_carry_is_noted_and_not_imported(start_admin: Any, key: str) -> None:
+    async def scenario() -> None:
+        async with start_admin(api_keys=f"good,{key}") as admin:
+            _, listed = await admin.call("GET", "/api/v1/keys")
+            assert len(listed["keys"]) == 1
+            _, report = await admin.call("GET", "/readyz")
+            assert "key 2 has a line break" in report["notes"]["api_keys"]
+            assert key not in report["notes"]["api_keys"]
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("kept", [b"{", b'{"id":"\xff"}', b'{"x":' + b"[" * 100_000])
 def test_a_record_that_cannot_be_read_is_not_listed_and_ends_nothing(kept: bytes) -> None:
     async def scenario() -> None:

@@ -12,8 +12,9 @@ from llmproxy.audit import checkpoint, pruning
 from llmproxy.audit.checkpoint import Signer
 from llmproxy.audit.ledger import GENESIS, REKEYED, Entry, Head, Verification, Walk, change, entry_hash, extend, head_of
 from llmproxy.audit.record import canonical, columns, parse
+from llmproxy.common.ledger_questions import LedgerVerified
 from llmproxy.common.records import AuditRecord
-from llmproxy.launcher.commands.audit import verdict
+from llmproxy.launcher.commands import audit
 
 SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(b"k" * 32))
 KEY = checkpoint.vkey(SIGNER.public)
@@ -22,7 +23,9 @@ KEY = checkpoint.vkey(SIGNER.public)
 def ledger() -> list[Entry]:
     """Every kind of entry, behind two that were pruned."""
     requests = [
-        AuditRecord(id=f"r{n}", at_ms=1_732_000_000_000 + n, verdict="answered", tenant="acme", model="m", input_tokens=n)
+        AuditRecord(
+            id=f"r{n}", at_ms=1_732_000_000_000 + n, verdict="answered", tenant="acme", model="m", input_tokens=n
+        )
         for n in range(4)
     ]
     whole = extend(GENESIS, [(columns(one), canonical(one)) for one in requests])
@@ -39,6 +42,10 @@ def ledger() -> list[Entry]:
 ENTRIES = ledger()
 BEFORE = Head(ENTRIES[0].seq - 1, ENTRIES[0].prev_hash)
 NAMES = [name for name in AuditRecord.__struct_fields__ if name != "explained"]
+
+
+def verdict(found: Verification) -> str:
+    return audit.verdict(LedgerVerified(**msgspec.structs.asdict(found)))
 
 
 def walked(entries: list[Entry], signed: Head) -> Verification:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from llmproxy.admin import __main__ as admin
 from llmproxy.common.runtime import Settings, read_settings
+from llmproxy.shield import __main__ as shield
 
 
 class Widget(Settings, frozen=True, kw_only=True):
@@ -47,3 +49,25 @@ def test_a_wrong_value_is_named_by_its_variable_and_not_quoted(variable: str, va
     with pytest.raises(ValueError, match=rf"^{variable}: ") as caught:
         read_settings(Widget, {variable: value})
     assert not value or value not in str(caught.value).removeprefix(variable)
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable", "value"),
+    [
+        (Widget, "LLM_PROXY_NATS_PASSWORD", "hunter2\udcff"),
+        (admin.Settings, "LLM_PROXY_ADMIN_TOKEN", "hunter2\udcff"),
+        (admin.Settings, "LLM_PROXY_ADMIN_TOKEN", "hunter2\n"),
+        (admin.Settings, "LLM_PROXY_ADMIN_TOKEN", "hünter2"),
+        (admin.Settings, "LLM_PROXY_API_KEYS", "hunter2,hunter2\udcff"),
+        (shield.Settings, "LLM_PROXY_MASK_SECRET", "hunter2\udcff"),
+        (shield.Settings, "LLM_PROXY_MASK_SECRET", "hunter2\n"),
+        (shield.Settings, "LLM_PROXY_JUDGE_KEY", "hunter2\r\nX-Header: 1"),
+    ],
+)
+def test_a_secret_that_cannot_be_meant_is_named_by_its_variable_and_not_quoted(
+    kind: type[Settings], variable: str, value: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{variable}: ") as caught:
+        read_settings(kind, {variable: value})
+    assert "hunter2" not in str(caught.value)
+    assert str(caught.value).isprintable()

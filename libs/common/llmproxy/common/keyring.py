@@ -17,6 +17,9 @@ EXPIRES_AT_MS_MAX = 253_402_300_799_999
 """The end of the year 9999: what is later is another unit, and no calendar shows it."""
 
 
+UNSENDABLE = "a line break, a space at an end, or a sign that is not ASCII"
+
+
 class KeyRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is stored of a key. The key itself is shown once and never kept."""
 
@@ -53,6 +56,11 @@ def is_well_formed(key: str) -> bool:
     if not key.startswith(PREFIX):
         return True
     return len(key) == KEY_LENGTH and checksum(key[:-CHECK_DIGITS]) == key[-CHECK_DIGITS:]
+
+
+def is_sendable(key: str) -> bool:
+    """Whether a header can carry it as it is: what cannot be presented opens nothing."""
+    return key.isascii() and key.isprintable() and key == key.strip()  # Else it has what UNSENDABLE says.
 
 
 def hash_key(key: str) -> str:

@@ -12,7 +12,6 @@ from llmproxy.common.bus import Subscription
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.nats_client import RETRY_S, apart
 
-
 Failed = Callable[[BaseException], None]
 
 

@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 def unheard(error: BaseException) -> None:
     """Of a change that could not be taken over: its kind alone, for its words may quote a key."""
     BUG.inc()
-    log.critical("a change could not be taken over, and no more are heard: %s at %s", type(error).__name__, place(error))
+    log.critical(
+        "a change could not be taken over, and no more are heard: %s at %s", type(error).__name__, place(error)
+    )
 
 
 class _Subscribed:

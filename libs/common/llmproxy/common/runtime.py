@@ -51,6 +51,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     drain_s: float = 60.0  # How long what is held may take to finish after SIGTERM.
     log_level: str = "INFO"  # DEBUG, INFO, WARNING, ERROR or CRITICAL.
 
+    def problem(self) -> str:
+        """What their types cannot tell: the variable and what is wrong with it, never its value."""
+        return ""
+
 
 S = TypeVar("S", bound=Settings)
 
@@ -100,6 +104,9 @@ def read_settings(kind: type[S], environment: Mapping[str, str]) -> S:
         for field in kind.__struct_fields__
         if PREFIX + field.upper() in environment
     }
+    for field, text in given.items():
+        if not is_text(text):
+            raise ValueError(f"{PREFIX}{field.upper()}: it is not UTF-8; set it again")
     try:
         settings = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -107,7 +114,18 @@ def read_settings(kind: type[S], environment: Mapping[str, str]) -> S:
         raise ValueError(f"{PREFIX}{field.upper()}: {error}") from None
     if settings.log_level.upper() not in LOG_LEVELS:
         raise ValueError(f"{PREFIX}LOG_LEVEL: it is one of {', '.join(LOG_LEVELS)}")
+    if wrong := settings.problem():
+        raise ValueError(PREFIX + wrong)
     return settings
+
+
+def is_text(value: str) -> bool:
+    """False where a byte of the environment was none: Python keeps it as a surrogate, which nothing can send or hash."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def serve(service: str, kind: type[S], run: Callable[[Context[S]], Awaitable[None]]) -> None:

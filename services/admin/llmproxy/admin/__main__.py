@@ -20,7 +20,7 @@ from llmproxy.admin.resources.probes import OpenApiResource, ProbesResource
 from llmproxy.admin.resources.status import StatusResource
 from llmproxy.admin.resources.threats import ThreatsResource
 from llmproxy.admin.routes import Route
-from llmproxy.common import references, runtime
+from llmproxy.common import keyring, references, runtime
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import (
     EVENT_CIRCUIT_CLOSED,
@@ -48,6 +48,11 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     secret_dirs: str = ""  # Comma-separated: where `file:` references may lead (docs/adr/0030).
     worker_variables: str = ANY  # Names, comma-separated: what `env:` can find at the workers; *: not known.
     metrics_public: bool = False  # /metrics without the token.
+
+    def problem(self) -> str:
+        return (
+            "" if keyring.is_sendable(self.admin_token) else f"ADMIN_TOKEN: it has {keyring.UNSENDABLE}; write it again"
+        )
 
 
 async def run(context: Context[Settings]) -> None:

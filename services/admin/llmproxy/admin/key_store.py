@@ -75,6 +75,9 @@ class KeyStore:
         complaints: list[str] = []
         wanted: dict[str, KeyRecord] = {}
         for position, key in enumerate(keys, 1):
+            if not keyring.is_sendable(key):
+                complaints.append(f"key {position} has {keyring.UNSENDABLE}: nobody can present it")
+                continue
             if not keyring.is_well_formed(key):
                 complaints.append(f"key {position} has a wrong checksum; was it cut off?")
                 continue

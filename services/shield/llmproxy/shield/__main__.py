@@ -5,7 +5,7 @@ import secrets
 import time
 from functools import partial
 
-from llmproxy.common import runtime
+from llmproxy.common import keyring, runtime
 from llmproxy.common.channels import REQUEST_INSPECT
 from llmproxy.common.config import Snapshot
 from llmproxy.common.embedding import EMBEDDING, Embedding
@@ -36,6 +36,11 @@ class Settings(runtime.Settings, frozen=True, kw_only=True):
     gateway_url: str = "http://127.0.0.1:8090"  # Where the judge is asked (policy.injection.judge).
     judge_key: str = ""  # The API key that the judge is asked with. Without one it cannot be asked.
     embedding_model: str = ""  # Its folder; empty: that of an installed package, if there is one; off: none.
+
+    def problem(self) -> str:
+        if not self.mask_secret.isprintable():
+            return "MASK_SECRET: it has a line break, or another sign that cannot be seen; write it again, in one line"
+        return "" if keyring.is_sendable(self.judge_key) else f"JUDGE_KEY: it has {keyring.UNSENDABLE}; write it again"
 
 
 async def run(context: runtime.Context[Settings]) -> None:

@@ -6,23 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import click
-from msgspec import json, to_builtins
+from msgspec import json, structs, to_builtins
 
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import PER_MILLE, Explanation
-from llmproxy.common.ledger_questions import Rekeyed
+from llmproxy.common.ledger_questions import LedgerVerified, Rekeyed
 from llmproxy.common.records import AuditRecord
 from llmproxy.launcher import exits
 from llmproxy.launcher.data_folder import AlreadyRunningError, DataFolder, DataFolderError
 from llmproxy.launcher.embedded import EmbeddedServers
 from llmproxy.launcher.options import data_option
-
-if TYPE_CHECKING:
-    from llmproxy.audit.ledger import Verification
 
 KEPT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CHECKPOINT, PUBLIC_KEY = "checkpoint", "signing.pub"
@@ -72,12 +68,12 @@ def verify(data: Path, as_json: bool, dsn: str | None, checkpoint: Path | None, 
     if as_json:
         click.echo(json.format(json.encode(to_builtins(result)), indent=2))
     else:
-        click.echo(verdict(result), err=not result.ok)
+        click.echo(verdict(LedgerVerified(**structs.asdict(result))), err=not result.ok)
     if not result.ok:
         raise click.exceptions.Exit(exits.NOT_SO)
 
 
-def verdict(result: "Verification") -> str:
+def verdict(result: LedgerVerified) -> str:
     """In words, a line for each change of the key."""
     if not result.ok:
         return f"NOT VALID at record {result.at_seq}: {result.problem}"
