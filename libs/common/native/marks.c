@@ -24,6 +24,7 @@ enum {
     ENTITY_LETTERS_MAX = 8,
     SINGLES_MIN = 4,      /* Letters standing alone, one after the other, */
     APART_MAX = 6,        /* with so many other characters between them at most. */
+    ACCENTS_MIN = 4,      /* Letters with marks, half of a word: few words of Czech and Vietnamese have as many. */
     WORD_LETTERS_MIN = 3, /* Of the lexicon. */
     TYPO_LETTERS_MIN = 5, /* Shorter words are often one swap away from another. */
     JOINTS_MAX = 4,       /* Between two parts of a word. */
@@ -285,6 +286,7 @@ static inline void add_to(Row *row, size_t at, size_t end, size_t apart_max) {
 /* Letters that stand alone, one after the other. */
 typedef struct {
     size_t letters, singles, at, apart; /* Of the word, words of one letter, where they begin, and characters since the last letter. */
+    size_t accents;                     /* Letters of the word with marks on them. */
 } Chain;
 
 static inline void add_letters(Chain *chain, size_t count, size_t at) {
@@ -296,7 +298,13 @@ static inline void end_word(Chain *chain, Marks *marks) {
     if (chain->letters == 1 && chain->singles + 1 >= SINGLES_MIN) mark(marks, SPACED, chain->at);
     if (chain->letters > 1 || ++chain->apart > APART_MAX) chain->singles = 0;
     else chain->singles += chain->letters == 1;
-    chain->letters = 0;
+    chain->letters = chain->accents = 0;
+}
+
+/* Whether a Latin letter with a mark on it, as one character, is one of so many in its word that no language writes it. */
+static inline int is_overdone(Chain *chain, uint32_t one) {
+    if (!(is_in(one, 0xc0, 0x24f) || is_in(one, 0x1e00, 0x1eff))) return 0;
+    return ++chain->accents >= ACCENTS_MIN && 2 * chain->accents >= chain->letters;
 }
 
 static void mark_bytes(const uint8_t *text, size_t length, Marks *marks) {
@@ -329,7 +337,7 @@ static void mark_bytes(const uint8_t *text, size_t length, Marks *marks) {
             uint32_t behind = at + taken < length ? character(text, length, at + taken, &next) : 0;
             if (one >= 0xc0 && is_symbol(found)) end_word(&chain, marks);
             else if (one >= 0xc0) add_letters(&chain, 1, at); /* A letter of any script. */
-            if (!(marks->found & FOLD) && is_disguise(found, before, behind)) mark(marks, FOLD, at);
+            if (!(marks->found & FOLD) && (is_overdone(&chain, found) || is_disguise(found, before, behind))) mark(marks, FOLD, at);
             before = found;
             at += taken - 1;
             continue;

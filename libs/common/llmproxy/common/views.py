@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from enum import IntFlag, auto
+from unicodedata import category
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -24,6 +25,8 @@ VIEWS_MAX = 12  # Without the text itself.
 DECODED_CHARS_MAX = 32_768  # Of all views of one text together; what is beyond is not decoded.
 GROWTH_MAX = 2  # One compatibility character may stand for 18 others.
 PRINTABLE_MIN = 0.9  # Of a decoded run: less is not text.
+LAYOUT, UNSEEN = "\n\t\r", frozenset({"Cf", "Zs", "Zl", "Zp"})
+"""What is text though it prints nothing: what invisible characters hide may have been encoded, too."""
 
 
 class Hint(IntFlag):
@@ -221,6 +224,13 @@ FAR_SIGN = re.compile("[\U0001f110-\U0001f1ff]")
 TAGS = re.compile("[\U000e0020-\U000e007e]+")
 SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8,}")  # As bytes: some write messages with them.
 MARKS_ABOVE = re.compile("[\u0300-\u036f\u0489\u20d0-\u20ff]+")
+ACCENTED = re.compile(r"(?<![^\W\d_])[a-zA-Z]*+[\u00c0-\u024f\u1e00-\u1eff][^\W\d_]*")
+UNACCENTED = {
+    code: bare[0]
+    for code in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00))
+    if len(bare := unicodedata.normalize("NFD", chr(code))) > 1 and bare[0].isascii()
+}
+"""Latin letters with marks, without them. Other alphabets have letters of their own that only look like it."""
 
 
 FLIPPED = re.compile("[ɐɔǝɟɥᴉɾʞɯɹʇʌʍʎ]")
@@ -242,7 +252,14 @@ def fold(text: str) -> str:
         folded = folded.translate(UPSIDE_DOWN)
     if LOOKALIKE.search(folded) is not None:
         folded = folded.translate(CONFUSABLES)
-    return MARKS_ABOVE.sub("", folded)
+    return MARKS_ABOVE.sub("", ACCENTED.sub(_unaccented, folded))
+
+
+def _unaccented(match: re.Match[str]) -> str:
+    """Words that languages write have fewer."""
+    bare = match[0].translate(UNACCENTED)
+    marked = sum(one != other for one, other in zip(match[0], bare, strict=True))
+    return bare if 3 * marked >= len(bare) else match[0]
 
 
 def _untagged(match: re.Match[str]) -> str:
@@ -326,8 +343,8 @@ def printable(data: bytes) -> str:
             return ""
     if text.isprintable():
         return text
-    readable = sum(map(str.isprintable, text)) + text.count("\n") + text.count("\t") + text.count("\r")
-    return text if readable >= PRINTABLE_MIN * len(text) else ""
+    unreadable = sum(not one.isprintable() and one not in LAYOUT and category(one) not in UNSEEN for one in text)
+    return text if unreadable <= (1 - PRINTABLE_MIN) * len(text) else ""
 
 
 def wide(data: bytes) -> str:
