@@ -186,6 +186,7 @@ UNUSABLE = [
     completion('{"injection": "true", "confidence": 1}'),
     completion('{"injection": true, "confidence": 7}'),
     completion('{"injection": false, "confidence": 1, "because": "…"}'),
+    completion('{"injection": true, "injection": false, "confidence": 1}'),
     completion('{"injection": false, "confidence": 1}', choices=2),
     completion("[" * 2_000),
     b"",

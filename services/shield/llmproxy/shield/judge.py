@@ -78,9 +78,11 @@ def question(text: str, model: str, nonce: str) -> bytes:
 def opinion(answer: bytes) -> Opinion | None:
     """None for anything but a chat completion whose only choice is the JSON that was asked for."""
     try:
-        return _OPINION.decode(_ANSWER.decode(answer).choices[0].message.content)
+        content = _ANSWER.decode(answer).choices[0].message.content
+        found = _OPINION.decode(content)
     except (msgspec.DecodeError, RecursionError):
         return None
+    return found if content.count(":") == len(Opinion.__struct_fields__) else None  # Else one is there twice.
 
 
 class Judges:
