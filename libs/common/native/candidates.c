@@ -184,7 +184,7 @@ EXPORT uint32_t llmproxy_candidates(const Literals *literals, const uint8_t *tex
         }
 
         int digit = is_digit(one), letter = is_letter(one);
-        if ((digit || letter) && at + 1 < length && !(is_digit(before) || is_letter(before) || before == '_')) {
+        if ((digit || letter) && at + 1 < length && !(is_digit(before) || is_letter(before))) {
             uint16_t chain = keys[bucket((one | (uint32_t)text[at + 1] << 8) | 0x2020)];
             if (chain && literals_at(text, length, at, chains + chain)) word.has_literal = 1;
         }

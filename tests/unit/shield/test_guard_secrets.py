@@ -156,6 +156,70 @@ def test_talk_about_secrets_is_left_alone(text: str) -> None:
     assert seen(text) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("saved as token_" + "sk-ant-api03-" + LONG[:93], "sk-ant-api03-" + LONG[:93]),
+        ("backup_" + "glpat-" + A20 + " is in the listing", "glpat-" + A20),
+        ("KEY" + "ghp_" + LONG[:36], "ghp_" + LONG[:36]),
+        ("x9" + "xoxb-" + "123456789012-123456789012-" + LONG[:24], "123456789012-123456789012-" + LONG[:24]),
+        ("prod_" + "AKIA" + "IOSFODNN7EXAMPLE", "AKIA" + "IOSFODNN7EXAMPLE"),
+        ("MY_" + "AIza" + LONG[:35], "AIza" + LONG[:35]),
+    ],
+)
+def test_a_key_directly_behind_a_letter_or_an_underscore_is_found(text: str, value: str) -> None:
+    assert any(one.endswith(value) for one in seen(text).values())
+    assert Secrets().may_hold(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the radio_" + LONG[:28] + " channel",
+        "flip_" + LONG[:20] + " and clip_" + LONG[:20],
+        "version_" + LONG[:42],
+        "risk-" + "ant-colony-optimisation-2024-a1",
+    ],
+)
+def test_a_word_that_ends_like_a_vendors_prefix_is_none(text: str) -> None:
+    assert seen(text) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("bob,," + "AKIA" + "IOSFODNN7EXAMPLF," + LONG[:40] + ",https://example.com", LONG[:40]),
+        ("https://b.s3.amazonaws.com/x?X-Amz-Expires=900&X-Amz-Signature=" + HEX32 * 2, HEX32 * 2),
+        ("fb says " + "EAAM" + LONG[:90], "EAAM" + LONG[:90]),
+        (
+            "zap it with " + "nsec1" + "q2w3e4r5t6y7u8p9" * 3 + "q2w3e4r5t6",
+            "nsec1" + "q2w3e4r5t6y7u8p9" * 3 + "q2w3e4r5t6",
+        ),
+        ("run " + "bkua_" + "MTA." + (HEX32 * 2)[:40], "bkua_" + "MTA." + (HEX32 * 2)[:40]),
+    ],
+)
+def test_a_key_that_only_its_surroundings_or_a_newer_form_tell_is_found(text: str, value: str) -> None:
+    assert value in seen(text).values()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'mapboxgl.accessToken = "' + "pk.eyJ1Ijoi" + LONG[:40] + "." + LONG[:22] + '";',
+        '<div data-sitekey="' + "6L" + LONG[:38] + '">',
+        "STRIPE_PUBLISHABLE_KEY=" + "pk_test_" + LONG[:24],
+        'dsn: "https://' + HEX32 + "@o123456.ingest.us.sentry.io/4504" + '"',
+        "AccountSid: " + "AC" + HEX32,
+        "s3 cp key=uploads/40cd1116367f1c70/photo.jpg",
+        "gpg: key 4AEE18F83AFDEB23 was imported",
+        "DB_PASSWORD=op://prod/db1/password and PASSWORD=ENC[AES256_GCM,data:a1b2]",
+        "password_encryption = scram-sha-256",
+    ],
+)
+def test_what_is_public_by_design_or_says_where_a_secret_is_kept_is_left_alone(text: str) -> None:
+    assert seen(text) == {}
+
+
 def test_a_private_key_without_its_end_is_masked_as_far_as_it_goes() -> None:
     cut = PEM[: len(PEM) // 2]
     assert seen(f"here: {cut}")["secret.private_key"] == cut

@@ -14,7 +14,7 @@ def entropy_bits(text: str) -> float:
 STAND_IN = re.compile(
     r"^\$[{(A-Z_]|\$[{(]|<|>|\{|\}|%\(|%[A-Z_]{3,}%|\*{3}|\.{3}|x{4}|redacted|placeholder|change_?me|your[_-]|my[_-]?(?:pass|secret|token|key|api)"
     r"|_here\b|example_|process\.env|environ|getenv|settings\.|config\.|secrets?\.|self\.|this\.|null\b|none\b|true\b|false\b"
-    r"|undefined|required|optional|string|\[[A-Z_]+_",
+    r"|undefined|required|optional|string|\[[A-Z_]+_|^op://|^enc\[|^ref\+",
     re.IGNORECASE,
 )
 

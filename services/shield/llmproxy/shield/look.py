@@ -119,6 +119,7 @@ def _names() -> Iterable[tuple[bytes, int]]:
         if vendor.before:
             what = EXACT | (Look.VENDOR if vendor.in_prose else INSIDE)
             yield from ((literal, what) for literal in vendor.literals)
+        yield from ((literal, EXACT | INSIDE) for literal in vendor.telling)
 
 
 def _table(literals: Iterable[tuple[bytes, int]], head: int, chains: bytearray) -> "ctypes.Array[ctypes.c_uint16]":

@@ -26,7 +26,7 @@ CHOSEN = r"(?P<quote>[\"'`])(?P<quoted>[^\"'`\n]{4,128})(?P=quote)"
 NAME = (
     r"(?<!no)(?:pass(?:word|wort|ord|wd|phrase|code|w|e)?|contrase.a|"
     + "|".join(name.decode() for name in NAMES[1:])
-    + r")(?![a-z]{2})[\w-]{0,16}+"
+    + r")(?![a-z]{2})(?!_(?:encryption|algorithm|hasher|encoder|policy))[\w-]{0,16}+"
 )
 PASSWORD = re.compile(
     NAME + r"[\"'\])]{0,3}+"

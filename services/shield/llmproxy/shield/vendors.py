@@ -4,7 +4,27 @@ import re
 
 from msgspec import Struct
 
-NOT_AFTER, NOT_BEFORE = r"(?<![A-Za-z0-9_])", r"(?![A-Za-z0-9_-])"
+NOT_AFTER, NOT_BEFORE = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9_-])"
+
+GLUED_CHARS_MIN = 4
+ENDS_OF_WORDS = frozenset(
+    (
+        b"aio_",
+        b"api-",
+        b"API-",
+        b"ico-",
+        b"ion_",
+        b"key-",
+        b"lip_",
+        b"live_",
+        b"odt_",
+        b"pubkey-",
+        b"sdk-",
+        b"secret_",
+        b"test_",
+    )
+)
+"""`radio_`, `version_`, `clip_`, `latest_`: behind a letter they say nothing."""
 
 
 class Vendor(Struct, frozen=True):
@@ -18,6 +38,18 @@ class Vendor(Struct, frozen=True):
     chars_max: int = 512
     entropy_min: float = 2.5
     in_prose: bool = False  # The literal may stand in a word that looks like no key: apart from the key, or short.
+
+    @property
+    def telling(self) -> tuple[bytes, ...]:
+        """The literals that no word ends with, so that a key is known by them directly behind a letter, too."""
+        return tuple(
+            literal
+            for literal in self.literals
+            if not self.before
+            and len(literal) >= GLUED_CHARS_MIN
+            and literal[-1:] in (b"_", b"-")
+            and literal not in ENDS_OF_WORDS
+        )
 
 
 def _vendor(
@@ -52,11 +84,13 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("langsmith", "lsv2_", r"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}", "https://docs.smith.langchain.com/administration/how_to_guides/organization_management/create_account_api_key"),
     _vendor("aws_key_id", "AKIA ASIA ABIA ACCA", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9_])", "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids"),
     _vendor("aws", "ecret_access_key ecretAccessKey SecretAccessKey aws_secret AWS_SECRET ECRET_ACCESS_KEY ws_secret wsSecret", r"(?i:secret_?access_?key|aws_?secret[a-z_]{0,16})[^\n]{0,12}?[\"'=:\s]([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])", "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html", before=24, entropy_min=4.0, in_prose=True),
+    _vendor("aws", "AKIA ASIA", r"(?:AKIA|ASIA)[A-Z2-7]{16}[\"'\s,:;|]{1,6}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])", "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html", before=1, entropy_min=4.0),
+    _vendor("aws_presigned", "X-Amz-Signature=", r"X-Amz-Signature=([0-9a-f]{64})(?![0-9A-Za-z])", "https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html", before=1, in_prose=True),
     _vendor("aws_bedrock", "ABSK", r"ABSK[A-Za-z0-9+/]{100,260}={0,2}", "https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys.html"),
     _vendor("github", "ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]{36,255}" + END, "https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/"),
     _vendor("github", "github_pat_", r"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}" + END, "https://docs.github.com/en/authentication/keeping-your-account-and-data-secure/about-authentication-to-github#githubs-token-formats"),
     _vendor("gitlab", "glpat- gldt- glrt- glrtr- glptt- glcbt- glft- glsoat- glimt- glagent- gloas- glffct- glwt-", r"gl(?:pat|dt|rt|rtr|ptt|cbt|ft|soat|imt|agent|oas|ffct|wt)-[A-Za-z0-9_.-]{20,100}", "https://docs.gitlab.com/security/tokens/#token-prefixes"),
-    _vendor("slack", "xox", r"xox[abeoprs](?:\.xox[bp])?-(?:[A-Za-z0-9]{1,64}-){0,5}[A-Za-z0-9]{10,250}", "https://api.slack.com/concepts/token-types"),
+    _vendor("slack", "xoxa- xoxb- xoxe- xoxe. xoxo- xoxp- xoxr- xoxs-", r"xox(?:[abeoprs]|e\.xox[bp])-(?:[A-Za-z0-9]{1,64}-){0,5}[A-Za-z0-9]{10,250}", "https://api.slack.com/concepts/token-types"),
     _vendor("slack", "xapp-", r"xapp-\d-[A-Z0-9]{8,16}-\d{8,16}-[a-f0-9]{32,64}", "https://api.slack.com/concepts/token-types"),
     _vendor("slack_webhook", "hooks.slack.com", r"(?:https?://)?hooks\.slack\.com/(?:services|workflows|triggers)/[\w+/-]{20,80}", "https://api.slack.com/messaging/webhooks", before=8),
     _vendor("discord_webhook", "/api/webhooks/", r"https?://(?:\w{1,10}\.)?discord(?:app)?\.com/api/webhooks/\d{17,20}/[\w-]{60,80}", "https://discord.com/developers/docs/resources/webhook", before=34),
@@ -72,7 +106,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("pagarme", "ak_live_ ak_test_", r"ak_(?:live|test)_[A-Za-z0-9]{30,48}" + END, "https://docs.pagar.me/docs/chaves-de-acesso"),
     _vendor("plaid", "access-production- access-sandbox-", r"access-(?:production|sandbox)-[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", "https://plaid.com/docs/api/tokens/"),
     _vendor("gocardless", "live_", r"live_[A-Za-z0-9_=-]{40}" + END, "https://developer.gocardless.com/getting-started/api/making-your-first-request/", entropy_min=4.0),
-    _vendor("twilio", "SK AC", r"(?:SK|AC)[0-9a-f]{32}(?![A-Za-z0-9_])", "https://www.twilio.com/docs/glossary/what-is-a-sid"),
+    _vendor("twilio", "SK", r"SK[0-9a-f]{32}(?![A-Za-z0-9_])", "https://www.twilio.com/docs/glossary/what-is-a-sid"),
     _vendor("sendgrid", "SG.", r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}", "https://www.twilio.com/docs/sendgrid/ui/account-and-settings/api-keys"),
     _vendor("sendinblue", "xkeysib-", r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}", "https://developers.brevo.com/docs/getting-started"),
     _vendor("mailgun", "key- pubkey-", r"(?:pub)?key-[0-9a-f]{32}" + END, "https://documentation.mailgun.com/docs/mailgun/api-reference/mg-auth"),
@@ -112,7 +146,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("onepassword", "ops_eyJ", r"ops_eyJ[A-Za-z0-9+/=_-]{100,1000}", "https://developer.1password.com/docs/service-accounts/"),
     _vendor("age", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}", "https://github.com/C2SP/C2SP/blob/main/age.md"),
     _vendor("circleci", "CCIPAT_ CCIPRJ_", r"CCIP(?:AT|RJ)_[A-Za-z0-9]{16,26}_[a-z0-9]{40,56}", "https://circleci.com/docs/managing-api-tokens/"),
-    _vendor("buildkite", "bkua_", r"bkua_[a-z0-9]{40}" + END, "https://buildkite.com/docs/apis/managing-api-tokens"),
+    _vendor("buildkite", "bkua_ bkaa_ bkaj_", r"bk(?:ua_(?:[A-Za-z0-9_-]{2,16}\.)?[a-z0-9]{40}|aa_[A-Za-z0-9_-]{2,16}\.[A-Za-z0-9]{40,120}|aj_eyJ[A-Za-z0-9_-]{10,1024}\.[A-Za-z0-9_-]{10,4096}\.[A-Za-z0-9_-]{8,1024})" + END, "https://buildkite.com/docs/platform/security/tokens", chars_max=6_200),
     _vendor("sonarqube", "sqp_ sqa_ squ_", r"sq[pau]_[a-f0-9]{40}" + END, "https://docs.sonarsource.com/sonarqube-server/user-guide/managing-tokens"),
     _vendor("sourcegraph", "sgp_ slk_", r"(?:sgp_(?:[a-fA-F0-9]{16}_|local_)?[a-fA-F0-9]{40}|slk_[a-f0-9]{64})" + END, "https://sourcegraph.com/docs/cli/how-tos/creating_an_access_token"),
     _vendor("snyk", "snyk_", r"snyk_(?:uat|sat)\.[A-Za-z0-9_-]{8}\.[A-Za-z0-9_.-]{40,300}", "https://docs.snyk.io/snyk-api/authentication-for-api"),
@@ -146,7 +180,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("clickup", "pk_", r"pk_\d{6,9}_[A-Z0-9]{32}" + END, "https://developer.clickup.com/docs/authentication"),
     _vendor("maxmind", "_mmk", r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk" + END, "https://support.maxmind.com/hc/en-us/articles/4407111582235-Generate-a-License-Key", before=36),
     _vendor("mapbox", "sk.eyJ", r"sk\.eyJ[A-Za-z0-9_-]{40,200}\.[A-Za-z0-9_-]{20,24}", "https://docs.mapbox.com/help/dive-deeper/access-tokens/"),
-    _vendor("facebook", "EAAC EAAB EAAG EAAJ", r"EAA[CBGJ][A-Za-z0-9]{80,300}" + END, "https://developers.facebook.com/docs/facebook-login/guides/access-tokens/"),
+    _vendor("facebook", "EAA", r"EAA[A-Z][A-Za-z0-9]{80,300}" + END, "https://developers.facebook.com/docs/facebook-login/guides/access-tokens/", entropy_min=4.0),
     _vendor("alibaba", "LTAI", r"LTAI[A-Za-z0-9]{12,20}(?![A-Za-z0-9_])", "https://www.alibabacloud.com/help/en/ram/user-guide/create-an-accesskey-pair"),
     _vendor("tencent", "AKID", r"AKID[A-Za-z0-9]{32}(?![A-Za-z0-9_])", "https://www.tencentcloud.com/document/product/598/32675"),
     _vendor("telegram", ":AA", r"(?<!\d)\d{8,10}:AA[A-Za-z0-9_-]{33}" + END, "https://core.telegram.org/bots/api#authorizing-your-bot", before=10),
@@ -233,6 +267,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("brex", "bxt_", r"bxt_[A-Za-z0-9]{36,48}" + END, "https://developer.brex.com/docs/authentication/"),
     _vendor("zapier_webhook", "hooks.zapier.com", r"(?:https?://)?hooks\.zapier\.com/hooks/catch/\d{3,12}/[A-Za-z0-9]{5,24}", "https://help.zapier.com/hc/en-us/articles/8496288690317-Trigger-Zaps-from-webhooks", before=8, entropy_min=3.0, in_prose=True),
     _vendor("vault", "s.", r"s\.(?=[A-Za-z]*\d)(?=[A-Z0-9]*[a-z])(?=[a-z0-9]*[A-Z])[A-Za-z0-9]{24}" + END, "https://developer.hashicorp.com/vault/docs/concepts/tokens#token-prefixes", entropy_min=3.8),
+    _vendor("nostr", "nsec1", r"nsec1[02-9ac-hj-np-z]{58}" + END, "https://github.com/nostr-protocol/nips/blob/master/19.md", entropy_min=3.5),
     _vendor("extended_private_key", "xprv tprv", r"[xt]prv[1-9A-HJ-NP-Za-km-z]{107,108}(?![A-Za-z0-9])", "https://github.com/bitcoin/bips/blob/master/bip-0032.mediawiki#serialization-format"),
     _vendor("django", "django-insecure-", r"django-insecure-[a-z0-9!@#$%^&*(=_+)-]{50}", "https://docs.djangoproject.com/en/stable/ref/checks/#security", before=1, in_prose=True),
     _vendor("django", "SECRET_KEY", r"SECRET_KEY[\"'\])]{0,2}\s?[=:,]\s?[\"']([a-z0-9!@#$%^&*(=_+)-]{50})[\"']", "https://docs.djangoproject.com/en/stable/ref/settings/#secret-key", before=1, entropy_min=4.0, in_prose=True),

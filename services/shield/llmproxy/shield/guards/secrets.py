@@ -114,10 +114,21 @@ def _vendor_keys(text: str, data: bytes, words: list[tuple[int, int]]) -> Iterat
                     done = match.end()
                     break
     said = b" ".join([data[first:end] for first, end in words])
+    yield from _glued(text, data, said)
     for vendor in INSIDE:
         for literal in vendor.literals:
             if literal in said or (vendor.in_prose and literal in data):
                 yield from _around(vendor, literal, text, data)
+
+
+def _glued(text: str, data: bytes, said: bytes) -> Iterator[Finding]:
+    """Directly behind a letter or a digit: `KEYghp_...`."""
+    for literal, vendor in TELLING:
+        for start in glance.places(data, literal) if literal in said else ():
+            if data[start - 1 : start].isalnum():
+                match = vendor.pattern.match(text[start : start + vendor.chars_max])
+                if match is not None and _is_key(vendor, match[0]):
+                    yield Finding(f"secret.{vendor.name}", start, start + match.end())
 
 
 def _around(vendor: Vendor, literal: bytes, text: str, data: bytes) -> Iterator[Finding]:
@@ -132,7 +143,8 @@ def _around(vendor: Vendor, literal: bytes, text: str, data: bytes) -> Iterator[
 
 
 HEAD_CHARS = 2
-BEGINS = re.compile(rb"(?<![A-Za-z0-9_])[A-Za-z0-9]")
+BEGINS = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]")
+TELLING = tuple((literal, vendor) for vendor in VENDORS for literal in vendor.telling)
 INSIDE = tuple(vendor for vendor in VENDORS if vendor.before)
 
 
@@ -171,9 +183,13 @@ VENDOR_NAMED = re.compile(
 NOT_NAMED = re.compile(
     r"(?:hash|sha\d*|md5|digest|checksum|commit|etag|integrity|public[\s_-]?key(?:[\s_-]?token)?|pub[\s_-]?key|tokens?[\s_-]?(?:count|type|limit)"
     r"|(?<![a-z])(?:cache|primary|foreign|sort|partition|object|s3|redis|correlation|dedup\w{0,12}|routing|lookup|index|row|shard|blob|bucket)[\s_-]?key(?: session)?|key[\s_-]?(?:id|name)|idempotency[\s_-]?key|request[\s_-]?id"
-    r"|fingerprint|author|trace)[\"'\])]{0,2}[\s:=-]{1,8}[\"'`]?\Z",
+    r"|fingerprint|author|trace|site[\s_-]?key|publishable[\s_-]?key|(?:gpg|pgp)\S{0,4} key)[\"'\])]{0,2}[\s:=-]{1,8}[\"'`]?\Z",
     re.IGNORECASE,
 )
+
+
+PUBLIC = re.compile(r"pk\.eyJ|\S*/[^/\s]{1,200}\.[A-Za-z]{2,4}\Z")
+"""A token of Mapbox for browsers; the path of a file."""
 
 
 def _assigned(text: str, lower: bytes, words: list[tuple[int, int]]) -> Iterator[Finding]:
@@ -211,6 +227,7 @@ def _first_value(matches: Iterable[re.Match[str]], text: str, begin: int, first:
             and stop - start >= WORD_CHARS_MIN
             and text[stop : stop + 1] != "("
             and NOT_NAMED.search(text, max(begin, start - NAME_CHARS), start) is None
+            and PUBLIC.match(text, start, stop) is None
             and is_drawn(text[start:stop])
         ):
             return start, stop
@@ -237,8 +254,11 @@ URL = re.compile(
     re.ASCII,
 )
 SCHEME_CHARS = 32
-URL_TOKEN = re.compile(r"https?://([A-Za-z0-9_-]{20,128})@[A-Za-z0-9][^\s@\"'<>`?#,;)\]}]{1,252}", re.ASCII)
-"""A token as the user, without a password: how git is told one."""
+URL_TOKEN = re.compile(
+    r"https?://([A-Za-z0-9_-]{20,128})@(?!o\d{1,12}\.ingest\.)[A-Za-z0-9][^\s@\"'<>`?#,;)\]}]{1,252}", re.ASCII
+)
+"""A token as the user, without a password: how git is told one. Sentry's, for the browsers of everybody, is none:
+https://docs.sentry.io/concepts/key-terms/dsn-explainer/"""
 
 
 def _urls(text: str, data: bytes) -> Iterator[Finding]:
