@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Generic, TypeVar
 
 from msgspec import structs
 
@@ -19,8 +20,28 @@ from llmproxy.shield.guards.secrets import OURS as OF_SECRETS
 from llmproxy.shield.guards.topics import Topics
 from llmproxy.shield.look import Look
 
+T = TypeVar("T")
+SEEN_MAX = 4_096
+
 CONCERNS = OF_SECRETS | Look.ENCODED | Look.BEYOND | Look.MARKUP | Look.LONG | Look.URL | Look.COLONS
 """What any stage looks for, but for what guards do behind a text. Five dashes, with which a private key begins, are COLONS, too."""
+
+
+class Seen(Generic[T]):
+    """What was read and passed as it was, whatever was asked: of what every answer of a vendor has."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: set[T] = set()
+
+    def __contains__(self, one: T) -> bool:
+        return one in self._kept
+
+    def add(self, one: T) -> None:
+        if len(self._kept) >= SEEN_MAX:
+            self._kept.clear()
+        self._kept.add(one)
 
 
 def of_answers(policy: Policy) -> Policy:
@@ -68,6 +89,7 @@ class Guards:
         self._clear_texts = tuple(self._checks(in_json=False))
         self._clear_documents = tuple(self._checks(in_json=True))
         self._concerns = self._bits()
+        self.names, self.echoes = Seen[str](), Seen[int]()
 
     @property
     def is_slow(self) -> bool:

@@ -8,13 +8,15 @@ NAMES = frozenset(
      "call_id", "item_id", "tool_call_id", "tool_use_id", "previous_response_id", "container_id", "file_id", "modelVersion", "responseId", "createTime",
      "finishReason", "mimeType", "mime_type", "media_type", "signature", "encrypted_content", "encrypted_index", "thoughtSignature", "thought_signature",
      "data", "b64_json", "partial_image_b64", "embedding", "logprobs", "logprobsResult", "top_logprobs", "token", "bytes", "usage", "usageMetadata",
-     "safetyRatings", "tools", "instructions", "metadata", "prompt_cache_key", "safety_identifier", "user", "obfuscation"]
+     "safetyRatings", "instructions", "prompt_cache_key", "safety_identifier", "user", "obfuscation"]
 )  # fmt: skip
 """What is not the model's words: ids, names, seals, binaries, tokens of a text that is read anyway, and echoes of the request."""
 
-ECHOED_WHOLE = frozenset(
-    {"usage", "usageMetadata", "logprobs", "logprobsResult", "top_logprobs", "tools", "metadata", "safetyRatings"}
-)
+SPACED = frozenset({"instructions", "stop_sequence", "token"})
+"""Of these, what may have spaces in it. In an id, a seal or a binary there is none, so what has one is a text."""
+
+ECHOED = frozenset({"tools", "metadata"})
+"""What is read but for what the request itself says, in whatever form the vendor repeats it."""
 
 CALLED = frozenset({"input", "args", "action", "arguments"})
 """Arguments of a tool as a tree, in Anthropic's, Google's and OpenAI's answers, and in those of who copies them: every name and text in it is what a model has written."""
@@ -27,7 +29,9 @@ IN_JSON = frozenset({"arguments", "partial_json"})
 
 def is_no_text(key: str, value: str) -> bool:
     """By the name under which it stands; or a picture, which some vendors put into a message as an address of itself."""
-    return key in NAMES or (key in URL_HOLDERS and is_base64_url(value))
+    if key in NAMES:
+        return value.find(" ", 0, -1) < 0 or key in SPACED
+    return key in URL_HOLDERS and is_base64_url(value)
 
 
 def name_of(names: list[str]) -> str:

@@ -10,6 +10,7 @@ from json import dumps
 from typing import Any, NamedTuple, get_args
 
 from msgspec import structs
+from msgspec.json import encode
 
 from llmproxy.common.actions import PASSING
 from llmproxy.common.answers import ANSWER, AnswerAction, Answers
@@ -27,7 +28,8 @@ from llmproxy.shield.answers.keys import PrivateKeys
 from llmproxy.shield.answers.leak import Leak, words_of
 from llmproxy.shield.answers.lines import DIGITS_IN, DOTS_IN, NAMES_BEFORE, Lines
 from llmproxy.shield.answers.markup import wants_markup
-from llmproxy.shield.answers.names import CALLED, DRAWING, DRAWN, ECHOED_WHOLE, IN_JSON, NAMES, is_no_text, name_of
+from llmproxy.shield.answers.measures import FORMS, PLAIN_NAME_CHARS, TOKENS, is_measure, is_plain
+from llmproxy.shield.answers.names import CALLED, DRAWING, DRAWN, ECHOED, IN_JSON, is_no_text, name_of
 from llmproxy.shield.answers.ordinary import Ordinary
 from llmproxy.shield.answers.rails import Rails
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
@@ -146,8 +148,10 @@ class Reading:
         return unmask(text, self.originals.in_text)
 
     def value(self, key: str, value: Any) -> Any:
-        if key in ECHOED_WHOLE:
+        if key in FORMS and is_measure(key, value):
             return value
+        if key in ECHOED:
+            return self._echo(value) if value and self._changes_echo(value) else value
         if key in CALLED and type(value) is dict:
             return self._called(value)
         if type(value) is str:
@@ -155,8 +159,19 @@ class Reading:
         if type(value) is list:
             return [self.value(key, item) for item in value]
         if type(value) is dict:
-            return {self.words(name): self.value(name, item) for name, item in value.items()}
+            return {self.name(name): self.value(name, item) for name, item in value.items()}
         return value
+
+    def name(self, name: str) -> str:
+        if is_plain(name):
+            return name
+        if name in self._guards.names and not self.request.canary:
+            return name
+        found = sum(self.counts.values())
+        said = self.text(name)
+        if said == name and name.isidentifier() and sum(self.counts.values()) == found:
+            self._guards.names.add(name)
+        return said
 
     def whole(self, event: bytes) -> bytes:
         text = written(event)
@@ -210,10 +225,14 @@ class Reading:
             drawn = DRAWN if value.get("type") == DRAWING else ""
             for name, item in value.items():
                 kind = type(item)
+                if len(name) > PLAIN_NAME_CHARS or not name.isidentifier():
+                    changed |= self.name(name) != name
+                if name == drawn:
+                    continue
                 if kind is str:  # Asked here too, because most of what an answer holds are names.
-                    changed |= name not in NAMES and name != drawn and self._changes_text(item, name)
-                elif (kind is dict or kind is list) and item and name not in ECHOED_WHOLE and name != drawn:
-                    changed |= self._changes(item, name)
+                    changed |= not is_no_text(name, item) and self._changes_text(item, name)
+                elif (kind is dict or kind is list) and item and not (name in FORMS and is_measure(name, item)):
+                    changed |= self._changes_echo(item) if name in ECHOED else self._changes(item, name)
         elif type(value) is list:
             for item in value:
                 changed |= self._changes(item, key)
@@ -237,10 +256,17 @@ class Reading:
         if (known := self._apart.get(segment.path)) is not None:
             return known[1]
         names = segment.path.replace("[", ".").split(".")
-        holder = next((name for name in names[:-1] if name in CALLED or name in ECHOED_WHOLE), "")
-        if holder in CALLED and segment.form != "number":
-            return self._named(segment.text) if segment.form == "key" else self._argument(segment.text)
-        if segment.form != "value" or not ECHOED_WHOLE.isdisjoint(names) or name_of(names) in NAMES:
+        holder = next((name for name in names[:-1] if name in CALLED or name in ECHOED or name in FORMS), "")
+        name = name_of(names)
+        if segment.form == "number" or (holder in FORMS and name in TOKENS):
+            return self.words(segment.text)
+        if segment.form == "key":
+            return self._named(segment.text) if holder in CALLED else self.name(segment.text)
+        if holder in CALLED:
+            return self._argument(segment.text)
+        if holder in ECHOED:
+            return self._echoed(segment.text)
+        if is_no_text(name, segment.text):
             return self.words(segment.text)
         return self._through(segment.text, in_json=ARGUMENTS.fullmatch(segment.path) is not None)
 
@@ -253,6 +279,36 @@ class Reading:
         if type(value) is dict:
             return {self._named(name): self._called(item) for name, item in value.items()}
         return value
+
+    def _changes_echo(self, value: Any) -> bool:
+        """A stream repeats it in several events, and a conversation in all of its turns."""
+        request = self.request
+        if self.unmasks or request.canary:
+            return bool(self._echo(value) != value)
+        known, found = hash((encode(value), request.definitions, request.system)), sum(self.counts.values())
+        if known in self._guards.echoes:
+            return False
+        if self._echo(value) != value:
+            return True
+        if sum(self.counts.values()) == found:
+            self._guards.echoes.add(known)
+        return False
+
+    def _echo(self, value: Any) -> Any:
+        """What repeats the request, or may."""
+        if type(value) is str:
+            return self._echoed(value)
+        if type(value) is list:
+            return [self._echo(item) for item in value]
+        if type(value) is dict:
+            return {self.name(name): self._echo(item) for name, item in value.items()}
+        return value
+
+    def _echoed(self, text: str) -> str:
+        if self.is_clear(text, in_json=False):
+            return text
+        said = self.words(text)
+        return said if self.is_known(said) else self._through(text, in_json=False)
 
     def _named(self, name: str) -> str:
         """The name of an argument: the caller's tool has it, or the model has made it up."""

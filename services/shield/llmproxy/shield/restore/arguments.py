@@ -40,7 +40,7 @@ class Arguments:
         if is_last:
             said += [argument for _, _, argument in self._flush(lambda place: place[0] == index)]
         rest = self._held.texts.value("", {name: value for name, value in part.items() if name != called})
-        others = {name: self._held.texts.value(name, value) for name, value in call.items() if name != spelt}
+        others = self._held.texts.value("", {name: value for name, value in call.items() if name != spelt})
         return {**rest, called: {**others, **({spelt: said} if said or given is not None else {})}}
 
     def end(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -52,13 +52,15 @@ class Arguments:
         text = _under(TEXTS, one) if type(one) is dict else ""
         if not text or type(one.get(text)) is not str:
             return self._held.texts.value("args", one)
-        path = _under(PATHS, one)
-        place = (index, str(one.get(path)))
+        path, goes_on = _under(PATHS, one), _under(GOES_ON, one)
+        # A path names arguments, as the model has written them.
+        others = self._held.texts.value("args", {name: value for name, value in one.items() if name != text})
+        place = (index, str(others.get(path)))
         self._names[place] = (called, spelt, path, text)
         said = self._held.push(place, one[text])
-        if not one.get(_under(GOES_ON, one)):
+        if not one.get(goes_on):
             said += "".join(argument[text] for _, _, argument in self._flush(lambda known: known == place))
-        return {**one, text: said}
+        return {**others, text: said}
 
     def _flush(self, is_over: Any) -> list[tuple[Place, tuple[str, str], dict[str, Any]]]:
         found = []

@@ -5,13 +5,17 @@ from typing import Any
 
 import msgspec
 
+from llmproxy.shield.answers.measures import is_plain
+from llmproxy.shield.answers.names import NAMES
 from llmproxy.shield.restore import prose, whole
-from llmproxy.shield.restore.held import Held, Texts, beside
+from llmproxy.shield.restore.held import Held, Texts, beside, measured, renew
 from llmproxy.shield.restore.nested import Place, around, pieces, put
 
 DELTA_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "thinking")
 OF_CHUNK = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"})
 OF_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
+OF_BLOCK = frozenset({"type", "signature", "data", "index"})
+OF_THOUGHT = OF_BLOCK | {"thinking"}
 OF_CALL = frozenset({"index", "id", "type", "function", "custom"})
 OF_CALLED = frozenset({"name", "arguments", "input"})
 REPEATED = "message"
@@ -56,6 +60,7 @@ class Stream:
         self._last = tree
         before: list[bytes] = []
         changed = beside(self._held.texts, tree, OF_CHUNK)
+        changed |= measured(self._held.texts, tree, "usage")
         for choice in choices:
             if type(choice) is dict:
                 changed |= self._choice(choice, before)
@@ -75,6 +80,7 @@ class Stream:
         if type(delta) is dict and choice.pop(REPEATED, None) is not None:
             changed = True
         changed |= beside(self._held.texts, choice, OF_CHOICE)
+        changed |= measured(self._held.texts, choice, "logprobs")
         if changed and choice.get("logprobs") is not None:
             choice["logprobs"] = None
         if choice.get("finish_reason"):  # Some vendors say an empty one until then.
@@ -84,9 +90,9 @@ class Stream:
 
     def _delta(self, index: int, delta: dict[str, Any], before: list[bytes]) -> bool:
         changed = False
-        for name, value in delta.items():
-            if name in DELTA_TEXTS and type(value) is str:
-                new: Any = self._held.push((index, name, 0), value)
+        for name, value in [*delta.items()]:
+            if type(value) is str and (name in DELTA_TEXTS or _is_text(name)):
+                new = self._held.push((index, name, 0), value)
             elif name in NESTED and type(value) in (dict, list):
                 before += self._parts_before(index, name, value)
                 delta[name], was_changed = self._nested(index, name, value)
@@ -100,21 +106,29 @@ class Stream:
             elif name == "function_call" and type(value) is dict:
                 changed |= self._called(value, "arguments", (index, "function_call", 0), in_json=True)
                 continue
-            elif name == SIGNED:
-                self._signed(index, value)
+            elif name == SIGNED and type(value) is list:
+                changed |= self._signed(index, value)
                 continue
             else:
-                new = self._held.texts.value(name, value)
+                changed |= renew(self._held.texts, delta, name)
+                continue
             if new != value:
                 delta[name] = new
                 changed = True
         return changed
 
-    def _signed(self, index: int, blocks: Any) -> None:
+    def _signed(self, index: int, blocks: list[Any]) -> bool:
         """What a provider signed is read, and stays as it is."""
-        for number, block in enumerate(blocks if type(blocks) is list else ()):
-            if type(block) is dict and type(thought := block.get("thinking")) is str:
+        changed = False
+        for number, block in enumerate(blocks):
+            if type(block) is not dict:
+                blocks[number] = self._held.texts.value(SIGNED, block)
+                changed |= bool(blocks[number] != block)
+                continue
+            if type(thought := block.get("thinking")) is str:
                 self._held.push((index, SIGNED, number), thought, is_signed=True)
+            changed |= beside(self._held.texts, block, OF_THOUGHT if type(thought) is str else OF_BLOCK)
+        return changed
 
     def _call(self, index: int, number: int, call: dict[str, Any]) -> bool:
         changed = beside(self._held.texts, call, OF_CALL)
@@ -209,6 +223,11 @@ class Stream:
                 return {name: around(*self._around[channel], text)}
             case (_, name, _):
                 return {name: text}
+
+
+def _is_text(name: str) -> bool:
+    """Whether a vendor may have called a text so that comes in pieces."""
+    return name not in NAMES and is_plain(name)
 
 
 def _together(channel: Channel) -> Hashable:

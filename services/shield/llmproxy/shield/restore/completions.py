@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from llmproxy.shield.restore.chat import OF_CHUNK
-from llmproxy.shield.restore.held import Held, Texts, beside
+from llmproxy.shield.restore.held import Held, Texts, beside, measured
 from llmproxy.shield.restore.whole import drop_logprobs
 
 OF_CHOICE = frozenset({"index", "text", "finish_reason", "logprobs"})
@@ -25,6 +25,7 @@ class Stream:
             return [self._held.texts.whole(event)]
         self._last = tree
         changed = beside(self._held.texts, tree, OF_CHUNK)
+        changed |= measured(self._held.texts, tree, "usage")
         for choice in choices:
             if type(choice) is dict:
                 changed |= self._choice(choice)
@@ -35,6 +36,7 @@ class Stream:
 
     def _choice(self, choice: dict[str, Any]) -> bool:
         changed = beside(self._held.texts, choice, OF_CHOICE)
+        changed |= measured(self._held.texts, choice, "logprobs")
         index, text = choice.get("index", 0), choice.get("text")
         said = self._held.push(index, text) if type(text) is str else ""
         if choice.get("finish_reason"):  # As in chats.

@@ -5,10 +5,12 @@ from typing import Any
 import msgspec
 
 from llmproxy.shield.restore.arguments import Arguments
-from llmproxy.shield.restore.held import Held, Texts, beside
+from llmproxy.shield.restore.held import Held, Texts, beside, measured
 from llmproxy.shield.restore.whole import drop_logprobs
 
 OF_CHUNK = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
+MEASURES = ("safetyRatings", "logprobsResult")
+OF_CANDIDATE = frozenset({"content", "index", "finishReason", "avgLogprobs", "tokenCount", *MEASURES})
 OF_CONTENT = frozenset({"parts", "role"})
 SEAL = frozenset({"thought", "thoughtSignature", "thought_signature"})
 """What a part without content has."""
@@ -34,6 +36,7 @@ class Stream:
             return [self._held.texts.whole(event)]
         self._last = tree
         changed = beside(self._held.texts, tree, OF_CHUNK)
+        changed |= measured(self._held.texts, tree, "usageMetadata")
         for place, candidate in enumerate(candidates):
             if type(candidate) is dict:
                 changed |= self._candidate(candidate.get("index", place), candidate)
@@ -52,11 +55,9 @@ class Stream:
 
     def _candidate(self, index: int, candidate: dict[str, Any]) -> bool:
         """Changes the candidate in place; says whether anything changed."""
-        changed = False
-        for name, value in candidate.items():
-            if name != "content" and (new := self._held.texts.value(name, value)) != value:
-                candidate[name] = new
-                changed = True
+        changed = beside(self._held.texts, candidate, OF_CANDIDATE)
+        for name in MEASURES:
+            changed |= measured(self._held.texts, candidate, name)
         content = candidate.get("content")
         if type(content) is dict:
             changed |= beside(self._held.texts, content, OF_CONTENT)

@@ -47,6 +47,10 @@ class Texts(Protocol):
         """What stands beside the texts, whole, with every string in it treated as a text, but for ids and names."""
         ...
 
+    def name(self, name: str) -> str:
+        """What something is called."""
+        ...
+
     def whole(self, event: bytes) -> bytes:
         """An answer or an event that comes as one JSON value."""
         ...
@@ -62,12 +66,25 @@ def beside(texts: Texts, holder: dict[str, Any], known: frozenset[str]) -> bool:
         return False
     changed = False
     for name in [name for name in holder if name not in known]:
-        value = holder[name]
-        new = texts.value(name, value)
-        if new != value:
-            holder[name] = new
-            changed = True
+        changed |= renew(texts, holder, name)
     return changed
+
+
+def renew(texts: Texts, holder: dict[str, Any], name: str) -> bool:
+    """One of these."""
+    value, called = holder[name], texts.name(name)
+    new = texts.value(name, value)
+    if called != name:
+        del holder[name]
+    elif new == value:
+        return False
+    holder[called] = new
+    return True
+
+
+def measured(texts: Texts, holder: dict[str, Any], name: str) -> bool:
+    """A measure that may stand in an object: nearly always it does not, or has the form that it always has."""
+    return bool(holder.get(name)) and renew(texts, holder, name)
 
 
 class Held(Generic[Place]):

@@ -18,10 +18,12 @@ SAID = ("text_delta", "text")
 
 OF_DELTA = frozenset({"type", "index", "delta"})
 OF_START = frozenset({"type", "index", "content_block"})
+OF_STOP = frozenset({"type", "index"})
 OF_TEXT = frozenset({"type", "text"})
 ARGUMENTS = "input_json_delta"
 THINKING, SIGNATURE = "thinking_delta", "signature_delta"
 THOUGHT = "thinking"
+SEALED = {THINKING: frozenset({"type", THOUGHT}), SIGNATURE: frozenset({"type", "signature"})}
 ENDS = frozenset({"message_delta", "message_stop", "error"})
 
 Place = tuple[int, str, str]
@@ -49,7 +51,8 @@ class Stream:
                 return [msgspec.json.encode(tree)]
             case "content_block_stop":
                 index = tree.get("index", 0)
-                return [*self._flush(lambda place: place[0] == index), event]
+                changed = beside(self._held.texts, tree, OF_STOP)
+                return [*self._flush(lambda place: place[0] == index), msgspec.json.encode(tree) if changed else event]
             case kind if kind in ENDS:
                 return [*self.end(), self._held.texts.whole(event)]
         return [self._held.texts.whole(event)]
@@ -62,10 +65,15 @@ class Stream:
         changed = beside(self._held.texts, tree, OF_DELTA)
         if kind == THINKING and type(thought := delta.get(THOUGHT)) is str:
             self._held.push((tree.get("index", 0), kind, THOUGHT), thought, is_signed=True)
-        if kind in (THINKING, SIGNATURE):
+        if kind in SEALED:
+            changed |= beside(self._held.texts, delta, SEALED[kind])
             return msgspec.json.encode(tree) if changed else event
-        said = {name: self._said(tree, kind, name, value) for name, value in delta.items() if name != TYPE}
-        if not changed and all(delta[name] == value for name, value in said.items()):
+        said = {
+            (called := self._held.texts.name(name)): self._said(tree, kind, called, value)
+            for name, value in delta.items()
+            if name != TYPE
+        }
+        if not changed and all(delta.get(name) == value for name, value in said.items()):
             return event
         tree["delta"] = {TYPE: kind, **said}
         return msgspec.json.encode(tree)

@@ -1,9 +1,9 @@
 """Whole answers of the chat API that say a text and nothing else, as nearly all do: where it stands is known without a walk through them."""
 
-from typing import Any
-
 import msgspec
 from msgspec import Struct
+
+from llmproxy.shield.answers.measures import Usage
 
 Name = str | float | None
 """Stands under one of `answers.names.NAMES`, so it is no text; only a structure would be read."""
@@ -26,7 +26,7 @@ class Choice(Struct, gc=False, forbid_unknown_fields=True):
     message: Message
     index: int = 0
     finish_reason: Name = None
-    logprobs: Any = None
+    logprobs: None = None
 
 
 class Answer(Struct, gc=False, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ class Answer(Struct, gc=False, forbid_unknown_fields=True):
     model: Name = None
     service_tier: Name = None
     system_fingerprint: Name = None
-    usage: Any = None
+    usage: Usage | None = None
 
 
 DECODER = msgspec.json.Decoder(Answer)

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from llmproxy.shield.restore.held import Held, Texts, beside
+from llmproxy.common.segments.binaries import is_base64
+from llmproxy.shield.restore.held import Held, Texts, beside, measured
 from llmproxy.shield.restore.whole import drop_logprobs
 
 DELTA, DONE = ".delta", ".done"
@@ -56,9 +57,10 @@ class Stream:
 
     def _delta(self, name: str, tree: dict[str, Any], event: bytes) -> bytes:
         changed = beside(self._held.texts, tree, OF_DELTA)
+        changed |= measured(self._held.texts, tree, "logprobs")
         place, piece = _place(name, tree), tree["delta"]
         self._last[place] = tree
-        if not name.endswith(SOUND):
+        if not (name.endswith(SOUND) and is_base64(piece)):
             tree["delta"] = self._held.push(
                 place, piece, in_json=name.endswith("arguments"), follows=name if name.endswith(SAID) else None
             )
@@ -74,7 +76,8 @@ class Stream:
         """Several texts at once, such as what a program writes to its two outputs."""
         changed = beside(self._held.texts, tree, OF_DELTA)
         said: dict[str, Any] = {}
-        for part, value in tree["delta"].items():
+        for written, value in tree["delta"].items():
+            part = self._held.texts.name(written)
             if type(value) is str:
                 place = (*_place(name, tree), part)
                 self._last[place] = tree

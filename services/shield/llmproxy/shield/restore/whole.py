@@ -100,6 +100,9 @@ class Unmasking:
     def value(self, key: str, value: Any) -> Any:
         return deep(self.text, value)
 
+    def name(self, name: str) -> str:
+        return self.text(name)
+
     def whole(self, event: bytes) -> bytes:
         """Every placeholder is replaced, whatever string it is in."""
         text = written(event)

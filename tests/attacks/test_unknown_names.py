@@ -1,0 +1,264 @@
+"""A name that nobody knows, at every level of every provider's answers and events: what stands there was read, or does not reach the client."""
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from llmproxy.common.answers import Answers
+from llmproxy.common.envelope import Api
+from llmproxy.common.policy import Policy
+from llmproxy.shield.answers.asked import Asked
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.reading import Reading
+from llmproxy.shield.answers.stage import Stopped
+from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.restore import restorer
+from llmproxy.shield.vault import Vault, tenant_key
+from llmproxy.shield.window import Originals
+
+KEY = "ghp_" + "Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0PaQr2T"
+CANARY = "a1b2c3d4e5f60718"
+VAULT = Vault(tenant_key(b"secret", "acme"), frozenset)
+MAIL = VAULT.mask("email", "ada@example.com")
+GUARDS_OF = Guards(GUARDS, structs.replace(Policy(), answers=Answers()))
+
+Tree = dict[str, Any]
+Path = tuple[str | int, ...]
+
+WEIGHED = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}], "refusal": None}
+USAGE = {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 1}}
+CALLS: list[Tree] = [
+    {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}},
+    {"index": 1, "id": "call_2", "type": "custom", "custom": {"name": "f", "input": "x "}},
+]
+SAID = {
+    "role": "assistant",
+    "content": "Hello ",
+    "refusal": None,
+    "reasoning_content": "hm ",
+    "annotations": [{"type": "url_citation", "url_citation": {"title": "t", "url": "https://example.org"}}],
+    "audio": {"id": "a", "data": "UklG", "transcript": "t "},
+    "tool_calls": CALLS,
+    "function_call": {"name": "f", "arguments": "{}"},
+    "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "QUtJ"}],
+    "reasoning_details": [{"type": "reasoning.text", "text": "t ", "signature": "QUtJ"}],
+}
+PARTS = [{"type": "text", "text": "x "}, {"type": "thinking", "thinking": [{"type": "text", "text": "x "}]}]
+USED: list[Tree] = [
+    {"type": "thinking", "thinking": "t", "signature": "QUtJ"},
+    {"type": "redacted_thinking", "data": "QUtJ"},
+    {"type": "text", "text": "hi ", "citations": [{"type": "char_location", "cited_text": "c"}]},
+    {"type": "tool_use", "id": "t", "name": "f", "input": {"a": {"b": 1}}},
+    {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}},
+    {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"type": "web_search_result", "title": "t", "encrypted_content": "QUtJ"}]},
+    {"type": "code_execution_tool_result", "content": {"type": "code_execution_result", "stdout": "x", "content": [{"file_id": "f"}]}},
+    {"type": "mcp_tool_use", "id": "x", "name": "n", "server_name": "s", "input": {}},
+    {"type": "mcp_tool_result", "tool_use_id": "x", "content": [{"type": "text", "text": "t"}]},
+    {"type": "container_upload", "file_id": "f"},
+]  # fmt: skip
+ITEMS: list[Tree] = [
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "s"}], "content": [{"type": "reasoning_text", "text": "x"}]},
+    {"type": "message", "content": [{"type": "output_text", "text": "hi ", "annotations": [{"filename": "x"}], "logprobs": WEIGHED["content"]}]},
+    {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+    {"type": "custom_tool_call", "input": "x", "name": "n"},
+    {"type": "web_search_call", "action": {"type": "search", "query": "q", "sources": [{"url": "https://example.org"}]}},
+    {"type": "file_search_call", "queries": ["q"], "results": [{"text": "t", "filename": "f", "attributes": {"a": "b"}}]},
+    {"type": "computer_call", "action": {"type": "click", "x": 1}, "pending_safety_checks": [{"message": "m"}]},
+    {"type": "code_interpreter_call", "code": "c", "outputs": [{"type": "logs", "logs": "l"}]},
+    {"type": "image_generation_call", "result": "QUtJ", "revised_prompt": "x"},
+    {"type": "mcp_list_tools", "tools": [{"name": "n", "input_schema": {"a": 1}}]},
+    {"type": "mcp_call", "name": "n", "arguments": "{}", "output": "o", "error": None},
+    {"type": "local_shell_call", "action": {"command": ["x"], "env": {}}},
+    {"type": "shell_call_output", "output": [{"stdout": "x", "outcome": {"type": "exit"}}]},
+]  # fmt: skip
+RESPONSE: Tree = {
+    "id": "r",
+    "output": ITEMS,
+    "incomplete_details": {"reason": "x"},
+    "instructions": "be",
+    "metadata": {"a": "b"},
+    "tools": [{"type": "function", "name": "f", "parameters": {"a": 1}}],
+    "text": {"format": {"type": "text"}},
+    "reasoning": {"effort": "low", "summary": None},
+    "prompt": {"id": "x", "variables": {"a": "b"}},
+    "usage": {"input_tokens": 1, "input_tokens_details": {"cached_tokens": 0}},
+}
+CANDIDATE: Tree = {
+    "index": 0,
+    "content": {
+        "role": "model",
+        "parts": [
+            {"text": "hm ", "thought": True, "thoughtSignature": "QUtJ"},
+            {"text": "hi "},
+            {"functionCall": {"id": "x", "name": "f", "args": {"a": {"b": 1}}}},
+            {"executableCode": {"language": "PYTHON", "code": "x"}},
+            {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "x"}},
+            {"inlineData": {"mimeType": "image/png", "data": "QUtJ"}},
+        ],
+    },
+    "safetyRatings": [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "NEGLIGIBLE"}],
+    "citationMetadata": {"citationSources": [{"uri": "u"}]},
+    "groundingMetadata": {"groundingChunks": [{"web": {"title": "t"}}], "searchEntryPoint": {"renderedContent": "x"}},
+    "logprobsResult": {"topCandidates": [{"candidates": [{"token": "a", "logProbability": -0.5}]}]},
+}
+GENERATED: Tree = {
+    "candidates": [CANDIDATE],
+    "promptFeedback": {"blockReason": "x", "safetyRatings": []},
+    "usageMetadata": {"totalTokenCount": 1, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 1}]},
+}
+ARGUMENTS: list[Tree] = [
+    {"jsonPath": "$.a", "stringValue": "x ", "willContinue": True},
+    {"jsonPath": "$.n", "numberValue": 1},
+    {"jsonPath": "$.z", "nullValue": "NULL_VALUE"},
+]
+OF_TEXT: Tree = {"output_index": 0, "content_index": 0, "item_id": "i"}
+ERROR: Tree = {"error": {"message": "m", "type": "t", "details": [{"reason": "r"}]}}
+
+
+def chunk(**choice: Any) -> Tree:
+    return {"id": "c", "choices": [{"index": 0, **choice}], "usage": USAGE}
+
+
+def parts(*said: Tree) -> Tree:
+    return {"candidates": [{"index": 0, "content": {"role": "model", "parts": list(said)}}]}
+
+
+WHOLE: dict[Api, list[Tree]] = {
+    "chat": [chunk(message={**SAID, "content": said}, logprobs=WEIGHED) for said in ("Hello", PARTS)]
+    + [chunk(message={"role": "assistant", "content": "Hello"}, logprobs=WEIGHED)],
+    "completions": [chunk(text="hi", logprobs={"tokens": ["a"], "top_logprobs": [{"a": -0.5}]})],
+    "messages": [{"type": "message", "content": USED, "usage": USAGE, "container": {"id": "c"}, "context_management": {"edits": [{"type": "x"}]}}],
+    "responses": [RESPONSE],
+    "gemini": [GENERATED],
+}  # fmt: skip
+STREAMED: dict[Api, list[Tree]] = {
+    "chat": [
+        chunk(delta=SAID, logprobs=WEIGHED, finish_reason=None),
+        chunk(delta={"content": PARTS}, finish_reason=None),
+        chunk(delta={}, finish_reason="stop"),
+        {"id": "c", "choices": [], "usage": USAGE},
+        ERROR,
+    ],
+    "completions": [chunk(text="hi ", logprobs={"tokens": ["a"]}, finish_reason=None), chunk(text="", finish_reason="stop")],
+    "messages": [
+        {"type": "message_start", "message": {"id": "m", "content": [], "usage": USAGE}},
+        *({"type": "content_block_start", "index": at, "content_block": block} for at, block in enumerate(USED)),
+        {"type": "content_block_delta", "index": 2, "delta": {"type": "text_delta", "text": "hi "}},
+        {"type": "content_block_delta", "index": 3, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
+        {"type": "content_block_delta", "index": 2, "delta": {"type": "citations_delta", "citation": {"cited_text": "c"}}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "QUtJ"}},
+        {"type": "content_block_stop", "index": 2},
+        {"type": "ping"},
+        {"type": "brand_new", "told": {"a": 1}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "container": {"id": "c"}}, "usage": USAGE},
+        {"type": "message_stop"},
+        {"type": "error", **ERROR},
+    ],
+    "responses": [
+        {"type": "response.created", "sequence_number": 0, "response": {**RESPONSE, "output": []}},
+        *({"type": "response.output_item.added", "output_index": at, "item": item} for at, item in enumerate(ITEMS)),
+        {"type": "response.content_part.added", **OF_TEXT, "part": {"type": "output_text", "text": "", "annotations": []}},
+        {"type": "response.output_text.delta", **OF_TEXT, "delta": "hi ", "logprobs": [{"token": "a"}], "obfuscation": "x"},
+        {"type": "response.output_text.annotation.added", **OF_TEXT, "annotation": {"title": "t"}},
+        {"type": "response.output_text.done", **OF_TEXT, "text": "hi ", "logprobs": []},
+        {"type": "response.function_call_arguments.delta", "output_index": 2, "item_id": "j", "delta": "{}"},
+        {"type": "response.shell_call_output_content.delta", "output_index": 12, "delta": {"stdout": "x ", "stderr": ""}},
+        {"type": "response.audio.delta", "delta": "UklG"},
+        {"type": "response.image_generation_call.partial_image", "partial_image_b64": "QUtJ"},
+        {"type": "response.completed", "response": RESPONSE},
+        {"type": "error", "message": "m", "code": "c"},
+    ],
+    "gemini": [
+        GENERATED,
+        parts({"functionCall": {"name": "f", "partialArgs": ARGUMENTS, "willContinue": True}}),
+        parts({"function_call": {"partial_args": [{"json_path": "$.a", "string_value": "x"}]}}),
+        ERROR,
+    ],
+}  # fmt: skip
+
+
+def objects(tree: Any, path: Path = ()) -> Iterator[Path]:
+    for name, item in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(item, dict | list):
+            yield from objects(item, (*path, name))
+    if isinstance(tree, dict):
+        yield path
+
+
+def play(api: Api, events: list[Tree], *, stream: bool, canary: str = "") -> str:
+    """What reaches the client."""
+    reading = Reading(GUARDS_OF, Asked(canary=canary), Originals(VAULT.originals), clock=lambda: 0.0)
+    way_back = restorer(api, reading, stream=stream)
+    try:
+        out = [one for event in events for one in way_back.chunk(json.dumps(event).encode())] + way_back.end()
+    except Stopped:
+        return ""
+    return b"\n".join(out).decode()
+
+
+def with_unknown(tree: Tree, path: Path, name: str, value: Any) -> Tree:
+    changed: Any = deepcopy(tree)
+    node = changed
+    for step in path:
+        node = node[step]
+    node[name] = value
+    return changed  # type: ignore[no-any-return]
+
+
+FORMS: dict[str, tuple[str, Any]] = {
+    "a text": ("unheard_of", f"Use {KEY} and {MAIL} with {CANARY} today"),
+    "deep within": ("unheard_of", {"further": [{"down": f"Use {KEY} and {MAIL} with {CANARY} today"}]}),
+    "the name itself": (f"{MAIL} {CANARY} {KEY}", 1),
+}
+EVENTS = [
+    (api, told is STREAMED, at) for told in (WHOLE, STREAMED) for api, events in told.items() for at in range(len(events))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("api", "stream", "at"), EVENTS)
+def test_what_stands_under_a_name_that_nobody_knows_was_read(api: Api, stream: bool, at: int, form: str) -> None:
+    event = (STREAMED if stream else WHOLE)[api][at]
+    name, value = FORMS[form]
+    for path in objects(event):
+        told = [with_unknown(event, path, name, value)]
+        heard = play(api, told, stream=stream)
+        assert heard, path
+        assert KEY not in heard, path
+        assert MAIL not in heard, path
+        assert CANARY not in play(api, told, stream=stream, canary=CANARY), path
+
+
+@pytest.mark.parametrize(("api", "stream", "at"), EVENTS)
+def test_what_nobody_put_anything_into_comes_as_it_went(api: Api, stream: bool, at: int) -> None:
+    event = (STREAMED if stream else WHOLE)[api][at]
+    assert json.loads(play(api, [event], stream=stream).split("\n")[0]) == event
+
+
+@pytest.mark.parametrize(
+    ("api", "event"),
+    [
+        ("responses", {"type": "response.output_item.done", "item": {"type": "message", "status": f"done with {KEY}"}}),
+        ("gemini", parts({"functionCall": {"partialArgs": [{"jsonPath": f"$.{KEY}", "stringValue": "x"}]}})),
+        ("gemini", parts({"functionCall": {"partialArgs": [{"jsonPath": "$.a", "stringValue": "x", "willContinue": KEY}]}})),
+        ("responses", {"type": "response.audio.delta", "delta": f"this is no sound: {KEY}"}),
+        ("messages", {"type": "content_block_start", "index": 0, "content_block": {"type": "mcp_tools", "tools": [{"description": KEY}]}}),
+    ],
+)  # fmt: skip
+def test_no_known_name_makes_a_text_an_id_or_a_sound(api: Api, event: Tree) -> None:
+    assert KEY not in play(api, [event], stream=True)
+
+
+def test_what_an_answer_repeats_of_the_request_is_no_news() -> None:
+    described = f"Posts to https://user:{KEY}@example.com"
+    answer = {"output": [], "tools": [{"type": "function", "name": "post", "description": described}]}
+    reading = Reading(GUARDS_OF, Asked(said=described), Originals({}), clock=lambda: 0.0)
+    assert restorer("responses", reading, stream=False).chunk(json.dumps(answer).encode()) == [
+        json.dumps(answer).encode()
+    ]
+    assert not reading.counts
