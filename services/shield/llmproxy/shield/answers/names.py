@@ -21,6 +21,9 @@ ECHOED = frozenset({"tools", "metadata"})
 CALLED = frozenset({"input", "args", "action", "arguments"})
 """Arguments of a tool as a tree, in Anthropic's, Google's and OpenAI's answers, and in those of who copies them: every name and text in it is what a model has written."""
 
+CALLS = frozenset({"name", "jsonPath", "json_path"})
+"""What says whom or what a call is for, between texts that go on."""
+
 DRAWING, DRAWN = "image_generation_call", "result"  # In an answer of the Responses API: a picture, as base64.
 
 IN_JSON = frozenset({"arguments", "partial_json"})

@@ -18,6 +18,7 @@ from llmproxy.common.explanations import Explanation, per_mille
 from llmproxy.common.segments import Segment
 from llmproxy.common.segments.names import KNOWN_KEYS
 from llmproxy.shield.answers import keys, leak
+from llmproxy.shield.answers.aloud import Aloud, Values, values
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.canary import Canary
 from llmproxy.shield.answers.escapes import Escapes
@@ -29,11 +30,11 @@ from llmproxy.shield.answers.leak import Leak, words_of
 from llmproxy.shield.answers.lines import DIGITS_IN, DOTS_IN, NAMES_BEFORE, Lines
 from llmproxy.shield.answers.markup import wants_markup
 from llmproxy.shield.answers.measures import FORMS, PLAIN_NAME_CHARS, TOKENS, is_measure, is_plain
-from llmproxy.shield.answers.names import CALLED, DRAWING, DRAWN, ECHOED, IN_JSON, is_no_text, name_of
+from llmproxy.shield.answers.names import CALLED, CALLS, DRAWING, DRAWN, ECHOED, IN_JSON, is_no_text, name_of
 from llmproxy.shield.answers.ordinary import Ordinary
 from llmproxy.shield.answers.rails import Rails
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
-from llmproxy.shield.answers.together import together
+from llmproxy.shield.answers.together import ALTERNATIVES, together
 from llmproxy.shield.answers.wanted import wants_random
 from llmproxy.shield.answers.watch import Watch
 from llmproxy.shield.answers.words import Words
@@ -95,8 +96,8 @@ class Reading:
     """One answer. `counts`: what was found, by kind as it is recorded. Raises `Stopped` and `Unavailable`."""
 
     __slots__ = (
-        "_apart", "_budget", "_carried", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_users", "answers", "counts",
-        "explanations", "is_repeated", "may_be_slow", "originals", "request", "unmasks",
+        "_alouds", "_apart", "_budget", "_carried", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_users", "answers",
+        "choice", "counts", "explanations", "is_repeated", "may_be_slow", "originals", "request", "unmasks",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +114,9 @@ class Reading:
         self.answers: Answers = guards.policy.answers
         self.request, self.originals, self.is_repeated = request, originals, is_repeated
         self.unmasks = bool(originals.in_text)
+        self.choice: Hashable = 0  # Of several, whose texts come now.
+        # Where something is looked for that may be in several texts: what each choice says.
+        self._alouds: dict[Hashable, Aloud] | None = {} if request.canary or self._looks_for_leaks else None
         self._guards, self._clock = guards, clock
         self.may_be_slow = guards.has_expressions  # Whether it is worth asking.
         self._budget: Budget | None = None
@@ -129,6 +133,22 @@ class Reading:
     def is_slow(self) -> bool:
         return self._guards.is_slow
 
+    @property
+    def _looks_for_leaks(self) -> bool:
+        return self.answers.leak != "disabled" and bool(self.request.system)
+
+    @property
+    def aloud(self) -> Aloud | None:
+        """What all the texts of this choice say."""
+        if self._alouds is None or not self._is_counting:
+            return None
+        found = self._alouds.get(self.choice)
+        if found is None:
+            if len(self._alouds) >= CARRIED_MAX:
+                self._alouds.clear()
+            found = self._alouds[self.choice] = Aloud(self.request.canary, self.leak, self.report)
+        return found
+
     def begin(self) -> None:
         """An event comes: from now on the guards have their time for it."""
         self._budget = Budget(self._clock() + self._guards.policy.guard_timeout_ms / 1000, self._clock)
@@ -136,7 +156,9 @@ class Reading:
     # -- texts
 
     def open(self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None) -> Text:
-        return Observed(self) if is_signed else Read(self, self.report, in_json=in_json, follows=follows)
+        if is_signed:
+            return Observed(self, self.aloud)
+        return Read(self, self.report, in_json=in_json, follows=follows, aloud=self.aloud)
 
     def text(self, text: str) -> str:
         return self._through(text, in_json=False)
@@ -155,7 +177,11 @@ class Reading:
         if key in CALLED and type(value) is dict:
             return self._called(value)
         if type(value) is str:
-            return self.words(value) if is_no_text(key, value) else self.text(value)
+            return (
+                self.words(value)
+                if is_no_text(key, value)
+                else self._through(value, in_json=False, is_said=key not in CALLS)
+            )
         if type(value) is list:
             return [self.value(key, item) for item in value]
         if type(value) is dict:
@@ -168,7 +194,7 @@ class Reading:
         if name in self._guards.names and not self.request.canary:
             return name
         found = sum(self.counts.values())
-        said = self.text(name)
+        said = self._through(name, in_json=False, is_said=False)
         if said == name and name.isidentifier() and sum(self.counts.values()) == found:
             self._guards.names.add(name)
         return said
@@ -203,6 +229,8 @@ class Reading:
             for path, text in texts.items():
                 read = Read(self, self.report, in_json=False, follows=self)
                 self._apart[path] = (text, read.push(text) + read.flush())
+                if read.tells_all and (aloud := self.aloud) is not None:
+                    aloud.found = True
             self._carried.pop(self, None)
 
     def carried(self, follows: Hashable) -> "Carried | None":
@@ -234,7 +262,9 @@ class Reading:
                 elif (kind is dict or kind is list) and item and not (name in FORMS and is_measure(name, item)):
                     changed |= self._changes_echo(item) if name in ECHOED else self._changes(item, name)
         elif type(value) is list:
-            for item in value:
+            for place, item in enumerate(value):
+                if key in ALTERNATIVES:
+                    self.choice = place
                 changed |= self._changes(item, key)
         return changed
 
@@ -242,13 +272,14 @@ class Reading:
         if not text or is_no_text(key, text):
             return False
         if self._apart and key == "text" and any(text == one for one, _ in self._apart.values()):
+            self._hear(text, in_json=False)
             return False  # It was read with those around it.
         if key == "thinking":
-            observed = Observed(self)
+            observed = Observed(self, self.aloud)
             observed.push(text)
             observed.flush()
             return False
-        return self._through(text, in_json=key in IN_JSON) != text
+        return self._through(text, in_json=key in IN_JSON, is_said=key not in CALLS) != text
 
     def _becomes(self, segment: Segment) -> str:
         if THOUGHTS.fullmatch(segment.path):
@@ -312,19 +343,30 @@ class Reading:
 
     def _named(self, name: str) -> str:
         """The name of an argument: the caller's tool has it, or the model has made it up."""
-        return self.words(name) if name in KNOWN_KEYS or self.is_known(name) else self.text(name)
+        if name in KNOWN_KEYS or self.is_known(name):
+            return self.words(name)
+        return self._through(name, in_json=False, is_said=False)
 
     def _argument(self, text: str) -> str:
         return self._through(text, in_json=False, is_value=True)
 
-    def _through(self, text: str, *, in_json: bool, is_value: bool = False) -> str:
+    def _through(self, text: str, *, in_json: bool, is_value: bool = False, is_said: bool = True) -> str:
+        """`is_said`: it may go on where another text ended."""
         known = self._repeated.get(text) if self.is_repeated else None
         if known is not None:
             return known
         if self.is_clear(text, in_json=in_json):
+            if is_said:
+                self._hear(text, in_json=in_json)
             return text
-        read = Read(self, self.report, in_json=in_json, is_value=is_value)
+        read = Read(self, self.report, in_json=in_json, is_value=is_value, aloud=self.aloud if is_said else None)
         return read.push(text) + read.flush()
+
+    def _hear(self, text: str, *, in_json: bool) -> None:
+        """A text that comes whole."""
+        if (aloud := self.aloud) is not None:
+            for said in values(text) if in_json else (text,):
+                aloud.hear(object(), said)
 
     def keep(self, said: str, becomes: str) -> None:
         """A text that came in pieces and is going to be repeated: what became of it then becomes of it again."""
@@ -338,7 +380,7 @@ class Reading:
         request = self.request
         if request.canary or (self.unmasks and "[" in text):
             return False
-        if self.answers.leak != "disabled" and request.system and not leak.is_clear(request.system, text):
+        if self._looks_for_leaks and not leak.is_clear(request.system, text):
             return False
         if not self._guards.is_clear(text, in_json=in_json):
             return False
@@ -402,7 +444,7 @@ class Reading:
         )
 
     def leak(self, report: Report) -> Leak | None:
-        if self.answers.leak == "disabled" or not self.request.system:
+        if not self._looks_for_leaks:
             return None
         return Leak(self.request.system, self.answers.leak, self.is_the_users, report)
 
@@ -521,12 +563,23 @@ def _taken_out(finding: Finding) -> Finding:
 class Read:
     """One text."""
 
-    __slots__ = ("_becomes", "_carried", "_follows", "_leak", "_reading", "_said", "_stages", "_watch", "_window")
+    __slots__ = (
+        "_aloud", "_becomes", "_carried", "_follows", "_leak", "_reading", "_said", "_stages", "_values", "_watch", "_window",
+    )  # fmt: skip
 
     def __init__(
-        self, reading: Reading, report: Report, *, in_json: bool, is_value: bool = False, follows: Hashable = None
+        self,
+        reading: Reading,
+        report: Report,
+        *,
+        in_json: bool,
+        is_value: bool = False,
+        follows: Hashable = None,
+        aloud: Aloud | None = None,
     ) -> None:
-        self._reading, self._follows = reading, follows
+        """`aloud` hears it, if it is not told of it already."""
+        self._reading, self._follows, self._aloud = reading, follows, aloud
+        self._values = Values() if in_json and aloud is not None else None
         before = reading.carried(follows) if follows is not None else None
         self._carried = reading.carrying(report, in_json=in_json) if before is None else before
         self._stages = reading.stages(report, self._carried, in_json=in_json, is_first=before is None)
@@ -542,6 +595,11 @@ class Read:
         return sum(stage.held for stage in self._stages)
 
     def push(self, piece: str) -> str:
+        if (aloud := self._aloud) is not None:
+            if aloud.alone is self:
+                aloud.said.append(piece)
+            else:
+                self._hear(aloud, piece)
         said = piece
         for stage in self._stages:
             if not said:
@@ -553,7 +611,23 @@ class Read:
             self._becomes.append(said)
         return said
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether the system text is said in it."""
+        return self._leak is not None and self._leak.found
+
+    def _hear(self, aloud: Aloud, piece: str) -> None:
+        if self._values is None:
+            is_told = aloud.hear(self, piece)
+        else:
+            is_told = any([aloud.hear((self, which), value) for which, value in self._values.push(piece)])  # noqa: C419 - all are heard
+        if is_told and self._leak is not None:
+            self._leak.found = True
+
     def flush(self) -> str:
+        if self._aloud is not None and self._values is not None:
+            for which, value in self._values.flush():
+                self._aloud.hear((self, which), value)
         said = ""
         for stage in self._stages:
             said = (stage.push(said) if said else "") + stage.flush()
@@ -561,6 +635,8 @@ class Read:
         self._watch.over()
         if self._leak is not None:
             self._leak.over()
+            if self._leak.found and self._aloud is not None:
+                self._aloud.found = True
         if self._window is not None:
             said += self._window.flush()
         if self._reading.is_repeated:
@@ -584,8 +660,8 @@ class Observed:
 
     __slots__ = ("_read",)
 
-    def __init__(self, reading: Reading) -> None:
-        self._read = Read(reading, reading.observe, in_json=False)
+    def __init__(self, reading: Reading, aloud: Aloud | None = None) -> None:
+        self._read = Read(reading, reading.observe, in_json=False, aloud=aloud)
 
     def push(self, piece: str) -> str:
         self._read.push(piece)

@@ -51,10 +51,10 @@ class Arguments:
     def _argument(self, index: int, one: Any, called: str, spelt: str) -> Any:
         text = _under(TEXTS, one) if type(one) is dict else ""
         if not text or type(one.get(text)) is not str:
-            return self._held.texts.value("args", one)
+            return self._held.texts.value("", one)
         path, goes_on = _under(PATHS, one), _under(GOES_ON, one)
         # A path names arguments, as the model has written them.
-        others = self._held.texts.value("args", {name: value for name, value in one.items() if name != text})
+        others = self._held.texts.value("", {name: value for name, value in one.items() if name != text})
         place = (index, str(others.get(path)))
         self._names[place] = (called, spelt, path, text)
         said = self._held.push(place, one[text])

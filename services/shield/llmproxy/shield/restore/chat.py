@@ -36,6 +36,8 @@ class Whole(whole.Whole):
 
     def chunk(self, event: bytes) -> list[bytes]:
         if not self._texts.unmasks and (texts := prose.texts(event)) is not None:
+            if len(texts) > 1:
+                texts.append(" ".join(texts))
             for text in texts:
                 if not self._texts.stays(text):
                     break
@@ -74,7 +76,7 @@ class Stream:
 
     def _choice(self, choice: dict[str, Any], before: list[bytes]) -> bool:
         """Changes the choice in place; says whether anything changed."""
-        index = choice.get("index", 0)
+        index = self._held.texts.choice = choice.get("index", 0)
         delta = choice.get("delta")
         changed = self._delta(index, delta, before) if type(delta) is dict else False
         if type(delta) is dict and choice.pop(REPEATED, None) is not None:

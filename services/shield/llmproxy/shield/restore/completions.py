@@ -35,9 +35,10 @@ class Stream:
         return [self._event(index, said) for index, said in self._held.flush(lambda _: True)]
 
     def _choice(self, choice: dict[str, Any]) -> bool:
+        index, text = choice.get("index", 0), choice.get("text")
+        self._held.texts.choice = index
         changed = beside(self._held.texts, choice, OF_CHOICE)
         changed |= measured(self._held.texts, choice, "logprobs")
-        index, text = choice.get("index", 0), choice.get("text")
         said = self._held.push(index, text) if type(text) is str else ""
         if choice.get("finish_reason"):  # As in chats.
             said += "".join(rest for _, rest in self._held.flush(lambda place: bool(place == index)))

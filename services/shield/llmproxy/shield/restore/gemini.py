@@ -55,6 +55,7 @@ class Stream:
 
     def _candidate(self, index: int, candidate: dict[str, Any]) -> bool:
         """Changes the candidate in place; says whether anything changed."""
+        self._held.texts.choice = index
         changed = beside(self._held.texts, candidate, OF_CANDIDATE)
         for name in MEASURES:
             changed |= measured(self._held.texts, candidate, name)

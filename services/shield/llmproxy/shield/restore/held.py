@@ -25,6 +25,9 @@ class Text(Protocol):
 class Texts(Protocol):
     """What happens to the texts of one answer, wherever they stand. A text is the same in pieces and whole."""
 
+    choice: Hashable
+    """Of several, the one whose texts come now."""
+
     @property
     def unmasks(self) -> bool:
         """Whether there is anything to put back, for which every string is looked through, text or not."""

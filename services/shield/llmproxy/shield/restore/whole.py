@@ -81,6 +81,7 @@ class Unmasking:
     """Puts the originals in place of this request's placeholders, and does nothing else."""
 
     unmasks = True
+    choice: Hashable = 0
 
     def __init__(self, originals: Mapping[str, str]) -> None:
         self._originals = Originals(originals)
