@@ -324,6 +324,8 @@ def test_nothing_masked_reaches_the_provider_from_any_place_and_its_echo_comes_b
     assert set(originals.values()) == {EMAIL, CARD, PEM}
     (answer,) = restored(talker, [talker.whole("text", longest(body))], originals, stream=False)
     heard = talker.heard("text", answer)
+    if heard.startswith("{"):  # A document, which stays one.
+        (heard,) = json.loads(heard).values()
     for original in originals.values():
         assert original in heard
 

@@ -18,6 +18,7 @@ from llmproxy.shield.conditional import Conditional
 from llmproxy.shield.fixed import settle
 from llmproxy.shield.guards.base import Apart, Fitted, Guard, Sighted
 from llmproxy.shield.inspection import Inspection, outermost, refused
+from llmproxy.shield.levels import meant
 from llmproxy.shield.made import Made
 from llmproxy.shield.parts import Seams
 from llmproxy.shield.seams import GAP
@@ -259,7 +260,7 @@ class Masking:
             inspection.seen[index] = kept = apart(findings)
             own = Rewrite() if segment.form == "document" else rewrite
             for finding in kept:
-                stands = _stands(finding, segment.text[finding.start : finding.end], vault)
+                stands = _stands(finding, meant(segment.text, finding.start, finding.end), vault)
                 if stands is None:
                     continue
                 if index not in inspection.wholes:

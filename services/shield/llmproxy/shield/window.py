@@ -1,24 +1,24 @@
 """Unmasks a text that arrives in pieces, holding back only what may be the beginning of a placeholder.
 
-For every split of a text into pieces the output is `unmask` of the whole: what is streamed and what is not are the same.
+For every split of a text into pieces the output is that of the whole: what is streamed and what is not are the same.
 """
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from json import dumps
 
-from llmproxy.shield.vault import unmask
+from llmproxy.shield.levels import Levels, written
+from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
 
 
 class Originals:
-    """The placeholders of one request and what they stand for: in text, and inside a JSON string."""
+    """The placeholders of one request and what they stand for."""
 
-    __slots__ = ("in_json", "in_text", "ordered")
+    __slots__ = ("in_text", "is_escaped", "ordered")
 
     def __init__(self, originals: Mapping[str, str]) -> None:
         self.in_text = originals
-        # Tool-call arguments are JSON in a string: what is put into them is written as JSON writes it.
-        self.in_json = {placeholder: in_json_string(value) for placeholder, value in originals.items()}
+        # Whether JSON writes one of them otherwise: then it matters where it is put.
+        self.is_escaped = any(written(value, 1) != value for value in originals.values())
         self.ordered = sorted(originals)
 
     def may_continue(self, tail: str) -> bool:
@@ -27,18 +27,14 @@ class Originals:
         return at < len(self.ordered) and self.ordered[at].startswith(tail)
 
 
-def in_json_string(value: str) -> str:
-    return dumps(value, ensure_ascii=False)[1:-1]
-
-
 class Window:
-    """One text of a stream: a choice's content, its refusal, the arguments of one tool call."""
+    """One text of a stream: a choice's content, its refusal, the arguments of one tool call. `in_json`: it is a document."""
 
-    __slots__ = ("_held", "_originals", "_replacements")
+    __slots__ = ("_held", "_levels", "_originals")
 
     def __init__(self, originals: Originals, *, in_json: bool = False) -> None:
         self._originals = originals
-        self._replacements = originals.in_json if in_json else originals.in_text
+        self._levels = Levels(is_document=in_json) if originals.is_escaped else None
         self._held = ""
 
     @property
@@ -49,13 +45,37 @@ class Window:
         """What can be said now."""
         text = self._held + piece
         start = text.rfind("[")  # A placeholder has one, at its start, so only the last can be unfinished.
-        if start >= 0 and self._originals.may_continue(text[start:]) and text[start:] not in self._replacements:
+        if start >= 0 and self._originals.may_continue(text[start:]) and text[start:] not in self._originals.in_text:
             text, self._held = text[:start], text[start:]
         else:
             self._held = ""
-        return unmask(text, self._replacements)
+        return self._unmasked(text)
 
     def flush(self) -> str:
         """What was held back; the text is over."""
         text, self._held = self._held, ""
-        return unmask(text, self._replacements)
+        return self._unmasked(text)
+
+    def _unmasked(self, text: str) -> str:
+        levels, originals = self._levels, self._originals.in_text
+        if levels is None:
+            return unmask(text, originals)
+        check_growth(text, originals)
+        said, at = "", 0
+        for placeholder in PLACEHOLDER.finditer(text):
+            first, last = placeholder.span()
+            levels.read(text[at:first])
+            value = originals.get(placeholder[0])
+            said += text[at:first] + (placeholder[0] if value is None else written(value, levels.count))
+            levels.read(placeholder[0])
+            at = last
+        levels.read(text[at:])
+        return said + text[at:]
+
+
+def restored(text: str, originals: Originals, *, in_json: bool = False) -> str:
+    """A text that comes whole."""
+    if "[" not in text:
+        return text
+    window = Window(originals, in_json=in_json)
+    return window.push(text) + window.flush()

@@ -14,8 +14,8 @@ from llmproxy.common import segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.segments import TEXT_CHARS_MIN, Rewrite, Segment
 from llmproxy.shield.restore.held import Text, Texts
-from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
-from llmproxy.shield.window import Originals, Window
+from llmproxy.shield.vault import PLACEHOLDER, check_growth
+from llmproxy.shield.window import Originals, Window, restored
 
 ANSWER_DEPTH_MAX = 1_000  # Of what a provider sends; our own limit is for what callers send.
 
@@ -90,7 +90,7 @@ class Unmasking:
         return SIGNED if is_signed else Window(self._originals, in_json=in_json)
 
     def text(self, text: str) -> str:
-        return unmask(text, self._originals.in_text)
+        return restored(text, self._originals)
 
     def stays(self, text: str) -> bool:
         return self.text(text) == text
@@ -115,8 +115,7 @@ class Unmasking:
     def _unmasked(self, segment: Segment) -> str:
         if "[" not in segment.text or THOUGHTS.fullmatch(segment.path):
             return segment.text
-        values = self._originals.in_json if ARGUMENTS.fullmatch(segment.path) else self._originals.in_text
-        return unmask(segment.text, values)
+        return restored(segment.text, self._originals, in_json=ARGUMENTS.fullmatch(segment.path) is not None)
 
 
 class _Signed:
