@@ -18,7 +18,7 @@ from patience import PATIENCE_S
 from shields import serve_shield
 from unit.edge.edge_gateway import QUICK, Gateway, gateway
 
-from llmproxy.common import keyring, money
+from llmproxy.common import keyring
 from llmproxy.common.channels import CONFIG_BUCKET, REQUEST_CALL, REQUEST_ROUTE
 from llmproxy.common.config import Config, Endpoint, Snapshot
 from llmproxy.common.config import Gateway as Bounds
@@ -26,6 +26,7 @@ from llmproxy.common.config_watch import CURRENT, ConfigWatch
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.plugins.host import Pipeline
 from llmproxy.common.policy import Override, Policy
+from llmproxy.common.prices import shipped
 from llmproxy.common.records import AuditRecord
 from llmproxy.common.segments import Segment
 from llmproxy.common.testing import FakeBroker, FakeClock, fake_bus
@@ -319,7 +320,7 @@ async def standing() -> AsyncIterator[Standing]:
             return False
 
         router = Router(routing, circuits, lease)
-        router.use(Tables(config, money.load_prices()))
+        router.use(Tables(config, shipped()))
         await routing.serve(REQUEST_ROUTE, router, max_in_flight=64)
         transport, settlement = Transport(), Settlement(worker)
         providers = frozenset(one.provider for one in config.endpoints.values())

@@ -1,5 +1,6 @@
 """Money: exact, conserved, monotone, never negative, rounded up once."""
 
+import re
 from decimal import Decimal
 from fractions import Fraction
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmproxy.common.envelope import Price
 from llmproxy.common.frames import Usage
-from llmproxy.common.money import ListedPrice, cost, find_price, load_prices, nano_dollars, price
+from llmproxy.common.money import ListedPrice, LongPrice, cost, nano_dollars, price
 
 counts = st.integers(0, 10**9)
 wild_counts = st.integers(-(10**9), 10**9)
@@ -111,52 +112,38 @@ def test_what_cannot_be_exact_is_refused(text: str) -> None:
         nano_dollars(text)
 
 
-def test_the_shipped_prices_load_and_cost_something() -> None:
-    shipped = {model: price(listed) for model, listed in load_prices().items()}
-    assert len(shipped) > 10
-    free = [model for model, one in shipped.items() if not one.input]
-    assert not free, f"{free} would be counted as free"
-
-
-def test_a_cached_read_is_never_dearer_than_a_fresh_one() -> None:
-    for model, listed in load_prices().items():
-        known = price(listed)
-        assert known.cache_read is None or known.cache_read <= known.input, model
-
-
-def test_the_longest_listed_prefix_prices_a_dated_model() -> None:
-    table = {"gpt-4o": Price(input=1), "gpt-4o-mini": Price(input=2), "gpt": Price(input=3)}
-    assert find_price(table, "gpt-4o-2024-11-20") == Price(input=1)
-    assert find_price(table, "gpt-4o-mini-2024-07-18") == Price(input=2)
-    assert find_price(table, "gpt-4o") == Price(input=1)
-    assert find_price(table, "o3") == Price()
-
-
-@given(st.dictionaries(st.text("ab-", min_size=1, max_size=4), prices, max_size=6), st.text("ab-", max_size=8))
-def test_a_found_price_is_that_of_no_shorter_prefix(table: dict[str, Price], model: str) -> None:
-    matching = [name for name in table if model.startswith(name)]
-    expected = table[max(matching, key=len)] if matching else Price()
-    assert find_price(table, model) == expected
+LISTED = ListedPrice(
+    input="1", output="5", cache_read="0.1", long=LongPrice(above=100, input="2", output="10", cache_write="3")
+)
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("usage", "dollars_per_million"),
     [
-        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
-        "anthropic.claude-sonnet-4-5-20250929-v1:0",
-        "anthropic/claude-sonnet-4.5",
-        "publishers/anthropic/models/claude-sonnet-4-5@20250929",
+        (Usage(input=100, output=10), 100 * 1 + 10 * 5),
+        (Usage(input=101, output=10), 101 * 2 + 10 * 10),
+        (Usage(input=200, cache_read=150), 200 * 2),  # Unknown of the long one: as its input.
+        (Usage(input=200, cache_write=50), 150 * 2 + 50 * 3),
+        (Usage(input=99, output=500), 99 * 1 + 500 * 5),
     ],
 )
-def test_a_model_behind_its_vendors_name_costs_what_the_model_does(model: str) -> None:
-    table = {"claude-sonnet-4": Price(input=1), "sonnet": Price(input=2)}
-    assert find_price(table, model) == Price(input=1)
-    assert find_price({**table, model[:20]: Price(input=3)}, model) == Price(input=3)
+def test_a_longer_request_costs_the_long_price_as_a_whole(usage: Usage, dollars_per_million: int) -> None:
+    assert cost(usage, price(LISTED)) == dollars_per_million * 1_000
 
 
-def test_a_name_inside_another_is_no_models_name() -> None:
-    assert find_price({"claude": Price(input=1), "4o": Price(input=1)}, "my-claude/gpt-4o-3.4o") == Price()
+def test_an_unknown_price_is_counted_as_nothing() -> None:
+    assert cost(Usage(input=10**6, output=10**6), Price(unknown=True)) == 0
 
 
-def test_a_listed_price_keeps_what_is_not_given_unknown() -> None:
-    assert price(ListedPrice(input="1")) == Price(input=10**9, cache_read=None, cache_write=None)
+@pytest.mark.parametrize(
+    ("listed", "named"),
+    [
+        (ListedPrice(input="-1"), "input: '-1'"),
+        (ListedPrice(input="1", output="nan"), "output: 'nan'"),
+        (ListedPrice(input="1", cache_write="1e3"), "cache_write: '1e3'"),
+        (ListedPrice(input="1", long=LongPrice(above=1, input="1", cache_read="x")), "long.cache_read: 'x'"),
+    ],
+)
+def test_what_is_wrong_with_a_price_is_said_with_its_place(listed: ListedPrice, named: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(named)):
+        price(listed)

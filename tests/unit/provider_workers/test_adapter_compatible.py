@@ -11,10 +11,11 @@ from llmproxy.common import money
 from llmproxy.common.envelope import Price
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Usage
+from llmproxy.common.prices import CHARGING
 from llmproxy.provider_workers.adapters import ADAPTERS, at
 from llmproxy.provider_workers.adapters.azure import place
 from llmproxy.provider_workers.adapters.mistral import call_id
-from llmproxy.provider_workers.compatible import CHARGE_MAX
+from llmproxy.provider_workers.compatible import CHARGE_MAX, Compatible, charged
 from llmproxy.provider_workers.wire import HttpRequest, Origin, Target
 
 HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
@@ -303,6 +304,11 @@ def test_a_charge_is_believed_of_those_who_name_it_and_only_within_reason(
     assert (usage.input, usage.output, usage.charged) == (1, 2, charged)
     assert charged is None or money.cost(usage, Price(input=10**15)) == charged
     assert charged is None or 0 <= charged <= CHARGE_MAX
+
+
+def test_those_who_name_a_charge_are_those_that_need_no_price() -> None:
+    named = {name for name, one in ADAPTERS.items() if isinstance(one, Compatible) and one.usage is charged}
+    assert named == CHARGING
 
 
 # -- who speaks where

@@ -1,11 +1,11 @@
 """Who can serve a model: groups, listed names, wildcards, fallbacks, prices."""
 
 from llmproxy.common.config import Config, Endpoint, Group, Target
-from llmproxy.common.envelope import Api
+from llmproxy.common.envelope import Api, Price
 from llmproxy.common.money import ListedPrice
 from llmproxy.router.tables import WILDCARD_ROUTES_MAX, Route, Tables
 
-SHIPPED = {"gpt-4o": ListedPrice(input="2.5", output="10"), "llama3": ListedPrice(input="1")}
+SHIPPED = {"gpt-4o": Price(input=2_500_000_000, output=10_000_000_000), "llama3": Price(input=1_000_000_000)}
 
 
 def openai(*models: str) -> Endpoint:
@@ -22,7 +22,7 @@ CONFIG = Config(
         "fast": Group(targets=(Target(endpoint="two", model="claude"), Target(endpoint="one")), strategy="round_robin")
     },
     fallbacks={"gpt-4o": (Target(endpoint="two", model="claude"), Target(endpoint="one", model="gpt-4o"))},
-    prices={"claude": ListedPrice(output="15")},
+    prices={"claude": ListedPrice(input="3", output="15")},
 )
 
 
@@ -63,6 +63,10 @@ def test_the_operators_prices_come_first_and_local_models_are_free() -> None:
     assert found("gpt-4o").primary[0].price.input == 2_500_000_000
     assert found("claude").primary[0].price.output == 15_000_000_000
     assert found("llama3").primary[0].price.input == 0
+
+
+def test_a_model_that_nobody_has_priced_is_called_and_its_price_is_unknown() -> None:
+    assert found("shared").primary[0].price == Price(unknown=True)
 
 
 def test_the_endpoints_own_times_travel_in_the_attempt() -> None:

@@ -178,7 +178,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     firewall: Firewall = Firewall()
     fetch: Fetch = Fetch()
     threats: Threats = Threats()
-    prices: dict[str, money.ListedPrice] = {}  # Added to, and before, the shipped ones.
+    # Before the shipped ones: of a model, of a model at one endpoint (endpoint/model), of all there (endpoint/*).
+    prices: dict[str, money.ListedPrice] = {}
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):

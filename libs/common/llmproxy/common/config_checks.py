@@ -59,10 +59,12 @@ def check(config: Config) -> None:
         raise ConfigError(f"policy.{where}: {wrong}")
     _check_judges(config)
     for model, listed in config.prices.items():
+        if not model.strip():
+            raise ConfigError("prices: a price is of a model; name it")
         try:
             money.price(listed)
         except ValueError as error:
-            raise ConfigError(f"prices.{model}: {error}") from None
+            raise ConfigError(f"prices.{model}.{error}") from None
     _check_signatures(config.firewall.signatures)
     unsound = config.threats.problem()
     if unsound is not None:

@@ -1,27 +1,34 @@
 """What an answer costs, in whole nano-dollars: prices are data, arithmetic is integer."""
 
-import re
-from importlib import resources
-from itertools import islice
+from typing import Annotated
 
-import msgspec
+from msgspec import Meta, Struct
 
 from llmproxy.common.envelope import Price
 from llmproxy.common.frames import Usage
 
 TOKENS_PER_PRICE = 1_000_000
 NANO_PER_DOLLAR = 1_000_000_000
-OWN_NAME = re.compile(r"(?<=[/.])[a-z]")  # Where a model's own name may begin behind those of others.
-OWN_NAMES_MAX = 8  # A caller may call a model what it likes.
 
 
-class ListedPrice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """US dollars per million tokens, as vendors publish them and operators write them; text keeps decimals exact."""
+class LongPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a whole request costs, its answer too, that has more input tokens than `above`."""
 
-    input: str = "0"
+    above: Annotated[int, Meta(ge=1)]
+    input: str
     output: str = "0"
     cache_read: str | None = None
     cache_write: str | None = None
+
+
+class ListedPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """US dollars per million tokens, as vendors publish them and operators write them; text keeps decimals exact."""
+
+    input: str
+    output: str = "0"
+    cache_read: str | None = None
+    cache_write: str | None = None
+    long: LongPrice | None = None
 
 
 def nano_dollars(dollars: str) -> int:
@@ -35,16 +42,32 @@ def nano_dollars(dollars: str) -> int:
 
 
 def price(listed: ListedPrice) -> Price:
+    """Raises ValueError, which names the amount."""
+    long = listed.long
+    return _price(listed, "", None if long is None else _price(long, "long.", None, long.above))
+
+
+def _price(listed: ListedPrice | LongPrice, at: str, long: Price | None, above: int = 0) -> Price:
+    def amount(name: str) -> int | None:
+        dollars = getattr(listed, name)
+        try:
+            return None if dollars is None else nano_dollars(dollars)
+        except ValueError as error:
+            raise ValueError(f"{at}{name}: {error}") from None
+
     return Price(
-        input=nano_dollars(listed.input),
-        output=nano_dollars(listed.output),
-        cache_read=None if listed.cache_read is None else nano_dollars(listed.cache_read),
-        cache_write=None if listed.cache_write is None else nano_dollars(listed.cache_write),
+        input=amount("input") or 0,
+        output=amount("output") or 0,
+        cache_read=amount("cache_read"),
+        cache_write=amount("cache_write"),
+        long=long,
+        above=above,
     )
 
 
 def cost(usage: Usage, price: Price) -> int:
-    """Nano-dollars, rounded up once. Cache tokens are part of `usage.input`; unknown cache prices cost as input.
+    """Nano-dollars, rounded up once. Cache tokens are part of `usage.input`; unknown cache prices cost as input, and an
+    unknown price as nothing.
 
     The counts are a provider's word: a negative one counts as none, so that nobody's spending is lowered by it. So is
     what it says that it charged, which holds before any list of prices.
@@ -53,6 +76,8 @@ def cost(usage: Usage, price: Price) -> int:
         return max(usage.charged, 0)
     tokens = usage.input if usage.input > 0 else 0  # max() costs as much as all the rest.
     written = usage.output if usage.output > 0 else 0
+    if price.long is not None and tokens > price.long.above:
+        price = price.long
     if not (usage.cache_read or usage.cache_write):
         return -(-(tokens * price.input + written * price.output) // TOKENS_PER_PRICE)
     read = min(max(usage.cache_read, 0), tokens)
@@ -64,22 +89,3 @@ def cost(usage: Usage, price: Price) -> int:
         + written * price.output
     )
     return -(-total // TOKENS_PER_PRICE)
-
-
-def load_prices() -> dict[str, ListedPrice]:
-    """The prices shipped with the package: model name or prefix -> price."""
-    text = resources.files("llmproxy.common").joinpath("prices.json").read_bytes()
-    return msgspec.json.decode(text, type=dict[str, ListedPrice])
-
-
-def find_price(prices: dict[str, Price], model: str) -> Price:
-    """The exact name, else the longest listed prefix (`gpt-4o-2024-11-20` is priced as `gpt-4o`), else the same of what
-    stands behind a vendor's or a region's name (`us.anthropic.claude-…`, `openai/gpt-4o`), else free."""
-    found = prices.get(model)
-    if found is not None:
-        return found
-    for start in (0, *(begin.start() for begin in islice(OWN_NAME.finditer(model), OWN_NAMES_MAX))):
-        prefix = max((name for name in prices if model.startswith(name, start)), key=len, default="")
-        if prefix:
-            return prices[prefix]
-    return Price()

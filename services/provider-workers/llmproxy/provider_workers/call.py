@@ -16,12 +16,13 @@ from llmproxy.common.envelope import INLINE_BYTES_MAX, Attempt, Envelope
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.frames import Data, End, Finish, Frame, Head, Usage
 from llmproxy.common.outcomes import Outcome
+from llmproxy.common.prices import FREE_APIS
 from llmproxy.provider_workers.adapters import DEMO, speaker
 from llmproxy.provider_workers.adapters.base import Adapter, Capability, HttpRequest
 from llmproxy.provider_workers.connections import Begun, Line
 from llmproxy.provider_workers.contents import ContentsWanted, WithContents
 from llmproxy.provider_workers.destinations import Destination
-from llmproxy.provider_workers.estimates import FREE, SPOKEN, estimate
+from llmproxy.provider_workers.estimates import SPOKEN, estimate
 from llmproxy.provider_workers.fetcher import Fetcher
 from llmproxy.provider_workers.retries import counts
 from llmproxy.provider_workers.settlement import Settlement
@@ -457,7 +458,7 @@ class Call:
     def _used(self) -> Usage:
         """What the provider said; where it said nothing, or was interrupted before its last word, our estimate."""
         said = self._usage
-        if not self._has_sent or (self._has_ended and (said.input or said.output)) or self._envelope.api in FREE:
+        if not self._has_sent or (self._has_ended and (said.input or said.output)) or self._envelope.api in FREE_APIS:
             return said
         guess = estimate(self._body, self._chars)
         return replace(said, input=said.input or guess.input, output=max(said.output, guess.output), estimated=True)

@@ -12,9 +12,6 @@ BINARY = re.compile(
     rb'|(?<=")[A-Za-z0-9+/=_-]{1024,}+(?=")'  # Anthropic and Google have images without the prefix.
 )
 
-FREE: frozenset[Api] = frozenset({"count_tokens", "moderations"})
-"""No provider charges for them, so nothing is estimated."""
-
 SPOKEN: frozenset[Api] = frozenset({"chat", "completions", "responses", "messages", "gemini", "transcriptions"})
 """APIs whose answers are text that the model wrote: what an uncounted one used can be told from its length."""
 

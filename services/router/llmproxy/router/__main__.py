@@ -3,9 +3,10 @@
 import asyncio
 import time
 
-from llmproxy.common import money, runtime
+from llmproxy.common import runtime
 from llmproxy.common.channels import OUTCOME, REQUEST_ROUTE
 from llmproxy.common.config import Snapshot
+from llmproxy.common.prices import shipped
 from llmproxy.common.redis import Redis
 from llmproxy.router.breaker import Breaker, script
 from llmproxy.router.circuits import Circuits
@@ -24,12 +25,12 @@ async def run(context: runtime.Context[Settings]) -> None:
     circuits = Circuits(context.config.config.routing.breaker)
     breaker = Breaker(circuits, redis.script(script()), context.bus, context.readiness, monotonic_ms)
     router = Router(context.bus, circuits, breaker.lease, monotonic_ms=monotonic_ms)
-    prices = money.load_prices()
+    listed = shipped()
 
     def configure(snapshot: Snapshot) -> None:
         redis.wait(snapshot.config.limits.redis_timeout_ms)
         circuits.settings = snapshot.config.routing.breaker
-        tables = Tables(snapshot.config, prices)
+        tables = Tables(snapshot.config, listed)
         breaker.configure(snapshot.config.endpoints, tables.models())
         router.use(tables)
 

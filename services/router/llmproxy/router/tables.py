@@ -5,17 +5,16 @@ from typing import get_args
 
 from msgspec import Struct
 
-from llmproxy.common import money
-from llmproxy.common.config import Config, Endpoint, Provider, Strategy, Target
+from llmproxy.common.config import Config, Provider, Strategy, Target
 from llmproxy.common.envelope import Api, Attempt, Price
 from llmproxy.common.offers import OFFERS
+from llmproxy.common.prices import Prices
 
 ANY = "*"
 APIS: tuple[Api, ...] = get_args(Api)
 WILDCARD_ROUTES_MAX = 1_024
 """Names that only `*` endpoints serve are the callers' choice, so what is kept of them is bounded."""
 WILDCARD_NAME_CHARS_MAX = 128
-UNPRICED = frozenset({"demo", "ollama"})  # They run here: free unless the operator lists a price.
 
 
 class Route(Struct, frozen=True):
@@ -41,11 +40,9 @@ class Known(Struct, frozen=True):
 class Tables:
     """One configuration's routes."""
 
-    def __init__(self, config: Config, shipped: Mapping[str, money.ListedPrice]) -> None:
+    def __init__(self, config: Config, shipped: Mapping[str, Price]) -> None:
         self.config = config
-        own = {model: money.price(listed) for model, listed in config.prices.items()}
-        self._own_prices = own
-        self._prices = {model: money.price(listed) for model, listed in shipped.items()} | own
+        self._prices = Prices(config, shipped)
         self._wild = tuple(name for name, endpoint in config.endpoints.items() if ANY in endpoint.models)
         self._known: dict[Api, Known] = {}
         classes: dict[frozenset[Provider], Known] = {}
@@ -114,10 +111,7 @@ class Tables:
             endpoint=target.endpoint,
             provider=endpoint.provider,
             model=model,
-            price=self._price(endpoint, model),
+            price=self._prices.at(target.endpoint, endpoint, model),
             first_byte_ms=endpoint.first_byte_ms,
             idle_ms=endpoint.idle_ms,
         )
-
-    def _price(self, endpoint: Endpoint, model: str) -> Price:
-        return money.find_price(self._own_prices if endpoint.provider in UNPRICED else self._prices, model)
