@@ -447,7 +447,8 @@ def test_admin_gets_pages_and_the_proof_over_the_bus(dsn: str, tmp_path: Path) -
             proof = await admin.ask(LEDGER_VERIFY, question, LEDGER_ANSWER, question.id, PATIENCE_S)
             assert isinstance(proof, LedgerVerified)
             assert (proof.ok, proof.records, proof.problem) == (True, 40, "")
-        view = await run_sql(dsn, "SELECT cost_nano_dollars, record FROM ledger_entry WHERE seq = 1")
+        view = await run_sql(dsn, "SELECT cost_nano_dollars, record, unpriced FROM ledger_entry WHERE seq = 1")
         assert msgspec.json.decode(view[0][1])["id"] == "id-1"
+        assert view[0][2] is False
 
     asyncio.run(scenario())

@@ -99,6 +99,7 @@ def test_a_text_that_says_nothing_takes_nothing_away(text: str) -> None:
         ('prices: {m: {input: "1", long: {input: "2"}}}', "prices.m.long", "missing required field `above`"),
         ('prices: {m: {input: "1", long: {above: 0, input: "2"}}}', "prices.m.long.above", ">= 1"),
         ('prices: {m: {input: "1", long: {above: 9, input: "2 $"}}}', "prices.m.long.input", "write it like 2.50"),
+        ("routing: {unpriced_models: deny}", "routing.unpriced_models", "one of allow, refuse"),
         ("limits: {key: {requests_per_minute: 0}}", "limits.key.requests_per_minute", "leave it out for no limit"),
         ("limits: {ip: {burst: -1}}", "limits.ip.burst", "at least 1"),
         ("limits: {tenant: {concurrency: 0}}", "limits.tenant.concurrency", "at least 1"),

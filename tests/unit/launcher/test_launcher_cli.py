@@ -316,6 +316,27 @@ def test_an_endpoint_that_nobody_can_call_for_want_of_a_key_is_told(
     assert ("warning: endpoints.one: " in answer.stderr) is is_told
 
 
+@pytest.mark.parametrize(
+    ("setting", "then"), [("", "recorded as costing nothing"), ("routing: {unpriced_models: refuse}", "are refused")]
+)
+def test_models_that_nobody_has_priced_are_told_with_the_fix(tmp_path: Path, setting: str, then: str) -> None:
+    file = tmp_path / "llmproxy.yaml"
+    models = ", ".join(["gpt-4o", "gpt-5-2025-08-07", "mine", *(f"new-{number}" for number in range(9))])
+    endpoint = f"{{provider: openai, key: 'env:A', models: [{models}]}}"
+    file.write_text(f"endpoints: {{one: {endpoint}}}\nprices: {{mine: {{input: '0'}}}}\n{setting}")
+    answer = ask("config", "check", str(file))
+    assert answer.exit_code == exits.OK
+    told = next(line for line in answer.stderr.splitlines() if line.startswith("warning: prices: "))
+    assert "one/new-0, " in told
+    assert "one/new-7 and 1 more" in told
+    assert then in told
+    assert 'input: "0"' in told
+    assert "gpt" not in told
+    assert "mine" not in told
+    file.write_text("endpoints: {one: {provider: demo, models: [m]}}")
+    assert "prices" not in ask("config", "check", str(file)).stderr
+
+
 def test_a_key_has_a_name(admin: FakeAdmin) -> None:
     answer = ask("keys", "create", "--name", " ", admin=admin)
     assert answer.exit_code == exits.USAGE

@@ -1,6 +1,8 @@
 """Who can serve a model: groups, listed names, wildcards, fallbacks, prices."""
 
-from llmproxy.common.config import Config, Endpoint, Group, Target
+from msgspec.structs import replace
+
+from llmproxy.common.config import Config, Endpoint, Group, Routing, Target
 from llmproxy.common.envelope import Api, Price
 from llmproxy.common.money import ListedPrice
 from llmproxy.router.tables import WILDCARD_ROUTES_MAX, Route, Tables
@@ -67,6 +69,46 @@ def test_the_operators_prices_come_first_and_local_models_are_free() -> None:
 
 def test_a_model_that_nobody_has_priced_is_called_and_its_price_is_unknown() -> None:
     assert found("shared").primary[0].price == Price(unknown=True)
+
+
+def refusing(config: Config = CONFIG) -> Config:
+    return replace(config, routing=Routing(unpriced_models="refuse"))
+
+
+def test_where_unpriced_models_are_refused_only_what_has_a_price_is_left_of_a_route() -> None:
+    half_priced = replace(refusing(), prices={"one/shared": ListedPrice(input="1")})
+    route = found("shared", half_priced)
+    assert names(route) == [("one", "shared")]
+    assert [(one.endpoint, one.model) for one in route.unpriced] == [("two", "shared")]
+
+
+def test_an_unpriced_fallback_is_skipped_and_an_unpriced_model_goes_to_its_fallback() -> None:
+    config = refusing(
+        Config(
+            endpoints={"one": openai("gpt-4o", "new"), "two": openai("other-new")},
+            fallbacks={
+                "gpt-4o": (Target(endpoint="two", model="other-new"),),
+                "new": (Target(endpoint="one", model="gpt-4o"),),
+                "other-new": (Target(endpoint="one", model="new"),),
+            },
+        )
+    )
+    assert names(found("gpt-4o", config)) == [("one", "gpt-4o")]
+    assert names(found("new", config)) == [("one", "gpt-4o")]
+    assert names(found("other-new", config)) == []
+    assert [one.model for one in found("other-new", config).unpriced] == ["other-new", "new"]
+
+
+def test_names_that_callers_choose_are_refused_for_want_of_a_price_like_others() -> None:
+    config = refusing(Config(endpoints={"any": openai("*")}))
+    assert names(found("gpt-4o", config)) == [("any", "gpt-4o")]
+    assert names(found("gpt-9", config)) == []
+    assert names(found("gpt-9", replace(config, prices={"any/*": ListedPrice(input="0")}))) == [("any", "gpt-9")]
+
+
+def test_who_says_what_it_takes_needs_no_price() -> None:
+    config = refusing(Config(endpoints={"open": Endpoint(provider="openrouter", models=("*",))}))
+    assert names(found("whoever/whatever", config)) == [("open", "whoever/whatever")]
 
 
 def test_the_endpoints_own_times_travel_in_the_attempt() -> None:

@@ -118,6 +118,8 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     breaker: Breaker = Breaker()
     # What a provider cannot express: 400 by name, or left out and listed in `x-llmproxy-dropped-params`.
     unsupported_parameters: Literal["refuse", "drop"] = "refuse"
+    # A model that nobody has priced costs nothing in any record; refuse: it is not called (docs/prices.md).
+    unpriced_models: Literal["allow", "refuse"] = "allow"
 
 
 class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

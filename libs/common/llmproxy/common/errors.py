@@ -28,6 +28,7 @@ CATALOGUE: dict[str, Kind] = {
     "invalid_api_key": Kind(401, "invalid_request_error", "authentication_error"),
     "expired_api_key": Kind(401, "invalid_request_error", "authentication_error"),
     "model_not_allowed": Kind(403, "permission_error", "permission_error"),
+    "model_not_priced": Kind(403, "permission_error", "permission_error"),
     # For steps of plugins; no step of ours says it.
     "permission_denied": Kind(403, "permission_error", "permission_error"),
     "model_not_found": Kind(404, "invalid_request_error", "not_found_error"),

@@ -46,6 +46,7 @@ class AuditRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     reasoning_tokens: int = 0
     estimated: bool = False
     cost: int = 0
+    unpriced: bool = False  # Nobody has said what the model costs: what there was to pay is not in `cost`.
     latency_ms: int = 0
     first_byte_ms: int = 0
     policy: int = 0

@@ -8,6 +8,7 @@ import yaml
 
 from llmproxy.common import config_checks, config_file, references
 from llmproxy.common.config import Config, ConfigError
+from llmproxy.common.prices import Prices, shipped
 from llmproxy.common.switches import FIREWALL_ENABLED, with_switches
 from llmproxy.launcher import detect
 from llmproxy.launcher.environment import required
@@ -74,6 +75,24 @@ def without_key(config: Config) -> list[str]:
         if not endpoint.key
         and endpoint.auth is None
         and (endpoint.provider in HEADED or not (endpoint.url or endpoint.provider in KEYLESS))
+    ]
+
+
+UNPRICED_SHOWN_MAX = 8
+
+
+def without_price(config: Config) -> list[str]:
+    """A warning that names the models which nobody has priced: what is paid for them is in no record."""
+    found = [f"{name}/{model}" for name, model in Prices(config, shipped()).unknown(config)]
+    if not found:
+        return []
+    more = len(found) - UNPRICED_SHOWN_MAX
+    shown = ", ".join(found[:UNPRICED_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+    then = (
+        "requests for them are refused" if config.routing.unpriced_models == "refuse" else "recorded as costing nothing"
+    )
+    return [
+        f'prices: none is known for {shown}; {then}. List what they cost, or {{input: "0", output: "0"}} if they are free'
     ]
 
 

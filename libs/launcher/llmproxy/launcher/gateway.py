@@ -20,7 +20,15 @@ from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import announcement, logs, processes
 from llmproxy.launcher.admin_client import AdminClient, AdminError
-from llmproxy.launcher.configuration import EFFECTIVE_FILE, load_config, missing_keys, to_yaml, withheld, without_key
+from llmproxy.launcher.configuration import (
+    EFFECTIVE_FILE,
+    load_config,
+    missing_keys,
+    to_yaml,
+    withheld,
+    without_key,
+    without_price,
+)
 from llmproxy.launcher.data_folder import LOOPBACK, DataFolder, RunInfo, write_private
 from llmproxy.launcher.embedded import SERVERS, EmbeddedServers, ServerName
 from llmproxy.launcher.environment import SERVICES, Service, provider_keys, referenced, service_environment, unknown
@@ -295,7 +303,8 @@ class Gateway:
                 self.supervisor.roll(self.children["admin"])  # It holds their names.
 
     def _warn(self) -> None:
-        for line in (*missing_keys(self.config, self.environment), *without_key(self.config)):
+        config = self.config
+        for line in (*missing_keys(config, self.environment), *without_key(config), *without_price(config)):
             self._say(f"warning: {line}")
         for variable in unknown(self.environment, self.config):
             self._say(
@@ -416,8 +425,10 @@ class Gateway:
             command=announcement.called(sys.argv[0], shutil.which(announcement.COMMAND)),
         ):
             self._say(line)
-        for line in () if is_ours else withheld(in_force, provider_keys(self.environment, self.config)):
-            self._say(f"warning: {line}")
+        if not is_ours:
+            held = provider_keys(self.environment, self.config)
+            for line in (*withheld(in_force, held), *without_price(in_force)):
+                self._say(f"warning: {line}")
         self._watch(url)
 
     def _watch(self, url: str) -> None:

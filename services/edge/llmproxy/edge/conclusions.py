@@ -32,6 +32,8 @@ class Conclusions:
         latency_ms = int((self._monotonic() - context.started) * 1000)
         written = record(context, outcome, self._settled, instance=self._instance, latency_ms=latency_ms)
         metrics.REQUESTS.labels(written.route, written.verdict, written.code).inc()
+        if written.unpriced:
+            metrics.UNPRICED.labels(written.endpoint).inc()
         if written.explained is not None and context.record is not None:
             self._ledger.weigh(context.record, context.end_user, written.explained)
         acknowledged = self._journal.write(written, acknowledged)

@@ -257,6 +257,7 @@ def facts(record: AuditRecord) -> Facts:
         "input_tokens": record.input_tokens,
         "output_tokens": record.output_tokens,
         "cost": record.cost,
+        "unpriced": record.unpriced,
         "latency_ms": record.latency_ms,
     }
 

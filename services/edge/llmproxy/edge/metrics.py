@@ -27,6 +27,9 @@ LOST = Counter("llmproxy_edge_lost", "Requests whose holder died after content h
 SLOW_CONSUMERS = Counter("llmproxy_edge_slow_consumers", "Streams cancelled because their client did not read")
 FIREWALL = Counter("llmproxy_edge_firewall_hits", "Signatures found in bodies", ["category", "severity"])
 FIREWALL_EXHAUSTED = Counter("llmproxy_edge_firewall_exhausted", "Bodies of which a part was not decoded")
+UNPRICED = Counter(
+    "llmproxy_edge_unpriced", "Answers of models without a price, whose cost is recorded as nothing", ["endpoint"]
+)
 AUDIT_COMMIT = Histogram(
     "llmproxy_edge_audit_commit_seconds",
     "From handing a batch to JetStream to its acknowledgement",

@@ -8,6 +8,7 @@ from llmproxy.common.errors import kind_of, status_of
 from llmproxy.common.explanations import Explained, joined, summed
 from llmproxy.common.frames import End, Failure, Head
 from llmproxy.common.keyring import KeyRecord
+from llmproxy.common.prices import FREE_APIS
 from llmproxy.common.records import AuditRecord, Verdict
 from llmproxy.edge.body import MODEL_CHARACTERS_MAX
 from llmproxy.edge.ingress import Ingress, Settled
@@ -80,7 +81,8 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         latency_ms=latency_ms,
         first_byte_ms=outcome.first_byte_ms,
     )
-    if not (failure.code or findings or explained or usage.estimated):
+    unpriced = head.price.unknown and usage.charged is None and route.api not in FREE_APIS
+    if not (failure.code or findings or explained or usage.estimated or unpriced):
         return answered
     return replace(
         answered,
@@ -89,6 +91,7 @@ def record(context: Ingress, outcome: Outcome, settled: Settled, *, instance: st
         explained=explained,
         masked=explained is not None and is_masked(explained),
         estimated=usage.estimated,
+        unpriced=unpriced,
     )
 
 

@@ -50,7 +50,8 @@ class Lease(Protocol):
 
 
 class Resolve:
-    """The model's route through the API that was called; 404 without a route, 400 where none of its endpoints serves the API."""
+    """The model's route through the API that was called; 404 without a route, 400 where none of its endpoints serves the API,
+    403 where none may be asked for want of a price."""
 
     name, priority, timeout_ms = "resolve", 100, 10
     fail: Literal["closed", "open"] = "closed"
@@ -65,6 +66,8 @@ class Resolve:
                 "model",
             )
         if not (route.primary or route.fallback):
+            if route.unpriced:
+                return Block("model_not_priced", _unpriced(envelope, route), "model")
             return Block("unsupported_endpoint", _nobody(envelope, context.tables.able(envelope.api)), "model")
         return PASS
 
@@ -73,6 +76,16 @@ def _nobody(envelope: Envelope, able: list[str]) -> str:
     shown = ", ".join(able[:ENDPOINTS_SHOWN])
     advice = f"models of these endpoints can: {shown}" if able else "no configured endpoint can; add one that does"
     return f"The model `{_shown(envelope)}` cannot be called through the {envelope.api} API: {advice}"
+
+
+def _unpriced(envelope: Envelope, route: Route) -> str:
+    shown = ", ".join(
+        f"`{one.model[:MODEL_CHARS_SHOWN]}` at {one.endpoint}" for one in route.unpriced[:ENDPOINTS_SHOWN]
+    )
+    return (
+        f"The model `{_shown(envelope)}` has no price, and routing.unpriced_models refuses such models: list what it costs"
+        f' under prices, or {{input: "0", output: "0"}} if it is free ({shown})'
+    )
 
 
 def _shown(envelope: Envelope) -> str:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from llmproxy.common.config import Config, Provider, Strategy, Target
 from llmproxy.common.envelope import Api, Attempt, Price
 from llmproxy.common.offers import OFFERS
-from llmproxy.common.prices import Prices
+from llmproxy.common.prices import CHARGING, Prices
 
 ANY = "*"
 APIS: tuple[Api, ...] = get_args(Api)
@@ -20,13 +20,15 @@ WILDCARD_NAME_CHARS_MAX = 128
 class Route(Struct, frozen=True):
     """What may be tried for one model through one API: the strategy orders `primary`; `fallback` follows, as configured.
 
-    Both are empty when no endpoint that has the model serves the API.
+    Both are empty when no endpoint that has the model serves the API, or when those that do have no price for it and
+    `routing.unpriced_models` refuses such models.
     """
 
     name: str
     strategy: Strategy
     primary: tuple[Attempt, ...]
     fallback: tuple[Attempt, ...] = ()
+    unpriced: tuple[Attempt, ...] = ()  # Left out.
 
 
 class Known(Struct, frozen=True):
@@ -43,6 +45,7 @@ class Tables:
     def __init__(self, config: Config, shipped: Mapping[str, Price]) -> None:
         self.config = config
         self._prices = Prices(config, shipped)
+        self._refuses_unpriced = config.routing.unpriced_models == "refuse"
         self._wild = tuple(name for name, endpoint in config.endpoints.items() if ANY in endpoint.models)
         self._known: dict[Api, Known] = {}
         classes: dict[frozenset[Provider], Known] = {}
@@ -88,11 +91,13 @@ class Tables:
         targets = group.targets if group else self._targets(model)
         primary = self._attempts(targets, model, able)
         fallback = self._attempts(self.config.fallbacks.get(model, ()), model, able)
+        unpriced = tuple(one for one in (*primary, *fallback) if self._refuses_unpriced and _is_unpriced(one))
         return Route(
             name=model,
             strategy=group.strategy if group else "failover",
-            primary=primary,
-            fallback=tuple(attempt for attempt in fallback if attempt not in primary),
+            primary=tuple(one for one in primary if one not in unpriced),
+            fallback=tuple(one for one in fallback if one not in primary and one not in unpriced),
+            unpriced=unpriced,
         )
 
     def _attempts(self, targets: Iterable[Target], asked: str, able: frozenset[Provider]) -> tuple[Attempt, ...]:
@@ -115,3 +120,7 @@ class Tables:
             first_byte_ms=endpoint.first_byte_ms,
             idle_ms=endpoint.idle_ms,
         )
+
+
+def _is_unpriced(attempt: Attempt) -> bool:
+    return attempt.price.unknown and attempt.provider not in CHARGING

@@ -9,7 +9,7 @@ from msgspec import json
 from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import exits
-from llmproxy.launcher.configuration import load_config, to_yaml, without_key
+from llmproxy.launcher.configuration import load_config, to_yaml, without_key, without_price
 from llmproxy.launcher.data_folder import DataFolder
 from llmproxy.launcher.options import ask_admin, data_option
 
@@ -26,7 +26,8 @@ def config() -> None:
 def check(file: Path | None) -> None:
     """Say whether FILE (or, without it, the environment) is a configuration that can be used.
 
-    Key references are checked for form, not for being set: the machine that checks need not hold the keys.
+    Key references are checked for form, not for being set: the machine that checks need not hold the keys. Endpoints that
+    nobody can call for want of a key, and models without a price, are named as warnings.
     """
     found = load(file)
     names = configuration.models(found)
@@ -35,7 +36,7 @@ def check(file: Path | None) -> None:
         f"{where} is valid: {len(found.endpoints)} endpoint{'s' * (len(found.endpoints) != 1)}, "
         f"{len(names)} model{'s' * (len(names) != 1)}, fingerprint {configuration.fingerprint(found)}"
     )
-    for line in without_key(found):
+    for line in (*without_key(found), *without_price(found)):
         click.echo(f"warning: {line}", err=True)
 
 
