@@ -10,8 +10,12 @@ from llmproxy.common.ledger_questions import LedgerEntry, LedgerPage, LedgerQuer
 from llmproxy.common.records import AuditRecord
 from llmproxy.common.testing import FakeBroker, fake_bus
 
+BROKEN = LedgerVerified(ok=False, records=6, problem="entry 7 is missing", at_seq=7, head="ab")
 
-async def answering(broker: FakeBroker, page: Callable[[LedgerQuery], LedgerPage]) -> None:
+
+async def answering(
+    broker: FakeBroker, page: Callable[[LedgerQuery], LedgerPage], verified: LedgerVerified = BROKEN
+) -> None:
     """An audit service that answers with this."""
     bus = await fake_bus(broker, "audit")
 
@@ -19,8 +23,7 @@ async def answering(broker: FakeBroker, page: Callable[[LedgerQuery], LedgerPage
         bus.publish(LEDGER_ANSWER, page(question), address=question.address, id=question.id)
 
     async def verify(question: LedgerVerify) -> None:
-        answer = LedgerVerified(ok=False, records=6, problem="entry 7 is missing", at_seq=7, head="ab")
-        bus.publish(LEDGER_ANSWER, answer, address=question.address, id=question.id)
+        bus.publish(LEDGER_ANSWER, verified, address=question.address, id=question.id)
 
     await bus.answer_questions(LEDGER_QUERY, query)
     await bus.answer_questions(LEDGER_VERIFY, verify)
@@ -71,10 +74,12 @@ def test_filters_go_to_the_audit_service_and_its_entries_come_back(start_admin: 
 def test_when_the_database_does_not_answer_admin_says_so(start_admin: Any) -> None:
     async def scenario() -> None:
         broker = FakeBroker()
-        await answering(broker, lambda _: LedgerPage(problem="Postgres does not answer: ConnectionRefusedError"))
+        problem = "Postgres does not answer: ConnectionRefusedError"
+        unchecked = LedgerVerified(ok=False, checked=False, problem=problem)
+        await answering(broker, lambda _: LedgerPage(problem=problem), unchecked)
         async with start_admin(broker) as admin:
-            status, body = await admin.call("GET", "/api/v1/audit")
-            assert (status, body["error"]["code"]) == (503, "audit_unavailable")
-            assert "Postgres" in body["error"]["message"]
+            for method, path in (("GET", "/api/v1/audit"), ("POST", "/api/v1/audit/verify")):
+                status, body = await admin.call(method, path)
+                assert (status, body["error"]["code"], body["error"]["message"]) == (503, "audit_unavailable", problem)
 
     asyncio.run(scenario())

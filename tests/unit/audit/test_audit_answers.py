@@ -46,7 +46,7 @@ def test_what_the_database_cannot_answer_is_said_instead_of_nothing() -> None:
         page = await admin.ask(LEDGER_QUERY, LedgerQuery(**asked), LEDGER_ANSWER, "1", PATIENCE_S)
         assert page == LedgerPage(problem="Postgres does not answer: OSError")
         proof = await admin.ask(LEDGER_VERIFY, LedgerVerify(**asked), LEDGER_ANSWER, "1", PATIENCE_S)
-        assert proof == LedgerVerified(ok=False, problem="Postgres does not answer: OSError")
+        assert proof == LedgerVerified(ok=False, checked=False, problem="Postgres does not answer: OSError")
         await audit.drain(1)
         await admin.drain(1)
 

@@ -33,3 +33,4 @@ def test_an_address_is_shown_without_the_password_in_it() -> None:
     assert shown("nats://edge:hunter2@bus:4222") == "nats://bus:4222"
     assert shown("nats://a:b@one:4222,tls://c:d@two:4222") == "nats://one:4222,tls://two:4222"
     assert shown("nats://127.0.0.1:4222") == "nats://127.0.0.1:4222"
+    assert shown("nats://edge:hunt/er@2@bus:4222") == "nats://bus:4222"

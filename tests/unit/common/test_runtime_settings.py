@@ -3,7 +3,10 @@
 import pytest
 
 from llmproxy.admin import __main__ as admin
+from llmproxy.audit import __main__ as audit
 from llmproxy.common.runtime import Settings, read_settings
+from llmproxy.edge import __main__ as edge
+from llmproxy.router import __main__ as router
 from llmproxy.shield import __main__ as shield
 
 
@@ -71,3 +74,42 @@ def test_a_secret_that_cannot_be_meant_is_named_by_its_variable_and_not_quoted(
         read_settings(kind, {variable: value})
     assert "hunter2" not in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable", "value"),
+    [
+        (audit.Settings, "LLM_PROXY_POSTGRES_DSN", "postgresql://audit:hunter2/hunter3@127.0.0.1:5432/llmproxy"),
+        (audit.Settings, "LLM_PROXY_POSTGRES_DSN", "postgresql://audit:9/hunter2@127.0.0.1:5432/llmproxy"),
+        (audit.Settings, "LLM_PROXY_POSTGRES_DSN", "postgresql://audit:hunter2#@[::1]/llmproxy"),
+        (audit.Settings, "LLM_PROXY_POSTGRES_DSN", "postgresql://audit:hunter2?@127.0.0.1:5432/llmproxy"),
+        (audit.Settings, "LLM_PROXY_POSTGRES_DSN", "mysql://audit:hunter2@127.0.0.1:5432/llmproxy"),
+        (audit.Settings, "LLM_PROXY_POSTGRES_DSN", "127.0.0.1:5432"),
+        (edge.Settings, "LLM_PROXY_REDIS_URL", "redis://:hunter2/@redis:6379/0"),
+        (router.Settings, "LLM_PROXY_REDIS_URL", "redis:6379"),
+        (Widget, "LLM_PROXY_NATS_URL", "nats://edge:hunter2/@nats:4222"),
+        (Widget, "LLM_PROXY_NATS_URL", "nats://nats:port"),
+        (Widget, "LLM_PROXY_NATS_URL", "http://nats:4222"),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_named_with_the_fix_and_not_quoted(
+    kind: type[Settings], variable: str, value: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{variable}: it .*; write it as in \w+://") as caught:
+        read_settings(kind, {variable: value})
+    assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable", "value"),
+    [
+        (audit.Settings, "LLM_PROXY_POSTGRES_DSN", "postgresql://audit:hunter%2F2@one:5432,[::1]:5433/llmproxy"),
+        (audit.Settings, "LLM_PROXY_POSTGRES_DSN", "postgres:///llmproxy?host=/var/run/postgresql&user=a@b"),
+        (edge.Settings, "LLM_PROXY_REDIS_URL", "rediss://default:p@ss@redis.example:6380/1"),
+        (router.Settings, "LLM_PROXY_REDIS_URL", "unix:///run/redis.sock?db=1"),
+        (Widget, "LLM_PROXY_NATS_URL", "nats"),
+        (Widget, "LLM_PROXY_NATS_URL", "nats://one:4222,tls://edge:hunter2@two:4222"),
+    ],
+)
+def test_addresses_are_taken_as_their_clients_take_them(kind: type[Settings], variable: str, value: str) -> None:
+    assert getattr(read_settings(kind, {variable: value}), variable.removeprefix("LLM_PROXY_").lower()) == value

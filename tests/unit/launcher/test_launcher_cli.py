@@ -597,6 +597,23 @@ def test_what_a_loss_of_power_leaves_of_a_data_folder_is_used_or_named(tmp_path:
         folder.secret("mask")
 
 
+def test_a_password_that_cannot_stand_in_an_address_is_named_and_not_quoted(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    folder.file("secrets", "postgres-audit").write_text("hunter/2\n")
+    with pytest.raises(
+        DataFolderError, match=r"postgres-audit has other signs than .*; write one without them"
+    ) as caught:
+        folder.secret("postgres-audit")
+    assert "hunter" not in str(caught.value)
+
+
+def test_an_address_of_the_ledger_that_cannot_be_read_is_wrong_usage(tmp_path: Path) -> None:
+    answer = ask("audit", "verify", "--data", str(tmp_path), "--dsn", "postgresql://a:hunter/2@127.0.0.1:5432/llmproxy")
+    assert answer.exit_code == exits.USAGE
+    assert "/ as %2F" in answer.output
+    assert "hunter" not in answer.output
+
+
 def test_compose_init_writes_each_secret_for_its_service_once(tmp_path: Path) -> None:
     folder = tmp_path / "compose"
     assert ask("compose", "init", "--to", str(folder)).exit_code == exits.OK

@@ -48,7 +48,7 @@ class Rekeyed(Struct, frozen=True, kw_only=True):
 
 
 class LedgerVerified(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="answer", tag="verified"):
-    """`problem` names what is wrong and `at_seq` where; with `ok` false and `at_seq` 0 it could not be checked."""
+    """`problem` names what is wrong and `at_seq` where; 0 is the signed head, or the key."""
 
     ok: bool
     records: int = 0
@@ -58,6 +58,7 @@ class LedgerVerified(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     unsigned: int = 0  # Of `records`, those after the signed head.
     rekeyed: tuple[Rekeyed, ...] = ()  # The newest, where the key was changed.
     pruned: int = 0  # Entries before the first of `records`: gone, as the ledger itself says.
+    checked: bool = True  # False: there is no verdict, and `problem` says why.
 
 
 LedgerAnswer = LedgerPage | LedgerVerified

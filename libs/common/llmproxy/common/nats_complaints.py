@@ -9,8 +9,8 @@ REFUSED = "it refuses the user or the password; check LLM_PROXY_NATS_USER and LL
 
 
 def shown(url: str) -> str:
-    """Without the user and password that it may hold."""
-    return re.sub(r"//[^/@]*@", "//", url)
+    """Without the user and password that it may hold, whatever signs they have."""
+    return re.sub(r"//(?:(?!,\w+://).)*@", "//", url)
 
 
 class Complaints:

@@ -16,7 +16,7 @@ import msgspec
 import uvloop
 from msgspec import Meta, Struct
 
-from llmproxy.common import nats_complaints, nats_wire
+from llmproxy.common import nats_complaints, nats_wire, server_urls
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import EVENT_INSTANCE_ANNOUNCED
 from llmproxy.common.config_watch import ConfigWatch
@@ -114,6 +114,9 @@ def read_settings(kind: type[S], environment: Mapping[str, str]) -> S:
         raise ValueError(f"{PREFIX}{field.upper()}: {error}") from None
     if settings.log_level.upper() not in LOG_LEVELS:
         raise ValueError(f"{PREFIX}LOG_LEVEL: it is one of {', '.join(LOG_LEVELS)}")
+    for field in server_urls.EXAMPLES.keys() & given:
+        if wrong := server_urls.problem(given[field], server_urls.EXAMPLES[field]):
+            raise ValueError(f"{PREFIX}{field.upper()}: {wrong}")
     if wrong := settings.problem():
         raise ValueError(PREFIX + wrong)
     return settings

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import random
+import re
 import secrets
 import socket
 import sys
@@ -19,6 +20,7 @@ LOOPBACK = "127.0.0.1"
 PORT_FIRST, PORT_LAST = 15_000, 31_999
 PORT_TRIES_MAX = 200
 PASSWORD_BYTES = 24
+UNQUOTED = re.compile(r"[\w-]+", re.ASCII)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
@@ -167,10 +169,12 @@ class DataFolder:
             return {}
 
     def secret(self, name: str) -> str:
-        """The secret of this name: generated once, kept in its own 0600 file."""
+        """The secret of this name: generated once, kept in its own 0600 file. Configurations, SQL and URLs quote it as it is."""
         path = self.file("secrets", name)
         if path.is_file():
-            return _kept(path)
+            if not UNQUOTED.fullmatch(secret := _kept(path)):
+                raise DataFolderError(f"{path} has other signs than letters, digits, - and _; write one without them")
+            return secret
         value = secrets.token_urlsafe(PASSWORD_BYTES)
         write_private(path, value.encode())
         return value

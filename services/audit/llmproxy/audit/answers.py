@@ -39,12 +39,11 @@ class Answers:
     async def verified(self, question: LedgerVerify) -> None:
         try:
             async with asyncio.timeout(VERIFY_TIMEOUT_S):
-                found = await self._verify()
+                answer = LedgerVerified(**msgspec.structs.asdict(await self._verify()))
         except TimeoutError:
-            found = Verification(ok=False, records=0, problem="it takes too long; run `llmproxy audit verify`")
+            answer = LedgerVerified(ok=False, checked=False, problem="it takes too long; run `llmproxy audit verify`")
         except Unavailable as error:
-            found = Verification(ok=False, records=0, problem=error.message)
-        answer = LedgerVerified(**msgspec.structs.asdict(found))
+            answer = LedgerVerified(ok=False, checked=False, problem=error.message)
         self._bus.publish(LEDGER_ANSWER, answer, address=question.address, id=question.id)
 
 

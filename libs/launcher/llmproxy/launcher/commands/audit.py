@@ -11,6 +11,7 @@ from uuid import uuid4
 import click
 from msgspec import json, structs, to_builtins
 
+from llmproxy.common import server_urls
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.explanations import PER_MILLE, Explanation
 from llmproxy.common.ledger_questions import LedgerVerified, Rekeyed
@@ -24,9 +25,16 @@ KEPT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CHECKPOINT, PUBLIC_KEY = "checkpoint", "signing.pub"
 
 
+def _readable(_context: click.Context, _option: click.Parameter, dsn: str | None) -> str | None:
+    if dsn and (wrong := server_urls.problem(dsn, server_urls.EXAMPLES["postgres_dsn"])):
+        raise click.BadParameter(wrong)
+    return dsn
+
+
 dsn_option = click.option(
     "--dsn",
     envvar="LLM_PROXY_POSTGRES_DSN",
+    callback=_readable,
     help="Of the ledger's database. Default: the data folder's own PostgreSQL.",
 )
 
@@ -208,13 +216,17 @@ def _database(folder: DataFolder, dsn: str | None) -> Iterator[str]:
         return
     servers = EmbeddedServers(folder, which=("postgres",))
     try:
-        servers.start()
-    except AlreadyRunningError:
-        yield servers.attach().postgres_dsn
-        return
+        yield _reached(servers)
     except DataFolderError as error:
         raise exits.Failure(str(error), exits.CANNOT_START) from error
-    try:
-        yield servers.postgres_dsn
     finally:
-        servers.stop()
+        servers.stop()  # What was started here.
+
+
+def _reached(servers: EmbeddedServers) -> str:
+    """Where the database is. Raises DataFolderError."""
+    try:
+        servers.start()
+    except AlreadyRunningError:
+        servers.attach()
+    return servers.postgres_dsn

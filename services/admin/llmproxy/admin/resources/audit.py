@@ -94,6 +94,6 @@ class AuditResource:
     async def verify(self, _: Call) -> Proof:
         question = LedgerVerify(address=self._bus.address, id=uuid.uuid4().hex)
         found = await self._bus.ask(LEDGER_VERIFY, question, LEDGER_ANSWER, question.id, VERIFY_TIMEOUT_S)
-        if not isinstance(found, LedgerVerified):
-            raise Problem(503, "audit_unavailable", "the audit service cannot say")
+        if not isinstance(found, LedgerVerified) or not found.checked:
+            raise Problem(503, "audit_unavailable", getattr(found, "problem", "") or "the audit service cannot say")
         return Proof(**{name: getattr(found, name) for name in Proof.__struct_fields__})
