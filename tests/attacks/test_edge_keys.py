@@ -304,7 +304,7 @@ def test_a_key_reaches_only_its_models() -> None:
                 status, _, body = await edge.ask(key="sk-narrow", json={**CHAT, "model": model})
                 assert status == 403
                 assert json.loads(body)["error"] == {
-                    "message": "this API key may not use that model; ask for its scope",
+                    "message": "this API key may not use that model; GET /v1/models lists those that it may",
                     "type": "permission_error",
                     "param": "model",
                     "code": "model_not_allowed",

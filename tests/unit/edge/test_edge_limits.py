@@ -195,7 +195,7 @@ def test_over_a_limit_the_client_learns_which_and_when_to_come_again() -> None:
             status, headers, body = await edge.ask()
             assert status == 429
             assert json.loads(body)["error"] == {
-                "message": "the limit of 1 requests per minute for this key is reached; retry",
+                "message": "the limit of 1 requests per minute for this key is reached, its burst used up; retry",
                 "type": "rate_limit_error",
                 "param": None,
                 "code": "rate_limit_exceeded",

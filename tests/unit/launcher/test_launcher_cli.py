@@ -132,6 +132,18 @@ def test_the_exit_codes_are_part_of_every_help(command: tuple[str, ...]) -> None
     assert "\n    2  wrong usage" in said
 
 
+@pytest.mark.parametrize(("command", "codes"), [("up", "02356"), ("fake-provider", "0236")])
+def test_a_command_names_no_exit_code_that_it_never_ends_with(command: str, codes: str) -> None:
+    said = ask(command, "--help").output.partition("Exit codes:")[2]
+    assert "".join(re.findall(r"^    (\d)  ", said, re.MULTILINE)) == codes
+
+
+def test_what_a_variable_can_say_in_the_place_of_an_option_is_part_of_the_help() -> None:
+    said = ask("up", "--help").output
+    for variable in ("CONFIG_FILE", "PORT", "HOST", "ADMIN_PORT", "ADMIN_HOST", "DATA"):
+        assert re.search(rf"env\s+var:\s+LLM_PROXY_{variable}\b", said), variable
+
+
 def test_all_exit_codes_are_part_of_the_help() -> None:
     assert "5  a gateway runs on this data folder already" in ask("--help").output
 
@@ -142,6 +154,14 @@ def test_a_good_file_checks_out(tmp_path: Path) -> None:
     answer = ask("config", "check", str(file))
     assert answer.exit_code == exits.OK
     assert "1 endpoint, 1 model" in answer.output
+
+
+def test_a_policy_alone_is_valid_and_told_to_answer_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("policy: {kinds: {email: mask}}")
+    answer = ask("config", "check", str(file))
+    assert answer.exit_code == exits.OK
+    assert "warning: it has no endpoints" in answer.output
 
 
 @pytest.mark.parametrize(

@@ -26,27 +26,36 @@ PORT = click.IntRange(0, 65_535)
 def cli() -> None:
     """LLMProxy: a security gateway for large language models.
 
-    Start with `llmproxy up`; it needs no configuration and prints a URL, an API key and a curl line.
+    Start with `llmproxy up`; it needs no configuration and prints a URL, an API key and a curl line. `status`, `keys` and
+    `config show` ask the gateway that runs on the data folder, or the one at LLM_PROXY_ADMIN_URL with LLM_PROXY_ADMIN_TOKEN.
     """
 
 
-@cli.command(epilog=exits.EPILOG)
+@cli.command(epilog=exits.epilog(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.ALREADY_RUNNING, exits.CANNOT_START))
 @click.option(
-    "--config", "config_file", type=click.Path(dir_okay=False, path_type=Path), envvar="LLM_PROXY_CONFIG_FILE",
+    "--config", "config_file", type=click.Path(dir_okay=False, path_type=Path), envvar="LLM_PROXY_CONFIG_FILE", show_envvar=True,
     help="YAML file. It is read again when it changes (or on SIGHUP). Default: made from the environment.",
 )  # fmt: skip
-@click.option("--port", type=PORT, default=8090, show_default=True, envvar="LLM_PROXY_PORT", help="Of the gateway.")
-@click.option("--host", default=LOOPBACK, show_default=True, envvar="LLM_PROXY_HOST", help="Address of the gateway.")
 @click.option(
-    "--admin-port", type=PORT, default=8091, show_default=True, envvar="LLM_PROXY_ADMIN_PORT", help="Of the admin API."
-)
+    "--port", type=PORT, default=8090, show_default=True, envvar="LLM_PROXY_PORT", show_envvar=True,
+    help="Of the gateway.",
+)  # fmt: skip
 @click.option(
-    "--admin-host", default=LOOPBACK, show_default=True, envvar="LLM_PROXY_ADMIN_HOST", help="Address of the admin API."
-)
+    "--host", default=LOOPBACK, show_default=True, envvar="LLM_PROXY_HOST", show_envvar=True,
+    help="Address of the gateway; 0.0.0.0 for every one of the machine's.",
+)  # fmt: skip
+@click.option(
+    "--admin-port", type=PORT, default=8091, show_default=True, envvar="LLM_PROXY_ADMIN_PORT", show_envvar=True,
+    help="Of the admin API.",
+)  # fmt: skip
+@click.option(
+    "--admin-host", default=LOOPBACK, show_default=True, envvar="LLM_PROXY_ADMIN_HOST", show_envvar=True,
+    help="Address of the admin API.",
+)  # fmt: skip
 @data_option
 @click.option(
     "--scale", type=Assignments(SERVICES, 1, INSTANCES_MAX), default="", metavar="SERVICE=N,…",
-    help="How many of a service run, as in shield=2,edge=2.",
+    help="How many of a service run, as in shield=2,edge=2. Default: one of each.",
 )  # fmt: skip
 @click.option(
     "--ports", type=Assignments(SERVERS, 1, 65_535), default="", metavar="SERVER=PORT,…",
@@ -61,11 +70,11 @@ def up(**options: Any) -> None:
 
     \b
     Without --config, endpoints come from the environment:
-      OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY (or GOOGLE_API_KEY)
-      LLM_PROXY_ENDPOINT_<NAME>_URL, _PROVIDER, _MODELS (comma-separated), _KEY
+      OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY and other vendors' (docs/support.md): an endpoint for each
+      LLM_PROXY_ENDPOINT_<NAME>_URL, _PROVIDER, _MODELS (comma-separated), _KEY, _REGION, _PROJECT: one of your own
       Ollama (OLLAMA_HOST, or port 11434), vLLM (8000) and LM Studio (1234) when they answer;
       LLM_PROXY_LOCAL_DISCOVERY=0 does not ask them
-    and with none of them, a `demo` endpoint answers.
+    and with none of them, a `demo` endpoint answers. `llmproxy config show` prints it all as a file to go on from.
 
     \b
     Other variables:
@@ -73,7 +82,7 @@ def up(**options: Any) -> None:
       LLM_PROXY_ADMIN_TOKEN  what the admin API asks for; default: made once, in <data>/admin.token
       LLM_PROXY_DRAIN_S      how long requests may take to finish when stopping; default 60
       LLM_PROXY_LOG_LEVEL    default INFO
-      LLM_PROXY_FIREWALL_ENABLED  0 or 1; comes before the file's firewall.enabled
+      LLM_PROXY_FIREWALL_ENABLED  true or false; comes before the file's firewall.enabled
       LLM_PROXY_CONFIG_SOURCE     api: the admin API may change the configuration; default: it may not
       LLM_PROXY_SECRET_DIRS       directories, comma-separated, below which file: references may lead; default: anywhere from
                                   your own file, nowhere from the admin API

@@ -26,6 +26,7 @@ def data_option(command: F) -> F:
         default=DEFAULT_DATA,
         show_default=True,
         envvar="LLM_PROXY_DATA",
+        show_envvar=True,
         help="Folder of everything that is kept.",
     )(command)
 

@@ -302,7 +302,7 @@ class RateLimits:
         if quota.kind == "concurrency":
             message = f"the limit of {quota.limit} requests at once for this {quota.scope} is reached; retry"
             return Block("concurrency_limit_exceeded", message, retry_after_ms=quota.retry_after_ms)
-        message = f"the limit of {quota.limit} requests per minute for this {quota.scope} is reached; retry"
+        message = f"the limit of {quota.limit} requests per minute for this {quota.scope} is reached, its burst used up; retry"
         return Block("rate_limit_exceeded", message, retry_after_ms=max(1, quota.retry_after_ms))
 
 
@@ -402,7 +402,8 @@ class Validation:
             return block(error)
         assert context.record is not None
         if not may_use(context.record, wanted.model):
-            return Block("model_not_allowed", "this API key may not use that model; ask for its scope", "model")
+            message = "this API key may not use that model; GET /v1/models lists those that it may"
+            return Block("model_not_allowed", message, "model")
         if not self._settled.serves(wanted.model):
             return Block("model_not_found", no_such_model(wanted.model), "model")
         return MODIFIED

@@ -34,6 +34,7 @@ def _readable(_context: click.Context, _option: click.Parameter, dsn: str | None
 dsn_option = click.option(
     "--dsn",
     envvar="LLM_PROXY_POSTGRES_DSN",
+    show_envvar=True,
     callback=_readable,
     help="Of the ledger's database. Default: the data folder's own PostgreSQL.",
 )

@@ -36,6 +36,10 @@ def check(file: Path | None) -> None:
         f"{where} is valid: {len(found.endpoints)} endpoint{'s' * (len(found.endpoints) != 1)}, "
         f"{len(names)} model{'s' * (len(names) != 1)}, fingerprint {configuration.fingerprint(found)}"
     )
+    if not found.endpoints:
+        click.echo(
+            "warning: it has no endpoints, so it can answer nothing; add them, as in llmproxy.example.yaml", err=True
+        )
     for line in (*without_key(found), *without_price(found)):
         click.echo(f"warning: {line}", err=True)
 

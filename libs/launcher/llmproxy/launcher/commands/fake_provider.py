@@ -18,9 +18,10 @@ from llmproxy.launcher import exits
 from llmproxy.launcher.data_folder import LOOPBACK
 
 SCRIPT_BYTES_MAX = 4 << 20
+EXITS = exits.epilog(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.CANNOT_START).replace("configuration", "script")
 
 
-@click.command("fake-provider", epilog=exits.EPILOG)
+@click.command("fake-provider", epilog=EXITS)
 @click.option("--family", type=click.Choice(sorted(FAMILIES)), required=True, help="Whose API to speak.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Default: a free one.")
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")

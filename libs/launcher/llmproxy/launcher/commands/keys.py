@@ -42,7 +42,9 @@ def keys() -> None:
 @click.option("--model", "models", multiple=True, help="A model it may ask for; repeat for several. Default: all.")
 @click.option("--expires", type=Duration(), help="After how long it ends, as in 30d, 12h, 90m.")
 @click.option("--rpm", type=click.IntRange(1), help="Requests per minute.")
-@click.option("--burst", type=click.IntRange(1), help="Requests at once before the rate of --rpm applies.")
+@click.option(
+    "--burst", type=click.IntRange(1), help="Requests at once before the rate of --rpm applies. Default: a tenth of it."
+)
 @click.option("--concurrency", type=click.IntRange(1), help="Requests under way at the same time.")
 @click.option("--json", "as_json", is_flag=True, help="Print admin's answer.")
 @data_option
