@@ -9,16 +9,26 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
+import click
 import msgspec
 
+from llmproxy.admin.resources.audit import AuditResource
+from llmproxy.admin.resources.config import ConfigResource
+from llmproxy.admin.resources.keys import KeysResource
+from llmproxy.admin.resources.probes import OpenApiResource, ProbesResource
+from llmproxy.admin.resources.status import StatusResource
+from llmproxy.admin.resources.threats import ThreatsResource
+from llmproxy.admin.routes import Route
 from llmproxy.common import auth, channels, runtime
 from llmproxy.common.channels import CHANNELS, Channel
 from llmproxy.common.config import PROVIDERS
 from llmproxy.common.entities import KINDS as ENTITIES
+from llmproxy.common.errors import CATALOGUE
 from llmproxy.common.offers import CONVERSATIONS
 from llmproxy.common.permissions import PERMISSIONS
 from llmproxy.common.policy import KINDS, THRESHOLDS, Injection, Policy
 from llmproxy.common.topology import BUCKETS, OBJECT_BUCKET, OBJECT_TTL_S, STREAMS
+from llmproxy.launcher.cli import cli
 from llmproxy.launcher.detect import (
     AWS_REGIONS,
     AZURE_KEY,
@@ -54,11 +64,13 @@ PURPOSE_OF_BUCKET = {
 def pages() -> dict[Path, str]:
     """Every generated page and what should stand in it."""
     return {
+        DOCS / "admin-api.md": marked("admin-api.md", routes=routes_table()),
         DOCS / "channels.md": channels_page(),
+        DOCS / "endpoints.md": marked("endpoints.md", codes=codes_table()),
         DOCS / "metrics.md": metrics_page(),
         DOCS / "settings.md": settings_page(),
         DOCS / "support.md": support_page(),
-        DOCS / "policy.md": policy_page(),
+        DOCS / "policy.md": marked("policy.md", kinds=kinds_table(), roles=roles_table()),
         DOCS / "pii.md": pii_page(),
         DOCS / "secrets.md": secrets_page(),
         DOCS / "guarantees.md": guarantees_page(),
@@ -78,16 +90,35 @@ def guarantees_page() -> str:
     return page(GENERATED)
 
 
-# -- policy
-
-
-def policy_page() -> str:
-    """Written by hand, but for the tables between its marks."""
-    page = (DOCS / "policy.md").read_text()
-    for name, table in (("kinds", kinds_table()), ("roles", roles_table())):
+def marked(name: str, **tables: str) -> str:
+    """A page that is written by hand, but for the tables between its marks."""
+    page = (DOCS / name).read_text()
+    for name, table in tables.items():
         marks = rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)"
         page = re.sub(marks, lambda found, table=table: f"{found[1]}{table}\n{found[2]}", page, flags=re.DOTALL)
     return page
+
+
+# -- errors
+
+
+BLAMED = {"caller": "the request", "guard": "the policy", "provider": "the provider", "gateway": "the gateway"}
+"""`Kind.blame`, and whose matter it is."""
+
+
+def codes_table() -> str:
+    rows: dict[tuple[str, bool], dict[int, list[str]]] = {}
+    for code, kind in CATALOGUE.items():
+        rows.setdefault((kind.blame, kind.retryable), {}).setdefault(kind.status, []).append(f"`{code}`")
+    lines = [
+        f"| {BLAMED[blame]} | {'yes' if again else 'no'} | "
+        f"{'; '.join(f'{status} ' + ', '.join(codes) for status, codes in sorted(row.items()))} |"
+        for (blame, again), row in rows.items()
+    ]
+    return "\n".join(["| a matter of | worth a retry | status and codes |", "|---|---|---|", *lines])
+
+
+# -- policy
 
 
 def kinds_table() -> str:
@@ -395,6 +426,32 @@ def hours(seconds: int) -> str:
     return f"{seconds // 3600} h" if seconds else "for ever"
 
 
+# -- admin
+
+
+def admin_routes() -> list[Route]:
+    """Its table, made without what the routes would need in order to answer."""
+    nothing: Any = None
+    routes = [
+        *StatusResource(nothing, nothing, "").routes(),
+        *KeysResource(nothing).routes(),
+        *ConfigResource(nothing, nothing).routes(),
+        *AuditResource(nothing).routes(),
+        *ThreatsResource(nothing, nothing).routes(),
+        *ProbesResource(nothing, nothing, metrics_public=False).routes(),
+    ]
+    return [*routes, *OpenApiResource(routes, "").routes()]
+
+
+def routes_table() -> str:
+    lines = [
+        f"| `{route.method} {route.path}`{' *' * route.is_public} | {route.summary.replace('<', '&lt;')} | "
+        f"{listed(route.query.__struct_fields__) if route.query else ''} |"
+        for route in admin_routes()
+    ]
+    return "\n".join(["| route | what | parameters |", "|---|---|---|", *lines])
+
+
 # -- metrics
 
 
@@ -439,7 +496,43 @@ def settings_page() -> str:
     for service in sorted(SERVICES):
         kind = importlib.import_module(f"llmproxy.{service.replace('-', '_')}.__main__").Settings
         lines += settings_table(service, kind, common, (*HANDED_ON, *TUNABLE[service]))
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *command_settings(), ""])
+
+
+def command_settings() -> list[str]:
+    """What the command line reads: the options that a variable can give, and what is read besides."""
+    options = sorted(
+        {
+            (
+                str(option.envvar),
+                option.opts[0],
+                str(option.default) if isinstance(option.default, str | int | Path) else "",
+                option.help or "",
+            )
+            for command in (cli.commands["up"], *groups(cli.commands["audit"]))
+            for option in command.params
+            if isinstance(option, click.Option) and option.envvar
+        }
+    )
+    return [
+        "## the command `llmproxy`",
+        "",
+        "| variable | default | what it is |",
+        "|---|---|---|",
+        *(
+            f"| `{variable}` | {f'`{default}`' if default else ''} | `{option}`: {said} |"
+            for variable, option, default, said in options
+        ),
+        "| `LLM_PROXY_ADMIN_URL` |  | Whose admin API `status`, `keys`, `config show` and `policy backtest` ask, with"
+        " `LLM_PROXY_ADMIN_TOKEN`. Default: that of the gateway that runs on the data folder. |",
+        "| `LLM_PROXY_ENDPOINT_<NAME>_URL`, `_PROVIDER`, `_MODELS`, `_KEY`, `_REGION`, `_PROJECT` |  | An endpoint,"
+        " where there is no configuration file. |",
+        "| `LLM_PROXY_LOCAL_DISCOVERY` | `1` | 0: does not ask for Ollama, vLLM and LM Studio on this machine. |",
+    ]
+
+
+def groups(command: click.Command) -> Iterable[click.Command]:
+    return command.commands.values() if isinstance(command, click.Group) else (command,)
 
 
 def settings_table(title: str, kind: type[msgspec.Struct], others: frozenset[str], yours: tuple[str, ...]) -> list[str]:

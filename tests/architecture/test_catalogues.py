@@ -56,7 +56,18 @@ def pages() -> dict[Path, str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["channels.md", "guarantees.md", "metrics.md", "pii.md", "policy.md", "secrets.md", "settings.md", "support.md"],
+    [
+        "admin-api.md",
+        "channels.md",
+        "endpoints.md",
+        "guarantees.md",
+        "metrics.md",
+        "pii.md",
+        "policy.md",
+        "secrets.md",
+        "settings.md",
+        "support.md",
+    ],
 )
 def test_generated_pages_are_current(name: str) -> None:
     path = ROOT / "docs" / name
