@@ -133,7 +133,7 @@ def structs(kind: Any) -> Iterator[type[Struct]]:
 SETTINGS = frozenset(settings(configuration.Config))
 SECTIONS = "|".join(sorted({one.partition(".")[0] for one in SETTINGS}))
 SETTING = re.compile(rf"`((?:{SECTIONS})\.[a-z_]+(?:\.[a-z_]+)*)`")
-NO_SETTINGS = re.compile(r"policy\.kinds\.\w+|threats\.(?:ask|answer)|firewall\.override|.*\.(?:py|lua|yaml)")
+NO_SETTINGS = re.compile(r"policy\.kinds\.\w+|threats\.(?:ask|answer)|firewall\.override|.*\.(?:py|lua|yaml|json)")
 """Kinds are named one by one; subjects, kinds of findings and files look alike."""
 
 
