@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("crypto", "Bitcoin, Litecoin, Dogecoin, Tron, Ethereum, Monero", "Base58Check; hexadecimal and bech32 by form", "https://github.com/bitcoin/bips/blob/master/bip-0173.mediawiki", "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"),
     Kind("ip_address", "IPv4 and IPv6; not loopback, masks, networks, groups and versions", "each group's range", "https://www.rfc-editor.org/rfc/rfc4291", "203.0.113.9"),
     Kind("mac_address", "six pairs of hexadecimal digits; not broadcast and groups", "", "https://standards.ieee.org/products-programs/regauth/", "00:1b:44:11:3a:b7"),
-    Kind("date_of_birth", "a date with a year of four digits after a word for it, in nine languages", "", "https://www.iso.org/iso-8601-date-and-time-format.html", "born on 12 May 1985"),
+    Kind("date_of_birth", "a date beside a word for it, in some forty languages", "", "https://www.iso.org/iso-8601-date-and-time-format.html", "born on 12 May 1985"),
     Kind("passport", "6 to 9 letters and digits after a word for it", "", "https://www.icao.int/publications/pages/publication.aspx?docnum=9303", "passport C01X00T47"),
     Kind("driver_license", "each state's form after a word for it", "", "https://www.aamva.org/", "driver license H12234567"),
     Kind("medical_record", "`MRN` and digits, or digits after a word for it", "", "https://www.hhs.gov/hipaa/for-professionals/privacy/special-topics/de-identification/index.html", "MRN-00123456"),

@@ -1,4 +1,4 @@
-"""The words that guards look for, and that the quick look knows too (`look.py`): lower case, `?` where a letter is not ASCII."""
+"""The words that guards look for, and that the quick look knows too (`look.py`): lower case."""
 
 NAMES = (
     b"key",
@@ -42,22 +42,19 @@ VENDOR_NAMES = frozenset(
 """Directly before a token, a name for it."""
 
 BIRTH = (
-    b"birth",
-    b"born",
-    b"dob",
-    b"geboren",
-    b"geb.",
-    b"geburt",
-    b"naci",
-    b"naiss",
-    b"n? le",
-    b"n?e le",
-    b"nato il",
-    b"nata il",
-    b"nascita",
-    b"urodz",
-    b"geb datum",
-)
+    b"birth", b"born", b"dob", b"d.o.b", b"bday", b"b-day", b"(b. ", b"gebor", b"geboo", b"geburt", b"geb.", b"geb:", b"geb datum", b"gebdat",
+    b"naci", b"nac.", b"nato ", b"nata ", b"naiss", b"nasc", b"urodz", b" ur. ", b"narozen", b"naroden", b"rojen", b"lahir", b"synty", b"synt. ",
+)  # fmt: skip
+"""What a day of birth is called; `BIRTH_BEYOND`: as it is written, in scripts and with letters that are not ASCII."""
+
+BIRTH_BEYOND = (
+    "né le ", "née le ", "né(e) le ", "Né le ", "Née le ", "Né(e) le ", "NÉ LE ", "NÉE LE ", "NÉ(E) LE ", "né à ", "née à ", "Né à ", "Née à ", "nació", "nací ",
+    "дата рожд", "Дата рожд", "ДАТА РОЖД", "рожден", "рождён", "Рожден", "день рожд", "родил", "Родил", "д.р.", "Д.р.", "народж", "Народж", "роден", "рођен",
+    "γέννησ", "γεννήθηκ", "doğum", "Doğum", "szület", "Szület", "născut", "Născut", "nașter", "rođen", "Rođen", "född", "Född", "født", "Født", "fødsel", "Fødsel", "födel", "Födel",
+    "ngày sinh", "Ngày sinh", "sinh ngày", "Sinh ngày", "sündi", "sünni", "dzimš", "Dzimš", "gimimo", "narození", "narodenia",
+    "出生", "生日", "生于", "生於", "誕生日", "生年月日", "生まれ", "생년월일", "생일", "출생", "년생",
+    "ميلاد", "مواليد", "المولود", "ولد في", "ولدت في", "תאריך לידה", "נולד", "जन्म", "วันเกิด",
+)  # fmt: skip
 
 STATED = (b"swift", b"bic", b"plate")
 """What has neither digits enough nor a checksum stands behind these."""

@@ -21,7 +21,7 @@ class Pii(Sighted):
     """Masks personal data in any text."""
 
     name = "pii"
-    needs = OURS | Look.YEAR | Look.ENCODED  # A date of birth has a year.
+    needs = OURS | Look.BIRTH | Look.ENCODED
 
     def may_hold(self, text: str) -> bool:
         return next(find(text, look.at(text)), None) is not None or encoded.may_hold(text, find)
@@ -33,8 +33,7 @@ class Pii(Sighted):
 
 def find(text: str, bits: int) -> Iterator[Finding]:
     """Each kind is looked for only where its bit says that it may be there."""
-    is_birth = bits & Look.YEAR and bits & (Look.BIRTH | Look.BEYOND)
-    if not (bits & OURS or is_birth):
+    if not bits & (OURS | Look.BIRTH):
         return
     page = Page(text)
     if bits & Look.AT:
@@ -43,7 +42,7 @@ def find(text: str, bits: int) -> Iterator[Finding]:
         yield from network.with_colons(page)
     if bits & Look.DOTS:
         yield from network.with_dots(page)
-    if is_birth:
+    if bits & Look.BIRTH:
         yield from births.find(page)
     if bits & Look.CODED:
         yield from ibans.find(page)

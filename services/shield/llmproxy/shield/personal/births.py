@@ -4,20 +4,17 @@ import re
 from collections.abc import Iterator
 
 from llmproxy.shield import glance, words
-from llmproxy.shield.personal.page import HEAD, Page
+from llmproxy.shield.personal.page import Page
 from llmproxy.shield.verdict import Finding
 
-BIRTH_HEADS = frozenset((b"bir", b"bor", b"dob", b"geb", b"nac", b"nai", b"n? ", b"n?e", b"nat", b"nas", b"uro"))
-BIRTH_CHARS = 40
-MONTHS = (
-    r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz]|janv|f[eé]vr?|avr|juin|juil|ao[uû]t|ene|abr|ago|dic|gen|mag|giu|lug|set|ott|mei|maa)"
-    r"[a-zé]{0,9}\.?"
+BIRTH_CHARS, DATE_CHARS_AFTER = 40, 16
+SAID = re.compile(  # Nothing that `words` has not: the first look knows those.
+    r"(?ai:birth|b-?day|gebor|geboorte|geburt|geb datum|gebdat|naiss|nascid|nascim|nascita|nasceu|urodz|narozen|naroden|rojen|lahir|synty|synt\. "
+    r"|(?<![a-z])(?:born|dob|d\.o\.b)(?![a-z])|(?-i:(?<=[a-z])D(?:OB|ob)(?![a-z]))|\(b\. | ur\. "
+    r"|(?<![a-z])(?:geb[.:]|nac\.|nasc(?![a-z])|naci(?:d[oa]|miento|(?= e[ln] ))|(?-i:[Nn]at[oa]) (?:il|l'|a [a-z' ]{2,30} il) ))"
+    rf"|{'|'.join(map(re.escape, words.BIRTH_BEYOND))}"
 )
-BIRTH_DATE = re.compile(
-    rf"(?<!\d)(?:(?:19|20)\d\d([-/.])\d{{1,2}}\1\d{{1,2}}|\d{{1,2}}([-/. ])\d{{1,2}}\2(?:19|20)\d\d|\d{{1,2}}(?:st|nd|rd|th|\.|er)?[ -](?:de )?{MONTHS},?[ -](?:de )?(?:19|20)\d\d"
-    rf"|{MONTHS} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d)(?!\d)",
-    re.IGNORECASE,
-)
+SAID_BEHIND = re.compile(r"\s?(?:生まれ|出生|년생|\((?ai:dob|date of birth|birthday|born)\))")
 CELEBRATION = re.compile(
     rb"birthday (?:part|gift|card|cake|present|bash|brunch|lunch|dinner|celebrat|trip|event|invit|surprise|week)"
 )
@@ -29,33 +26,74 @@ OTHER_DAY = re.compile(
 )
 """What the date is of, when this stands between it and the word for a birth."""
 
-MONTH_HEADS = frozenset(
-    b"jan feb mar m?r apr mai may jun jul aug sep okt oct nov dez dec f?v avr jui ao? ago ene abr dic gen mag giu lug set ott mei maa de".split()
+YEAR = r"(?:19|20)\d\d"
+DAY, MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
+MONTHS = (
+    r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz]|f[eé]vr?|avr|jui|ao[uû]|ene|abr|ago|dic|gen|mag|giu|lug|set|ott|mei|maa)"
+    r"[a-zé]{0,9}\.?"
 )
-YEAR_CHARS_BEFORE = 14
+ERA = r"(?:明治|大正|昭和|平成|令和) ?(?:\d{1,2}|元)年 ?\d{1,2}月 ?\d{1,2}日"
+DATE = re.compile(
+    rf"(?<!\d)(?:{YEAR}([-/.])\d{{1,2}}\1\d{{1,2}}|\d{{1,2}}([-/ ])\d{{1,2}}\2{YEAR}|\d{{1,2}}\. ?\d{{1,2}}\. ?{YEAR}"
+    # Between a day and a year stands a month, in whatever language.
+    rf"|\d{{1,2}}(?:st|nd|rd|th|\.|er|º)?[ -](?:of |de )?[^\s\d!-@\[-`{{-~]{{3,12}}\.?,?[ -](?:de |del )?{YEAR}"
+    rf"|{MONTHS} \d{{1,2}}(?:st|nd|rd|th)?,? {YEAR}"
+    rf"|{YEAR} ?[年년] ?\d{{1,2}} ?[月월] ?\d{{1,2}} ?[日일]|{ERA}"
+    rf"|{YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+    rf"|(?={MONTH}[-/.]|\d\d?[-/.]{MONTH}[-/.]){DAY}([-/.]){DAY}\3\d\d(?![-/.]\d))(?!\d)",
+    re.IGNORECASE,
+)
+ERAS = re.compile(ERA)
+SHORT = re.compile(rb"(?<![0a./-])0?0([-/.])0?0\1(?=00(?!0|[-/.]0))")
+"""Of a shape: the day and the month before a year of two digits."""
+
+SHORT_CHARS_MAX = 6
+MONTH_CHARS = 24  # Of a month's name, and the day before it.
 
 
 def find(page: Page) -> Iterator[Finding]:
-    """A date with a year of four digits that the text calls a day of birth."""
     done = 0
-    for at in glance.places(page.shape, b"0000"):
-        if at < done or page.data[at : at + 2] not in (b"19", b"20") or not _is_in_a_date(page, at):
-            continue
-        first = max(0, at - BIRTH_CHARS)
-        window = page.lower[first:at]
-        if BIRTH_HEADS.isdisjoint(HEAD.findall(window)) or CELEBRATION.search(window) is not None:
-            continue
-        ends = [place + len(word) for word in words.BIRTH if (place := window.rfind(word)) >= 0]
-        if ends and OTHER_DAY.search(window, max(ends)) is None:
-            match = BIRTH_DATE.search(page.text, max(first + max(ends), done), at + 10)
-            if match is not None and match.start() <= at < match.end():
-                yield Finding("date_of_birth", *match.span())
-                done = match.end()
+    for at in _years(page):
+        match = _called(page, at, done) if at >= done else None
+        if match is not None:
+            yield Finding("date_of_birth", *match.span())
+            done = match.end()
 
 
-def _is_in_a_date(page: Page, year: int) -> bool:
+def _years(page: Page) -> list[int]:
+    """Where a year is that may be a date's."""
+    data, shape = page.data, page.shape
+    years = [
+        at
+        for at in glance.places(shape, b"0000")
+        if data[at : at + 2] in (b"19", b"20") and _is_in_a_date(data, shape, at)
+    ]
+    for mark in (b"/00", b".00", b"-00"):
+        for at in glance.places(shape, mark):
+            short = SHORT.search(shape, max(0, at + 1 - SHORT_CHARS_MAX), at + 6)
+            if short is not None and short.end() == at + 1:
+                years.append(at + 1)
+    years += [era.start() for era in ERAS.finditer(page.text)] if "年" in page.text else []
+    return sorted(years)
+
+
+def _is_in_a_date(data: bytes, shape: bytes, year: int) -> bool:
     """Most years of prose are not: a quick look at what stands around one."""
-    if page.data[year + 4 : year + 5] in (b"-", b"/", b".") or page.data[year - 1 : year] in (b"-", b"/", b"."):
+    before, behind = data[year - 1 : year], shape[year + 4 : year + 5]
+    if (behind and behind in b"-/.?0") or (before and before in b"-/."):
         return True
-    words = page.lower[max(0, year - YEAR_CHARS_BEFORE) : year].replace(b",", b" ").split()
-    return bool(words) and (words[-1][:3] in MONTH_HEADS or words[-1][:1].isdigit())
+    return b"0" in shape[max(0, year - MONTH_CHARS) : year]
+
+
+def _called(page: Page, year: int, done: int) -> re.Match[str] | None:
+    """The date that this year is in, if it is called a day of birth."""
+    text, first = page.text, max(0, year - BIRTH_CHARS)
+    said = [word.end() for word in SAID.finditer(text, first, year)]
+    if said and OTHER_DAY.search(page.lower, said[-1], year) is None:
+        match = DATE.search(text, max(said[-1], done), year + DATE_CHARS_AFTER)
+        if match is not None and match.start() <= year < match.end():
+            return match if CELEBRATION.search(page.lower, first, year) is None else None
+    for match in DATE.finditer(text, max(done, year - MONTH_CHARS), year + DATE_CHARS_AFTER):
+        if match.start() <= year < match.end() and SAID_BEHIND.match(text, match.end()) is not None:
+            return match
+    return None
