@@ -42,7 +42,7 @@ static uint32_t literals_at(const uint8_t *text, size_t length, size_t at, const
     return found;
 }
 
-/* A date, or seconds with their fraction, as shield.personal.numbers.MOMENT: 0000-00-00, 0000-00-000, either with " 00" behind it; 00.000 */
+/* A date, or seconds with their fraction, as shield.personal.numbers.MOMENT: 0000-00-00, with - or / also 0000-00-000, each with " 00" behind it; 00.000 */
 static int is_moment(const uint8_t *run, size_t size) {
     size_t at = 0;
     if (size >= 6 && size <= 12 && is_digit(run[1]) && run[2] == '.') {
@@ -54,7 +54,7 @@ static int is_moment(const uint8_t *run, size_t size) {
     if ((run[4] != '-' && run[4] != '/' && run[4] != '.') || run[7] != run[4]) return 0;
     if (!is_digit(run[5]) || !is_digit(run[6]) || !is_digit(run[8]) || !is_digit(run[9])) return 0;
     at = 10;
-    if (at < size && is_digit(run[at])) at++;
+    if (at < size && run[4] != '.' && is_digit(run[at])) at++;
     if (at < size && run[at] == ' ' && at + 3 == size && is_digit(run[at + 1]) && is_digit(run[at + 2])) at += 3;
     return at == size;
 }

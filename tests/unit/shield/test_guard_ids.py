@@ -13,6 +13,7 @@ from unit.shield.personal_findings import seen
 
 from llmproxy.common.policy import KINDS, Action, Policy
 from llmproxy.common.segments import Segment
+from llmproxy.shield import words
 from llmproxy.shield.chain import Chain
 from llmproxy.shield.examine import Examined, Order, examine
 from llmproxy.shield.guards import GUARDS
@@ -48,6 +49,32 @@ VALID = [
     ("date_of_birth", "March 5, 1951", "Date of birth: {}"),
     ("date_of_birth", "03/17/1977", "DOB {}"),
     ("date_of_birth", "2/8/1935", "was born on {}."),
+    ("passport", "C2ZMX04X1", "Reisepass Nr. {}."),
+    ("passport", "36CH70761", "travel document no. {}, issued"),
+    ("passport", "NWX1Y2Z34", "paspoortnummer {}, verklaart"),
+    ("passport", "EG5008473", "护照号码：{}，"),
+    ("passport", "TR1234567", "旅券番号{}"),
+    ("passport", "59 85 287835", "паспорт серия {},"),
+    ("driver_license", "B185E7B7273", "Führerschein-Nr. {}, ausgestellt"),
+    ("driver_license", "M887-679-85-286-9", "DL {}"),
+    ("driver_license", "MORGA657054SM9IJ", "dock 14, {}"),
+    ("bank_account", "6222021234567890", "请汇到账号{}。"),
+    ("medical_record", "12345678", "病历号：{}"),
+    ("uk_nino", "MA 541632 A", "National Insurance number: {}"),
+    ("uk_sort_code", "40-12-33", "a/c 76001911 s/c {}"),
+    ("nl_bsn", "1112.22.333", "BSN {},"),
+    ("nl_bsn", "111 222 333", "Sofinummer {}"),
+    ("es_nif", "12.345.678-Z", "con DNI {} y"),
+    ("de_rvnr", "65 170839 J 003", "Rentenversicherungsnummer {}."),
+    ("de_rvnr", "65170839J003", "SV-Nummer {}"),
+    ("de_id_card", "L01X00T471", "Personalausweis-Nr.: {}"),
+    ("br_cpf", "529.982.247-25", "de {} em"),
+    ("br_cpf", "52998224725", "CPF nº {},"),
+    ("cn_id", "11010519491231002X", "身份证号码：{}，"),
+    ("jp_my_number", "1234-5678-9018", "個人番号 {}"),
+    ("kr_rrn", "900101-1234567", "주민등록번호: {}"),
+    ("ru_snils", "112-233-445 95", "СНИЛС {}"),
+    ("ru_snils", "11223344595", "СНИЛС: {}"),
     ("uk_nino", "AB123456C", "NI {}"),
     ("uk_nino", "AB 12 34 56 C", "it is {}, she said"),
     ("uk_nhs", "943 476 5919", "NHS number {}"),
@@ -113,6 +140,10 @@ def test_every_kind_of_number_has_an_example_and_a_place_in_the_policy() -> None
     assert {number.kind for number in NUMBERS} <= set(KINDS)
 
 
+def test_the_first_look_knows_every_word_of_another_script() -> None:
+    assert {word for number in NUMBERS for word in number.beyond} == set(words.STATED_BEYOND)
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
@@ -155,6 +186,18 @@ def test_a_wrong_last_digit_is_another_number_or_none(kind: str, value: str) -> 
         ("us_itin", "it is 912-10-1234"),
         ("mac_address", "aa:bb:cc:dd:ee and 00:00:00:00:00:00 and aa:bb:cc:dd:ee:ff:00:11"),
         ("crypto", "commit 442d4be2c590ec9947f3b32aaba6f7ea49c4cdbb"),
+        ("passport", "passport holders of COUNTRY only"),
+        ("passport", "账号登录失败，错误码：10002345"),
+        ("bank_account", "账号登录失败，错误码：10002345"),
+        ("br_cpf", "529.982.247-26 and 111.111.111-11"),
+        ("br_cpf", "order 52998224725"),
+        ("cn_id", "11010519491331002X and 110105194912310021"),
+        ("de_id_card", "Personalausweis L01X00T472"),
+        ("de_rvnr", "Rentenversicherungsnummer 65 170839 J 004"),
+        ("jp_my_number", "注文番号 1234 5678 9018"),
+        ("kr_rrn", "주문번호 900101-1234567"),
+        ("ru_snils", "112-233-445 96"),
+        ("uk_nino", "MA 541632 E"),
         ("crypto", "session 3vSnz5xpzSEDf7G7dfdFzk3vnTYvWYuHti"),
     ],
 )

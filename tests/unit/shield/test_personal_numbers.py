@@ -36,3 +36,14 @@ def test_every_social_security_number_of_a_list_is_found() -> None:
 
 def test_numbers_in_a_table_are_no_cards() -> None:
     assert not of_kind("4012 8888 1234 5678 9012 3456 7890 1234", "credit_card")
+
+
+@pytest.mark.parametrize(
+    "text", ["WHERE ssn = '219-09-9998' OR mrn = '040418532'", "SSN on file 219-09-9998, routing 021000021"]
+)
+def test_what_has_another_name_is_no_social_security_number(text: str) -> None:
+    assert of_kind(text, "us_ssn") == ["219-09-9998"]
+
+
+def test_social_security_numbers_have_one_name_together() -> None:
+    assert of_kind("SSNs: 219-09-9998, 219099997 and 078051120", "us_ssn") == ["219-09-9998", "219099997", "078051120"]

@@ -30,6 +30,7 @@ PII_KINDS = (
     "eu_vat", "swift_bic", "license_plate",
     "be_nrn", "pt_nif", "ie_pps", "se_personnummer", "dk_cpr", "fi_hetu", "cz_rodne_cislo", "ro_cnp", "bg_egn", "gr_afm", "gr_amka",
     "hr_oib", "at_svnr", "hu_taj", "ee_isikukood", "lt_asmens_kodas", "si_emso", "lv_personas_kods",
+    "de_rvnr", "de_id_card", "br_cpf", "cn_id", "jp_my_number", "kr_rrn", "ru_snils",
     "medical_license", "person", "location", "organization", "nrp", "date_time", "url", "uuid",
 )  # fmt: skip
 """The last eight come from Presidio alone (docs/adr/0020); what an operator's recognizer finds is `pii.<its entity>`."""

@@ -110,6 +110,7 @@ def _names() -> Iterable[tuple[bytes, int]]:
     yield from ((name, NAME) for name in words.NAMES)
     yield from ((name, VENDOR_NAME) for name in words.VENDOR_NAMES)
     yield from ((word, Look.STATED) for word in words.STATED)
+    yield from ((word.encode(), Look.STATED | EXACT) for word in words.STATED_BEYOND)
     yield from ((word, Look.BIRTH) for word in words.BIRTH)
     yield from ((word.encode(), Look.BIRTH | EXACT) for word in words.BIRTH_BEYOND)
     yield from ((word, Look.PASSWORD) for word in passwords.LITERALS)

@@ -56,5 +56,14 @@ BIRTH_BEYOND = (
     "ميلاد", "مواليد", "المولود", "ولد في", "ولدت في", "תאריך לידה", "נולד", "जन्म", "วันเกิด",
 )  # fmt: skip
 
-STATED = (b"swift", b"bic", b"plate")
-"""What has neither digits enough nor a checksum stands behind these."""
+STATED = (
+    b"swift", b"bic", b"plate", b"passport", b"passeport", b"reisepass", b"pasaporte", b"passaport", b"paszport", b"paspoort", b"ausweis",
+    b"travel document", b"hrerschein",
+)  # fmt: skip
+"""What has neither digits enough nor a checksum stands behind these. `STATED_BEYOND`: as `BIRTH_BEYOND`."""
+
+STATED_BEYOND = (
+    "护照", "護照", "旅券", "パスポート", "여권", "паспорт", "Паспорт", "جواز السفر", "جواز سفر", "पासपोर्ट", "דרכון", "διαβατ",
+    "個人番号", "マイナンバー", "주민등록번호", "주민번호", "СНИЛС", "账号", "帳號", "口座番号", "계좌번호", "номер счёта", "номер счета", "رقم الحساب", "खाता संख्या", "खाता नंबर",
+    "病历号", "就诊号", "患者番号", "カルテ番号", "驾驶证", "驾照", "免許証", "운전면허", "водительск", "आधार",
+)  # fmt: skip

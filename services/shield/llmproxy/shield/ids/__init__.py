@@ -1,6 +1,6 @@
 """Identity numbers by country. A new country is a file with `NUMBERS`, and one line here."""
 
-from llmproxy.shield.ids import au, ca, eu, in_, members, uk, us
+from llmproxy.shield.ids import asia, au, br, ca, eu, in_, members, ru, uk, us
 from llmproxy.shield.ids.form import Number
 
 NUMBERS: tuple[Number, ...] = (
@@ -11,4 +11,7 @@ NUMBERS: tuple[Number, ...] = (
     *ca.NUMBERS,
     *au.NUMBERS,
     *in_.NUMBERS,
+    *br.NUMBERS,
+    *asia.NUMBERS,
+    *ru.NUMBERS,
 )

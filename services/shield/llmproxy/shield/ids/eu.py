@@ -14,6 +14,20 @@ def is_steuer_id(text: str) -> bool:
     return numbers[0] != 0 and len(set(numbers[:10])) in (8, 9) and is_mod_11_10(text)
 
 
+def is_rvnr(text: str) -> bool:
+    """https://www.gesetze-im-internet.de/vkvv: the letter counts as two digits, and of what the weights make the digits are added."""
+    plain = "".join(character for character in text.upper() if character.isalnum())
+    numbers = digits_of(plain[:8] + f"{ord(plain[8]) - ord('A') + 1:02}" + plain[9:])
+    products = (digit * weight for digit, weight in zip(numbers, (2, 1, 2, 5, 7, 1, 2, 1, 2, 1, 2, 1), strict=False))
+    return 1 <= int(plain[4:6]) <= 12 and sum(sum(divmod(one, 10)) for one in products) % 10 == numbers[12]
+
+
+def is_id_card(text: str) -> bool:
+    """https://www.icao.int/publications/pages/publication.aspx?docnum=9303: modulus 10 with sevens, threes and ones, letters from 10 on."""
+    values = [int(character, 36) for character in text]
+    return weighted(values[:9], (7, 3, 1) * 3) % 10 == values[9]
+
+
 def is_nir(text: str) -> bool:
     """https://www.insee.fr: fifteen characters, 97 minus the rest of the first thirteen. Corsica's 2A and 2B are 19 and 18."""
     plain = (
@@ -89,10 +103,12 @@ def _mod_97(plain: str) -> int:
 
 NUMBERS = (
     number("de_tax_id", r"\d\d ?\d{3} ?\d{3} ?\d{3}", is_steuer_id, words="steuer-id,steuerid,steueridentifikation,idnr,identifikationsnummer,tax id,tin", digits_min=11),
+    number("de_rvnr", r"\d\d ?\d{6} ?[A-Z] ?\d{3}", is_rvnr, words="rentenversicherung,sozialversicherung,versicherungsnummer,sv-nummer,sv-nr,svnr,rvnr,vsnr", digits_min=8),
+    number("de_id_card", r"(?-i:[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8}\d)", is_id_card, words="ausweis", digits_min=1),
     number("fr_nir", r"[12] ?\d\d ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d\d|2[AB]) ?\d{3} ?\d{3} ?\d\d", is_nir, digits_min=13),
-    number("es_nif", r"\d{8}[ -]?[A-Z]|[XYZ][ -]?\d{7}[ -]?[A-Z]", is_nif, digits_min=7),
+    number("es_nif", r"\d{8}[ -]?[A-Z]|\d\d\.\d{3}\.\d{3}[ -]?[A-Z]|[XYZ][ -]?\d{7}[ -]?[A-Z]", is_nif, digits_min=7),
     number("it_fiscal_code", r"[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]", is_codice_fiscale, digits_min=7),
-    number("nl_bsn", r"\d{9}|\d{4}[. ]\d\d[. ]\d{3}", is_bsn, words="bsn,burgerservicenummer,sofi", digits_min=9),
+    number("nl_bsn", r"\d{9}|\d{4}([. ])\d\d\1\d{3}|\d{3}([. ])\d{3}\2\d{3}", is_bsn, words="bsn,burgerservicenummer,sofi,sofinummer", digits_min=9),
     number("pl_pesel", r"\d{11}", is_pesel, words="pesel", digits_min=11),
     number("eu_vat", r"(?:DE ?\d{9}|FR ?\d\d ?\d{3} ?\d{3} ?\d{3}|IT ?\d{11}|ES ?[A-Z0-9]\d{7}[A-Z0-9]|NL ?\d{9}B\d\d|PL ?\d{10}|BE ?[01]\d{3}\.?\d{3}\.?\d{3}|ATU ?\d{8})", is_vat, digits_min=7),
     # ISO 9362. A bank's public code: only with the words.

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+LETTER = re.compile("[a-z]")
+
 
 def digits_of(text: str) -> list[int]:
     return [int(character) for character in text if character.isdecimal()]
@@ -16,13 +18,18 @@ def always(_: object) -> bool:
 
 
 class Number(Struct, frozen=True):
-    """A `kind` where `pattern` matches, `holds` agrees and, when `words` is not empty, one of them stands before it."""
+    """A `kind` where `pattern` matches, `holds` agrees and, when there are words for it, one of them stands before it."""
 
     kind: str
     pattern: re.Pattern[str]
     holds: Callable[[str], bool]
     words: tuple[bytes, ...] = ()  # Lower case; what is not ASCII in them is written `?`.
     digits_min: int = 6
+    beyond: tuple[str, ...] = ()  # Words without a letter of ASCII, as they are written.
+
+    @property
+    def is_evident(self) -> bool:
+        return not self.words and not self.beyond
 
     def is_in(self, match: re.Match[str]) -> bool:
         return self.holds(match[0])
@@ -32,11 +39,14 @@ def number(
     kind: str, pattern: str, holds: Callable[[str], bool] = always, words: str = "", digits_min: int = 6
 ) -> Number:
     """`words` are separated by commas."""
-    spelled = tuple(word.strip().encode("ascii", "replace") for word in words.split(",") if word.strip())
+    every = [word.strip() for word in words.split(",") if word.strip()]
+    spelled = tuple(word.encode("ascii", "replace") for word in every if LETTER.search(word) is not None)
     compiled = re.compile(
         rf"(?<![A-Za-z0-9])(?<!\d[.,-])(?:{pattern})(?![A-Za-z0-9]|[.,-]\d)", re.ASCII | re.IGNORECASE
     )
-    return Number(kind, compiled, holds, spelled, digits_min)
+    return Number(
+        kind, compiled, holds, spelled, digits_min, tuple(word for word in every if LETTER.search(word) is None)
+    )
 
 
 def weighted(numbers: list[int], weights: tuple[int, ...]) -> int:

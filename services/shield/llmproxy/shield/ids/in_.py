@@ -23,7 +23,7 @@ def is_verhoeff(text: str) -> bool:
 
 NUMBERS = (
     number("in_aadhaar", r"(?<!\d{4} )[2-9]\d{3}([ -])\d{4}\1\d{4}(?! \d{4}(?!\d))", is_verhoeff, digits_min=12),
-    number("in_aadhaar", r"[2-9]\d{11}", is_verhoeff, words="aadhaar,aadhar,uidai,uid", digits_min=12),
+    number("in_aadhaar", r"[2-9]\d{11}", is_verhoeff, words="aadhaar,aadhar,uidai,uid,आधार", digits_min=12),
     # https://incometaxindia.gov.in: the fourth letter says what the holder is.
     number("in_pan", r"(?-i:[A-Z]{3}[ABCFGHJLPT][A-Z]\d{4}[A-Z])", always, digits_min=4),
 )

@@ -12,7 +12,7 @@ def is_nhs(text: str) -> bool:
 
 NUMBERS = (
     # https://www.gov.uk/hmrc-internal-manuals/national-insurance-manual/nim39110
-    number("uk_nino", r"(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]([ -]?)\d\d\1\d\d\1\d\d\1[A-D]", always),
+    number("uk_nino", r"(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?:([ -]?)\d\d\1\d\d\1\d\d\1[A-D]|([ -]?)\d{6}\2[A-D])", always),
     number("uk_nhs", r"\d{3}[ -]?\d{3}[ -]?\d{4}", is_nhs, words="nhs", digits_min=10),
-    number("uk_sort_code", r"\d\d([ -]?)\d\d\1\d\d", words="sort code,sortcode,sort-code,sort_code"),
+    number("uk_sort_code", r"\d\d([ -]?)\d\d\1\d\d", words="sort code,sortcode,sort-code,sort_code,s/c"),
 )  # fmt: skip

@@ -18,6 +18,7 @@ SENTENCE = re.compile(rf".*[{UNSPACED}]{{4}}(?=[\x21-\x7e]+\Z)")
 
 LOCAL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}\Z")
 LOCAL_CHARS_MAX = 64
+MASK = "**"  # `j***@example.com` has been masked already.
 LOCAL_FIRST = re.compile(r"[\w]")
 FILE_SUFFIXES = frozenset((
     "png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "css", "js", "ts", "jsx", "tsx", "py", "rb", "go",
@@ -66,7 +67,7 @@ def _written(text: str) -> Iterator[Finding]:
             continue
         local = LOCAL.search(text[max(0, domain.start() - LOCAL_CHARS_MAX) : domain.start()])
         name = _local(local[0]) if local is not None else ""
-        if not name or (name == "git" and text[domain.start() + 1 + len(host) :][:1] in (":", "/")):
+        if not name or MASK in name or (name == "git" and text[domain.start() + 1 + len(host) :][:1] in (":", "/")):
             continue  # `git@host:owner/repository` is where a repository is.
         yield Finding("email", domain.start() - len(name), domain.start() + 1 + len(host))
 

@@ -1,7 +1,7 @@
 """Identity numbers (`ids/`), by their checksum, their form, or the words before them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from llmproxy.shield import glance, words
@@ -13,8 +13,10 @@ from llmproxy.shield.verdict import Finding
 
 CHARS_AFTER = 8  # Fewer than may belong to a phone or a card.
 
-EVIDENT = tuple(number for number in NUMBERS if not number.words)
-EVIDENT_DIGITS = tuple(number for number in EVIDENT if number.kind in ("us_itin", "in_aadhaar", "fr_nir"))
+EVIDENT = tuple(number for number in NUMBERS if number.is_evident)
+EVIDENT_DIGITS = tuple(
+    number for number in EVIDENT if number.kind in ("us_itin", "in_aadhaar", "fr_nir", "br_cpf", "cn_id", "ru_snils")
+)
 EVIDENT_DIGITS_MIN = min(number.digits_min for number in EVIDENT_DIGITS)
 WORDS = tuple(sorted({word for number in NUMBERS for word in number.words}))
 WORDS_BY_HEAD = {head: tuple(word for word in WORDS if word[:3] == head) for head in {word[:3] for word in WORDS}}
@@ -35,10 +37,12 @@ ONE_LINE = frozenset({"bank_account", "passport", "driver_license", "medical_rec
 """Kinds of which only the words before them tell: those must be on the same line, and of the same field of JSON."""
 
 OTHER_FIELD = re.compile(rb"""\n|["'][a-z0-9_ -]{2,}["']\s{0,2}:""")
+OTHER_CLAUSE = re.compile(r"""[\n,;，。；、]|["'][\w -]{2,}["']\s{0,2}:""")
 CODED = (b"aaaaa0000a", b"aaaaaa00a00a000a", b"a00a00a00")
 CODED_DIGITS = 7  # What their letters count for, too.
-STATED = tuple(number for number in NUMBERS if number.digits_min <= 1)
-STATED_CHARS_BEFORE, STATED_CHARS = 14, 40
+STATED = tuple(number for number in NUMBERS if number.words and number.digits_min <= 1)
+STATED_BEYOND = {word: tuple(one for one in NUMBERS if word in one.beyond) for word in words.STATED_BEYOND}
+STATED_CHARS_BEFORE, STATED_CHARS, BEYOND_CHARS, VALUE_CHARS = 14, 40, 14, 24
 
 
 def find(run: Run) -> Iterator[Finding]:
@@ -52,7 +56,7 @@ def find(run: Run) -> Iterator[Finding]:
     for number in NUMBERS if said else EVIDENT if is_lettered else EVIDENT_DIGITS:
         if run.count < number.digits_min or number.pattern.search(run.text, run.first, last) is None:
             continue  # As nearly always.
-        if number.words and not _is_meant(number, said, run.before):
+        if not number.is_evident and not _is_meant(number, said, run.before):
             continue
         spans = run.spans(number.pattern, number.is_in, last)
         found = (Finding(number.kind, *span) for span in spans if span[1] > start)
@@ -88,12 +92,26 @@ def coded(page: Page) -> Iterator[Finding]:
 
 
 def stated(page: Page) -> Iterator[Finding]:
-    """What has neither digits enough nor a checksum: bank codes and number plates, directly behind their words."""
+    """Directly behind their words: what has neither digits enough nor a checksum, as bank codes and number plates, and whatever
+    is called so in another script."""
     for word in words.STATED:
         for at in glance.places(page.lower, word):
-            for number in STATED:
-                match = number.pattern.search(page.text, at + len(word), at + STATED_CHARS)
-                if match is not None and any(
-                    one in page.lower[max(0, at - STATED_CHARS_BEFORE) : match.start()] for one in number.words
-                ):
-                    yield Finding(number.kind, *match.span())
+            before = page.lower[max(0, at - STATED_CHARS_BEFORE) : at + len(word)]
+            meant = (one for one in STATED if any(name in before for name in one.words))
+            yield from _behind(page, at + len(word), STATED_CHARS, meant)
+    if page.text.isascii():
+        return
+    for name, numbers in STATED_BEYOND.items():
+        at = page.text.find(name)
+        while at >= 0:
+            yield from _behind(page, at + len(name), BEYOND_CHARS, numbers)
+            at = page.text.find(name, at + len(name))
+
+
+def _behind(page: Page, at: int, chars: int, numbers: Iterable[Number]) -> Iterator[Finding]:
+    for number in numbers:
+        match = number.pattern.search(page.text, at, at + chars + VALUE_CHARS)
+        if match is None or match.start() > at + chars or not number.is_in(match):
+            continue
+        if number.kind not in ONE_LINE or OTHER_CLAUSE.search(page.text, at, match.start()) is None:
+            yield Finding(number.kind, *match.span())

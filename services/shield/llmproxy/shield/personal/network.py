@@ -27,7 +27,7 @@ SHAPED_IP4 = re.compile(rb"(?<![0a_.])0{1,3}(?:\.0{1,3}){3}")
 """Where one may be: nothing inside such a place can be the beginning of another."""
 
 VERSION_BEFORE = re.compile(
-    r"(?:\bv|\bver\.?|versions?|release|revision|build|firmware|driver|\bchapter|\bsection|\bclause|\barticle|\bparagraph|\bappendix|\btable|\bfigure|\bfig\.|§"
+    r"(?:\bv|\bver\.?|versions?|(?:up|down)grad(?:e|ed|es|ing)(?: (?:from|to))?|\boids?|release|revision|build|firmware|driver|\bchapter|\bsection|\bclause|\barticle|\bparagraph|\bappendix|\btable|\bfigure|\bfig\.|§"
     r"|\b(?:kernel|linux|openssl|glibc|gcc|cuda|chrom(?:e|ium)|firefox|electron|android|ios|macos|php|python|java|jdk|sdk|framework))(?: (?:is|to|from|of|number|no\.?))?"
     r"[\"']?\(?[ :=]{0,3}[\"'^~<>]?\Z|[A-Za-z]-\Z|\w[=~]=\Z|\b(?-i:[A-Z])[A-Za-z]{2,}/\Z",
     re.IGNORECASE,
@@ -36,6 +36,9 @@ VERSION_BEFORE = re.compile(
 
 HOST_BEFORE = re.compile(r"(?:ip|ipv4|addr|address|host|node|server)-\Z", re.IGNORECASE)
 VERSION_CHARS = 20
+VERSIONS_BETWEEN = re.compile(r"\s?(?:,|/|-|–|->|→|\b(?:to|and|or|until|bis|auf|und|oder|à|et|ou|a|y|e)\b)\s?")
+"""`from 4.1.2.0 to 4.2.0.1`: what stands beside a version is one."""
+
 NETWORK = re.compile(r"/(?:[12]?\d|3[0-2])(?!\d)")
 FULL_IP6 = re.compile(
     r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){6}(?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})(?![\w:])",
@@ -111,16 +114,22 @@ def _is_ip6(candidate: str) -> bool:
 
 
 def with_dots(page: Page) -> Iterator[Finding]:
-    text = page.text
+    text, version_end = page.text, -1
     for shaped in SHAPED_IP4.finditer(page.shape):
         match = IP4.match(text, shaped.start())
         if match is None:
             continue
-        before = text[max(0, match.start() - VERSION_CHARS) : match.start()]
-        if VERSION_BEFORE.search(before) is not None and HOST_BEFORE.search(before) is None:
-            continue
-        if not _is_nobodys(match[0], NETWORK.match(text, match.end())):
+        if _is_a_version(text, match.start(), version_end):
+            version_end = match.end()
+        elif not _is_nobodys(match[0], NETWORK.match(text, match.end())):
             yield Finding("ip_address", *match.span())
+
+
+def _is_a_version(text: str, at: int, version_end: int) -> bool:
+    if version_end >= 0 and VERSIONS_BETWEEN.fullmatch(text, version_end, at) is not None:
+        return True
+    before = text[max(0, at - VERSION_CHARS) : at]
+    return VERSION_BEFORE.search(before) is not None and HOST_BEFORE.search(before) is None
 
 
 def _is_nobodys(address: str, network: re.Match[str] | None) -> bool:

@@ -5,7 +5,7 @@ import re
 from llmproxy.shield import glance
 
 CONTEXT_CHARS = 40
-HEAD = re.compile(rb"(?<![a-z])(?=([a-z?][a-z?/][a-z?/#: ]))")
+HEAD = re.compile(rb"(?<![a-z])(?=([a-z?][a-z?/][a-z?/#: -]))")
 """The first three characters of each word: a set of them is compared faster than sixty words are looked for."""
 
 

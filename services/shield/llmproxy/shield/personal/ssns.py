@@ -18,6 +18,8 @@ SSN_STATED = re.compile(r"(?<![\w-])\d{3}([ -]?)\d\d\1\d{4}(?![\w]|-\d)", re.ASC
 """What the text itself calls one, valid or not: a typing error is as telling, and 9xx is a taxpayer number (ITIN)."""
 
 SSN_CONTEXT = re.compile(r"(?:\b|_)ssns?(?:\b|_)|social.security", re.IGNORECASE)
+OTHER_NUMBER = re.compile(r"\d{4}\b.*?\b(?!and\b|or\b)[^\W\d_]{2,}")
+"""Behind one that is stated another thing has a name."""
 
 
 def find(run: Run) -> Iterator[Finding]:
@@ -32,4 +34,5 @@ def find(run: Run) -> Iterator[Finding]:
 
 
 def _is_said_one(text: str, at: int) -> bool:
-    return SSN_CONTEXT.search(text, max(0, at - CONTEXT_CHARS), at) is not None
+    ends = [stated.end() for stated in SSN_CONTEXT.finditer(text, max(0, at - CONTEXT_CHARS), at)]
+    return bool(ends) and OTHER_NUMBER.search(text, ends[-1], at) is None
