@@ -77,8 +77,8 @@ def reading(which: int, request: Asked = REQUEST) -> Reading:
     return Reading(GUARDS_OF[which], request, Originals(VAULT.originals), clock=lambda: 0.0)
 
 
-def play(which: int, pieces: list[str], *, in_json: bool) -> tuple[Any, dict[str, int]]:
-    """What comes out (or what stops it), and what was found."""
+def play(which: int, pieces: list[str], *, in_json: bool) -> tuple[Any, dict[str, int], Any]:
+    """What comes out (or what stops it), what was found, and where. Of a passage that is there more than once any place is right."""
     read = reading(which)
     text = Read(read, read.report, in_json=in_json)
     said = []
@@ -87,8 +87,9 @@ def play(which: int, pieces: list[str], *, in_json: bool) -> tuple[Any, dict[str
             said.append(text.push(piece))
         said.append(text.flush())
     except Stopped as stopped:
-        return type(stopped), {}
-    return "".join(said), read.counts
+        return type(stopped), {}, None
+    places = sorted((one.kind, one.start, one.end) for one in read.explanations if one.kind != "leak")
+    return "".join(said), read.counts, places
 
 
 @pytest.mark.parametrize("which", range(len(MANY)))
@@ -107,7 +108,7 @@ def test_whatever_the_pieces_the_same_is_said_and_found(
 
 def test_what_stands_in_a_fence_does_not_decide_whether_it_was_one() -> None:
     text = "```\n</style><img https://evil.test/?q=1"
-    assert play(0, [text], in_json=False) == play(0, list(text), in_json=False) == (text, {})
+    assert play(0, [text], in_json=False) == play(0, list(text), in_json=False) == (text, {}, [])
 
 
 HARMLESS = [

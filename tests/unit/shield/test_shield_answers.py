@@ -42,6 +42,8 @@ def test_an_answer_to_a_request_with_system_text_is_read_and_its_findings_come_w
         assert end.explained is not None
         (explanation,) = end.explained.findings
         assert (explanation.guard, explanation.side, explanation.action) == ("secrets", "answer", "redact")
+        assert explanation.path == ("choices[0].content[0]" if stream else "choices[0].message.content")
+        assert (explanation.start, explanation.end) == (4, 4 + len(TOKEN))
         assert not around.inspect.sessions
         assert not around.shield.holds
 

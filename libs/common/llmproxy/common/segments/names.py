@@ -79,4 +79,7 @@ KNOWN_KEYS = frozenset(
 )  # fmt: skip
 """Names of the APIs themselves: they say nothing, and are most of the strings of a body."""
 
-NAMES = KNOWN_KEYS | STRUCTURE | BLOB_KEYS | RETURNED | RETURNED_PARTS | frozenset(ROOT_ROLES)
+ANSWERED = frozenset({"choices", "message", "candidates", "reasoning", "citations", "function_call", "args"})
+"""In answers, around their texts."""
+
+NAMES = KNOWN_KEYS | STRUCTURE | BLOB_KEYS | RETURNED | RETURNED_PARTS | ANSWERED | frozenset(ROOT_ROLES)

@@ -21,14 +21,15 @@ CONTEXT_CHARS = 64  # Of a script: a word that is cut by the end of a piece is w
 Judgement = Callable[[str], str]
 """Why a text is suspicious; "" when it is not."""
 
-Seen = Callable[[str], bool]
-"""Told why; says whether to take it out."""
+Seen = Callable[[str, int, int], bool]
+"""Told why, and where in the text; says whether to take it out."""
 
 
 class Body:
     """Until `is_over`: then all the rest was said. `ends`: of a piece of it, or of the whole, which begins with `<`."""
 
     __slots__ = (
+        "_at",
         "_chars_max",
         "_closing",
         "_context",
@@ -42,13 +43,21 @@ class Body:
     )
 
     def __init__(
-        self, ends: re.Pattern[str], chars_max: int, context_chars: int, closing: str, judge: Judgement, seen: Seen
+        self,
+        ends: re.Pattern[str],
+        chars_max: int,
+        context_chars: int,
+        closing: str,
+        judge: Judgement,
+        seen: Seen,
+        at: int,
     ) -> None:
         self._ends, self._chars_max, self._context_chars = ends, chars_max, context_chars
         self._closing, self._judge, self._seen = closing, judge, seen
         self._context = ""
         self._pending = ""
         self._told = 0  # Characters at its beginning that the text before has ended with.
+        self._at = at  # Where in the text it begins.
         self.is_over = False
 
     @property
@@ -77,14 +86,16 @@ class Body:
             self._pending, self._told, self._context = pending, len(pending), context
         else:
             self._pending = ""
+        self._at = -len(self._pending)
         return said
 
     def _judged(self, piece: str, *, is_overlong: bool) -> str:
         told, self._told = self._told, 0
+        at, self._at = self._at, self._at + len(piece)
         before, self._context = self._context, ""
         reason = self._judge(before + piece) or ("overlong" if is_overlong and not self._context_chars else "")
         if reason and len(piece) > told:
-            if self._seen(reason):
+            if self._seen(reason, at, at + len(piece)):
                 self.is_over = self.is_over or told > 0
                 return (self._closing if told else "") + redacted(KIND)
         elif self._context_chars:
@@ -92,9 +103,9 @@ class Body:
         return piece[told:]
 
 
-def style(judge: Judgement, seen: Seen) -> Body:
-    return Body(RULE_ENDS, RULE_CHARS_MAX, 0, "</style>", judge, seen)
+def style(judge: Judgement, seen: Seen, at: int) -> Body:
+    return Body(RULE_ENDS, RULE_CHARS_MAX, 0, "</style>", judge, seen, at)
 
 
-def script(judge: Judgement, seen: Seen) -> Body:
-    return Body(STATEMENT_ENDS, STATEMENT_CHARS_MAX, CONTEXT_CHARS, "</script>", judge, seen)
+def script(judge: Judgement, seen: Seen, at: int) -> Body:
+    return Body(STATEMENT_ENDS, STATEMENT_CHARS_MAX, CONTEXT_CHARS, "</script>", judge, seen, at)

@@ -1,6 +1,7 @@
 """A marker in the system text of a request. Whoever gets the model to repeat its instructions repeats the marker too."""
 
 import hmac
+import re
 
 from llmproxy.common import segments
 from llmproxy.common.segments import Rewrite
@@ -34,10 +35,11 @@ ENDINGS = ("system", "instructions", "content", "text")
 class Canary:
     """Looks for the marker in one text; holds back what may be its beginning."""
 
-    __slots__ = ("_canary", "_pending", "_report")
+    __slots__ = ("_canary", "_pending", "_read", "_report")
 
     def __init__(self, canary: str, report: Report) -> None:
         self._canary, self._report, self._pending = canary, report, ""
+        self._read = 0  # Characters so far.
 
     @property
     def held(self) -> int:
@@ -45,8 +47,11 @@ class Canary:
 
     def push(self, piece: str) -> str:
         text = self._pending + piece
-        if self._canary in text.lower():
-            self._report(seen(KIND, "block"))
+        self._read += len(piece)
+        found = re.search(self._canary, text, re.IGNORECASE | re.ASCII)
+        if found is not None:
+            first = self._read - len(text)
+            self._report(seen(KIND, "block", first + found.start(), first + found.end()))
         self._pending = ""
         lowered = text[-DIGITS:].lower()
         for length in range(min(DIGITS - 1, len(lowered)), 0, -1):

@@ -87,17 +87,22 @@ class Images:
     """One text, which may be shown as Markdown or HTML; or several, which `flush` parts."""
 
     __slots__ = (
+        "_at_picture",
+        "_begins",
         "_body",
         "_fences",
+        "_is_resumed",
         "_is_swallowing",
         "_judge",
         "_links",
         "_pending",
         "_picture",
+        "_read",
         "_report",
         "_suspicious",
         "_told",
         "_used",
+        "_will_resume",
     )
 
     def __init__(
@@ -108,8 +113,14 @@ class Images:
         self._fences = Fences()
         self._pending = ""
         self._told = 0  # Characters at its beginning that the text before has ended with.
+        self._read = 0  # Characters of the text so far,
+        self._begins = 0  # and where in it that begins which is looked at.
         self._is_swallowing = False  # The rest of an address that is too long to be held.
         self._picture = ""  # The beginning of a tag, up to the picture in it that is being said.
+        self._at_picture = 0  # Where in the text that tag begins.
+        self._is_resumed = self._will_resume = (
+            False  # What is looked at, or will be, begins with it, without the picture.
+        )
         self._body: Body | None = None  # Behind `<style>` or `<script>`: everything else that is said goes through it.
         self._used: set[str] = set()  # Labels of images whose addresses have not come yet.
         self._suspicious: dict[str, str] = {}  # Labels whose addresses have: why.
@@ -119,6 +130,7 @@ class Images:
         return len(self._pending) - self._told + (self._body.held if self._body is not None else 0)
 
     def push(self, piece: str) -> str:
+        self._read += len(piece)
         is_amid = self._is_swallowing or self._picture or self._body is not None
         if not self._pending and not is_amid and START.search(piece) is None:
             self._fences.read(piece)
@@ -136,7 +148,7 @@ class Images:
             self._body = body  # One that what was held back has opened is opened again by it.
         self._fences, self._is_swallowing = fences, False
         self._pending = opened or before + "".join(one for one in found if isinstance(one, str))
-        self._told = len(self._pending)
+        self._told, self._read, self._will_resume = len(self._pending), 0, False
         return said
 
     def _embodied(self, found: Iterable[str | Body]) -> str:
@@ -155,6 +167,8 @@ class Images:
 
     def _through(self, text: str, *, is_over: bool) -> list[str | Body]:
         before, self._pending, self._told = self._told, "", 0
+        self._begins = self._read - len(text)
+        self._is_resumed, self._will_resume = self._will_resume, False
         out: list[str | Body] = []
         at = self._swallowed(text) if self._is_swallowing else 0
         if self._picture:
@@ -166,15 +180,17 @@ class Images:
             end, said = self._at(text, place, is_over=is_over)
             if end is None:
                 self._pending, self._told = text[place:], max(0, before - place)
+                self._will_resume = self._is_resumed and place == 0
                 return out
             self._fences.read(text[place:end])
             if said == text[place:end]:
                 out.append(text[max(place, before) : end])
             else:
                 out.append(_broken_off(text[place:before]) + (said if end > before else "") if place < before else said)
-            out += self._opened(said)
+            out += self._opened(said, self._begins + end)
             at = end + self._swallowed(text[end:]) if self._is_swallowing else end
             if self._picture:
+                self._at_picture = self._begins + place
                 at = self._pictured(text, end, out, is_over=is_over)
         self._fences.read(text[at:])
         out.append(text[max(at, before) :])
@@ -191,25 +207,32 @@ class Images:
         found = TAG.match(tag)
         if found is None and not is_over and len(tag) < HELD_CHARS_MAX:
             self._pending, self._told, self._picture = tag, len(self._picture), ""
+            self._will_resume = True
             return len(text)
         whole = found[0] if found is not None else tag
         last = end + len(whole) - len(self._picture)
         reason = self._judge.of_tag(whole) if found is not None or is_over else "overlong"
         self._picture = ""
         self._fences.read(text[end:last])
-        out.append(f"{BROKEN_TAG}{redacted(KIND)}" if reason and self._seen(reason) else text[end:last])
+        is_out = reason and self._seen(reason, self._at_picture, self._begins + last)
+        out.append(f"{BROKEN_TAG}{redacted(KIND)}" if is_out else text[end:last])
         return last
 
-    def _opened(self, said: str) -> Iterable[Body]:
-        """What a tag opens that is not text."""
+    def _opened(self, said: str, at: int) -> Iterable[Body]:
+        """What a tag opens that is not text, and begins there."""
         if STYLE_OPENS.match(said) is not None:
-            yield style(self._judge.of_addresses, self._seen)
+            yield style(self._judge.of_addresses, self._seen, at)
         elif SCRIPT_OPENS.match(said) is not None:
-            yield script(self._judge.of_script, self._seen)
+            yield script(self._judge.of_script, self._seen, at)
 
-    def _seen(self, reason: str) -> bool:
+    def _seen(self, reason: str, start: int, end: int) -> bool:
         """Whether to take it out."""
-        return self._report(seen(f"{KIND}.{reason}", self._links.images))
+        return self._report(seen(f"{KIND}.{reason}", self._links.images, start, end))
+
+    def _is_out(self, reason: str, start: int, end: int) -> bool:
+        """Of what is looked at."""
+        first = self._at_picture if self._is_resumed and start == 0 else self._begins + start
+        return bool(reason) and self._seen(reason, first, self._begins + end)
 
     def _swallowed(self, text: str) -> int:
         rest = REST.match(text)
@@ -238,7 +261,7 @@ class Images:
                 pattern, begun, needed = DEFINITION, DEFINITION_BEGUN, ":"
         found = pattern.match(said, place, limit) if said.find(needed, place, limit) >= 0 else None
         if found is not None:
-            return found.end(), self._said(found)
+            return found.end(), redacted(KIND) if self._is_out(self._reason(found), *found.span()) else found[0]
         if not is_over and len(text) < limit and begun.match(text, place) is not None:
             return None, ""
         return self._unfinished(said, place, min(limit, len(text)), begun)
@@ -251,37 +274,35 @@ class Images:
         limit = place + chars_max
         found = whole.match(text, place, limit)
         if found is not None:
-            return found.end(), self._shown(found[0])
+            return found.end(), self._shown(text, place, found.end())
         if begun.match(text, place, limit) is None:
             return place + 1, "<"
         if len(text) < limit:  # What stands behind the answer may close it.
-            return (len(text), self._shown(text[place:])) if is_over else (None, "")
+            return (len(text), self._shown(text, place, len(text))) if is_over else (None, "")
         picture = PICTURE.match(text, place, limit)
         if picture is not None and not self._judge.of_tag(f'{picture["opened"]}">'):
             self._picture = picture["opened"]
             return limit, text[place:limit]
         if is_listed:
             return self._overlong(text, place, limit)
-        return place + 1, markup.DEFUSED if self._seen("overlong") else "<"
+        return place + 1, markup.DEFUSED if self._is_out("overlong", place, limit) else "<"
 
-    def _shown(self, tag: str) -> str:
+    def _shown(self, text: str, start: int, end: int) -> str:
         """A tag, or what is said in its place."""
-        reason = self._judge.of_tag(tag)
-        if reason and self._seen(reason):
-            return redacted(KIND)
-        return tag
+        tag = text[start:end]
+        return redacted(KIND) if self._is_out(self._judge.of_tag(tag), start, end) else tag
 
     def _unfinished(self, text: str, place: int, limit: int, begun: re.Pattern[str]) -> tuple[int, str]:
         """What is no image as it should be, or too long to be held."""
         closed = CLOSED.match(text, place, limit) if text[place] == "!" else None
-        if closed is not None and (reason := self._referred(closed[0][2:-1])) and self._seen(reason):
+        if closed is not None and self._is_out(self._referred(closed[0][2:-1]), *closed.span()):
             return closed.end(), redacted(KIND)
         if text[place] == "!" and text.find("](", place, limit) >= 0:
             overlong = OVERLONG.match(text, place, limit)
             odd = overlong or UNUSUAL.match(text, place, limit + 1)
             if odd is not None:
                 reason = image_reason(odd["url"], self._links, self._judge.is_known)
-                if reason and self._seen(reason):
+                if self._is_out(reason, *odd.span()):
                     self._is_swallowing = overlong is not None
                     return odd.end(), redacted(KIND)
                 return odd.end(), odd[0]
@@ -291,20 +312,16 @@ class Images:
 
     def _overlong(self, text: str, place: int, end: int) -> tuple[int, str]:
         """Without its beginning, an image is a link, and a tag is text."""
-        if self._seen("overlong"):
+        if self._is_out("overlong", place, max(end, min(len(text), place + ALT_CHARS_MAX))):
             return end, "" if text[place] == "!" else redacted(KIND)
         return end, text[place:end]
 
-    def _said(self, found: re.Match[str]) -> str:
+    def _reason(self, found: re.Match[str]) -> str:
         if found[0][0] == "[":
-            reason = self._defined(found["label"], found["url"])
-        elif (url := found["url"] or found["angled"]) is not None:
-            reason = image_reason(unescape(url), self._links, self._judge.is_known)
-        else:
-            reason = self._referred(found["label"] or found["alt"])
-        if reason and self._seen(reason):
-            return redacted(KIND)
-        return found[0]
+            return self._defined(found["label"], found["url"])
+        if (url := found["url"] or found["angled"]) is not None:
+            return image_reason(unescape(url), self._links, self._judge.is_known)
+        return self._referred(found["label"] or found["alt"])
 
     def _defined(self, label: str, url: str) -> str:
         """A definition alone shows nothing: it counts where an image uses it, before or after."""

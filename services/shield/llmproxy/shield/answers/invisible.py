@@ -42,7 +42,7 @@ def is_clear(text: str) -> bool:
 class Invisible:
     """Takes runs of invisible characters out, but for those that writing needs."""
 
-    __slots__ = ("_before", "_is_turned", "_mode", "_opened", "_overlong", "_report", "_run")
+    __slots__ = ("_before", "_begins", "_is_turned", "_mode", "_opened", "_overlong", "_read", "_report", "_run")
 
     def __init__(self, mode: AnswerMode, report: Report) -> None:
         self._mode, self._report = mode, report
@@ -51,12 +51,15 @@ class Invisible:
         self._before = ""  # The last visible character.
         self._is_turned = False  # Something on this line runs from right to left.
         self._opened = 0
+        self._read = self._begins = 0  # Characters so far, and where the run begins.
 
     @property
     def held(self) -> int:
         return len(self._run)
 
     def push(self, piece: str) -> str:
+        first = self._read - len(self._run)
+        self._read += len(piece)
         if not self._run and not self._overlong and is_clear(piece):
             self._saw(piece)
             return piece
@@ -69,6 +72,7 @@ class Invisible:
                 self._overlong = False
                 self._saw(text[at:start])
                 out.append(text[at:start])
+            self._begins = first + start
             out.append(self._decide(match[0], text[end : end + 1], is_last=end == len(text)))
             at = end
         if at < len(text):
@@ -86,7 +90,7 @@ class Invisible:
             return run if self._mode == "flag" else ""
         if len(run) > RUN_CHARS_MAX:
             self._overlong = is_last
-            return "" if self._report(seen(KIND, self._mode)) else run
+            return "" if self._is_taken_out(RUN_CHARS_MAX + 1) else run
         if is_last:
             self._run = run
             return ""
@@ -113,7 +117,10 @@ class Invisible:
         left = "".join(kept)
         if left == run:
             return run
-        return left if self._report(seen(KIND, self._mode)) else run
+        return left if self._is_taken_out(len(run)) else run
+
+    def _is_taken_out(self, chars: int) -> bool:
+        return self._report(seen(KIND, self._mode, self._begins, self._begins + chars))
 
     def _is_needed(self, character: str, after: str) -> bool:
         before = self._before

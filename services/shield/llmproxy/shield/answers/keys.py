@@ -29,19 +29,21 @@ END_BEGUN = re.compile(r"(?:\\|-{1,5}|-----E(?:N(?:D(?: [A-Z0-9 ]{0,45}-{0,4})?)
 
 
 class PrivateKeys:
-    __slots__ = ("_action", "_begun", "_pending", "_report", "_swallows")
+    __slots__ = ("_action", "_begun", "_pending", "_read", "_report", "_swallows")
 
     def __init__(self, action: AnswerAction, report: Report) -> None:
         self._action, self._report = action, report
         self._pending = ""
         self._begun = ""  # Of a head: what was said at the end of the text before this one.
         self._swallows = False
+        self._read = 0  # Characters of the text so far.
 
     @property
     def held(self) -> int:
         return len(self._pending)
 
     def push(self, piece: str) -> str:
+        self._read += len(piece)
         if self._begun:
             return self._headed(piece)
         if not self._pending and not self._swallows and "-" not in piece:
@@ -52,6 +54,7 @@ class PrivateKeys:
         """What comes behind it may go on with a head, if it is what readers put behind it."""
         pending = self._pending
         said = pending if self._begun else self._through(pending, is_over=True)
+        self._read = 0
         self._begun, self._pending = (self._begun + pending if said == pending else ""), ""
         return said
 
@@ -65,7 +68,7 @@ class PrivateKeys:
         self._begun = self._pending = ""
         if found is None or found.end() <= behind:
             return self._through(text[behind:], is_over=False)
-        if not self._report(Finding(KIND, 0, 0, self._action, guard="secrets")):
+        if not self._is_taken_out(text, found):
             return text[behind : found.end()] + self._through(text[found.end() :], is_over=False)
         self._swallows = True
         return redacted(KIND) + self._through(text[found.end() :], is_over=False)
@@ -88,13 +91,18 @@ class PrivateKeys:
                 out.append(text)
                 break
             out.append(text[:at])
-            if self._report(Finding(KIND, 0, 0, self._action, guard="secrets")):
+            if self._is_taken_out(text, found):
                 out.append(redacted(KIND))
                 self._swallows = True
             else:
                 out.append(found[0])
             text = text[found.end() :]
         return "".join(out)
+
+    def _is_taken_out(self, rest: str, head: re.Match[str]) -> bool:
+        """Told at its head, before the body has come. `rest`: what is left of all that was read."""
+        first = self._read - len(rest)
+        return self._report(Finding(KIND, first + head.start(), first + head.end(), self._action, guard="secrets"))
 
     def _behind_body(self, text: str, *, is_over: bool) -> str:
         body = BODY.match(text)

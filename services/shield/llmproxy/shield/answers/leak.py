@@ -26,6 +26,7 @@ CERTAIN_WORDS = LEAST_WORDS + STRIDE_WORDS - 1
 SYSTEM_CHARS_MAX = 64 << 10  # Of the system text; what is behind it is not compared.
 SYSTEMS_KEPT = 32
 WORD_CHARS_MAX = 64
+RECENT_CHARS = 2 * LEAST_WORDS * WORD_CHARS_MAX  # That a passage has at most, with what stands between its words.
 
 _UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 UNSPACED = re.compile(f"[{_UNSPACED}]")
@@ -118,19 +119,38 @@ def _run(words: list[str], place: int, known: frozenset[str]) -> int:
 class Leak:
     """Reads one text. `is_said` tells whether the user says these words, in this order."""
 
-    __slots__ = ("_hit", "_is_said", "_mode", "_places", "_report", "_tail", "_words", "found")
+    __slots__ = (
+        "_before",
+        "_hit",
+        "_is_said",
+        "_mode",
+        "_places",
+        "_read",
+        "_recent",
+        "_report",
+        "_tail",
+        "_words",
+        "found",
+    )
 
     def __init__(self, system: str, mode: Watched, is_said: Callable[[str], bool], report: Report) -> None:
         self._places = shingles(system)
         self._mode, self._is_said, self._report = mode, is_said, report
         self._tail = ""  # The word that has not ended.
         self._words: list[str] = []  # Since the last place that was looked up.
-        self._hit = -1  # Where in the system text the last shingle stands.
+        self._hit = -1  # Where in the system text the last shingle stands,
+        self._before: list[str] = []  # and its words.
+        self._recent, self._read = (
+            "",
+            0,
+        )  # What was read last, and how much in all: where a passage stands is asked once.
         self.found = False
 
     def read(self, piece: str) -> None:
         if self.found or not self._places:
             return
+        self._recent = self._recent[-RECENT_CHARS:] + piece
+        self._read += len(piece)
         text = (self._tail + piece).casefold()
         end = len(text)
         while end > 0 and _goes_on(text[end - 1]):
@@ -156,9 +176,16 @@ class Leak:
             self._hit = place
             if follows:
                 self.found = True
-                self._report(seen(KIND, self._mode))
+                self._report(seen(KIND, self._mode, *self._place([*self._before, *shingle])))
                 return
+            self._before = shingle
         self._words = words[at:]
+
+    def _place(self, words: list[str]) -> tuple[int, int]:
+        """Of a passage that has just been read, in characters; (0, 0) where letters have changed with their case."""
+        found = re.search(r"[\W_]*".join(map(re.escape, words)), self._recent, re.IGNORECASE)
+        first = self._read - len(self._recent)
+        return (first + found.start(), first + found.end()) if found is not None else (0, 0)
 
 
 def _goes_on(character: str) -> bool:

@@ -8,7 +8,7 @@ import re
 from typing import Protocol
 
 from llmproxy.shield import glance
-from llmproxy.shield.answers.stage import Look, Report, instead
+from llmproxy.shield.answers.stage import Look, Report, instead, moved
 from llmproxy.shield.answers.words import CONTEXT_CHARS
 from llmproxy.shield.passwords import COMMANDS, NAMES, PHRASE_NAMES, STEMS
 
@@ -101,12 +101,13 @@ NAMES_BEFORE, DIGITS_IN, DOTS_IN = Names(), Digits(), Dots()
 class Lines:
     """One text. `look` is asked about each unit that a trigger begins, with what stands before it."""
 
-    __slots__ = ("_context", "_is_triggered", "_look", "_pending", "_report", "_trigger")
+    __slots__ = ("_at", "_context", "_is_triggered", "_look", "_pending", "_report", "_trigger")
 
     def __init__(self, trigger: Trigger, look: Look, report: Report) -> None:
         self._trigger, self._look, self._report = trigger, look, report
         self._context = ""
         self._pending = ""
+        self._at = 0  # Where in the text that begins.
         self._is_triggered = False
 
     @property
@@ -137,13 +138,17 @@ class Lines:
         """What comes behind it goes on with it, if it is what readers put behind it."""
         pending, self._pending = self._pending, ""
         if not self._is_triggered:
-            return self._passed(pending)
+            self._passed(pending)
+            self._at = 0
+            return pending
         said = self._closed(pending)
+        self._at = 0
         self._is_triggered = self._is_triggered or (said == pending and _end(pending) == 0)
         return said
 
     def _passed(self, text: str) -> str:
         self._context = (self._context + text)[-CONTEXT_CHARS:]
+        self._at += len(text)
         return text
 
     def _closed(self, unit: str) -> str:
@@ -151,7 +156,7 @@ class Lines:
         out: list[str] = []
         for finding in self._look(before + unit, len(before)):
             first, beyond = max(at, finding.start - len(before)), finding.end - len(before)
-            if first < beyond and self._report(finding):
+            if first < beyond and self._report(moved(finding, self._at - len(before))):
                 out += (unit[at:first], instead(finding))
                 at = beyond
         out.append(unit[at:])

@@ -72,7 +72,7 @@ class Rails:
         at = before
         for start, end, one in self._matches(text, before, limit):
             out.append(text[at:start])
-            out.append(self._said(text[start:end], one))
+            out.append(self._said(text[start:end], one, self._offset + start - before))
             at = end
         end = max(at, limit)
         out.append(text[at:end])
@@ -128,9 +128,9 @@ class Rails:
             at = beyond
         return None
 
-    def _said(self, text: str, one: Compiled) -> str:
+    def _said(self, text: str, one: Compiled, at: int) -> str:
         """What is said in its place."""
-        seen = finding(one.source.rail, self._taking.kind, 0, len(text))
+        seen = finding(one.source.rail, self._taking.kind, at, at + len(text))
         does: Action = "redact" if seen.action == "mask" else seen.action
         if does == "redact" and self._in_json and not is_inside_json(text):
             does = "block"  # Without it the arguments of the tool would be no JSON, or say something else.

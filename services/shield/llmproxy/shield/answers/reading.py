@@ -5,13 +5,14 @@ The provider's words are inspected before the originals are put back: what was m
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from json import dumps
 from typing import Any, NamedTuple, get_args
 
 from msgspec import structs
 from msgspec.json import encode
 
+from llmproxy.common import segments
 from llmproxy.common.actions import PASSING
 from llmproxy.common.answers import ANSWER, AnswerAction, Answers
 from llmproxy.common.explanations import Explanation, per_mille
@@ -39,7 +40,7 @@ from llmproxy.shield.answers.wanted import wants_random
 from llmproxy.shield.answers.watch import Watch
 from llmproxy.shield.answers.words import Words
 from llmproxy.shield.chain import Budget, Chain
-from llmproxy.shield.restore.held import Text
+from llmproxy.shield.restore.held import Steps, Text
 from llmproxy.shield.restore.whole import ARGUMENTS, THOUGHTS, decoded, rewritten, written
 from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
 from llmproxy.shield.verdict import Allow, Block, Finding
@@ -96,8 +97,8 @@ class Reading:
     """One answer. `counts`: what was found, by kind as it is recorded. Raises `Stopped` and `Unavailable`."""
 
     __slots__ = (
-        "_alouds", "_apart", "_budget", "_carried", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_users", "answers",
-        "choice", "counts", "explanations", "is_repeated", "may_be_slow", "originals", "request", "unmasks",
+        "_alouds", "_apart", "_budget", "_carried", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_tree", "_users", "answers",
+        "at", "choice", "counts", "explanations", "is_repeated", "may_be_slow", "originals", "request", "unmasks",
     )  # fmt: skip
 
     def __init__(
@@ -128,6 +129,8 @@ class Reading:
         self._carried: dict[Hashable, Carried] = {}  # Of the last text of those that readers put together.
         # Texts of one event that readers put together: by path, each with what becomes of it.
         self._apart: dict[str, tuple[str, str]] = {}
+        self.at: Steps | str = ()  # Which text is read: the steps to it or, of one that came whole, the text itself,
+        self._tree: Any = None  # which is somewhere in here.
 
     @property
     def is_slow(self) -> bool:
@@ -155,10 +158,12 @@ class Reading:
 
     # -- texts
 
-    def open(self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None) -> Text:
+    def open(
+        self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None, place: Steps = ()
+    ) -> Text:
         if is_signed:
-            return Observed(self, self.aloud)
-        return Read(self, self.report, in_json=in_json, follows=follows, aloud=self.aloud)
+            return Observed(self, self.aloud, place)
+        return Read(self, self.report, in_json=in_json, follows=follows, aloud=self.aloud, place=place)
 
     def text(self, text: str) -> str:
         return self._through(text, in_json=False)
@@ -204,7 +209,7 @@ class Reading:
         is_masked = self.unmasks and (PLACEHOLDER.search(text) is not None or "\\u005" in text)
         if is_masked:
             check_growth(text, self.originals.in_text)
-        tree = decoded(event)
+        self._tree = tree = decoded(event)
         if text.count('"text"') > 1 and len(TEXTS.findall(text)) > 1:
             self._read_together(tree)
         try:
@@ -215,7 +220,7 @@ class Reading:
             return rewritten(event, text, tree, self._becomes, shortest=1)
         finally:
             self._is_counting = True
-            self._apart = {}
+            self._apart, self._tree = {}, None
 
     def _read_together(self, tree: Any) -> None:
         """Texts that readers put one behind the other may hold in several what none of them holds: they are read as they follow."""
@@ -227,7 +232,7 @@ class Reading:
                 self._apart |= {path: (text, text) for path, text in texts.items()}
                 continue
             for path, text in texts.items():
-                read = Read(self, self.report, in_json=False, follows=self)
+                read = Read(self, self.report, in_json=False, follows=self, place=text)
                 self._apart[path] = (text, read.push(text) + read.flush())
                 if read.tells_all and (aloud := self.aloud) is not None:
                     aloud.found = True
@@ -275,7 +280,7 @@ class Reading:
             self._hear(text, in_json=False)
             return False  # It was read with those around it.
         if key == "thinking":
-            observed = Observed(self, self.aloud)
+            observed = Observed(self, self.aloud, text)
             observed.push(text)
             observed.flush()
             return False
@@ -359,7 +364,8 @@ class Reading:
             if is_said:
                 self._hear(text, in_json=in_json)
             return text
-        read = Read(self, self.report, in_json=in_json, is_value=is_value, aloud=self.aloud if is_said else None)
+        aloud = self.aloud if is_said else None
+        read = Read(self, self.report, in_json=in_json, is_value=is_value, aloud=aloud, place=text)
         return read.push(text) + read.flush()
 
     def _hear(self, text: str, *, in_json: bool) -> None:
@@ -549,10 +555,39 @@ class Reading:
                     action=finding.action,
                     rule=finding.rule,
                     side="answer",
+                    path=self._path(),
+                    start=max(0, finding.start),
+                    end=max(0, finding.end),
                     via=finding.via,
                     per_mille=per_mille(finding.score),
                 )
             )
+
+    def _path(self) -> str:
+        """Of the text that is read; "" where it stands beside the texts of a stream."""
+        if type(self.at) is not str:
+            return segments.shown(segments.join(tuple(flat(self.at))))
+        return segments.shown(segments.join(steps)) if (steps := steps_to(self.at, self._tree)) is not None else ""
+
+
+def flat(place: Iterable[Any]) -> Iterator[str | int]:
+    for step in place:
+        if type(step) is tuple:
+            yield from flat(step)
+        elif type(step) is str:
+            yield step.rpartition(".")[2]  # Of an event's kind its own part.
+        elif type(step) is int:
+            yield step
+
+
+def steps_to(text: str, tree: Any) -> Steps | None:
+    """Where in a tree this very string stands: asked when something was found in it, for to carry the way along costs every text."""
+    for step, item in tree.items() if type(tree) is dict else enumerate(tree) if type(tree) is list else ():
+        if item is text:
+            return (step,)
+        if type(item) in (dict, list) and (steps := steps_to(text, item)) is not None:
+            return (step, *steps)
+    return None
 
 
 def _taken_out(finding: Finding) -> Finding:
@@ -564,7 +599,7 @@ class Read:
     """One text."""
 
     __slots__ = (
-        "_aloud", "_becomes", "_carried", "_follows", "_leak", "_reading", "_said", "_stages", "_values", "_watch", "_window",
+        "_aloud", "_becomes", "_carried", "_follows", "_leak", "_place", "_reading", "_said", "_stages", "_values", "_watch", "_window",
     )  # fmt: skip
 
     def __init__(
@@ -576,9 +611,10 @@ class Read:
         is_value: bool = False,
         follows: Hashable = None,
         aloud: Aloud | None = None,
+        place: Steps | str = (),
     ) -> None:
         """`aloud` hears it, if it is not told of it already."""
-        self._reading, self._follows, self._aloud = reading, follows, aloud
+        self._reading, self._follows, self._aloud, self._place = reading, follows, aloud, place
         self._values = Values() if in_json and aloud is not None else None
         before = reading.carried(follows) if follows is not None else None
         self._carried = reading.carrying(report, in_json=in_json) if before is None else before
@@ -601,6 +637,7 @@ class Read:
             else:
                 self._hear(aloud, piece)
         said = piece
+        self._reading.at = self._place
         for stage in self._stages:
             if not said:
                 break
@@ -629,6 +666,7 @@ class Read:
             for which, value in self._values.flush():
                 self._aloud.hear((self, which), value)
         said = ""
+        self._reading.at = self._place
         for stage in self._stages:
             said = (stage.push(said) if said else "") + stage.flush()
         said = self._read(said)
@@ -660,8 +698,8 @@ class Observed:
 
     __slots__ = ("_read",)
 
-    def __init__(self, reading: Reading, aloud: Aloud | None = None) -> None:
-        self._read = Read(reading, reading.observe, in_json=False, aloud=aloud)
+    def __init__(self, reading: Reading, aloud: Aloud | None = None, place: Steps | str = ()) -> None:
+        self._read = Read(reading, reading.observe, in_json=False, aloud=aloud, place=place)
 
     def push(self, piece: str) -> str:
         self._read.push(piece)

@@ -3,12 +3,17 @@
 The law of every stage: whatever the pieces, what it returns adds up to the same text, and it finds the same things. So an
 answer that is streamed and one that comes whole are the same, and a whole one is the stream of one piece.
 
+What a stage finds it places in the text as it was given it: what stages before it have taken out counts as what was said instead. A stage
+that goes on from one text to the next counts from the beginning of each.
+
 Nearly every text holds nothing that any stage looks for. So beside each stage stands its `is_clear`: a promise that the stage
 would say this whole text as it is, and report nothing.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from msgspec import structs
 
 from llmproxy.shield.vault import redacted
 from llmproxy.shield.verdict import Finding
@@ -52,6 +57,12 @@ def instead(finding: Finding) -> str:
     return redacted(finding.kind) if finding.replacement is None else finding.replacement
 
 
-def seen(kind: str, mode: str) -> Finding:
+def seen(kind: str, mode: str, start: int = 0, end: int = 0) -> Finding:
     """A finding of a guard of answers alone: one that has a setting of its own."""
-    return Finding(kind, 0, 0, "redact" if mode == "strip" else mode, guard=kind.partition(".")[0])  # type: ignore[arg-type]
+    does = "redact" if mode == "strip" else mode
+    return Finding(kind, start, end, does, guard=kind.partition(".")[0])  # type: ignore[arg-type]
+
+
+def moved(finding: Finding, by: int) -> Finding:
+    """As it stands in the text, of which the look saw a part."""
+    return structs.replace(finding, start=finding.start + by, end=finding.end + by)

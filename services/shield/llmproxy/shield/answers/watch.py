@@ -11,7 +11,7 @@ from llmproxy.common.answers import Answers
 from llmproxy.shield.answers import noise
 from llmproxy.shield.answers.noise import BLOCK_CHARS
 from llmproxy.shield.answers.ordinary import Ordinary
-from llmproxy.shield.answers.stage import Look, Report, seen
+from llmproxy.shield.answers.stage import Look, Report, moved, seen
 from llmproxy.shield.answers.targets import may_lead, targets
 from llmproxy.shield.answers.words import CONTEXT_CHARS, SCHEME
 from llmproxy.shield.links import URL_CHARS_MAX, link_reason
@@ -28,6 +28,7 @@ class Watch:
 
     __slots__ = (
         "_asked_for",
+        "_at",
         "_before",
         "_context",
         "_is_known",
@@ -56,6 +57,7 @@ class Watch:
         self._ordinary = ordinary
         self._pending = ""
         self._context = ""
+        self._at = 0  # Where in the text the block begins.
         self._repeated = 0
         self._before = before
         self.end = before  # Of all that was read.
@@ -76,27 +78,31 @@ class Watch:
         before, settings = self._context, self._settings
         self.end = (self.end + block)[-SEAM_CHARS:]
         self._context = (before + block)[-CONTEXT_CHARS:]
+        at, self._at = self._at, self._at + len(block)
         for finding in self._look(before + block, len(before)):
-            self._report(finding)
+            self._report(moved(finding, at - len(before)))
         if settings.links.others != "disabled":
-            self._links(links(_shown(block)))
+            self._links(links(_shown(block)), block, at)
             if self._before:
-                self._links(_across(self._before, _shown(block)))
+                self._links(_across(self._before, _shown(block)), block, at)
                 self._before = ""
         if settings.entropy != "disabled":
             unexplained = self._ordinary.unexplained(block)
             if noise.is_random(unexplained) and not self._asked_for():
-                self._report(seen("entropy", settings.entropy))
+                self._report(seen("entropy", settings.entropy, at, self._at))
         if settings.repetition != "disabled" and is_full:
             self._repeated = self._repeated + 1 if noise.is_repetitive(block) else 0
             if self._repeated == noise.REPEATED_BLOCKS:
-                self._report(seen("repetition", settings.repetition))
+                self._report(seen("repetition", settings.repetition, at, self._at))
 
-    def _links(self, found: Iterator[str]) -> None:
+    def _links(self, found: Iterator[str], block: str, at: int) -> None:
+        """A link that is not written as it leads is somewhere in the block."""
         for link in found:
             reason = link_reason(link, self._settings.links, self._is_known)
             if reason:
-                self._report(seen(f"link.{reason}", self._settings.links.others))
+                first = block.find(link)
+                start, end = (first, first + len(link)) if first >= 0 else (0, len(block))
+                self._report(seen(f"link.{reason}", self._settings.links.others, at + start, at + end))
 
 
 def _shown(block: str) -> str:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from llmproxy.shield import encoded, glance, look, normalise
-from llmproxy.shield.answers.stage import Look, Report
+from llmproxy.shield.answers.stage import Look, Report, moved
 from llmproxy.shield.guards.secrets import OURS, WORD_CHARS_MIN
 from llmproxy.shield.vault import redacted
 from llmproxy.shield.vendors import VENDORS
@@ -33,13 +33,14 @@ WHOLE_LITERALS = frozenset(LITERALS)
 class Words:
     """One text. `look` is asked about each word that could be a key, with what stands before it."""
 
-    __slots__ = ("_begun", "_context", "_look", "_pending", "_report")
+    __slots__ = ("_at", "_begun", "_context", "_look", "_pending", "_report")
 
     def __init__(self, look: Look, report: Report) -> None:
         self._look, self._report = look, report
         self._context = ""  # What came before the last word.
         self._begun = ""  # Of the last word, what was said already.
         self._pending = ""  # And what was not.
+        self._at = 0  # Where in the text that word begins.
 
     @property
     def held(self) -> int:
@@ -55,6 +56,7 @@ class Words:
         loose = max(begins, last + _loose(text, last))
         self._context = text[max(0, last - CONTEXT_CHARS) : last]
         self._begun, self._pending = text[last:loose], text[loose:]
+        self._at += last - offset
         return said + text[begins:loose]
 
     def flush(self) -> str:
@@ -66,6 +68,7 @@ class Words:
         if not said.endswith(text[max(last, offset + len(self._begun)) :]):
             last = len(text)  # It was taken out.
         self._context, self._begun, self._pending = text[max(0, last - CONTEXT_CHARS) : last], text[last:], ""
+        self._at = -len(self._begun)
         return said
 
     def _settled(self, text: str, data: bytes, offset: int, end: int) -> str:
@@ -83,7 +86,7 @@ class Words:
             for finding in self._look(text[before : stop + 1], start - before):
                 first = max(finding.start + before, start + _loose(text, start), at)
                 beyond = min(finding.end + before, stop)
-                if first < beyond and self._report(finding):
+                if first < beyond and self._report(moved(finding, before - offset + self._at)):
                     out += (text[at:first], redacted(finding.kind))
                     at = beyond
         out.append(text[at:end])

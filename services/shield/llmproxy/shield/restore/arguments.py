@@ -22,7 +22,7 @@ Place = tuple[int, str]
 
 class Arguments:
     def __init__(self, texts: Texts) -> None:
-        self._held: Held[Place] = Held(texts)
+        self._held: Held[Place] = Held(texts, "candidates")
         self._names: dict[Place, tuple[str, str, str, str]] = {}  # As the vendor spells them there.
 
     def part(self, index: int, part: dict[str, Any]) -> dict[str, Any] | None:

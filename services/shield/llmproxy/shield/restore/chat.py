@@ -50,7 +50,7 @@ class Stream:
     """Each text of each choice by itself; what they hold leaves before the choice's finish."""
 
     def __init__(self, texts: Texts) -> None:
-        self._held: Held[Channel] = Held(texts)
+        self._held: Held[Channel] = Held(texts, "choices")
         self._last: dict[str, Any] = {}
         self._around: dict[Channel, tuple[Any, Place]] = {}  # Of a text in a structure: how it last stood there.
 

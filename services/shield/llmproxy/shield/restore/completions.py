@@ -15,7 +15,7 @@ class Stream:
     """One text for each choice; what it holds leaves with the choice's finish."""
 
     def __init__(self, texts: Texts) -> None:
-        self._held: Held[int] = Held(texts)
+        self._held: Held[int] = Held(texts, "choices")
         self._last: dict[str, Any] = {}
 
     def chunk(self, event: bytes) -> list[bytes]:

@@ -25,7 +25,7 @@ class Stream:
     """One text for what each candidate says and one for its thoughts; what they hold leaves before any other part."""
 
     def __init__(self, texts: Texts) -> None:
-        self._held: Held[Place] = Held(texts)
+        self._held: Held[Place] = Held(texts, "candidates")
         self._arguments = Arguments(texts)
         self._last: dict[str, Any] = {}
 

@@ -6,6 +6,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from llmproxy.common.errors import GatewayError
 
 Place = TypeVar("Place", bound=Hashable)
+Steps = tuple[Any, ...]
+"""Names and numbers that lead to a text, in tuples of tuples."""
 
 PLACES_MAX = 1_024  # Texts that one answer may have open; each holds a little back.
 
@@ -33,9 +35,11 @@ class Texts(Protocol):
         """Whether there is anything to put back, for which every string is looked through, text or not."""
         ...
 
-    def open(self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None) -> Text:
+    def open(
+        self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None, place: Steps = ()
+    ) -> Text:
         """A text that comes in pieces. `in_json`: it is a JSON document, and stays one; `is_signed`: it stays as it is; `follows`: what
-        all texts have in common that readers put together, one behind the other."""
+        all texts have in common that readers put together, one behind the other; `place`: where it stands, for the record."""
         ...
 
     def text(self, text: str) -> str:
@@ -93,10 +97,11 @@ def measured(texts: Texts, holder: dict[str, Any], name: str) -> bool:
 class Held(Generic[Place]):
     """The open texts of one stream, by place: whatever tells one text of the answer from the others."""
 
-    __slots__ = ("_open", "texts")
+    __slots__ = ("_open", "_within", "texts")
 
-    def __init__(self, texts: Texts) -> None:
-        self.texts = texts
+    def __init__(self, texts: Texts, within: str) -> None:
+        """`within`: the list that all of them stand in."""
+        self.texts, self._within = texts, within
         self._open: dict[Place, Text] = {}
 
     def push(
@@ -107,7 +112,9 @@ class Held(Generic[Place]):
         if text is None:
             if len(self._open) >= PLACES_MAX:
                 raise GatewayError("provider_bad_answer", f"the answer has more than {PLACES_MAX} texts at once")
-            text = self._open[place] = self.texts.open(in_json=in_json, is_signed=is_signed, follows=follows)
+            text = self._open[place] = self.texts.open(
+                in_json=in_json, is_signed=is_signed, follows=follows, place=(self._within, place)
+            )
         return text.push(piece)
 
     def is_open(self, place: Place) -> bool:

@@ -34,7 +34,7 @@ class Stream:
     """One text for each block; what it holds leaves before the block closes."""
 
     def __init__(self, texts: Texts) -> None:
-        self._held: Held[Place] = Held(texts)
+        self._held: Held[Place] = Held(texts, "content")
 
     def chunk(self, event: bytes) -> list[bytes]:
         tree = msgspec.json.decode(event)

@@ -32,7 +32,7 @@ class Stream:
     """Each text by itself; what it holds leaves in a delta of its own before the text's `done`."""
 
     def __init__(self, texts: Texts) -> None:
-        self._held: Held[Place] = Held(texts)
+        self._held: Held[Place] = Held(texts, "output")
         self._last: dict[Place, dict[str, Any]] = {}  # The delta event that a place was last seen in.
         self._added = 0
         self._next = 0  # The number after that of the last event.

@@ -13,7 +13,7 @@ import msgspec
 from llmproxy.common import segments
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.segments import TEXT_CHARS_MIN, Rewrite, Segment
-from llmproxy.shield.restore.held import Text, Texts
+from llmproxy.shield.restore.held import Steps, Text, Texts
 from llmproxy.shield.vault import PLACEHOLDER, check_growth
 from llmproxy.shield.window import Originals, Window, restored
 
@@ -86,7 +86,9 @@ class Unmasking:
     def __init__(self, originals: Mapping[str, str]) -> None:
         self._originals = Originals(originals)
 
-    def open(self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None) -> Text:
+    def open(
+        self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None, place: Steps = ()
+    ) -> Text:
         return SIGNED if is_signed else Window(self._originals, in_json=in_json)
 
     def text(self, text: str) -> str:
