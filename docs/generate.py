@@ -219,7 +219,7 @@ def secrets_page() -> str:
                 (
                     (
                         "`secret.password`",
-                        "after a word for it in some thirty languages, assigned, told or given to a command; seed phrases (BIP 39)",
+                        "after a word for it in some thirty languages, assigned, told or given to a command or a call; seed phrases (BIP 39), setup keys of authenticators",
                     ),
                     (
                         "`secret.assigned`",

@@ -220,6 +220,134 @@ def test_what_is_public_by_design_or_says_where_a_secret_is_kept_is_left_alone(t
     assert seen(text) == {}
 
 
+HEX40 = "9f8e7d6c5b4a3928170615243342516f00112233"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "- name: ACME_API_KEY\n          value: ",
+        '{"name": "ACME_TOKEN", "value": "',
+        '<add key="AcmeApiKey" value="',
+        "<acmeAuthToken>",
+        "<td>ACME_TOKEN</td>\n  <td>",
+        'os.environ[\\"ACME_KEY\\"] = \\"',
+        '"body": "{\\"acmeKey\\":\\"',
+        'const ACME_KEY: string = "',
+        "acme_token: str = '",
+        'client.acme_token("',
+        "builder.withApiKey('",
+        "| `ACME_TOKEN` | `",
+        "token = process.env.TOKEN || '",
+        "Set `ACME_KEY` to `",
+        'gh secret set ACME_KEY --body "',
+        "aws ssm put-parameter --name /acme/token --value ",
+        "mein Acme API key lautet ",
+        "Acme PATは",
+        "我的API key是",
+        "the new token -> ",
+        "grant_type=client_credentials&client_id=some-web-client&client_secret=",
+        "GET /v1/shoes?q=red-shoes&sort=price-ascending&limit=20&access_token=",
+    ],
+)
+def test_a_drawn_value_is_found_wherever_its_name_stands(before: str) -> None:
+    closing = {"<acmeAuthToken>": "</acmeAuthToken>", "<td>": "</td>"}
+    after = next((end for start, end in closing.items() if before.endswith(start)), "&page=2" if "&" in before else "")
+    assert HEX40 in seen(f"{before}{HEX40}{after}").values()
+    assert Secrets().may_hold(f"{before}{HEX40}{after}")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("- name: DB_PASSWORD\n  value: Kelp-4711", "Kelp-4711"),
+        ('{"arguments": "{\\"user\\": \\"ann\\", \\"password\\": \\"Kelp4711!\\"}"}', "Kelp4711!"),
+        ("password: str = 'Kelp4711'", "Kelp4711"),
+        ('.root_password("KelpForest21")', "KelpForest21"),
+        ("define( 'DB_PASSWORD', 'KelpForest66' );", "KelpForest66"),
+        ('os.getenv("DB_PASSWORD", "Kelp4711")', "Kelp4711"),
+        ("CREATE LOGIN etl WITH PASSWORD = N'Kelp4711';", "Kelp4711"),
+        ('gh secret set DB_PASSWORD --body "Kelp4711"', "Kelp4711"),
+        ("| password | `Kelp!4711` |", "Kelp!4711"),
+        ("user=ann&password=Kelp4711&remember=1", "Kelp4711"),
+        ("login: root\nPW: Kelp4711", "Kelp4711"),
+        ("the wifi pw is Kelp4711 if anybody asks", "Kelp4711"),
+        ("new SMTP password -> Kelp4711", "Kelp4711"),
+        ("the VPN password has been changed to Kelp4711.", "Kelp4711"),
+        ("use the passphrase Kelp?4711 please", "Kelp?4711"),
+        ("password for the printer: Kelp4711", "Kelp4711"),
+        ("Ich habe als Kennwort Kelp!4711 gesetzt", "Kelp!4711"),
+        ("le mot de passe du wifi : Kelp4711", "Kelp4711"),
+        ("mon mdp c'est Kelp4711", "Kelp4711"),
+        ("la contraseña del router: Kelp4711", "Kelp4711"),
+        ("he cambiado la contraseña a Kelp4711", "Kelp4711"),
+        ("usuario: admin, clave: Kelp4711", "Kelp4711"),
+        ("parola d'ordine: Kelp4711", "Kelp4711"),
+        ("我的password是Kelp4711，谢谢", "Kelp4711"),
+        ("密码已改为Kelp4711", "Kelp4711"),
+        ("パスワードをKelp4711に変更", "Kelp4711"),
+        ("пароль от почты: Kelp4711", "Kelp4711"),
+        ("новый пароль для сервера — Kelp4711", "Kelp4711"),
+        ("şifrem Kelp4711 mı", "Kelp4711"),
+        ("비번은 Kelp4711 입니다", "Kelp4711"),
+        ("net use Z: //fs/d /user:ACME/svc Kelp4711", "Kelp4711"),
+        ("echo 'deploy:kelpforest' | sudo chpasswd", "kelpforest"),
+        ("db.local:5432:orders:app:kelpforest", "kelpforest"),
+        ('network={ psk="kelpforest" }', "kelpforest"),
+        ("enable secret 0 Kelp4711", "Kelp4711"),
+        ("username bob privilege 15 password 0 Kelp4711", "Kelp4711"),
+        ("snmp-server community Kelp4711 RO", "Kelp4711"),
+        ("server.login('ann@example.com', 'abcd efgh ijkl mnop')", "abcd efgh ijkl mnop"),
+        ("requests.get(url, auth=('ann', 'Kelp4711'))", "Kelp4711"),
+        ('new NetworkCredential("ann", "Kelp4711")', "Kelp4711"),
+        ('DriverManager.getConnection(url, "ann", "Kelp4711")', "Kelp4711"),
+        ("htpasswd -b /etc/htpasswd ann kelpforest", "kelpforest"),
+        ("7z x a.7z -pKelp4711 -oout", "Kelp4711"),
+        ("unzip -P kelpforest a.zip", "kelpforest"),
+        ("docker login -u ann -p kelpforest registry.example.com", "kelpforest"),
+        ("ldapsearch -x -D cn=ann -w kelpforest -b dc=acme", "kelpforest"),
+        ("IDENTIFIED BY kelp4711", "kelp4711"),
+        ("requirepass kelp4711", "kelp4711"),
+        ("keytool -keystore k.jks -storepass Kelp4711", "Kelp4711"),
+        ("log in to the wiki with admin / Kelp4711", "Kelp4711"),
+        ("creds for the box are deploy:Kelp4711", "Kelp4711"),
+        ("my 2FA setup key is abcd efg2 hijk lmn3 please", "abcd efg2 hijk lmn3"),
+        (
+            "my seed phrase is " + "apple river stone cloud " * 2 + "apple river stone cloud please recover it",
+            "apple river stone cloud " * 2 + "apple river stone cloud",
+        ),
+    ],
+)
+def test_a_password_is_found_wherever_people_and_programs_put_it(text: str, value: str) -> None:
+    assert value in seen(text).values()
+    assert Secrets().may_hold(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COLUMNS = ['username', 'password', 'address_1']",
+        'send_reset_password("ann1985@example.com")',
+        "store the password SHA-256 hashed, the token OAuth2-style and the rest as password Argon2id",
+        "passwords for all users\nversion: 1.2.3-beta",
+        "| password | varchar2 |",
+        "basic authentication sends a username:password base64-encoded.",
+        "palabra clave: producto_1, pw and ph are units, the pw of 12mW",
+        "password — must be of 12 characters; password in the manual: see page-4",
+        "t.login('dashboard', 'Overview')",
+        "credentials are kept in Vault/kv-v2",
+        "docker run -p 8080:8080 -w /srv/app image; zip -P is an option",
+        "ports: 127.0.0.1:5432:5432",
+        "the mnemonic is for users that have lost their wallet and every word must match with care",
+        "2fa is what they need most when that site asks",
+        "пароль должен содержать: минимум 8 символов",
+        "set `key` to `value-of-the-environment`, key (see above), token: string = another_name_of_it",
+    ],
+)
+def test_what_only_stands_where_a_secret_could_stand_is_left_alone(text: str) -> None:
+    assert seen(text) == {}
+
+
 def test_a_private_key_without_its_end_is_masked_as_far_as_it_goes() -> None:
     cut = PEM[: len(PEM) // 2]
     assert seen(f"here: {cut}")["secret.private_key"] == cut

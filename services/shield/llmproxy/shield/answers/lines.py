@@ -10,14 +10,14 @@ from typing import Protocol
 from llmproxy.shield import glance
 from llmproxy.shield.answers.stage import Look, Report, instead, moved
 from llmproxy.shield.answers.words import CONTEXT_CHARS
-from llmproxy.shield.passwords import COMMANDS, NAMES, PHRASE_NAMES, STEMS
+from llmproxy.shield.passwords import COMMANDS, PHRASE_NAMES, PLACES, STEMS
 
 UNIT_CHARS_MAX = 256
 WORD_CHARS_MAX = 64  # Of the part before the `@` of an address: RFC 5321.
 HELD_CHARS_MAX = UNIT_CHARS_MAX + WORD_CHARS_MAX
 ENDS = re.compile(r"\n|[.!?。！？](?=\s)")
 DIGITS = re.compile(r"[\d@:]|&commat|[\[({]at[\])}]", re.IGNORECASE)
-PASSWORD_NAMES = (*NAMES, *PHRASE_NAMES, *(flag for flag, _, _ in COMMANDS if flag.startswith(b" -")))
+PASSWORD_NAMES = (*PLACES, *PHRASE_NAMES, *(flag for flag, _, _ in COMMANDS if flag.startswith(b" -")))
 HEADS = re.compile(
     b"(?=[%b](?:%b))"
     % (

@@ -125,7 +125,7 @@ def _glued(text: str, data: bytes, said: bytes) -> Iterator[Finding]:
     """Directly behind a letter or a digit: `KEYghp_...`."""
     for literal, vendor in TELLING:
         for start in glance.places(data, literal) if literal in said else ():
-            if data[start - 1 : start].isalnum():
+            if data[start - 1 : start].isalnum() and b"%" not in data[max(0, start - ESCAPE_CHARS) : start]:
                 match = vendor.pattern.match(text[start : start + vendor.chars_max])
                 if match is not None and _is_key(vendor, match[0]):
                     yield Finding(f"secret.{vendor.name}", start, start + match.end())
@@ -144,6 +144,7 @@ def _around(vendor: Vendor, literal: bytes, text: str, data: bytes) -> Iterator[
 
 HEAD_CHARS = 2
 BEGINS = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]")
+ESCAPE_CHARS = 5  # `%2520` ends a word, too: what is behind it is found where escapes are read (encoded.py).
 TELLING = tuple((literal, vendor) for vendor in VENDORS for literal in vendor.telling)
 INSIDE = tuple(vendor for vendor in VENDORS if vendor.before)
 
@@ -164,11 +165,17 @@ BY_HEAD = _by_head()
 
 VENDOR_NAMED_CHARS_MIN = 24
 NAME_CHARS = 48  # How far before a value its name may begin.
+OPENED = r"\\{0,3}[\"'`]"  # A quote, of a text within a text too.
 ASSIGNED = re.compile(
     r"(?:secret|token|passw(?:or)?d|passwd|pwd|api|key|private|access|credentials?|auth(?:orization)?|bearer|session(?!\s{0,3}:(?!=)|\s)|sessid|cookie"
-    r"|(?<![a-z\"])sid|(?<=[_-])pat)(?![a-z]{3})[\w-]{0,12}?[\"'\])}]{0,3}"
-    r"(?:\s{0,3}(?:=>|:=|==?|:)\s{0,3}|,\s?|\s(?:is|was|ist|es|est)\s:?\s?|[\s-]|(?<!api)\.)[\"'`]?(?:(?:bearer|basic|token|ssws|api-?key|bot|splunk|geniekey)\s)?"
-    r"[\"'`]?(?=([^\s\"'`,;<>(){}\[\]|\\]{16,512}))",
+    r"|(?<![a-z\"])sid|(?<=[ _-])pat(?![a-z]))(?![a-z]{3})[\w-]{0,12}?(?:\\{0,3}[\"'`\])}*]){0,3}"
+    r"(?:\s{0,3}(?:=>|->|→|:=|==?|[:：])\s{0,3}"
+    r"|:\s?[&'A-Za-z][\w |?]{0,16}\s?=\s?"  # `KEY: str =`
+    rf"|(?:,\s?|\s{{1,40}})(?:{OPENED})?value(?:{OPENED})?\s?[:=]\s?"  # `{{"name": "KEY", "value": ...}}`, `name: KEY` above `value:`
+    rf"|\s--(?:body|value)[ =]|\((?={OPENED})|>(?=[^<>\s]{{16,512}}</)|</t[dh]>\s{{0,20}}<t[dh]>|\s\(|\s?\|{{1,2}}\s?"
+    r"|,\s?|\s(?:is|was|to|ist|lautet|es|est|è|é)\s:?\s?|\s?(?:是|为|為|は|는|은)\s?|[\s-]|(?<!api)\.)"
+    rf"(?:{OPENED})?(?:(?:bearer|basic|token|ssws|api-?key|bot|splunk|geniekey)\s)?"
+    rf"(?:{OPENED})?(?=([^\s\"'`,;<>(){{}}\[\]|\\]{{16,512}}))",
     re.IGNORECASE,
 )
 """`Session: ...` in a log or a sentence says which session; `session=`, `session_id`, `"session"` is how a program holds the credential."""
@@ -193,7 +200,7 @@ PUBLIC = re.compile(r"pk\.eyJ|\S*/[^/\s]{1,200}\.[A-Za-z]{2,4}\Z")
 
 
 def _assigned(text: str, lower: bytes, words: list[tuple[int, int]]) -> Iterator[Finding]:
-    for first, end in words:
+    for first, end in _parameters(lower, words):
         begin = max(0, first - NAME_CHARS)
         window = lower[begin : min(end, first + NAME_CHARS)]
         span = _first_value(_named(window, text, begin), text, begin, first)
@@ -206,6 +213,16 @@ def _assigned(text: str, lower: bytes, words: list[tuple[int, int]]) -> Iterator
             span = _first_value(named, text, begin, first)
         if span is not None:
             yield Finding("secret.assigned", *span)
+
+
+def _parameters(lower: bytes, words: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The words, and of one that is a query each part that has a name of its own."""
+    for first, end in words:
+        if lower.find(b"&", first, end) < 0:
+            yield first, end
+        else:
+            for part in PARAMETER.finditer(lower, first, end):
+                yield part.span()
 
 
 def _named(window: bytes, text: str, begin: int) -> Iterator[re.Match[str]]:
@@ -234,14 +251,19 @@ def _first_value(matches: Iterable[re.Match[str]], text: str, begin: int, first:
     return None
 
 
+PARAMETER = re.compile(rb"[^&]{%d,}" % WORD_CHARS_MIN)
+NEXT_PARAMETER = re.compile(r"&[\w.%-]{1,40}=")
 STILL_NAME = re.compile(r"[A-Za-z_]{1,24}[=:]{1,2}|(?:key|token|secret)[-_=:]")
 
 
 def _trim(text: str, start: int, stop: int) -> tuple[int, int]:
-    """Without a name that is still before the value (`key-`, `token=`), and without the end of the sentence."""
+    """Without a name that is still before the value (`key-`, `token=`), the next parameter, and the end of the sentence."""
     inner = STILL_NAME.match(text, start, stop)
     if inner is not None and stop - inner.end() >= WORD_CHARS_MIN:
         start = inner.end()
+    behind = NEXT_PARAMETER.search(text, start, stop)
+    if behind is not None:
+        stop = behind.start()
     while stop > start and text[stop - 1] in ".:?!":
         stop -= 1
     return start, stop
