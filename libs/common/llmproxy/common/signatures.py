@@ -4,11 +4,13 @@ Full expressions in one automaton take minutes to compile or thrash its cache (d
 words that it cannot do without; only where all of them occur is its expression tried, and only around them.
 """
 
+import os
 import re
 import time
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import resources
@@ -509,6 +511,19 @@ def ready() -> tuple[Prepared, ...]:
         if packed.startswith(fingerprint()):
             return msgspec.msgpack.decode(zlib.decompress(packed[sha256().digest_size :]), type=tuple[Prepared, ...])
     return prepare(shipped())
+
+
+Stamp = tuple[tuple[int, int], ...]
+
+
+def stamp() -> Stamp:
+    """When each of the files was written last, and how long it is: another one says that a matcher should be made anew."""
+    package, found = resources.files(__package__), []
+    for name in (*DATA, PREPARED):
+        with suppress(OSError):  # It is being replaced.
+            file = os.stat(str(package.joinpath(name)))
+            found.append((file.st_mtime_ns, file.st_size))
+    return tuple(found)
 
 
 def pack(signatures: Sequence[Prepared]) -> bytes:

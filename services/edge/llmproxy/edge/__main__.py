@@ -106,7 +106,7 @@ async def run(context: Context[Settings]) -> None:
     journal.start()
     await Standings(bus, ledger).serve()
     try:
-        async with meanwhile(renew(limiter), refresh(ledger), settled.catalogue.watch(bus)):
+        async with meanwhile(renew(limiter), refresh(ledger), rules.watch(), settled.catalogue.watch(bus)):
             await serve(context, edge, rules.warm)
     finally:
         await exchanges.close()

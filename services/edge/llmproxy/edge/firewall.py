@@ -16,7 +16,7 @@ from msgspec import Struct
 from llmproxy.common import config, native
 from llmproxy.common.explanations import Explanation, explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
-from llmproxy.common.signatures import Budget, Hit, Matcher, Seen, matcher
+from llmproxy.common.signatures import Budget, Hit, Matcher, Seen, Stamp, matcher, stamp
 from llmproxy.common.views import Hint, View, in_characters, marks, placed, views
 from llmproxy.edge import metrics
 from llmproxy.edge.glance import ALL, Glance, New
@@ -305,11 +305,17 @@ CATEGORIES = frozenset(
 """The shipped ones. A custom category is a name from the configuration, and not a label."""
 
 
-class Rules:
-    """The matcher that the configuration asks for, and the change from one to the next."""
+LOOK_S = 1.0  # Between two looks whether files of signatures have changed.
 
-    def __init__(self, build: Callable[[config.Firewall], Matcher | None] | None = None) -> None:
-        self._build = build or build_matcher
+
+class Rules:
+    """The matcher that the configuration and the files of signatures ask for, and the change from one to the next."""
+
+    def __init__(
+        self, build: Callable[[config.Firewall], Matcher | None] | None = None, stamp: Callable[[], Stamp] = stamp
+    ) -> None:
+        self._build, self._stamp = build or build_matcher, stamp
+        self._made_from = self._last_seen = stamp()
         self._settings: config.Firewall | None = None
         self.matcher: Matcher | None = None
         self.pending: asyncio.Future[Matcher | None] | None = None
@@ -323,6 +329,22 @@ class Rules:
         if known is None:
             self.matcher = self._build(settings)
             return
+        self._make(settings)
+
+    async def watch(self) -> None:
+        """Until it is cancelled: takes over what is written to the files of signatures."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """Files that have changed, and not since the last look, are read: what is half written would not be what was meant."""
+        before, self._last_seen = self._last_seen, self._stamp()
+        if self._settings is not None and self._last_seen == before != self._made_from:
+            self._made_from = before
+            self._make(self._settings)
+
+    def _make(self, settings: config.Firewall) -> None:
         self.pending = asyncio.get_running_loop().run_in_executor(None, self._build, settings)
         self.pending.add_done_callback(self._swap)
 
