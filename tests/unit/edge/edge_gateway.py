@@ -168,6 +168,7 @@ async def gateway(
     replay_s: float = 0.05,
     broker: FakeBroker | None = None,
     bodies_bytes_max: int = 512 << 20,
+    probe_s: float = PATIENCE_S,
 ) -> AsyncIterator[Gateway]:
     broker = broker or FakeBroker()
     bus = await fake_bus(broker, "edge")
@@ -205,7 +206,7 @@ async def gateway(
         exchanges,
         keys_loaded=lambda: keys.loaded,
         new_id=lambda: uuid7(1, random()),
-        timeout_s=PATIENCE_S,
+        timeout_s=probe_s,
     )
     edge = Edge(
         bus,

@@ -488,6 +488,10 @@ def test_readiness_walks_the_whole_path_and_names_what_is_missing() -> None:
             assert (await edge.ask("/livez", "GET", key=None))[0] == 200
             health = await edge.ask("/health", "GET", key=None)
             assert (health[0], json.loads(health[2])["status"]) == (200, "down")
+        async with gateway(serve=False, config=gateway_config(grace_ms=1_000 * int(PATIENCE_S)), probe_s=0.2) as edge:
+            status, _, body = await edge.ask("/readyz", "GET", key=None)  # Callers are given longer than a probe.
+            assert status == 503
+            assert json.loads(body)["blockers"]["path"].startswith("shield: ")
 
     asyncio.run(run())
 

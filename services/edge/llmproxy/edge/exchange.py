@@ -77,6 +77,7 @@ class Exchange(msgspec.Struct, eq=False):
     losses: int = 0
     again: int = 0
     again_until: float = 0.0
+    again_for: Failure | None = None  # Why it was published again.
     republishing: asyncio.TimerHandle | None = None
     fetching: list[Frame] | None = None  # Frames waiting behind a claim check that is being fetched.
     on_end: "Callable[[Exchange], bool] | None" = None  # True if `done` is for who was told to resolve.
@@ -181,6 +182,7 @@ class Exchanges:
             exchange.again_until = now + self._grace_ms() / 1000
         delay_ms = min(AGAIN_CAP_MS, AGAIN_BASE_MS << min(exchange.again, 8)) * (0.5 + self._random() / 2)
         exchange.again += 1
+        exchange.again_for = failure
         too_late = now + delay_ms / 1000 > exchange.again_until
         if too_late or exchange.again > AGAIN_MAX:
             retry_after_ms = failure.retry_after_ms or RETRY_AFTER_MS

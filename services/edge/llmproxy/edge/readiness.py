@@ -79,10 +79,10 @@ class PathProbe:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await exchange.done
+            failure = exchange.failure
         except TimeoutError:
             self._exchanges.abandon(exchange, lambda _: None)
-            return "a probe of the whole path got no answer in time"
-        failure = exchange.failure
-        if failure is None:
-            return ""
-        return f"{failure.stage or 'path'}: {failure.message}"
+            failure = exchange.again_for  # What a caller would hear after gateway.grace_ms, which is longer.
+            if failure is None:
+                return "a probe of the whole path got no answer in time; `llmproxy status` says who is quiet"
+        return "" if failure is None else f"{failure.stage or 'path'}: {failure.message}"
