@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from llmproxy.common import config as configuration
 from llmproxy.common import config_file
+from llmproxy.common.errors import CATALOGUE
 from llmproxy.launcher.cli import cli
 
 PAGES = [
@@ -23,6 +24,8 @@ PAGES = [
 ]
 NAMED = [page for page in PAGES if page.name not in ("CHANGELOG.md", "secrets.md")]
 """Without what tells of the past, and a table of expressions."""
+
+RUNBOOK = ROOT / "docs" / "runbooks" / "requests-fail.md"
 
 FENCED = re.compile(r"^( *)```\w*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -157,3 +160,9 @@ def test_every_metric_that_a_page_names_is_measured() -> None:
         named = {re.sub(r"_(?:total|bucket)$", "", one) for one in re.findall(r"\bllmproxy_[a-z_]+", text_of(page))}
         strange = named - measured - {"llmproxy_up", "llmproxy_workers"}
         assert not strange, f"{name(page)} names {sorted(strange)}, which nobody measures"
+
+
+def test_the_runbook_has_every_code_that_is_no_matter_of_the_request() -> None:
+    rows = " ".join(line.split("|")[1] for line in text_of(RUNBOOK).splitlines() if line.startswith("| `"))
+    codes = {code for code, kind in CATALOGUE.items() if kind.blame != "caller"}
+    assert codes <= set(re.findall(r"`(\w+)`", rows)), "docs/runbooks/requests-fail.md says what to do about each"

@@ -210,7 +210,7 @@ class Call:
             with watch:
                 await (self._demo() if attempt.provider == DEMO.name else self._call(watch))
         except TimeoutError:
-            return self._failed(_late(attempt, watch))
+            return self._failed(self._late(watch))
         except GatewayError as error:
             return self._failed(error)
         except asyncio.CancelledError:
@@ -449,6 +449,15 @@ class Call:
 
     # -- accounting
 
+    def _late(self, watch: Watch) -> GatewayError:
+        if watch.is_past_deadline:
+            return GatewayError("deadline_exceeded", "the request's deadline passed before its answer was complete")
+        attempt = self.attempt
+        name, ms = ("idle_ms", attempt.idle_ms) if self._first_at else ("first_byte_ms", attempt.first_byte_ms)
+        return GatewayError(
+            "provider_timeout", f"endpoint '{attempt.endpoint}' sent no content for {ms} ms, its {name}"
+        )
+
     def _arrived(self) -> None:
         self._first_at = time.monotonic()
 
@@ -527,12 +536,6 @@ async def _drain(reply: Reply) -> None:
 
 def _is_full(held: list[bytes]) -> bool:
     return len(held) > HELD_BACK_MAX or sum(map(len, held)) > PACKET_BYTES_MAX
-
-
-def _late(attempt: Attempt, watch: Watch) -> GatewayError:
-    if watch.is_past_deadline:
-        return GatewayError("deadline_exceeded", "the request's deadline passed before its answer was complete")
-    return GatewayError("provider_timeout", f"endpoint '{attempt.endpoint}' did not answer in time")
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
