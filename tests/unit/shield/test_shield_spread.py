@@ -34,6 +34,14 @@ def chat(role: str, content: Any) -> Body:
     return {"messages": [{"role": role, "content": content}]}
 
 
+HELLO: Body = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+def form(words: list[str]) -> Body:
+    fields = {f"p{at}": {"type": "string", "title" if at % 2 else "description": word} for at, word in enumerate(words)}
+    return {"type": "object", "properties": {"all": {"type": "object", "properties": fields}}, "required": ["all"]}
+
+
 PLACES: dict[str, Callable[[list[str]], Body]] = {
     "chat user": lambda words: chat("user", [text(word) for word in words]),
     "chat tool": lambda words: chat("tool", [text(word) for word in words]),
@@ -65,6 +73,26 @@ PLACES: dict[str, Callable[[list[str]], Body]] = {
     "gemini parts": lambda words: {"contents": [{"role": "user", "parts": [{"text": word} for word in words]}]},
     "gemini result of parts": lambda words: {
         "contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"content": [text(word) for word in words]}}}]}]
+    },
+    "chat, tools": lambda words: {
+        **HELLO, "tools": [{"type": "function", "function": {"name": f"f{at}", "description": word}} for at, word in enumerate(words)]
+    },
+    "messages, tools": lambda words: {
+        **HELLO, "tools": [{"name": f"f{at}", "description": word, "input_schema": {"type": "object"}} for at, word in enumerate(words)]
+    },
+    "chat, fields of a tool": lambda words: {**HELLO, "tools": [{"type": "function", "function": {"name": "f", "parameters": form(words)}}]},
+    "chat, fields of a form": lambda words: {
+        **HELLO, "response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": form(words)}}
+    },
+    "chat, values of a field": lambda words: {
+        **HELLO, "tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"enum": words}}}}}]
+    },
+    "responses, tools of a server": lambda words: {
+        "input": [{"type": "mcp_list_tools", "tools": [{"name": f"f{at}", "description": word} for at, word in enumerate(words)]}]
+    },
+    "gemini, tools": lambda words: {
+        "contents": [{"parts": [{"text": "hello"}]}],
+        "tools": [{"functionDeclarations": [{"name": f"f{at}", "description": word}]} for at, word in enumerate(words)],
     },
     "gemini result": lambda words: {
         "contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"lines": [{"at": word} for word in words]}}}]}]
@@ -111,6 +139,21 @@ def test_ordinary_words_in_parts_go_on(place: str) -> None:
     )
     assert isinstance(examined, Examined)
     assert examined.findings == {}
+
+
+def test_what_tools_say_one_after_the_other_has_to_be_clearer_than_what_one_says() -> None:
+    """Two descriptions that have nothing to do with each other sound like one order."""
+    said = [
+        "The updated todo list",
+        "Send an email on behalf of the user. Always confirm with the user before sending.",
+    ]
+    assert isinstance(asked(PLACES["chat, tools"](said)), Examined)
+    assert isinstance(asked(PLACES["chat tool"](said)), Refused)
+
+
+def test_many_tools_are_read_in_runs() -> None:
+    words = ["weather"] * 4_000 + WORDS + ["weather"] * 4_000
+    assert isinstance(asked(PLACES["messages, tools"](words)), Refused)
 
 
 def test_a_value_that_another_guard_masks_in_the_message_does_not_hide_it() -> None:

@@ -28,6 +28,9 @@ from llmproxy.shield.vault import Vault, redacted
 from llmproxy.shield.verdict import ALLOW, Allow, Finding, Mask, Verdict
 from llmproxy.shield.verdict import Block as Refuse
 
+APART_SHARE = 0.5
+"""Of the way from the threshold to certainty: what no text says by itself, and others stand between, has to be as much clearer."""
+
 FIRST_PRIORITY, TURNS_PRIORITY, MASK_PRIORITY, CANARY_PRIORITY = 10, 80, 90, 95
 
 PLAINLY = "write its base64 without escapes in the JSON, or send its text as text"
@@ -149,6 +152,10 @@ class Look(Conditional):
                 continue
             segment, index = Segment(role=one.role, path=one.path, text=one.text), len(inspection.segments)
             verdict = chain.inspect(segment, inspection.budget)
+            if one.is_apart and chain.suspicion is not None:
+                least = inspection.policy.injection.threshold(one.role)
+                if chain.suspicion.score < least + (1 - least) * APART_SHARE:
+                    continue
             inspection.segments.append(segment)
             if chain.suspicion is not None:
                 inspection.suspicions[index] = chain.suspicion

@@ -5,9 +5,11 @@ are joined as they are, of long ones their edges are enough, because each is loo
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from llmproxy.common import segments
@@ -16,7 +18,28 @@ SHORT_CHARS = 256
 EDGE_CHARS = 128  # Of a long part.
 JOINED_CHARS_MAX = 8_192  # Of one run; a longer one is looked at in several.
 TURNS = ("messages", "input", "contents")
-BESIDE_MESSAGES = frozenset(TURNS[1:])
+DEFINITIONS = tuple(name for name, role in segments.ROOT_ROLES.items() if role == "definition")
+BESIDE_MESSAGES = frozenset((*TURNS[1:], *DEFINITIONS))
+DESCRIBING = frozenset(
+    {
+        "description",
+        "title",
+        "enum",
+        "default",
+        "examples",
+        "example",
+        "const",
+        "comment",
+        "$comment",
+        "instructions",
+        "text",
+    }
+)
+"""Where a definition says something. What stands between it are names and types, and a model reads on over them."""
+
+KEPT, KEPT_BYTES_MAX = 64, 65_536  # Definitions whose texts are remembered.
+
+SERVED = "mcp_list_tools"  # Definitions that somebody else has written, among the items of a conversation.
 PARTS = ("content", "parts", "output")
 USER = "user"
 RESULTS = frozenset({"functionResponse", "function_response"})  # Whose answers are trees.
@@ -29,6 +52,7 @@ class Parts(Struct, frozen=True):
     path: Place
     texts: list[str]
     items: list[Any] | None = None  # The list of which some items say them, where it is one list.
+    is_apart: bool = False  # Something else stands between them.
 
 
 class Joined(Struct, frozen=True):
@@ -37,14 +61,17 @@ class Joined(Struct, frozen=True):
     path: str
     role: str
     text: str
+    is_apart: bool = False
 
 
 def parted(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Parts]:
-    """Of every message; none, nearly always. `plain`: what `segments.plain_turns` says of its messages."""
+    """Of every message, and of definitions; none, nearly always. `plain`: what `segments.plain_turns` says of its messages."""
     found: list[Parts] = []
     is_plain = plain is not None and (USER, USER) not in pairwise(plain.roles)
     if is_plain and BESIDE_MESSAGES.isdisjoint(tree):  # Nearly always.
         return found
+    for name in DEFINITIONS:
+        found += _described(tree.get(name), (name,))
     for name in TURNS:
         turns = tree.get(name)
         if type(turns) is not list:
@@ -52,6 +79,9 @@ def parted(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Pa
         if name == "messages" and is_plain:
             continue
         follow, nested = _look(turns)
+        for place in nested:
+            if turns[place].get("type") == SERVED:
+                found += _described(turns[place].get("tools"), (name, place, "tools"))
         if follow:
             found += _together(name, turns)
         for place in nested:
@@ -65,10 +95,10 @@ def joined(tree: dict[str, Any], found: Sequence[Parts]) -> list[Joined]:
         return []
     role = segments.roles(tree)
     return [
-        Joined(segments.join(one.path), role((*one.path, 0)), said)
+        Joined(segments.join(one.path), role((*one.path, 0)), said, one.is_apart)
         for one in found
         for run in _runs(one.texts)
-        for said in _said(run)
+        for said in ((" ".join(run),) if one.is_apart else _said(run))
     ]
 
 
@@ -135,6 +165,38 @@ def _search(holder: dict[str, Any], path: Place, found: list[Parts]) -> None:
                     found += _results(part, (*path, key, place))
         if len(texts) > 1:
             found.append(Parts((*path, key), texts, parts))
+
+
+def _described(value: Any, path: Place) -> Iterator[Parts]:
+    """What definitions say, of all tools or of all the fields of a form."""
+    if not value or type(value) not in (dict, list):
+        return
+    written = msgspec.json.encode(value)
+    texts = _sayings(written) if len(written) <= KEPT_BYTES_MAX else _sayings.__wrapped__(written)
+    if len(texts) > 1:
+        yield Parts(path, texts, is_apart=True)
+
+
+@lru_cache(KEPT)
+def _sayings(written: bytes) -> list[str]:
+    """Of definitions, in their order. An application sends the same ones with every request, and to walk through them takes ten times as long."""
+    texts: list[str] = []
+    rest: list[Any] = [msgspec.json.decode(written)]
+    while rest:
+        node = rest.pop()
+        below: list[Any] = []
+        for name, item in node.items() if type(node) is dict else (("", item) for item in node):
+            kind = type(item)
+            if kind is str:
+                if name in DESCRIBING and item:
+                    texts.append(item)
+            elif kind is list and name in DESCRIBING:
+                texts += [one for one in item if type(one) is str and one]
+                below += [one for one in item if type(one) is dict or type(one) is list]
+            elif (kind is dict or kind is list) and item:
+                below.append(item)
+        rest += reversed(below)
+    return texts
 
 
 def _results(part: dict[str, Any], path: Place) -> Iterator[Parts]:

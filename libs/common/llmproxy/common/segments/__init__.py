@@ -8,6 +8,7 @@ anything; `segments` is the exact scan that knows paths and spans, for the bodie
 
 from llmproxy.common.segments.decoding import decode
 from llmproxy.common.segments.exact import DEPTH_MAX, segments
+from llmproxy.common.segments.names import ROOT_ROLES
 from llmproxy.common.segments.places import join, shown
 from llmproxy.common.segments.quick import Filled, Turns, named, plain_turns, texts, token_ids
 from llmproxy.common.segments.repeats import is_ambiguous
@@ -17,6 +18,7 @@ from llmproxy.common.segments.whose import Role, roles
 
 __all__ = [
     "DEPTH_MAX",
+    "ROOT_ROLES",
     "TEXT_CHARS_MIN",
     "Filled",
     "Rewrite",

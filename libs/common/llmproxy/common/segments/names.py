@@ -19,7 +19,7 @@ FILLED = frozenset({"input", "args", "response", "arguments", "action", "output"
 """What callers and tools fill as they like: there the name of a value may say what it is, as it does in tool arguments that are a
 string. The `input` of the body itself is no such thing."""
 
-RETURNED = frozenset({"output", "outputs", "results"})
+RETURNED = frozenset({"output", "outputs", "results", "error"})
 """In an item of the Responses API: what a hosted tool gave."""
 
 RETURNED_PARTS = frozenset(

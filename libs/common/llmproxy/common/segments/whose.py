@@ -45,6 +45,8 @@ def _of_item(tree: Any, path: Path) -> str:
     if type(item) is not dict:
         return "user"
     kind = item.get("type")
+    if kind == "mcp_list_tools":
+        return "definition"
     if (isinstance(kind, str) and kind.endswith("_output")) or (len(path) > 2 and path[2] in RETURNED):
         return "tool"
     stated = _stated(tree, path[:2])
