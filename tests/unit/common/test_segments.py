@@ -91,7 +91,8 @@ def test_a_long_number_is_a_segment_but_a_seed_is_not() -> None:
     ]
 
 
-BLOB = "QUtJ" * 64
+BLOB = "AAEC" * 64  # Bytes of no text.
+READABLE = "QUtJ" * 64
 LINES = "4111-1111-1111-1111\n" * 20
 
 
@@ -149,6 +150,10 @@ def test_base64_where_an_api_has_binaries_and_seals_is_not_text(body: dict[str, 
     [
         user({"type": "text", "text": f"data:image/png;base64,{BLOB}"}),
         user({"type": "text", "text": BLOB}),
+        user({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{READABLE}"}}),
+        assistant({"type": "tool_use", "id": "t", "name": "f", "input": {"url": f"data:image/png;base64,{BLOB}"}}),
+        {"metadata": {"image_url": f"data:image/png;base64,{BLOB}"}},
+        {"tools": [{"input_schema": {"properties": {"a": {"default": {"url": f"data:image/png;base64,{BLOB}"}}}}}]},
         user({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BLOB} my mail is a@b.com"}}),
         user({"type": "image_url", "image_url": {"url": f"data:text/plain;base64,{BLOB}"}}),
         user({"type": "image_url", "image_url": {"url": f"https://{BLOB}.example.com/"}}),

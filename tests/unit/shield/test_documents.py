@@ -41,6 +41,10 @@ def gemini(kind: str, data: str, name: str = "mimeType") -> Any:
 PLACES = [
     lambda data: chat(f"data:text/plain;base64,{data}"),
     lambda data: chat(f"data:text/csv;charset=utf-8;base64,{data}"),
+    lambda data: chat(f"data:image/png;base64,{data}"),
+    lambda data: chat(f"data:application/pdf;base64,{data}"),
+    lambda data: gemini("image/svg+xml", data),
+    lambda data: gemini("audio/mpeg", data),
     lambda data: chat(f"DATA:application/octet-stream;BASE64,{data}"),
     lambda data: chat(f"data:;base64,{data}"),
     chat,
@@ -154,7 +158,7 @@ def test_a_text_of_another_encoding_stays_in_it(charset: str) -> None:
     [
         chat(f"data:image/png;base64,{PNG}"),
         chat(f"data:application/octet-stream;base64,{PNG}"),
-        gemini("application/pdf", base64("%PDF-1.7 " + TEXT)),
+        gemini("application/pdf", base64(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + TEXT.encode())),
         gemini("video/mp4", PNG),
         {"messages": [{"role": "assistant", "content": [{"type": "redacted_thinking", "data": base64(TEXT)}]}]},
         {"messages": [{"role": "user", "content": f"data:text/plain;base64,{base64(TEXT)}"}]},

@@ -3,25 +3,27 @@
 A file is a text by what it holds, whatever it is called: `application/octet-stream` is what many clients say of a CSV.
 """
 
-import binascii
 import codecs
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from typing import Any
-from urllib.parse import unquote
 
 from msgspec import Struct
 
 from llmproxy.common import native
-from llmproxy.common.segments.binaries import DATA_URL_HEAD_CHARS_MAX, is_base64, placed
-from llmproxy.common.segments.names import STRUCTURE, URL_HOLDERS
+from llmproxy.common.segments.binaries import (
+    CONTROL,
+    DATA_URL_HEAD_CHARS_MAX,
+    decoded,
+    is_base64,
+    looks_like_text,
+    placed,
+    plain,
+)
+from llmproxy.common.segments.names import STRUCTURE, URL_HOLDERS, URL_STRUCTURE
 
 URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 HEAD = re.compile(r"|data:(?:[a-z]{1,20}/[a-z0-9.+-]{1,40})?(?:;charset=[a-z0-9-]{1,20})?;base64,", re.IGNORECASE)
-SNIFFED_CHARS = 128  # Of base64: a binary shows itself in its first bytes.
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-"""Neither white space, nor what begins a terminal's colours."""
-OTHERWISE = ("image/", "audio/", "video/", "font/", "application/pdf", "application/zip")
 KINDS = ("mimeType", "mime_type", "media_type", "content_type")
 PAYLOAD_CHARS_MIN = 8  # Shorter ones hold nothing that a guard looks for.
 
@@ -46,22 +48,22 @@ def documents(tree: Any, body: bytes) -> list[Document]:
     """Of a body, in any order; nearly every body has none."""
     if not _may_carry_files(body):
         return []
-    made = (_document(*one) for one in placed(tree, PAYLOAD_CHARS_MIN, STRUCTURE | URL_HOLDERS))
+    made = (_document(*one) for one in placed(tree, PAYLOAD_CHARS_MIN, STRUCTURE | URL_STRUCTURE))
     return [one for one in made if one is not None]
 
 
 def _document(path: tuple[str | int, ...], holder: dict[str, Any], key: str) -> Document | None:
     value = holder[key]
     kind, payload = _declared(key, holder, value)
-    if not payload or kind.startswith(OTHERWISE):
+    if not payload:
         return None
     says_text = kind.startswith("text/")
-    if not says_text and not _looks_like_text(payload):
+    if not says_text and not looks_like_text(payload):
         return None
-    plain = _plain(payload)
-    if not is_base64(plain):
+    signs = plain(payload)
+    if not is_base64(signs):
         return None
-    raw = _decoded(plain)
+    raw = decoded(signs)
     for name in _charsets(raw) if says_text else ("utf-8",):
         try:
             text = raw.decode(name)
@@ -69,7 +71,7 @@ def _document(path: tuple[str | int, ...], holder: dict[str, Any], key: str) -> 
             continue
         if says_text or not CONTROL.search(text):
             # What is not quite base64 may be what it looks like, and is read as that, too.
-            is_sure = name == "utf-8" and payload == plain and not CONTROL.search(text)
+            is_sure = name == "utf-8" and payload == signs and not CONTROL.search(text)
             whole = value if is_sure and HEAD.fullmatch(value.removesuffix(payload)) else ""
             return Document(path=path, payload=payload, text=text, charset=name, whole=whole)
     return None
@@ -94,24 +96,3 @@ def _declared(key: str, holder: dict[str, Any], value: str) -> tuple[str, str]:
         if kind and holder.get("type", "base64") != "text":  # Anthropic's sources of type `text` are none.
             return kind.strip().lower(), value
     return "", ""
-
-
-def _looks_like_text(payload: str) -> bool:
-    """By its beginning; a sign may be cut off at its end."""
-    text = _decoded(_plain(payload[:SNIFFED_CHARS])).decode("utf-8", "replace").rstrip("\ufffd")
-    return bool(text) and "\ufffd" not in text and not CONTROL.search(text)
-
-
-def _plain(payload: str) -> str:
-    """Without what decoders pass over: white space, and the escapes of a URL."""
-    return "".join(unquote(payload).split()) if "%" in payload or not payload.isalnum() else payload
-
-
-def _decoded(payload: str) -> bytes:
-    """As far as it can be read, which is how providers read it."""
-    usual = payload.rstrip("=").translate(str.maketrans("-_", "+/"))
-    usual = usual[: len(usual) - (len(usual) % 4 == 1)]
-    try:
-        return b64decode(usual + "=" * (-len(usual) % 4))
-    except binascii.Error:
-        return b""

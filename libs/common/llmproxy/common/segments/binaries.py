@@ -1,11 +1,14 @@
 """What in a body is no text: long base64 where an API has pictures, sounds, files and seals (docs/adr/0013)."""
 
+import binascii
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from string import ascii_letters, digits
 from typing import Any
+from urllib.parse import unquote
 
-from llmproxy.common.segments.names import SEALS, STRUCTURE
+from llmproxy.common.segments.names import SEALS, STRUCTURE, URL_HOLDERS, URL_STRUCTURE
 from llmproxy.common.segments.places import Path
 
 BLOB_CHARS_MIN = 256
@@ -15,11 +18,17 @@ ALPHANUMERIC = (ascii_letters + digits).encode()
 DATA_URL = re.compile(r"data:(?!text/)[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.ASCII)
 DATA_URL_HEAD_CHARS_MAX = 512
 
+SNIFFED_CHARS = 128  # Of base64: a binary shows itself in its first bytes.
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+"""Neither white space, nor what begins a terminal's colours."""
+
 
 def blobs(tree: Any) -> Iterator[tuple[Path, dict[str, Any], str]]:
     """(path, holder, key) of each long base64 string in a place where an API has binaries or seals."""
-    for path, holder, key in placed(tree, BLOB_CHARS_MIN):
-        if _has_blob(path[:-1], holder, key) and is_base64(holder[key]):
+    for path, holder, key in placed(tree, BLOB_CHARS_MIN, STRUCTURE | URL_STRUCTURE):
+        if (key in URL_HOLDERS and is_base64_url(holder[key])) or (
+            _has_blob(path[:-1], holder, key) and is_base64(holder[key])
+        ):
             yield path, holder, key
 
 
@@ -77,8 +86,29 @@ def is_base64(value: str) -> bool:
 
 
 def is_base64_url(value: str) -> bool:
-    """Base64 of a picture or a file, and nothing else: not text, and never masked."""
+    """Base64 of a picture or a file, and nothing else: not text, whatever it says of itself, and never masked."""
     if len(value) < BLOB_CHARS_MIN or not value.startswith("data:"):
         return False
     head = DATA_URL.match(value, 0, DATA_URL_HEAD_CHARS_MAX)
-    return head is not None and is_base64(value[head.end() :])
+    return head is not None and is_base64(payload := value[head.end() :]) and not looks_like_text(payload)
+
+
+def looks_like_text(payload: str) -> bool:
+    """Whether base64 is that of a text, by its beginning; a sign may be cut off at its end."""
+    text = decoded(plain(payload[:SNIFFED_CHARS])).decode("utf-8", "replace").rstrip("\ufffd")
+    return bool(text) and "\ufffd" not in text and not CONTROL.search(text)
+
+
+def plain(payload: str) -> str:
+    """Without what decoders pass over: white space, and the escapes of a URL."""
+    return "".join(unquote(payload).split()) if "%" in payload or not payload.isalnum() else payload
+
+
+def decoded(payload: str) -> bytes:
+    """As far as it can be read, which is how providers read it."""
+    usual = payload.rstrip("=").translate(str.maketrans("-_", "+/"))
+    usual = usual[: len(usual) - (len(usual) % 4 == 1)]
+    try:
+        return b64decode(usual + "=" * (-len(usual) % 4))
+    except binascii.Error:
+        return b""

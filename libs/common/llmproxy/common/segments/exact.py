@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from llmproxy.common.errors import GatewayError
-from llmproxy.common.segments.binaries import BLOB_CHARS_MIN, blobs, is_base64_url
-from llmproxy.common.segments.names import BLOB_KEYS, DRAWN_NUMBERS, KNOWN_KEYS, URL_HOLDERS
+from llmproxy.common.segments.binaries import BLOB_CHARS_MIN, blobs
+from llmproxy.common.segments.names import BLOB_KEYS, DRAWN_NUMBERS, KNOWN_KEYS
 from llmproxy.common.segments.places import Path, is_filled, join
 from llmproxy.common.segments.segment import NUMBER_CHARS_MIN, TEXT_CHARS_MIN, Form, Segment, is_telling
 from llmproxy.common.segments.whose import Role, roles
@@ -112,11 +112,8 @@ class Scan:
     def _value(self, written: str, start: int) -> None:
         key = self._open[-1].at if self._open else None
         segment = self._segment(written, start, "value")
-        if key in BLOB_KEYS and len(written) >= BLOB_CHARS_MIN:
-            if key in URL_HOLDERS and is_base64_url(segment.text):
-                return
-            if self._places and tuple(self._path()) in self._places:
-                return
+        if key in BLOB_KEYS and len(written) >= BLOB_CHARS_MIN and self._places and tuple(self._path()) in self._places:
+            return
         inner = self._inner(segment) if key == "arguments" else None
         if inner is None:
             self.found.append(segment)

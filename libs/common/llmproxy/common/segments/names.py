@@ -1,7 +1,10 @@
 """The names that the APIs give things, and what each tells: who speaks there, what is no text, what others fill as they like."""
 
 URL_HOLDERS = frozenset({"url", "image_url", "file_data"})
-"""Keys whose value may be a base64 data: URL: pictures and files. Anywhere else such a string is text."""
+"""Keys whose value may be a base64 data: URL, where an API has pictures and files. Anywhere else such a string is text."""
+
+URL_STRUCTURE = URL_HOLDERS | {"video_url", "audio_url", "file_url", "document_url"}
+"""What leads to them, besides `STRUCTURE`."""
 
 SEALS = frozenset({"signature", "encrypted_content", "encrypted_index", "thoughtSignature", "thought_signature"})
 """What a provider gives to be given back: it is the provider's own, and nobody else can read it."""

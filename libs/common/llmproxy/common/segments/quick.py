@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from llmproxy.common.segments.binaries import BLOB_CHARS_MIN, blobs, is_base64_url
+from llmproxy.common.segments.binaries import BLOB_CHARS_MIN, blobs
 from llmproxy.common.segments.exact import DEPTH_MAX, check
-from llmproxy.common.segments.names import BLOB_KEYS, FILLED, KNOWN_KEYS, TOKEN_HOLDERS, URL_HOLDERS
+from llmproxy.common.segments.names import BLOB_KEYS, FILLED, KNOWN_KEYS, TOKEN_HOLDERS
 from llmproxy.common.segments.repeats import keys
 from llmproxy.common.segments.segment import NUMBER_MIN, TEXT_CHARS_MIN, beside, is_telling
 from llmproxy.common.segments.written import digits
@@ -65,8 +65,6 @@ def texts(
                     if kind is str:
                         if len(value) >= shortest:
                             if len(value) >= BLOB_CHARS_MIN and key in BLOB_KEYS:
-                                if key in URL_HOLDERS and is_base64_url(value):
-                                    continue
                                 if places is None:
                                     places = {(id(holder), name) for _, holder, name in blobs(tree)}
                                 if (id(node), key) in places:
