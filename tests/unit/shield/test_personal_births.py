@@ -59,3 +59,13 @@ def test_a_date_that_is_called_a_day_of_birth_is_found(value: str, text: str) ->
 )
 def test_another_date_is_left_alone(text: str) -> None:
     assert of_kind(text, "date_of_birth") == []
+
+
+def test_a_word_calls_one_date_and_those_listed_with_it() -> None:
+    assert of_kind("FECHA DE NACIMIENTO 15.09.1978  VALIDEZ 01 01 2030", "date_of_birth") == ["15.09.1978"]
+    assert of_kind("born 4/3/1981, hired 5/3/2019", "date_of_birth") == ["4/3/1981"]
+    assert of_kind("DOBs: 1981-03-04, 1979-01-02 and 1990-12-01", "date_of_birth") == [
+        "1981-03-04",
+        "1979-01-02",
+        "1990-12-01",
+    ]

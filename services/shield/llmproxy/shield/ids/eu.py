@@ -45,7 +45,7 @@ def is_nif(text: str) -> bool:
 
 def is_codice_fiscale(text: str) -> bool:
     """https://www.agenziaentrate.gov.it: the last letter is a sum with odd places weighted."""
-    plain = text.upper()
+    plain = text.upper().replace(" ", "")
     total = sum(ODD[one] for one in plain[0:15:2]) + sum(
         int(one, 36) - (0 if one.isdecimal() else 10) for one in plain[1:15:2]
     )
@@ -108,6 +108,7 @@ NUMBERS = (
     number("fr_nir", r"[12] ?\d\d ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d\d|2[AB]) ?\d{3} ?\d{3} ?\d\d", is_nir, digits_min=13),
     number("es_nif", r"\d{8}[ -]?[A-Z]|\d\d\.\d{3}\.\d{3}[ -]?[A-Z]|[XYZ][ -]?\d{7}[ -]?[A-Z]", is_nif, digits_min=7),
     number("it_fiscal_code", r"[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]", is_codice_fiscale, digits_min=7),
+    number("it_fiscal_code", r"[A-Z]{3} [A-Z]{3} \d\d[A-EHLMPRST]\d\d [A-Z]\d{3}[A-Z]", is_codice_fiscale, words="codice fiscale,cod. fisc,c.f.", digits_min=1),
     number("nl_bsn", r"\d{9}|\d{4}([. ])\d\d\1\d{3}|\d{3}([. ])\d{3}\2\d{3}", is_bsn, words="bsn,burgerservicenummer,sofi,sofinummer", digits_min=9),
     number("pl_pesel", r"\d{11}", is_pesel, words="pesel", digits_min=11),
     number("eu_vat", r"(?:DE ?\d{9}|FR ?\d\d ?\d{3} ?\d{3} ?\d{3}|IT ?\d{11}|ES ?[A-Z0-9]\d{7}[A-Z0-9]|NL ?\d{9}B\d\d|PL ?\d{10}|BE ?[01]\d{3}\.?\d{3}\.?\d{3}|ATU ?\d{8})", is_vat, digits_min=7),

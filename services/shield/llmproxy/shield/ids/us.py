@@ -6,7 +6,7 @@ from llmproxy.shield.ids.form import always, number
 
 PASSPORT = "passport,passeport,reisepass,pasaporte,passaport,paszport,paspoort,passnummer,ausweis,travel document,护照,護照,旅券,パスポート,여권,паспорт,Паспорт,جواز السفر,جواز سفر,पासपोर्ट,דרכון,διαβατ"
 LICENCE = "driver,driving licen,dl number,dl no,dl#,dl:,licence no,license no,licence number,license number,permis de conduire,f?hrerschein,fuhrerschein,patente,carnet de conducir,rijbewijs,prawo jazdy,驾驶证,驾照,免許証,운전면허,водительск"
-ACCOUNT = "account,acct,a/c,bank,konto,compte,cuenta,conto,rekening,账号,帳號,口座番号,계좌번호,номер счёта,номер счета,رقم الحساب,खाता संख्या,खाता नंबर"
+ACCOUNT = "account,acct,acc,a/c,bank,konto,compte,cuenta,conto,rekening,账号,帳號,口座番号,계좌번호,номер счёта,номер счета,رقم الحساب,खाता संख्या,खाता नंबर"
 RECORD = "mrn,medical record,patient id,patient no,patient number,patient #,chart no,chart number,health record,病历号,就诊号,患者番号,カルテ番号"
 
 YEARS_OR_DATE = re.compile(
@@ -36,9 +36,9 @@ NUMBERS = (
     # https://assets.publishing.service.gov.uk/media/5a7c7ae640f0b626628aba8a/INF45-4.pdf: five letters of the name, the date of birth, initials.
     number("driver_license", r"(?-i:[A-Z]{2,5}9{0,3}(?<=[A-Z9]{5})\d(?:[05][1-9]|[16][0-2])(?:0[1-9]|[12]\d|3[01])\d[A-Z9]{2}\d[A-Z]{2})"),
     number("driver_license", r"(?-i:[A-Z]\d{2,3}[A-Z0-9]{6,7}[0-9X])", words="f?hrerschein,fuhrerschein", digits_min=1),
-    number("driver_license", r"[A-Z]{0,2}\d{6,14}|[A-Z]\d{2,4}-\d{4}-\d{4,5}|\d{3,4}-\d{2}-\d{4}|[A-Z]{5}\d{6}[A-Z0-9]{5}", words=LICENCE),
+    number("driver_license", r"[A-Z]{0,2}\d{6,14}|\d{3} \d{3} \d{3}|[A-Z]\d{2,4}-\d{4}-\d{4,5}|\d{3,4}-\d{2}-\d{4}|[A-Z]{5}\d{6}[A-Z0-9]{5}", words=LICENCE),
     number("bank_account", r"\d{6,26}|\d{2,6}(?:[ -]\d{2,8}){1,4}|[A-Z]{4}\d{10,14}|[A-Z]\d{10}[A-Z0-9]{12}", is_no_date, words=ACCOUNT),
     number("medical_record", r"(?:MRN|MR|PT)[ :#-]{0,2}\d{5,10}", always),
-    number("medical_record", r"[A-Z]{0,3}-?\d{5,12}", words=RECORD),
+    number("medical_record", r"[A-Z]{0,3}-?\d{5,12}|\d{2,4}(?:-\d{2,4}){1,3}", is_no_date, words=RECORD),
     number("license_plate", r"(?-i:[A-Z]{2}\d\d ?[A-Z]{3}|[A-Z]{1,3}[ -]?[A-Z]{0,2}[ -]?\d{1,4}[A-Z]{0,2}|\d{1,4}[ -]?[A-Z]{2,3})", words="license plate,licence plate,number plate,registration plate,plate number,plate no", digits_min=1),
 )  # fmt: skip

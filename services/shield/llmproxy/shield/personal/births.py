@@ -10,7 +10,7 @@ from llmproxy.shield.verdict import Finding
 BIRTH_CHARS, DATE_CHARS_AFTER = 40, 16
 SAID = re.compile(  # Nothing that `words` has not: the first look knows those.
     r"(?ai:birth|b-?day|gebor|geboorte|geburt|geb datum|gebdat|naiss|nascid|nascim|nascita|nasceu|urodz|narozen|naroden|rojen|lahir|synty|synt\. "
-    r"|(?<![a-z])(?:born|dob|d\.o\.b)(?![a-z])|(?-i:(?<=[a-z])D(?:OB|ob)(?![a-z]))|\(b\. | ur\. "
+    r"|(?<![a-z])(?:born|dobs?|d\.o\.b)(?![a-z])|(?-i:(?<=[a-z])D(?:OB|ob)(?![a-z]))|\(b\. | ur\. "
     r"|(?<![a-z])(?:geb[.:]|nac\.|nasc(?![a-z])|naci(?:d[oa]|miento|(?= e[ln] ))|(?-i:[Nn]at[oa]) (?:il|l'|a [a-z' ]{2,30} il) ))"
     rf"|{'|'.join(map(re.escape, words.BIRTH_BEYOND))}"
 )
@@ -22,9 +22,12 @@ CELEBRATION = re.compile(
 
 OTHER_DAY = re.compile(
     rb"(?<![a-z])(?:updated?|released?|publish|found(?:ed|ing)|created?|modified|issued?|died|death|deceased|since|until|effective|signed|recorded|filed|expir|due|hired|joined|married"
-    rb"|graduated|debut|premi|started|admitted|visit)"
+    rb"|graduated|debut|premi|started|admitted|visit|valid|g\?ltig|wa\?n[ay]|scaden|vencim|caduc|verval|ausgestellt|emi(?:tid|ss)|d\?livr|rilasciat|afgegeven)"
 )
 """What the date is of, when this stands between it and the word for a birth."""
+
+ANOTHER = re.compile(r"\b(?!and\b|und\b|oder\b)[^\W\d_]{3}")
+"""Between two dates: the second has a name of its own."""
 
 YEAR = r"(?:19|20)\d\d"
 DAY, MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
@@ -92,7 +95,8 @@ def _called(page: Page, year: int, done: int) -> re.Match[str] | None:
     if said and OTHER_DAY.search(page.lower, said[-1], year) is None:
         match = DATE.search(text, max(said[-1], done), year + DATE_CHARS_AFTER)
         if match is not None and match.start() <= year < match.end():
-            return match if CELEBRATION.search(page.lower, first, year) is None else None
+            is_another = done > said[-1] and ANOTHER.search(text, done, match.start()) is not None
+            return match if not is_another and CELEBRATION.search(page.lower, first, year) is None else None
     for match in DATE.finditer(text, max(done, year - MONTH_CHARS), year + DATE_CHARS_AFTER):
         if match.start() <= year < match.end() and SAID_BEHIND.match(text, match.end()) is not None:
             return match

@@ -33,10 +33,18 @@ OTHER_ACCOUNT = re.compile(
 )
 """An account at none of whose kind there is money."""
 
+OTHER_CODE = re.compile(
+    rb"(?<![a-z])(?:blz|bankleitzahl|routing|aba|bic|swift|bsb|ifsc|sort|s/c|branch|cvv|cvc|ref|reference|invoice|vat|tax)(?![a-z])"
+)
+"""What a number beside an account is called that is none."""
+
 ONE_LINE = frozenset({"bank_account", "passport", "driver_license", "medical_record", "license_plate"})
 """Kinds of which only the words before them tell: those must be on the same line, and of the same field of JSON."""
 
 OTHER_FIELD = re.compile(rb"""\n|["'][a-z0-9_ -]{2,}["']\s{0,2}:""")
+LABEL_LINE = re.compile(rb"^s?(?: (?:no|nr|number|num|id))?[ .:#]{0,3}\r?\n[ \t]*\Z")
+"""A form has its labels on lines of their own."""
+
 OTHER_CLAUSE = re.compile(r"""[\n,;，。；、]|["'][\w -]{2,}["']\s{0,2}:""")
 CODED = (b"aaaaa0000a", b"aaaaaa00a00a000a", b"a00a00a00")
 CODED_DIGITS = 7  # What their letters count for, too.
@@ -75,9 +83,12 @@ def _said(run: Run) -> list[bytes]:
 def _is_meant(number: Number, said: list[bytes], before: bytes) -> bool:
     """Whether one of the words is for this number, and nothing behind it says that it is for something else."""
     ends = [before.rfind(word) + len(word) for word in said if word in number.words]
-    if not ends or (number.kind in ONE_LINE and OTHER_FIELD.search(before, max(ends)) is not None):
+    if not ends:
         return False
-    return number.kind != "bank_account" or OTHER_ACCOUNT.search(before) is None
+    between = LABEL_LINE.sub(b"", before[max(ends) :])
+    if number.kind in ONE_LINE and OTHER_FIELD.search(between) is not None:
+        return False
+    return number.kind != "bank_account" or (OTHER_ACCOUNT.search(before) or OTHER_CODE.search(between)) is None
 
 
 def _is_whole(word: bytes, before: bytes) -> bool:

@@ -23,8 +23,10 @@ def find(page: Page) -> Iterator[Finding]:
 
 def _in_run(run: Run) -> Iterator[Finding]:
     """A checksum tells more than the form of a phone, and that more than a word."""
+    known: list[Finding] = []
     if run.count >= 12:
-        yield from cards.find(run)
+        known += cards.find(run)
+        yield from known
     if run.count >= 9 and (run.is_spaced or b"ssn" in run.before or b"social" in run.before):
         yield from ssns.find(run)
     told: list[Finding] = []
@@ -33,6 +35,7 @@ def _in_run(run: Run) -> Iterator[Finding]:
             told.append(one)
         else:
             yield one
-    if run.count >= 7:
-        yield from phones.find(run)
+    for rest in run.beside((one.start, one.end) for one in known):
+        if rest.count >= 7:
+            yield from phones.find(rest)
     yield from told

@@ -12,11 +12,12 @@ HEAD = re.compile(rb"(?<![a-z])(?=([a-z?][a-z?/][a-z?/#: -]))")
 class Page:
     """A text and what the patterns need to know of it, each computed once."""
 
-    __slots__ = ("data", "lower", "shape", "text")
+    __slots__ = ("data", "lower", "phone", "shape", "text")
 
     def __init__(self, text: str) -> None:
         self.text, self.data = text, glance.plain(text)
         self.lower, self.shape = self.data.lower(), glance.shape(self.data)
+        self.phone = (-1, -1)  # The last one that was found.
 
     def before(self, at: int) -> bytes:
         """The words that say what stands here."""

@@ -1,7 +1,7 @@
 """A run of digits, and what matches in it: one number may stand directly behind another."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from llmproxy.shield.personal.page import HEAD, Page
 
@@ -15,17 +15,33 @@ FOLLOWING_CHARS_MAX = 48  # Of the number behind another one.
 class Run:
     """Where digits stand together in a page, with what stands between them and before them."""
 
-    __slots__ = ("before", "count", "end", "first", "heads", "is_spaced", "last", "page", "start", "text")
+    __slots__ = ("before", "behind", "count", "end", "first", "heads", "is_spaced", "last", "page", "start", "text")
 
     def __init__(self, page: Page, start: int, end: int, count: int) -> None:
         """`count` of the characters are digits."""
         text = page.text
         self.page, self.text = page, text
         self.start, self.end, self.count = start, end, count
+        self.behind = -1  # Where something else ends that has been found.
         self.first, self.last = max(0, start - CHARS_BEFORE), min(len(text), end + CHARS_AFTER)
         self.is_spaced = count < end - start
         self.before = page.before(start)
         self.heads: list[bytes] = HEAD.findall(self.before)
+
+    def beside(self, spans: Iterable[tuple[int, int]]) -> "Iterator[Run]":
+        """What is left of it without these, each piece by itself; all of it where there are none."""
+        at, taken = self.start, sorted(spans)
+        if not taken:
+            yield self
+            return
+        for start, end in (*taken, (self.end, self.end)):
+            digits = [place for place in range(at, start) if self.text[place].isdecimal()]
+            if digits:
+                piece = Run(self.page, digits[0], start, len(digits))
+                piece.behind = at
+                piece.last = start if start < self.end else self.last
+                yield piece
+            at = max(at, end)
 
     def spans(
         self, pattern: re.Pattern[str], holds: Callable[[re.Match[str]], bool], last: int | None = None
