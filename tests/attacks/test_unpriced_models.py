@@ -50,6 +50,7 @@ class Standing:
         self.edge, self.router = edge, router
         self.called: list[Attempt] = []
         self.failing: set[str] = set()  # Models.
+        self.breaks = False  # Each answer, behind its first words.
         self.usage = USED
 
     def work(self, envelope: Envelope, answer: Answer) -> None:
@@ -67,6 +68,10 @@ class Standing:
             price=attempt.price,
             content_type="",
         )
+        if self.breaks:
+            answer.send(head, chunk("a"))
+            answer.send(Failure(code="provider_stream_broken", message="it broke off", usage=self.usage))
+            return
         data = [chunk("a"), chunk("b")] if envelope.stream else [Data(msgspec.Raw(WHOLE))]
         answer.send(head, *data, End(usage=self.usage, cost=money.cost(self.usage, attempt.price)))
 
@@ -192,6 +197,19 @@ def test_where_it_is_called_the_record_and_a_metric_say_that_its_cost_is_not_kno
         assert await it.chat("mine", stream=stream) == 200
         assert [(one.cost, one.unpriced) for one in it.edge.records] == [(0, True), (3_500_000, False), (0, False)]
         assert metrics.UNPRICED.labels("vendor").value == counted + 1
+
+    run(ALLOWING, scenario)
+
+
+def test_of_an_answer_that_breaks_off_the_record_says_it_too() -> None:
+    async def scenario(it: Standing) -> None:
+        it.breaks = True
+        await it.chat("new", stream=True)
+        await it.chat("mine", stream=True)
+        assert [(one.verdict, one.output_tokens, one.unpriced) for one in it.edge.records] == [
+            ("failed", 100, True),
+            ("failed", 100, False),
+        ]
 
     run(ALLOWING, scenario)
 
