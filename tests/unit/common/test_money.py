@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from llmproxy.common.envelope import Price
 from llmproxy.common.frames import Usage
@@ -15,25 +16,52 @@ from llmproxy.common.money import ListedPrice, LongPrice, cost, nano_dollars, pr
 counts = st.integers(0, 10**9)
 wild_counts = st.integers(-(10**9), 10**9)
 amounts = st.integers(0, 10**12)
+unsaid = st.none() | amounts
 prices = st.builds(
-    Price, input=amounts, output=amounts, cache_read=st.none() | amounts, cache_write=st.none() | amounts
+    Price,
+    input=amounts,
+    output=amounts,
+    cache_read=unsaid,
+    cache_write=unsaid,
+    cache_write_hour=unsaid,
+    audio_input=unsaid,
+    audio_output=unsaid,
 )
+COUNTS = ("input", "output", "cache_read", "cache_write", "cache_write_hour", "audio_input", "audio_output")
 
 
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
-    """As providers count: cache tokens are part of the input."""
+    """As providers count: cache tokens are part of the input, sound of what it is heard or said in."""
     tokens = draw(counts)
     read = draw(st.integers(0, tokens))
-    return Usage(input=tokens, output=draw(counts), cache_read=read, cache_write=draw(st.integers(0, tokens - read)))
+    write = draw(st.integers(0, tokens - read))
+    written = draw(counts)
+    return Usage(
+        input=tokens,
+        output=written,
+        cache_read=read,
+        cache_write=write,
+        cache_write_hour=draw(st.integers(0, write)),
+        audio_input=draw(st.integers(0, tokens - read - write)),
+        audio_output=draw(st.integers(0, written)),
+    )
 
 
 def exact(usage: Usage, price: Price) -> Fraction:
-    plain = usage.input - usage.cache_read - usage.cache_write
-    read = price.input if price.cache_read is None else price.cache_read
-    write = price.input if price.cache_write is None else price.cache_write
-    parts = plain * price.input + usage.cache_read * read + usage.cache_write * write + usage.output * price.output
-    return Fraction(parts, 1_000_000)
+    def first(*amounts: int | None) -> int:
+        return next(one for one in amounts if one is not None)
+
+    parts = (
+        (usage.input - usage.cache_read - usage.cache_write - usage.audio_input, price.input),
+        (usage.audio_input, first(price.audio_input, price.input)),
+        (usage.cache_read, first(price.cache_read, price.input)),
+        (usage.cache_write - usage.cache_write_hour, first(price.cache_write, price.input)),
+        (usage.cache_write_hour, first(price.cache_write_hour, price.cache_write, price.input)),
+        (usage.output - usage.audio_output, price.output),
+        (usage.audio_output, first(price.audio_output, price.output)),
+    )
+    return Fraction(sum(count * amount for count, amount in parts), 1_000_000)
 
 
 @given(usages(), prices)
@@ -43,28 +71,18 @@ def test_a_cost_is_the_exact_amount_rounded_up_once(usage: Usage, price: Price) 
 
 @given(usages(), usages(), prices)
 def test_money_is_conserved_when_usage_is_split(one: Usage, other: Usage, price: Price) -> None:
-    whole = Usage(
-        input=one.input + other.input,
-        output=one.output + other.output,
-        cache_read=one.cache_read + other.cache_read,
-        cache_write=one.cache_write + other.cache_write,
-    )
+    whole = Usage(**{name: getattr(one, name) + getattr(other, name) for name in COUNTS})
     apart = cost(one, price) + cost(other, price)
     assert cost(whole, price) <= apart <= cost(whole, price) + 1  # Only the second rounding.
 
 
 @given(usages(), prices, counts, counts)
 def test_more_tokens_never_cost_less(usage: Usage, price: Price, more_input: int, more_output: int) -> None:
-    more = Usage(
-        input=usage.input + more_input,
-        output=usage.output + more_output,
-        cache_read=usage.cache_read,
-        cache_write=usage.cache_write,
-    )
+    more = replace(usage, input=usage.input + more_input, output=usage.output + more_output)
     assert cost(more, price) >= cost(usage, price)
 
 
-@given(st.builds(Usage, input=wild_counts, output=wild_counts, cache_read=wild_counts, cache_write=wild_counts), prices)
+@given(st.fixed_dictionaries(dict.fromkeys(COUNTS[:-1], wild_counts)).map(lambda said: Usage(**said)), prices)
 @example(Usage(input=-1_000_000), Price(input=5))
 @example(Usage(output=10, input=-1_000_000, cache_read=-7), Price(input=5, output=1, cache_read=9))
 def test_no_count_a_provider_reports_makes_money(usage: Usage, price: Price) -> None:
@@ -129,6 +147,28 @@ LISTED = ListedPrice(
 )
 def test_a_longer_request_costs_the_long_price_as_a_whole(usage: Usage, dollars_per_million: int) -> None:
     assert cost(usage, price(LISTED)) == dollars_per_million * 1_000
+
+
+SOUND = price(
+    ListedPrice(
+        input="1", output="2", cache_write="3", cache_write_hour="5", audio_input="7", audio_output="11", cache_read="0"
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "dollars_per_million"),
+    [
+        (Usage(input=10, cache_write=4), 6 * 1 + 4 * 3),
+        (Usage(input=10, cache_write=4, cache_write_hour=3), 6 * 1 + 1 * 3 + 3 * 5),
+        (Usage(input=10, cache_write=4, cache_write_hour=99), 6 * 1 + 4 * 5),
+        (Usage(input=10, audio_input=4), 6 * 1 + 4 * 7),
+        (Usage(output=10, audio_output=4), 6 * 2 + 4 * 11),
+        (Usage(input=10, cache_read=8, audio_input=4), 2 * 7),  # What was cached is not heard again.
+    ],
+)
+def test_sound_and_what_is_cached_for_an_hour_cost_their_own_price(usage: Usage, dollars_per_million: int) -> None:
+    assert cost(usage, SOUND) == dollars_per_million * 1_000
 
 
 def test_an_unknown_price_is_counted_as_nothing() -> None:

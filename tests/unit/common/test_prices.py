@@ -279,5 +279,12 @@ def test_a_cached_read_is_never_dearer_than_a_fresh_one_and_a_long_request_never
             assert one.long.cache_read is None or one.long.cache_read <= one.long.input, name
 
 
+def test_what_is_kept_for_an_hour_is_never_cheaper_and_sound_never_cheaper_than_text() -> None:
+    for name, one in LISTED.items():
+        assert one.cache_write_hour is None or one.cache_write_hour > (one.cache_write or 0), name
+        assert one.audio_input is None or one.audio_input > one.input, name
+        assert one.audio_output is None or one.audio_output > one.output, name
+
+
 def test_a_listed_price_keeps_what_is_not_given_unknown() -> None:
     assert price(ListedPrice(input="1")) == Price(input=10**9, cache_read=None, cache_write=None)

@@ -245,3 +245,20 @@ def test_usage_of_the_last_event_replaces_only_what_it_says() -> None:
     assert (stream.usage.input, stream.usage.output) == (12, 1)
     stream.feed(event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}))
     assert (stream.usage.input, stream.usage.cache_read, stream.usage.output) == (12, 7, 9)
+
+
+def test_what_is_cached_for_an_hour_is_told_apart_whole_and_streamed() -> None:
+    counts = {
+        "input_tokens": 5,
+        "cache_creation_input_tokens": 70,
+        "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 60},
+        "output_tokens": 1,
+    }
+    origin = Origin(id="r", model="m", created=1)
+    whole = Anthropic().response(json.dumps({"content": [], "usage": counts}).encode(), origin).usage
+    stream = Anthropic().events(origin)
+    begun = json.dumps({"type": "message_start", "message": {"usage": counts}})
+    stream.feed(f"event: x\ndata: {begun}\n\n".encode())
+    stream.feed(b'event: x\ndata: {"type":"message_delta","delta":{},"usage":{"output_tokens":9}}\n\n')
+    for usage in (whole, stream.usage):
+        assert (usage.input, usage.cache_write, usage.cache_write_hour) == (75, 70, 60)

@@ -38,6 +38,9 @@ class Price(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     output: int = 0
     cache_read: int | None = None
     cache_write: int | None = None
+    cache_write_hour: int | None = None  # What is kept for an hour.
+    audio_input: int | None = None
+    audio_output: int | None = None
     long: "Price | None" = None  # In the place of this one when there are more input tokens than
     above: int = 0  # that one says here.
     unknown: bool = False  # Nobody has said one: what it costs is not nothing, but is counted as such.

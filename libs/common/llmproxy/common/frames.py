@@ -17,6 +17,7 @@ class Usage(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
+    cache_write_hour: int = 0  # Of `cache_write`, what is kept for an hour.
     reasoning: int = 0
     audio_input: int = 0  # Of `input` and `output`, what was sound.
     audio_output: int = 0

@@ -19,6 +19,9 @@ class LongPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     output: str = "0"
     cache_read: str | None = None
     cache_write: str | None = None
+    cache_write_hour: str | None = None
+    audio_input: str | None = None
+    audio_output: str | None = None
 
 
 class ListedPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +31,9 @@ class ListedPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     output: str = "0"
     cache_read: str | None = None
     cache_write: str | None = None
+    cache_write_hour: str | None = None
+    audio_input: str | None = None
+    audio_output: str | None = None
     long: LongPrice | None = None
 
 
@@ -60,14 +66,17 @@ def _price(listed: ListedPrice | LongPrice, at: str, long: Price | None, above: 
         output=amount("output") or 0,
         cache_read=amount("cache_read"),
         cache_write=amount("cache_write"),
+        cache_write_hour=amount("cache_write_hour"),
+        audio_input=amount("audio_input"),
+        audio_output=amount("audio_output"),
         long=long,
         above=above,
     )
 
 
 def cost(usage: Usage, price: Price) -> int:
-    """Nano-dollars, rounded up once. Cache tokens are part of `usage.input`; unknown cache prices cost as input, and an
-    unknown price as nothing.
+    """Nano-dollars, rounded up once. Cache tokens are part of `usage.input`; what has no price of
+    its own costs as what it is a part of (caches as input, sound as text), and an unknown price nothing.
 
     The counts are a provider's word: a negative one counts as none, so that nobody's spending is lowered by it. So is
     what it says that it charged, which holds before any list of prices.
@@ -78,14 +87,25 @@ def cost(usage: Usage, price: Price) -> int:
     written = usage.output if usage.output > 0 else 0
     if price.long is not None and tokens > price.long.above:
         price = price.long
-    if not (usage.cache_read or usage.cache_write):
+    if not (usage.cache_read or usage.cache_write or usage.audio_input or usage.audio_output):
         return -(-(tokens * price.input + written * price.output) // TOKENS_PER_PRICE)
     read = min(max(usage.cache_read, 0), tokens)
     write = min(max(usage.cache_write, 0), tokens - read)
+    hour = min(max(usage.cache_write_hour, 0), write)
+    plain = tokens - read - write
+    heard, spoken = min(max(usage.audio_input, 0), plain), min(max(usage.audio_output, 0), written)
+    to_write = _or(price.cache_write, price.input)
     total = (
-        (tokens - read - write) * price.input
-        + read * (price.input if price.cache_read is None else price.cache_read)
-        + write * (price.input if price.cache_write is None else price.cache_write)
-        + written * price.output
+        (plain - heard) * price.input
+        + heard * _or(price.audio_input, price.input)
+        + read * _or(price.cache_read, price.input)
+        + (write - hour) * to_write
+        + hour * _or(price.cache_write_hour, to_write)
+        + (written - spoken) * price.output
+        + spoken * _or(price.audio_output, price.output)
     )
     return -(-total // TOKENS_PER_PRICE)
+
+
+def _or(price: int | None, other: int) -> int:
+    return other if price is None else price

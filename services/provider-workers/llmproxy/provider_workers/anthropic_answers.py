@@ -62,7 +62,14 @@ class WireUsage(Struct, frozen=True):
     output_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
+    cache_creation: "CacheCreation | None" = None
     output_tokens_details: "OutputDetails | None" = None
+
+
+class CacheCreation(Struct, frozen=True):
+    """Of `cache_creation_input_tokens`, by how long it is kept."""
+
+    ephemeral_1h_input_tokens: int | None = None
 
 
 class OutputDetails(Struct, frozen=True):
@@ -190,6 +197,7 @@ def usage_of(wire: WireUsage) -> Usage:
         output=tokens(wire.output_tokens),
         cache_read=cache_read,
         cache_write=cache_write,
+        cache_write_hour=tokens(wire.cache_creation.ephemeral_1h_input_tokens) if wire.cache_creation else 0,
         reasoning=tokens(wire.output_tokens_details.thinking_tokens) if wire.output_tokens_details else 0,
     )
 
