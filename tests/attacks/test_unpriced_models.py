@@ -227,6 +227,7 @@ def test_a_charge_that_the_provider_names_is_a_price(charged: int | None, unpric
 
 def test_counting_tokens_costs_nothing_whatever_the_model() -> None:
     async def scenario(it: Standing) -> None:
+        it.apply(REFUSING)
         status, _, _ = await it.edge.ask("/v1/messages/count_tokens", json={"model": "new", "messages": MESSAGES})
         assert status == 200
         assert [(one.api, one.unpriced) for one in it.edge.records] == [("count_tokens", False)]

@@ -8,7 +8,7 @@ from msgspec import Struct
 from llmproxy.common.config import Config, Provider, Strategy, Target
 from llmproxy.common.envelope import Api, Attempt, Price
 from llmproxy.common.offers import OFFERS
-from llmproxy.common.prices import CHARGING, Prices
+from llmproxy.common.prices import CHARGING, FREE_APIS, Prices
 
 ANY = "*"
 APIS: tuple[Api, ...] = get_args(Api)
@@ -32,9 +32,10 @@ class Route(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """The routes through the APIs that the same providers serve."""
+    """The routes through the APIs that the same providers serve, and that want a price alike."""
 
     able: frozenset[Provider]
+    wants_price: bool
     routes: dict[str, Route]
     wild: dict[str, Route] = {}
 
@@ -45,15 +46,16 @@ class Tables:
     def __init__(self, config: Config, shipped: Mapping[str, Price]) -> None:
         self.config = config
         self._prices = Prices(config, shipped)
-        self._refuses_unpriced = config.routing.unpriced_models == "refuse"
         self._wild = tuple(name for name, endpoint in config.endpoints.items() if ANY in endpoint.models)
         self._known: dict[Api, Known] = {}
-        classes: dict[frozenset[Provider], Known] = {}
+        classes: dict[tuple[frozenset[Provider], bool], Known] = {}
+        refuses = config.routing.unpriced_models == "refuse"
         for api in APIS:  # APIs that the same providers serve have the same routes.
             able = frozenset(provider for provider, offered in OFFERS.items() if api in offered)
-            if able not in classes:
-                classes[able] = Known(able, {name: self._compile(name, able) for name in self._names()})
-            self._known[api] = classes[able]
+            key = able, refuses and api not in FREE_APIS
+            if key not in classes:
+                classes[key] = Known(*key, {name: self._compile(name, *key) for name in self._names()})
+            self._known[api] = classes[key]
 
     def find(self, model: str, api: Api = "chat") -> Route | None:
         """None: nobody serves this model."""
@@ -61,7 +63,7 @@ class Tables:
         route = known.routes.get(model) or known.wild.get(model)
         if route is not None or not self._wild:
             return route
-        route = self._compile(model, known.able)
+        route = self._compile(model, known.able, known.wants_price)
         if len(model) <= WILDCARD_NAME_CHARS_MAX:
             if len(known.wild) >= WILDCARD_ROUTES_MAX:
                 known.wild.clear()
@@ -86,12 +88,12 @@ class Tables:
         listed = {model for endpoint in self.config.endpoints.values() for model in endpoint.models}
         return (listed | set(self.config.groups) | set(self.config.fallbacks)) - {ANY}
 
-    def _compile(self, model: str, able: frozenset[Provider]) -> Route:
+    def _compile(self, model: str, able: frozenset[Provider], wants_price: bool) -> Route:
         group = self.config.groups.get(model)
         targets = group.targets if group else self._targets(model)
         primary = self._attempts(targets, model, able)
         fallback = self._attempts(self.config.fallbacks.get(model, ()), model, able)
-        unpriced = tuple(one for one in (*primary, *fallback) if self._refuses_unpriced and _is_unpriced(one))
+        unpriced = tuple(one for one in (*primary, *fallback) if wants_price and _is_unpriced(one))
         return Route(
             name=model,
             strategy=group.strategy if group else "failover",
