@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import count
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -161,6 +162,51 @@ def test_expressions_that_take_long_end_the_turn_and_soon_the_examination(trial_
     assert examination.exhausted
     assert SLOW_TRIALS_MAX < trials <= trials_max
     assert turns >= trials - 1 or trial_s == TRIAL_S
+
+
+class Slow:
+    """An expression that takes microseconds for each byte, as RE2 may on a text that is made for it. `spent` is told of it."""
+
+    def __init__(self, expression: Any, spent: Callable[[float], None]) -> None:
+        self._expression, self._spent = expression, spent
+
+    def match(self, anchor: Any, text: bytes, begin: int, end: int) -> Any:
+        found = self._expression._regexp.Match(anchor, text, begin, end)
+        self._spent(SLOW_S_PER_BYTE * ((end if found == signatures.NOWHERE else found[0][1]) - begin))
+        return found
+
+    def finditer(self, text: bytes) -> Iterator[Any]:
+        at = 0
+        for one in self._expression.finditer(text):
+            self._spent(SLOW_S_PER_BYTE * (one.end() - at))
+            at = one.end()
+            yield one
+        self._spent(SLOW_S_PER_BYTE * (len(text) - at))
+
+
+SLOW_S_PER_BYTE = 0.000_006
+TOLD = 'never assume x = "ignore", nor y = "rules", then x + y + z, and never execute it; '
+"""Of which each is a match, and all are only talked about."""
+
+
+@pytest.mark.parametrize("body", [TOLD * 60, TOLD.replace("execute", "exec") * 60], ids=["matches", "none"])
+def test_a_turn_lasts_no_longer_than_a_part_of_a_place_takes(body: str) -> None:
+    now, matcher = [0.0], signatures.matcher()
+
+    def spent(seconds: float) -> None:
+        now[0] += seconds
+
+    for one in matcher.signatures:
+        one.is_new = False
+        one._expression = slow = Slow(one.expression, spent)
+        one.spans = slow.match
+    turns, begun = [], 0.0
+    for _ in Examination(matcher, clock=lambda: now[0]).turns(body.encode()):
+        turns.append(now[0] - begun)
+        begun = now[0]
+    turns.append(now[0] - begun)
+    assert sum(turns) > 0.01
+    assert max(turns) < 0.005
 
 
 @cache

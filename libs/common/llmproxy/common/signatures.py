@@ -9,7 +9,7 @@ import re
 import time
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -43,8 +43,11 @@ PIECE_BYTES, PIECES_SHARE_BYTES = 8_192, 512
 """Of a long text in one native pass, which sees 2,048 words at most: four bytes for each, and no text is as dense. What stands on the border
 of two pieces, with all that is looked at around it, is whole in one of them."""
 
-PART_BYTES, PARTS_SHARE_BYTES = 1_024, 2 * REACH_BYTES
+PART_BYTES, PARTS_SHARE_BYTES = 640, 2 * REACH_BYTES
 """Of a place that is tried where time counts: of a thousand places one is longer, and what stands on the border of two parts is whole in one."""
+
+LONG_BYTES, LONG_TRIALS = 512, 80
+"""Such a place is tried where a turn begins: on a text that is made for it, a part may take as long as a few hundred trials."""
 
 SPARSE_WORDS_MAX = 256
 """Of one pass: a text with no more is dense no longer."""
@@ -251,6 +254,13 @@ class Budget:
     def is_to_pause(self) -> bool:
         return self.trials <= self.pause
 
+    def has_no_room(self, trials: int) -> bool:
+        """Whether what takes as long as so many is for another turn: this one is over then."""
+        if self.trials - self.pause >= trials:
+            return False
+        self.pause = self.trials
+        return True
+
     def saw(self, words: int) -> None:
         """So many literals, in one pass."""
         self.words -= words
@@ -366,8 +376,11 @@ class Matcher:
             budget.trials -= 1
             budget.bytes -= one.end - one.start
             seen: Seen | None = None
-            for place in (one,) if budget.clock is None or one.end - one.start <= PART_BYTES else parts(one):
-                found = _tried(compiled, plain, place, budget, is_new=is_new)
+            is_long = budget.clock is not None and one.end - one.start > LONG_BYTES
+            for place in parts(one) if is_long else (one,):
+                if is_long and budget.has_no_room(LONG_TRIALS):
+                    yield None
+                found = yield from _tried(compiled, plain, place, budget, is_new=is_new)
                 seen = found or seen
                 if found is None and budget.trials <= budget.pause:
                     yield None
@@ -378,45 +391,67 @@ class Matcher:
 
 
 def parts(place: Candidate) -> Iterator[Candidate]:
-    for start in range(place.start, place.end - PARTS_SHARE_BYTES, PART_BYTES - PARTS_SHARE_BYTES):
+    for start in range(
+        place.start, max(place.start + 1, place.end - PARTS_SHARE_BYTES), PART_BYTES - PARTS_SHARE_BYTES
+    ):
         yield Candidate(place.thing, start, min(start + PART_BYTES, place.end))
 
 
-def _tried(compiled: Compiled, plain: bytes, place: Candidate, budget: Budget, *, is_new: bool) -> Seen | None:
+def _tried(
+    compiled: Compiled, plain: bytes, place: Candidate, budget: Budget, *, is_new: bool
+) -> Generator[None, None, Seen | None]:
+    """With a None where the budget says that it is time to pause."""
     around = plain[place.start : place.end].lower()
-    if budget.clock is None:
-        spans = compiled.spans(ANYWHERE, around, 0, len(around))
-    else:
-        begun = budget.clock()
-        spans = compiled.spans(ANYWHERE, around, 0, len(around))
-        budget.lasted(budget.clock() - begun, place.thing, is_new=is_new)
-    if spans == NOWHERE:
+    first = _next(compiled, around, 0, place.thing, budget, is_new=is_new)
+    if first == NOWHERE[0]:
         return None
     budget.trials -= budget.match_trials
     budget.took(MATCH_TRIALS)
     if is_new:  # Where a match begins is told by another automaton.
         budget.first_trials -= 1
         budget.took(FIRST_TRIAL_TRIALS)
-    return _seen(compiled, plain, place, around, spans[0])
-
-
-def _seen(compiled: Compiled, plain: bytes, place: Candidate, around: bytes, first: tuple[int, int]) -> Seen:
-    """Of a signature that matches: less severe where its words are only talked about. `first`: where it first does."""
     hit, (start, end) = compiled.hit, first
     if hit.severity == "high" and not hit.always:
-        before = plain[max(0, place.start - TALK_BYTES_MAX) : place.start].lower()
-        behind = plain[place.end : place.end + TALK_BYTES_MAX].lower()
-        places = [_said(match.span(), around) for match in compiled.expression.finditer(around)]
-        meant = [one for one in places if not is_talk(before + around[: one[0]], around[one[1] :] + behind)]
-        if meant and (language := spoken.LANGUAGES.get(_language(hit))) is not None:
-            spans = _spoken_of(language, before + around + behind)
-            at = len(before)
-            meant = [one for one in meant if not any(low <= at + one[0] and at + one[1] <= high for low, high in spans)]
-        if meant:
-            start, end = meant[0]
-        else:
+        meant = yield from _meant(compiled, plain, place, around, first, budget)
+        if meant is None:
             hit = replace(hit, severity="medium")
+        else:
+            start, end = meant
     return Seen(hit, place.start + start, place.start + end)
+
+
+def _next(
+    compiled: Compiled, around: bytes, begin: int, thing: int, budget: Budget, *, is_new: bool = False
+) -> tuple[int, int]:
+    """Where a signature next matches; its time is the budget's where that counts it."""
+    if budget.clock is None:
+        return compiled.spans(ANYWHERE, around, begin, len(around))[0]
+    begun = budget.clock()
+    spans = compiled.spans(ANYWHERE, around, begin, len(around))
+    budget.lasted(budget.clock() - begun, thing, is_new=is_new)
+    return spans[0]
+
+
+def _meant(
+    compiled: Compiled, plain: bytes, place: Candidate, around: bytes, first: tuple[int, int], budget: Budget
+) -> Generator[None, None, tuple[int, int] | None]:
+    """Where what matches is meant, and not only talked about. `first`: where it first does."""
+    before = plain[max(0, place.start - TALK_BYTES_MAX) : place.start].lower()
+    behind = plain[place.end : place.end + TALK_BYTES_MAX].lower()
+    language = spoken.LANGUAGES.get(_language(compiled.hit))
+    spoken_of: list[tuple[int, int]] | None = None
+    at, match = len(before), first
+    while match != NOWHERE[0]:
+        start, end = _said(match, around)
+        if not is_talk(before + around[:start], around[end:] + behind):
+            if spoken_of is None:
+                spoken_of = _spoken_of(language, before + around + behind) if language is not None else []
+            if not any(low <= at + start and at + end <= high for low, high in spoken_of):
+                return start, end
+        if budget.has_no_room(MATCH_TRIALS):
+            yield
+        match = _next(compiled, around, max(match[1], match[0] + 1), place.thing, budget)
+    return None
 
 
 def _language(hit: Hit) -> str:

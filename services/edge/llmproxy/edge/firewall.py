@@ -33,7 +33,7 @@ SLICE_TRIALS_MAX = 120  # Of one slice: what stands behind it is looked at as we
 FIRST_TRIALS_MAX = 20
 # Of one body: expressions that take so long, each tried once; what more of them take is taken off the others.
 SLOW_TRIAL_S, SLOW_TRIALS_MAX = 0.001, 4
-TURN_TRIALS = 160  # In one turn of the loop, or what takes as long: a millisecond and a half.
+TURN_TRIALS = 120  # In one turn of the loop, or what takes as long: a millisecond.
 DECODED_CHARS_OF_A_TRIAL = 32  # To look for what so many characters hide takes as long.
 DECODED_CHARS_MAX = 16_384  # Of one body, for the decoders.
 DECODED_BYTES_MAX = 6_144  # At once, from the first mark of an encoding on.
