@@ -19,7 +19,12 @@ Count = Annotated[int, Meta(ge=1, le=TOKENS_MAX)]
 Choices = Annotated[int, Meta(ge=1, le=CHOICES_MAX)]
 ModelName = Annotated[str, Meta(min_length=1, max_length=MODEL_CHARACTERS_MAX)]
 Text = Annotated[str, Meta(min_length=1)]
-Several = Annotated[list[Raw], Meta(min_length=1)]
+Several = Raw
+"""An array: to make its elements would take a second, and a gigabyte, for a body of nothing but `1,1,1`."""
+
+ABSENT = Raw(b"null")
+TEXT, ARRAY = ord('"'), ord("[")
+EMPTY = re.compile(rb'\[[ \t\r\n]*\]|""')
 
 
 class Wanted(Struct, frozen=True, gc=False):
@@ -53,6 +58,7 @@ class _Chat(Struct, frozen=True):
     max_completion_tokens: Count | None = None
 
     def wanted(self, model: str, stream: bool) -> Wanted:
+        check("messages", self.messages)
         return Wanted(
             self.model,
             bool(self.stream),
@@ -63,7 +69,7 @@ class _Chat(Struct, frozen=True):
 
 class _Completion(Struct, frozen=True):
     model: ModelName
-    prompt: str | Several
+    prompt: Several
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Choices | None = None
@@ -71,17 +77,20 @@ class _Completion(Struct, frozen=True):
     max_tokens: Count | None = None
 
     def wanted(self, model: str, stream: bool) -> Wanted:
+        check("prompt", self.prompt, text_min=0)
         asks_usage = self.stream_options is not None and bool(self.stream_options.include_usage)
         return Wanted(self.model, bool(self.stream), asks_usage, self.max_tokens)
 
 
 class _Response(Struct, frozen=True):
     model: ModelName
-    input: str | Several | None = None  # Not needed beside `previous_response_id` or `prompt`.
+    input: Several = ABSENT  # Not needed beside `previous_response_id` or `prompt`.
     stream: bool | None = None
     max_output_tokens: Count | None = None
 
     def wanted(self, model: str, stream: bool) -> Wanted:
+        if self.input != ABSENT:
+            check("input", self.input, text_min=0)
         return Wanted(self.model, bool(self.stream), False, self.max_output_tokens)
 
 
@@ -92,6 +101,7 @@ class _Messages(Struct, frozen=True):
     stream: bool | None = None
 
     def wanted(self, model: str, stream: bool) -> Wanted:
+        check("messages", self.messages)
         return Wanted(self.model, bool(self.stream), False, self.max_tokens)
 
 
@@ -100,6 +110,7 @@ class _CountTokens(Struct, frozen=True):
     messages: Several
 
     def wanted(self, model: str, stream: bool) -> Wanted:
+        check("messages", self.messages)
         return Wanted(self.model)
 
 
@@ -119,6 +130,7 @@ class _Gemini(Struct, frozen=True):
     generation_config: _GenerationConfig | None = None
 
     def wanted(self, model: str, stream: bool) -> Wanted:
+        check("contents", self.contents)
         if self.model is not None and self.model.removeprefix("models/") != model:
             raise GatewayError("invalid_value", "'model' in the body is not the one in the path", param="model")
         if not 1 <= len(model) <= MODEL_CHARACTERS_MAX:
@@ -130,17 +142,19 @@ class _Gemini(Struct, frozen=True):
 
 class _Embedding(Struct, frozen=True):
     model: ModelName
-    input: Text | Several
+    input: Several
 
     def wanted(self, model: str, stream: bool) -> Wanted:
+        check("input", self.input, text_min=1)
         return Wanted(self.model)
 
 
 class _Moderation(Struct, frozen=True):
-    input: str | Several
+    input: Several
     model: ModelName | None = None
 
     def wanted(self, model: str, stream: bool) -> Wanted:
+        check("input", self.input, text_min=0)
         return Wanted(self.model or MODERATION_MODEL)
 
 
@@ -150,6 +164,7 @@ class _Rerank(Struct, frozen=True):
     documents: Several
 
     def wanted(self, model: str, stream: bool) -> Wanted:
+        check("documents", self.documents)
         return Wanted(self.model)
 
 
@@ -180,6 +195,16 @@ class _Transcription(Struct, frozen=True):
 
     def wanted(self, model: str, stream: bool) -> Wanted:
         return Wanted(self.model, (self.stream or "").lower() in ("true", "1"))
+
+
+def check(field: str, given: Raw, *, text_min: int | None = None) -> None:
+    """Raises GatewayError unless it is an array with something in it, or a text of so many characters where that may be."""
+    view = memoryview(given)
+    is_text = view[0] == TEXT
+    if view[0] != ARRAY and not (is_text and text_min is not None):
+        raise GatewayError("invalid_type", f"invalid '{field}': it must be {EXPECTED[field]}", param=field)
+    if EMPTY.match(view) is not None and not (is_text and text_min == 0):
+        raise GatewayError("invalid_value", f"invalid '{field}': it must be {EXPECTED[field]}", param=field)
 
 
 POSITIVE = "a positive integer"
