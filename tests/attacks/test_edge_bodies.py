@@ -333,8 +333,7 @@ def test_an_array_has_something_in_it_and_is_one(api: Api, field: str, of_text: 
         try:
             parse(api, f'{{"model":"m","max_tokens":1,"query":"q","{field}": {value} }}'.encode())
         except GatewayError as error:
-            assert error.param == field
-            return error.code
+            return error.code if error.param == field else "another field"
         return ""
 
     assert [code(value) for value in ("[1]", "[ [] ]", "[[],{}]")] == ["", "", ""]

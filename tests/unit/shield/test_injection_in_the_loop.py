@@ -18,11 +18,12 @@ from llmproxy.shield.guards.injection import (
     LOOP_FIRST_TRIALS_MAX,
     LOOP_MATCH_TRIALS,
     LOOP_SLOW_TRIAL_S,
+    LOOP_TEXTS_MAX,
     LOOP_TRIALS_MAX,
     Injection,
 )
 from llmproxy.shield.injection import model
-from llmproxy.shield.inspection import LOOP_DIGITS_MAX
+from llmproxy.shield.inspection import LOOP_DIGITS_MAX, LOOP_PLACES_MAX, LOOP_S
 from llmproxy.shield.offload import INLINE_WORK_MAX
 
 RING = preflight.pipeline(GUARDS)
@@ -78,6 +79,30 @@ def test_text_that_is_full_of_numbers_is_not_examined_in_the_loop() -> None:
         assert within(None, numbers) is not None
     assert within(INLINE_WORK_MAX, "4111 " * 200) is not None
     assert within(INLINE_WORK_MAX, "In 1985 it was so. " * (LOOP_DIGITS_MAX // 4 + 1)) is not None
+
+
+def test_text_that_is_written_otherwise_all_over_is_not_examined_in_the_loop() -> None:
+    """Each place in which the plain view differs takes a microsecond, and each guard wants the view."""
+    for sign in ("\u00a0", "\u200b ", "\\u0041 "):
+        assert within(INLINE_WORK_MAX, f"so it is{sign}" * (LOOP_PLACES_MAX + 1)) is None
+        assert within(None, f"so it is{sign}" * (LOOP_PLACES_MAX + 1)) is not None
+        assert within(INLINE_WORK_MAX, f"so it is{sign}" * (LOOP_PLACES_MAX // 2)) is not None
+
+
+def test_of_many_texts_that_are_not_clear_at_a_glance_none_is_weighed_in_the_loop() -> None:
+    braille = ["\u2801\u2803\u2809\u2819\u2811 \u280b" * 2 + str(number) for number in range(2 * LOOP_TEXTS_MAX)]
+    assert within(INLINE_WORK_MAX, *braille) is None
+    assert within(INLINE_WORK_MAX, *braille[: LOOP_TEXTS_MAX // 2]) is not None
+
+
+def test_the_loop_looks_at_texts_one_by_one_for_so_long_and_no_longer() -> None:
+    texts = [f"so it is\u00a0{number}" for number in range(20)]
+    for each_s, is_in_time in ((LOOP_S / 50, True), (LOOP_S, False)):
+        clock = partial(next, count(0, each_s))
+        seen = examine_within(INLINE_WORK_MAX, order(*texts), RING, clock, loop_cpu=clock)
+        assert (seen is not None) is is_in_time
+    waited = partial(next, count(0, LOOP_S))
+    assert examine_within(INLINE_WORK_MAX, order(*texts), RING, waited, loop_cpu=lambda: 0.0) is not None
 
 
 def test_the_bound_is_of_all_texts_of_a_request_together() -> None:

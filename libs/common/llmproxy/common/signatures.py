@@ -200,7 +200,8 @@ class Compiled:
 
 
 ANYWHERE = re2._Anchor.UNANCHORED
-NOWHERE = [(-1, -1)]
+UNSEEN = (-1, -1)
+NOWHERE = [UNSEEN]
 
 
 UNBOUNDED = 1 << 60
@@ -380,9 +381,11 @@ class Matcher:
             for place in parts(one) if is_long else (one,):
                 if is_long and budget.has_no_room(LONG_TRIALS):
                     yield None
-                found = yield from _tried(compiled, plain, place, budget, is_new=is_new)
-                seen = found or seen
-                if found is None and budget.trials <= budget.pause:
+                around = plain[place.start : place.end].lower()
+                first = _next(compiled, around, 0, place.thing, budget, is_new=is_new)
+                if first != UNSEEN:
+                    seen = yield from _seen(compiled, plain, place, around, first, budget, is_new=is_new)
+                elif budget.trials <= budget.pause:
                     yield None
                 if one.thing in budget.slow or (seen is not None and seen.hit is compiled.hit):
                     break
@@ -397,14 +400,18 @@ def parts(place: Candidate) -> Iterator[Candidate]:
         yield Candidate(place.thing, start, min(start + PART_BYTES, place.end))
 
 
-def _tried(
-    compiled: Compiled, plain: bytes, place: Candidate, budget: Budget, *, is_new: bool
-) -> Generator[None, None, Seen | None]:
-    """With a None where the budget says that it is time to pause."""
-    around = plain[place.start : place.end].lower()
-    first = _next(compiled, around, 0, place.thing, budget, is_new=is_new)
-    if first == NOWHERE[0]:
-        return None
+def _seen(
+    compiled: Compiled,
+    plain: bytes,
+    place: Candidate,
+    around: bytes,
+    first: tuple[int, int],
+    budget: Budget,
+    *,
+    is_new: bool,
+) -> Generator[None, None, Seen]:
+    """Of a signature that matches: less severe where its words are only talked about. `first`: where it first does. With a None where the
+    budget says that it is time to pause."""
     budget.trials -= budget.match_trials
     budget.took(MATCH_TRIALS)
     if is_new:  # Where a match begins is told by another automaton.
@@ -441,7 +448,7 @@ def _meant(
     language = spoken.LANGUAGES.get(_language(compiled.hit))
     spoken_of: list[tuple[int, int]] | None = None
     at, match = len(before), first
-    while match != NOWHERE[0]:
+    while match != UNSEEN:
         start, end = _said(match, around)
         if not is_talk(before + around[:start], around[end:] + behind):
             if spoken_of is None:

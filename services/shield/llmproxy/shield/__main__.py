@@ -79,6 +79,7 @@ async def run(context: runtime.Context[Settings]) -> None:
         mask_secret=_secret(settings),
         clock=time.monotonic,
         now=time.time,
+        cpu=time.thread_time,
     )
     context.config.on_change(configured)
     context.steps = [*before.describe(), *after.describe()]

@@ -11,17 +11,32 @@ def entropy_bits(text: str) -> float:
     return -sum(count / len(text) * log2(count / len(text)) for count in counts.values())
 
 
-STAND_IN = re.compile(
-    r"^\$[{(A-Z_]|\$[{(]|<|>|\{|\}|%\(|%[A-Z_]{3,}%|\*{3}|\.{3}|x{4}|redacted|placeholder|change_?me|your[_-]|my[_-]?(?:pass|secret|token|key|api)"
-    r"|_here\b|example_|process\.env|environ|getenv|settings\.|config\.|secrets?\.|self\.|this\.|null\b|none\b|true\b|false\b"
-    r"|undefined|required|optional|string|\[[A-Z_]+_|^op://|^enc\[|^ref\+",
+SAID = (
+    *("<", ">", "{", "}", "%(", "***", "...", "xxxx", "redacted", "placeholder", "changeme", "change_me"),
+    *("your_", "your-", "example_", "process.env", "environ", "getenv", "settings.", "config.", "secret.", "secrets."),
+    *("self.", "this.", "undefined", "required", "optional", "string"),
+)
+CUES = ("$", "%", "my", "_here", "null", "none", "true", "false", "[", "op://", "ref+")
+CUED = re.compile(
+    r"^\$[A-Z_]|\$[{(]|%[A-Z_]{3,}%|my[_-]?(?:pass|secret|token|key|api)|_here\b|null\b|none\b|true\b|false\b|\[[A-Z_]+_"
+    r"|^op://|^enc\[|^ref\+",
     re.IGNORECASE,
 )
+"""What stands behind a cue. Of all these words as one expression the cues are sought first: it would take a microsecond for each character."""
+
+SMALL = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
+"""What an expression takes for small letters of ASCII, too, whatever case they have."""
 
 
 def is_stand_in(value: str) -> bool:
     """Something that says where the secret goes, not the secret."""
-    return STAND_IN.search(value) is not None or len(set(value)) < 5
+    return says_where(value) or len(set(value)) < 5
+
+
+def says_where(value: str) -> bool:
+    """By a word or a sign in it."""
+    small = (value if value.isascii() else value.translate(SMALL)).lower()
+    return any(map(small.__contains__, SAID)) or (any(map(small.__contains__, CUES)) and CUED.search(value) is not None)
 
 
 TURNS_MIN = 6

@@ -71,8 +71,9 @@ def examine_within(
     ring: Pipeline[Inspection],
     clock: Callable[[], float],
     cpu: Callable[[], float] = unmeasured,
+    loop_cpu: Callable[[], float] = unmeasured,
 ) -> Examined | Refused | None:
-    """None when the body needs more than `work_max` segments and findings to be looked at: examine it elsewhere."""
+    """None when the body needs more than `work_max` segments and findings to be looked at, or too much of `loop_cpu`: examine it elsewhere."""
     try:
         inspection = Inspection(
             order.body,
@@ -83,6 +84,7 @@ def examine_within(
             clock=clock,
             cpu=cpu,
             work_max=work_max,
+            loop_cpu=loop_cpu,
         )
     except GatewayError as error:
         why = Explanation(guard="shield", kind="unreadable", action="block", path=segments.shown(error.param))
@@ -92,6 +94,8 @@ def examine_within(
             param=error.param,
             explained=Explained((why,)) if error.code == "content_blocked" else None,
         )
+    if inspection.is_given_up:
+        return None
     result = ring.start(inspection)
     if result is PASS or result is MODIFIED:  # Nearly always, and cheaper than to match.
         return _examined(order, inspection)

@@ -27,6 +27,7 @@ from llmproxy.shield import metrics
 from llmproxy.shield.answers.asked import SPOKEN, is_inspected
 from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.reading import Reading
+from llmproxy.shield.chain import unmeasured
 from llmproxy.shield.continuation import Continuation, response_id
 from llmproxy.shield.conversations import Conversations, continued, name_of
 from llmproxy.shield.embedding.weigh import Weighs, weighed
@@ -74,14 +75,16 @@ class Inspect:
         mask_secret: bytes,
         clock: Callable[[], float],
         now: Callable[[], float],
+        cpu: Callable[[], float] = unmeasured,
     ) -> None:
+        """`cpu` is of the loop's thread: what takes it longer than it may is examined elsewhere."""
         self.sessions: dict[str, Session] = {}
         self._bus, self._config = bus, config
         self._preflight, self._postflight, self._offload = preflight, postflight, offload
         self._judges = judges
         self.embedding = embedding  # From when it is known to be there.
         self.conversations = Conversations(lambda: bus.wire.bucket(CONVERSATIONS_BUCKET))
-        self._mask_secret, self._clock, self._now = mask_secret, clock, now
+        self._mask_secret, self._clock, self._now, self._cpu = mask_secret, clock, now, cpu
         self._tenant_keys: dict[str, bytes] = {}
         self._policies = Policies(config.config.policy)
         self._guards = Made[Policy, Guards](lambda policy: Guards(GUARDS, policy))
@@ -97,7 +100,7 @@ class Inspect:
         if envelope.body_ref or len(body) > LOOP_BYTES_MAX:
             return self._large(envelope, answer, body)
         order = self._order(envelope, body, self._config.config)
-        examined = examine_within(LOOP_WORK_MAX, order, self._preflight, self._clock)
+        examined = examine_within(LOOP_WORK_MAX, order, self._preflight, self._clock, loop_cpu=self._cpu)
         if examined is None:
             return self._large(envelope, answer, body)
         if isinstance(examined, Examined) and (examined.uncertain or examined.doubts or examined.continuation):

@@ -40,6 +40,12 @@ CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to
 LOOP_DIGITS_MAX = 2_000
 """In the loop: each takes up to 3 us, as in a table of numbers, and a letter a thousandth of that."""
 
+LOOP_PLACES_MAX = 750
+"""In the loop: where a text differs from its plain view."""
+
+LOOP_S = 0.002
+"""In the loop, for what is looked at text by text."""
+
 ESCAPED_SIGN = re.compile(r"\\+([ntrbf\"])")
 """In a document in a string, at whatever depth."""
 
@@ -62,6 +68,7 @@ class Inspection:
         clock: Callable[[], float],
         cpu: Callable[[], float] = unmeasured,
         work_max: int | None = None,
+        loop_cpu: Callable[[], float] = unmeasured,
     ) -> None:
         self.body, self.policy, self.max_depth, self.model = body, policy, max_depth, model
         self.key = key
@@ -88,19 +95,22 @@ class Inspection:
         if self.documents:
             self.texts += (one.text for one in self.documents)
         self.said = "\n".join(self.texts)
+        # In segments, findings and lines of text; None: no bound.
+        self.work, self.work_max = len(self.texts) + len(self.named) + len(self.said) // CHARS_PER_WORK, work_max
+        self.is_looked_at = False  # Some guard wanted more than the quick look.
+        self.is_given_up = False  # It is to be examined elsewhere, whatever else is in it.
+        self._loop_cpu = loop_cpu
+        self._begun: tuple[float, float] | None = None  # When texts were first looked at one by one, by both clocks.
         self.appearances = self.appearances_of(self.said)  # What is said, in every way a guard will see it.
         self.appearances_named = self.appearances_of("\n".join(self.named)) if self.named else ()
         self.sparing: Spent | None = None  # Who has taken the first look, if anybody has; and what it says:
         self.bits = look.ALL  # What is not ruled out, as `look.Look` has it.
-        # In segments, findings and lines of text; None: no bound.
-        self.work, self.work_max = len(self.texts) + len(self.named) + len(self.said) // CHARS_PER_WORK, work_max
         self.seen: dict[int, list[Finding]] = {}  # Index of a segment -> what the guards found in it.
         self.parted: Sequence[Parts] = parted(self.tree, self.turns)  # Texts that are read together.
         self.suspicions: dict[int, Finding] = {}  # Index of a segment -> that it is an injection, however unlikely.
         self.failed: tuple[Explanation, ...] = ()  # Of guards that refused without a finding: they could not look.
         self.masked: bytes | None = None
         self.originals: dict[str, str] = {}  # Placeholder -> what it stands for.
-        self.is_looked_at = False  # Some guard wanted more than the quick look.
 
     @property
     def is_too_much(self) -> bool:
@@ -111,6 +121,21 @@ class Inspection:
         """Too much for the event loop, whatever its size; where there is no bound it is not."""
         if self.work_max is not None:
             self.work = self.work_max + 1
+            self.is_looked_at = self.is_given_up = True
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the loop has no more time to look at texts one by one."""
+        if self.work_max is None or self.is_given_up:
+            return self.is_given_up
+        clock = self.budget.clock
+        if self._begun is None:
+            self._begun = clock(), self._loop_cpu()
+        elif (
+            clock() - self._begun[0] > LOOP_S and self._loop_cpu() - self._begun[1] > LOOP_S
+        ):  # The first costs little.
+            self.needs_elsewhere()
+        return self.is_given_up
 
     @cached_property
     def text(self) -> str:
@@ -127,6 +152,9 @@ class Inspection:
     def appearances_of(self, text: str) -> tuple[str, ...]:
         """A document in a string also without its escapes."""
         if text.isascii() and "\\" not in text:  # As `normalise.appearances` says of nearly all; without three calls.
+            return (text,)
+        if self.work_max is not None and normalise.is_beyond(text, LOOP_PLACES_MAX):
+            self.needs_elsewhere()
             return (text,)
         appearances = normalise.appearances(text)
         if "\\" in text and (b'"arguments"' in self.body or b"\\u" in self.body):
@@ -145,13 +173,19 @@ class Inspection:
 
     def cleared(self, guard: Guard) -> set[str]:
         """The texts in which the guard sees nothing, each by itself: for those no place has to be known."""
-        return {text for text in self.texts if not may_hold(guard, self.appearances_of(text))}
+        cleared = set[str]()
+        for text in self.texts:
+            if self.is_late:
+                break
+            if not may_hold(guard, self.appearances_of(text)):
+                cleared.add(text)
+        return cleared
 
     def telling(self, guard: Guard) -> set[str]:
         """The values in which the guard sees something because of their names."""
         if not may_hold(guard, self.appearances_named):
             return set()
-        return {one for one in self.named if may_hold(guard, self.appearances_of(one))}
+        return {one for one in self.named if not self.is_late and may_hold(guard, self.appearances_of(one))}
 
     @cached_property
     def segments(self) -> list[Segment]:

@@ -7,6 +7,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 
 from msgspec import Struct
 
@@ -116,6 +117,15 @@ def _is_unusual(text: str) -> bool:
     if UNUSUAL_NEAR.search(text) is not None:
         return True
     return BEYOND.search(text) is not None and UNUSUAL.search(text) is not None
+
+
+def is_beyond(text: str, places: int) -> bool:
+    """Whether the view may differ from the text in more places than that, each of which takes a microsecond."""
+    count = text.count("\\")
+    if count <= places and not text.isascii():
+        found = (UNUSUAL_NEAR if BEYOND.search(text) is None else UNUSUAL).finditer(text)
+        count += sum(1 for _ in islice(found, places + 1))
+    return count > places
 
 
 def appearances(text: str) -> tuple[str, ...]:

@@ -62,15 +62,13 @@ class Look(Conditional):
         known, guard = self._last
         if known is not inspection.policy:
             guard = self._fitted(inspection.policy)
-        if guard is None or (self.needs and not inspection.bits & self.needs):
+        if guard is None or inspection.is_given_up or (self.needs and not inspection.bits & self.needs):
             return PASS
         if isinstance(guard, Apart):
             return self._weigh(guard, inspection)
         if self._numbers & inspection.bits and inspection.is_full_of_numbers:
             inspection.needs_elsewhere()
-            inspection.is_looked_at = True
-            return PASS
-        if not may_hold(guard, (*inspection.appearances, *inspection.appearances_named)):
+        if inspection.is_late or not may_hold(guard, (*inspection.appearances, *inspection.appearances_named)):
             return PASS
         if isinstance(guard, Fitted) and not guard.is_quick("\n".join((inspection.said, *inspection.named))):
             inspection.needs_elsewhere()
@@ -78,6 +76,8 @@ class Look(Conditional):
             inspection.is_looked_at = True
             return PASS
         cleared, telling = inspection.cleared(guard), inspection.telling(guard)
+        if inspection.is_given_up:
+            return PASS
         if not telling and cleared.issuperset(inspection.texts):
             return PASS
         inspection.is_looked_at = True
@@ -95,12 +95,13 @@ class Look(Conditional):
             cleared = inspection.cleared(sparing or guard)
             if cleared.issuperset(inspection.texts):
                 cleared = None
+        if inspection.is_given_up:
+            return PASS
         together: list[Joined] = []
         if parts := inspection.parted:
             together = [one for one in joined(inspection.tree, parts) if may_hold(sparing or guard, (one.text,))]
         if sparing is not None and sparing.is_spent:
             inspection.needs_elsewhere()
-            inspection.is_looked_at = True
             return PASS
         if cleared is None and not together:  # All of them.
             return PASS
@@ -120,6 +121,8 @@ class Look(Conditional):
         for index, segment in enumerate(inspection.segments):
             if _is_cleared(segment, cleared) and not (telling and _is_among(segment, telling)):
                 continue
+            if inspection.is_late:
+                return PASS
             verdict = chain.inspect(segment, inspection.budget)
             if inspection.documents:
                 verdict = _beside_files(verdict, segment, inspection)

@@ -24,6 +24,8 @@ LOOP_FIRST_TRIALS_MAX = 40
 LOOP_MATCH_TRIALS = 6  # What a match takes of them, for all that is asked then.
 # What takes so long is no work for the loop; twice the machine may have had something else to do.
 LOOP_SLOW_TRIAL_S, LOOP_SLOW_TRIALS_MAX = 0.000_1, 2
+LOOP_TEXTS_MAX = 64  # That are not clear at the first look: to weigh one takes up to 50 us, however short it is.
+LOOP_HIDING_CHARS_MAX = 16_384  # Of texts that hide something, which is to be decoded first.
 
 SCORE_MAX = 0.9999  # Nothing is certain, so that a threshold of 1 is one that nothing reaches.
 
@@ -93,7 +95,7 @@ class Sparing:
 
     def __init__(self, guard: Injection, first: First, tenant: bytes) -> None:
         self._guard, self._first, self._tenant = guard, first, tenant
-        self._words_left = LOOP_WORDS_MAX
+        self._words_left, self._texts_left = LOOP_WORDS_MAX, LOOP_TEXTS_MAX
         self._budget: Budget | None = None  # From when a text is to be weighed.
         self._open: Sequence[Open] = CLEAR
         self.is_spent = False
@@ -111,6 +113,11 @@ class Sparing:
 
     def suspects(self) -> set[str]:
         if not self._open:
+            return NONE
+        self._texts_left -= len(self._open)
+        hiding = sum(len(one.text) for one in self._open if one.seen is None)
+        if self._texts_left < 0 or hiding > LOOP_HIDING_CHARS_MAX:
+            self.is_spent = True
             return NONE
         budget = self._budget or _of_the_loop(self._guard.clock)
         budget.words, self._budget = self._words_left, budget

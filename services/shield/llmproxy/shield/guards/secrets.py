@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from llmproxy.common import keyring
 from llmproxy.common.segments import Segment
 from llmproxy.shield import encoded, glance, look, passwords
-from llmproxy.shield.drawn import CAMEL_BYTES, DIGITS_MIN, STAND_IN, TURNS_MIN, entropy_bits, is_drawn
+from llmproxy.shield.drawn import CAMEL_BYTES, DIGITS_MIN, TURNS_MIN, entropy_bits, is_drawn, says_where
 from llmproxy.shield.guards.base import Sighted
 from llmproxy.shield.look import Look
 from llmproxy.shield.vendors import VENDORS, Vendor
@@ -301,7 +301,7 @@ def _urls(text: str, data: bytes) -> Iterator[Finding]:
 
 
 def _is_url_stand_in(password: str) -> bool:
-    return STAND_IN.search(password) is not None or password.lower() in ("password", "pass", "pwd", "secret", "token")
+    return says_where(password) or password.lower() in ("password", "pass", "pwd", "secret", "token")
 
 
 # -- private keys
