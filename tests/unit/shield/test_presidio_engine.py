@@ -1,6 +1,7 @@
 """Presidio behind our own interface: its list, the operator's recognizers, names by a language model, and no connection anywhere."""
 
 import itertools
+import json
 import pkgutil
 import socket
 import sys
@@ -16,15 +17,18 @@ from presidio_analyzer.recognizer_registry.recognizers_loader_utils import Recog
 from llmproxy.common.entities import BY_MODEL, KINDS, LANGUAGES, SWITCHED_OFF, SWITCHED_ON
 from llmproxy.common.pii import Pattern, Pii, Recognizer
 from llmproxy.common.policy import KINDS as POLICY_KINDS
-from llmproxy.common.policy import Policy
+from llmproxy.common.policy import Injection, Policy
 from llmproxy.common.segments import Segment
-from llmproxy.shield import look
+from llmproxy.common.testing import FakeClock
+from llmproxy.shield import look, preflight
 from llmproxy.shield.chain import UNAVAILABLE, Chain
+from llmproxy.shield.examine import Examined, Order, Refused, examine_within
 from llmproxy.shield.guards import GUARDS, pii
 from llmproxy.shield.guards.presidio import Presidio
 from llmproxy.shield.presidio import engine
 from llmproxy.shield.verdict import Allow, Mask
 
+RING = preflight.pipeline(GUARDS)
 EMPLOYEE = Recognizer(
     name="Employee numbers",
     supported_entity="EMPLOYEE_ID",
@@ -202,3 +206,27 @@ def test_what_stands_on_the_border_of_two_windows_is_found_whole_and_once() -> N
     for at in range(engine.WINDOW_CHARS - engine.OVERLAP_CHARS - 12, engine.WINDOW_CHARS + 12, 37):
         text = ("word " * 2_000)[:at] + " Bluebird " + "word " * 1_000
         assert [(one.kind, text[one.start : one.end]) for one in analyzer.find(text)] == [("pii.project", "Bluebird")]
+
+
+def test_what_stands_in_several_parts_of_a_message_is_found_where_they_meet() -> None:
+    policy = Policy(injection=Injection(mode="disabled"), pii=SETTINGS)
+
+    def examined(*texts: str, policy: Policy = policy, work_max: int | None = None) -> Examined | Refused | None:
+        parts = [{"type": "text", "text": text} for text in texts]
+        body = json.dumps({"messages": [{"role": "user", "content": parts}]}).encode()
+        order = Order(body=body, policy=policy, key=b"k" * 32, max_depth=64)
+        return examine_within(work_max, order, RING, FakeClock())
+
+    for texts in (("We call it Blue", "bird here"), ("the employee badge E-12", "345 is his")):
+        found = examined(*texts)
+        assert isinstance(found, Examined)
+        assert found.findings in ({"pii.project": 1}, {"pii.employee_id": 1})
+        assert found.masked is not None
+        assert b"Bluebird" not in found.masked.replace(b'"}, {"type": "text", "text": "', b"")
+        assert examined(*texts, work_max=1_000) is None  # No work for the loop.
+        own = examined(*texts, policy=Policy(), work_max=1_000)
+        assert isinstance(own, Examined)
+        assert own.findings == {}
+    apart = examined("Nothing", " to see")
+    assert isinstance(apart, Examined)
+    assert apart.findings == {}

@@ -177,3 +177,41 @@ def test_what_a_rule_finds_in_one_text_it_finds_however_that_is_cut(texts: list[
     said = "".join(sent(rule(action="replace", replacement="X"), *texts))
     assert isinstance(asked(chat(said), rule(action="reject")), Examined)
     assert MAIL not in said
+
+
+def link(**more: Any) -> Any:
+    return {"links": more}
+
+
+def test_an_address_in_several_parts_is_one() -> None:
+    denied = link(denied=["evil.example"], action="reject")
+    for texts in (
+        ("see https://evil.", "example/x?d=1 now"),
+        ("see htt", "ps://evil.example/x"),
+        ("see https://", "evil.example"),
+        ("see ev", "il.exam", "ple for more"),
+    ):
+        for place in PLACES.values():
+            assert isinstance(asked(place(*texts), denied), Refused), texts
+    only = link(only_allowed=True, allowed=["good.example"], action="replace", replacement="(no link)")
+    assert sent(only, "see https:/", "/evil.example/x and go") == ["see (no link)", " and go"]
+    assert sent(link(schemes=["https"], action="replace", replacement="-"), "see ftp:", "//a.example/x") == [
+        "see -",
+        GAP,
+    ]
+
+
+def test_what_follows_an_address_is_no_part_of_it() -> None:
+    only = link(only_allowed=True, allowed=["good.example"], action="reject")
+    for texts in (
+        ("see https://good.example", "for more"),
+        ("see https://good.example/a", "https://good.example/b"),
+        ("good", "will"),
+    ):
+        assert isinstance(asked(chat(*texts), only), Examined), texts
+    assert isinstance(
+        asked(chat("see https://good.example", ".evil.example"), only), Examined
+    )  # Known, and told in docs/adr/0041.
+    denied = link(denied=["evil.example"], action="reject")
+    assert isinstance(asked(chat("see https://good.example/evil", ".example"), denied), Examined)
+    assert isinstance(asked(chat("see https://good.example", ".evil.example"), denied), Refused)

@@ -36,7 +36,8 @@ class Seams(Conditional):
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         self._guards = tuple(guard for guard in guards if isinstance(guard, Sighted))
-        self._names = frozenset(guard.name for guard in self._guards)
+        self._engines = tuple(guard for guard in guards if isinstance(guard, Fitted) and guard.reads_seams)
+        self._names = frozenset(guard.name for guard in (*self._guards, *self._engines))
         self._needs = reduce(or_, (guard.needs for guard in self._guards), 0)
         self._rails = tuple(guard for guard in guards if isinstance(guard, Fitted) and guard.reads_parts)
 
@@ -55,18 +56,20 @@ class Seams(Conditional):
         """None when there is more to look at."""
         chars = 0
         chain: Chain | None = None
-        is_named = bool(inspection.bits & NAMED)
+        engines = Chain(self._engines, inspection.policy) if found else None
+        is_named = bool(inspection.bits & NAMED or (engines is not None and engines.guards))
         for whole in found:
             for first, last in whole.windows(is_named=is_named):
                 text = whole.text[first:last]
-                if normalise.is_plain(text) and not look.at(text) & self._needs:
+                is_slow = engines is not None and engines.may_hold(text)
+                if normalise.is_plain(text) and not (look.at(text) & self._needs or is_slow):
                     continue
                 chars += len(text)
-                if inspection.work_max is not None and chars > SEAMS_CHARS_MAX:
+                if inspection.work_max is not None and (is_slow or chars > SEAMS_CHARS_MAX):
                     inspection.needs_elsewhere()
                     inspection.is_looked_at = True
                     return PASS
-                chain = chain or Chain(self._guards, inspection.policy)
+                chain = chain or Chain((*self._guards, *self._engines), inspection.policy)
                 refusal = self._look(chain, UNKNOWN, Reading(text, partial(add, first)), whole, inspection)
                 if refusal is not None or (inspection.is_looked_at and inspection.is_too_much):
                     return refusal or PASS
@@ -97,7 +100,7 @@ class Seams(Conditional):
     def _look(self, chain: Chain, role: str, reading: Reading, whole: Whole, inspection: Inspection) -> Block | None:
         seen = chain.seen(Segment(role=role, path=whole.path, text=reading.text), inspection.budget)
         if isinstance(seen, list):
-            seen = [one for one in map(_of(whole, reading), seen) if self._is_news(one, whole, inspection)]
+            seen = [one for one in map(_of(whole, reading), seen) if self._is_news(one, whole, inspection, chain)]
             if not seen:
                 return None
         # A text of its own, behind those of the body.
@@ -119,7 +122,7 @@ class Seams(Conditional):
                 inspection.work += len(verdict.findings)
         return None
 
-    def _is_news(self, finding: Finding, whole: Whole, inspection: Inspection) -> bool:
+    def _is_news(self, finding: Finding, whole: Whole, inspection: Inspection, chain: Chain) -> bool:
         """Whether it takes several parts to see it."""
         is_value, is_parted = finding.guard in self._names, whole.is_parted(finding.start, finding.end)
         if not is_parted and not (is_value and whole.is_named_before(finding.start)):
@@ -127,6 +130,11 @@ class Seams(Conditional):
         pieces = whole.pieces(finding.start, finding.end)
         known = _known(pieces, inspection)
         if not is_value:
+            said = [piece.text[piece.start : piece.end] for piece in pieces]
+            if not all(
+                one.goes_on(said) for one in chain.guards if isinstance(one, Fitted) and one.name == finding.guard
+            ):
+                return False
             return _is_hit(finding, known, _beside(finding, whole, inspection))
         known = [one for one in known if one.finding.guard in self._names or one.finding.action in REMOVING]
         return outdoes(finding, pieces, known) if is_parted else not known

@@ -1,5 +1,6 @@
 """What every guard is."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from llmproxy.common.policy import Policy
@@ -25,13 +26,18 @@ class Fitted:
     """
 
     reads_answers = False  # Answers are read in the loop, where only a quick guard may look.
-    reads_parts = False  # What it looks for may stand in several parts of a message.
+    reads_parts = False  # What it looks for may stand in several parts of a message,
+    reads_seams = False  # or is as short as a value, so it is enough to look where one part ends and the next begins.
 
     def applies(self, policy: Policy) -> bool:
         raise NotImplementedError
 
     def under(self, policy: Policy) -> Guard:
         raise NotImplementedError
+
+    def goes_on(self, pieces: Sequence[str]) -> bool:
+        """Whether what it found in several parts, in these pieces, is one thing, and not what stands in the first with what follows it."""
+        return True
 
     def is_quick(self, text: str) -> bool:
         """Whether the loop may do more with these words than look at them quickly."""

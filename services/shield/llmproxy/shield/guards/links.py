@@ -1,5 +1,7 @@
 """Where links lead: domains that operators allow and deny, schemes, and how much speaks against an address (docs/rails.md)."""
 
+import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from llmproxy.common.policy import Policy
@@ -14,6 +16,8 @@ KIND = "link"
 KEPT_MAX = 64  # Lists of domains.
 LINKS_MAX = 1_000  # Of one text. What is behind them is one finding.
 QUICK_CHARS_MAX = 16_384
+GOES_ON = re.compile(r"[.@:%-]\w")
+URL_WITH_HOST = re.compile(r"//\w")
 SCRIPTS = frozenset({"javascript", "vbscript", "data"})
 
 
@@ -43,6 +47,7 @@ class Links(Fitted):
 
     name = "links"
     reads_answers = True
+    reads_parts = True
 
     def __init__(self, settings: LinkRule | None = None) -> None:
         self._settings = settings or LinkRule()
@@ -74,6 +79,14 @@ class Links(Fitted):
             if reason:
                 findings.append(self._found(start, end, reason))
         return found(findings) if findings else ALLOW
+
+    def goes_on(self, pieces: Sequence[str]) -> bool:
+        """An address that has a host in the first part may end there: then it only goes on with what begins as no word does, or
+        where it leads to is denied by name."""
+        if not URL_WITH_HOST.search(pieces[0]) or GOES_ON.match(pieces[1]):
+            return True
+        address = links.parsed("".join(pieces))
+        return address is not None and self._is_denied(links.canonical(address.host))
 
     def reason(self, url: str) -> str:
         """Why a link is one to act on: `denied`, `scheme`, or the signals that speak against it; "" when it is not."""

@@ -31,6 +31,7 @@ class Presidio(Fitted):
     """Under no policy it does nothing; `under` gives the guard of one."""
 
     name = NAME
+    reads_seams = True
 
     def __init__(self, settings: Pii | None = None) -> None:
         self._settings = settings
