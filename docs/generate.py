@@ -463,8 +463,9 @@ def metrics_page() -> str:
         "",
         "Served by every process at `/metrics` of its probes port (`LLM_PROXY_PROBES_PORT`), and of all of them together by",
         "admin, with the admin token unless `LLM_PROXY_METRICS_PUBLIC=1`; there each line says its `service` and `instance`, and",
-        "`llmproxy_up` is 0 for an instance that did not answer. Counters end in `_total` on the wire. No label carries anything",
-        "that a caller wrote.",
+        "`llmproxy_up` is 0 for an instance that did not answer. Counters end in `_total` on the wire; Python's own",
+        "metrics begin with `python_` and `process_`. No label carries anything that a caller wrote. What to be woken for:",
+        "[runbooks/alerts.md](runbooks/alerts.md).",
     ]
     for path in sorted(ROOT.glob("*/*/llmproxy/*/metrics.py")):
         lines += [

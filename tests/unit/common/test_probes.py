@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 from patience import PATIENCE_S
+from prometheus_client import Counter
 
 from llmproxy.common.probes import Readiness, serve_probes
 
@@ -51,6 +52,10 @@ def test_metrics_are_in_the_prometheus_format() -> None:
         status, kind, text = await get("/metrics")
         assert (status, kind) == (200, "text/plain")
         assert "# TYPE python_info gauge" in text
+        assert "llmproxy_probes_total 0.0" in text
+        assert "_created" not in text  # When each of them began: of that docs/metrics.md says nothing.
+
+    Counter("llmproxy_probes", "Probed in this test")
 
     probing(Readiness(), scenario)
 

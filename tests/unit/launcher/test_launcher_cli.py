@@ -636,7 +636,9 @@ def test_an_address_of_the_ledger_that_cannot_be_read_is_wrong_usage(tmp_path: P
 
 def test_compose_init_writes_each_secret_for_its_service_once(tmp_path: Path) -> None:
     folder = tmp_path / "compose"
-    assert ask("compose", "init", "--to", str(folder)).exit_code == exits.OK
+    first = ask("compose", "init", "--to", str(folder))
+    assert first.exit_code == exits.OK
+    assert f"(set -a; . {folder}/admin.env; llmproxy keys create --name first)" in first.output
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert ask("compose", "init", "--to", str(folder)).exit_code == exits.CANNOT_START

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 from msgspec import json
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, disable_created_metrics, generate_latest
 
 from llmproxy.common import quiet_http
 
@@ -49,6 +49,7 @@ async def serve_probes(readiness: Readiness, host: str, port: int) -> tuple[web.
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # When each counter began: as many lines again.
     app = web.Application()
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)

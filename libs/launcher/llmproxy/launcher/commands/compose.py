@@ -46,7 +46,13 @@ def init(folder: Path) -> None:
         raise exits.Failure(
             f"cannot write {folder}: {error.strerror}; choose another with --to", exits.CANNOT_START
         ) from error
-    click.echo(f"{folder} is written; add provider keys to {folder / 'provider-workers.env'}, then `docker compose up`")
+    click.echo(
+        f"{folder} is written. Next:\n"
+        f"  provider keys into {folder / 'provider-workers.env'}, endpoints into llmproxy.yaml "
+        "(where there is none, docker makes a folder of that name)\n"
+        "  docker compose up --build --wait\n"
+        f"  (set -a; . {folder / 'admin.env'}; llmproxy keys create --name first)"
+    )
 
 
 def files(new_secret: Callable[[], str]) -> dict[str, str]:
