@@ -10,7 +10,7 @@ from llmproxy.common.actions import PASSING, Action
 from llmproxy.common.policy import ALLOWED, INJECTION, KINDS, SECRET, Policy
 from llmproxy.common.rails import DOES
 from llmproxy.shield import look
-from llmproxy.shield.answers import escapes, images, invisible, keys, lines, watch, words
+from llmproxy.shield.answers import escapes, images, invisible, keys, lines, sentences, watch, words
 from llmproxy.shield.answers.noise import BLOCK_CHARS
 from llmproxy.shield.answers.rails import Taking
 from llmproxy.shield.chain import Chain
@@ -72,9 +72,10 @@ class Guards:
         # Answers are read in the loop, where a guard that needs a process of its own may not look (docs/adr/0020).
         others = [guard for guard in guards if guard.name != "secrets" and not isinstance(guard, Fitted)]
         # What can be taken out is looked for before it is said, at digits; the rest is in any words, and known behind them.
-        in_words = [guard for guard in others if guard.name == INJECTION]
-        self.others = Chain([guard for guard in others if guard.name != INJECTION], as_answers)
-        self.behind = Chain(in_words if self.takes_out_others else others, as_answers)
+        self.orders = Chain([guard for guard in others if guard.name == INJECTION], as_answers)
+        others = [guard for guard in others if guard.name != INJECTION]
+        self.others = Chain(others, as_answers)
+        self.behind = Chain([] if self.takes_out_others else others, as_answers)
         rails = structs.replace(policy, rails=policy.rails.answering())
         does = DOES[rails.rails.links.action]
         self.takes_out_links = does not in PASSING and not rails.rails.links.is_empty
@@ -112,11 +113,13 @@ class Guards:
         if self.takes_out_others:
             yield lines.has_no_digits
         yield partial(watch.is_clear, settings=answers, may_hold=self.behind.may_hold)
+        if self.orders.guards:
+            yield partial(sentences.is_clear, may_hold=self.orders.may_hold)
 
     def _bits(self) -> int:
         """Without one of these bits of `look.Look` no check says anything of a short text; 0 where there may be one that does."""
         bits = CONCERNS
-        for guard in self.behind.guards:
+        for guard in (*self.behind.guards, *self.orders.guards):
             if not isinstance(guard, Sighted):
                 return 0
             bits |= guard.needs

@@ -34,6 +34,7 @@ from llmproxy.shield.answers.measures import FORMS, PLAIN_NAME_CHARS, TOKENS, is
 from llmproxy.shield.answers.names import CALLED, CALLS, DRAWING, DRAWN, ECHOED, IN_JSON, is_no_text, name_of
 from llmproxy.shield.answers.ordinary import Ordinary
 from llmproxy.shield.answers.rails import Rails
+from llmproxy.shield.answers.sentences import Sentences
 from llmproxy.shield.answers.stage import Report, Stage, Stopped, Unavailable
 from llmproxy.shield.answers.together import ALTERNATIVES, together
 from llmproxy.shield.answers.wanted import wants_random
@@ -449,6 +450,9 @@ class Reading:
             before=before,
         )
 
+    def sentences(self, report: Report) -> Sentences | None:
+        return Sentences(self.look_for_orders, report) if self._guards.orders.guards else None
+
     def leak(self, report: Report) -> Leak | None:
         if not self._looks_for_leaks:
             return None
@@ -473,6 +477,9 @@ class Reading:
             else one
             for one in self.look_for_links(text, begin)
         ]
+
+    def look_for_orders(self, text: str, begin: int) -> list[Finding]:
+        return self._look(self._guards.orders, text, begin)
 
     def look_behind(self, text: str, begin: int) -> list[Finding]:
         """At what was said: what is only to be known, and of the operators' rules also what no stage can take out."""
@@ -599,7 +606,7 @@ class Read:
     """One text."""
 
     __slots__ = (
-        "_aloud", "_becomes", "_carried", "_follows", "_leak", "_place", "_reading", "_said", "_stages", "_values", "_watch", "_window",
+        "_aloud", "_becomes", "_carried", "_follows", "_leak", "_place", "_reading", "_said", "_sentences", "_stages", "_values", "_watch", "_window",
     )  # fmt: skip
 
     def __init__(
@@ -621,6 +628,7 @@ class Read:
         self._stages = reading.stages(report, self._carried, in_json=in_json, is_first=before is None)
         ordinary = Ordinary(in_json=in_json, is_value=is_value)
         self._watch, self._leak = reading.watch(report, ordinary, self._carried.end), reading.leak(report)
+        self._sentences = reading.sentences(report)
         self._window = Window(reading.originals, in_json=in_json) if reading.originals.in_text else None
         self._said: list[str] = []
         self._becomes: list[str] = []
@@ -671,6 +679,8 @@ class Read:
             said = (stage.push(said) if said else "") + stage.flush()
         said = self._read(said)
         self._watch.over()
+        if self._sentences is not None:
+            self._sentences.over()
         if self._leak is not None:
             self._leak.over()
             if self._leak.found and self._aloud is not None:
@@ -688,6 +698,8 @@ class Read:
         if not said:
             return said
         self._watch.read(said)
+        if self._sentences is not None:
+            self._sentences.read(said)
         if self._leak is not None:
             self._leak.read(said)
         return self._window.push(said) if self._window is not None else said
