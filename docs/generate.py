@@ -154,7 +154,7 @@ def pii_page() -> str:
             "",
             *_table(("kind", "where", "form", "checked", "example", "source"), map(_kind, kinds.KINDS)),
             "",
-            "Telephone numbers and national numbers that are given without a word for them and without groups are not found: digits alone say nothing.",
+            "Telephone numbers and national numbers that are given without a word for them and without groups are not found: digits alone say nothing. The name of a column (CSV, Markdown) is a word for every row below it.",
             "",
             "## Presidio",
             "",

@@ -10,7 +10,7 @@ from llmproxy.common.segments import Segment
 from llmproxy.shield import encoded, look
 from llmproxy.shield.guards.base import Sighted
 from llmproxy.shield.look import Look
-from llmproxy.shield.personal import births, emails, ibans, identities, network, numbers, wallets
+from llmproxy.shield.personal import births, columns, emails, ibans, identities, network, numbers, wallets
 from llmproxy.shield.personal.page import Page
 from llmproxy.shield.verdict import Finding, Verdict, found
 
@@ -53,3 +53,5 @@ def find(text: str, bits: int) -> Iterator[Finding]:
         yield from identities.stated(page)
     if bits & Look.WALLET:
         yield from wallets.find(page)
+    if bits & (Look.NUMBER | Look.BIRTH):
+        yield from columns.find(page)

@@ -76,7 +76,7 @@ def _said(run: Run) -> list[bytes]:
     """The words for a number that stand before it."""
     before = run.before
     return [
-        word for head in run.heads for word in WORDS_BY_HEAD.get(head, ()) if word in before and _is_whole(word, before)
+        word for head in run.heads for word in WORDS_BY_HEAD.get(head, ()) if word in before and is_whole(word, before)
     ]
 
 
@@ -91,7 +91,7 @@ def _is_meant(number: Number, said: list[bytes], before: bytes) -> bool:
     return number.kind != "bank_account" or (OTHER_ACCOUNT.search(before) or OTHER_CODE.search(between)) is None
 
 
-def _is_whole(word: bytes, before: bytes) -> bool:
+def is_whole(word: bytes, before: bytes) -> bool:
     return word not in WHOLE or WHOLE[word].search(before) is not None
 
 

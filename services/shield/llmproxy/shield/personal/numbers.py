@@ -35,7 +35,7 @@ def _in_run(run: Run) -> Iterator[Finding]:
             told.append(one)
         else:
             yield one
-    for rest in run.beside((one.start, one.end) for one in known):
+    for rest in run.beside([(one.start, one.end) for one in known]) if known else (run,):
         if rest.count >= 7:
             yield from phones.find(rest)
     yield from told

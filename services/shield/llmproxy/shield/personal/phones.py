@@ -127,10 +127,14 @@ def _said(run: Run) -> Iterator[Finding]:
     for match in IN_CONTEXT.finditer(run.text, run.first, run.last):
         if match.start() >= run.end:
             break
-        is_likely = len(set(only_digits(match[0]))) > 2 and not DATE.match(match[0])
-        if is_likely and (is_said_a_phone(run.text, match.start()) or _is_another(run.page, match)):
+        if is_likely(match[0]) and (is_said_a_phone(run.text, match.start()) or _is_another(run.page, match)):
             run.page.phone = match.span()
             yield Finding("phone", *match.span())
+
+
+def is_likely(number: str) -> bool:
+    """What is called a telephone number, and looks like one."""
+    return IN_CONTEXT.fullmatch(number) is not None and len(set(only_digits(number))) > 2 and DATE.match(number) is None
 
 
 def _is_another(page: Page, match: re.Match[str]) -> bool:

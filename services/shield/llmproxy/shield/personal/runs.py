@@ -29,12 +29,9 @@ class Run:
         self.heads: list[bytes] = HEAD.findall(self.before)
 
     def beside(self, spans: Iterable[tuple[int, int]]) -> "Iterator[Run]":
-        """What is left of it without these, each piece by itself; all of it where there are none."""
-        at, taken = self.start, sorted(spans)
-        if not taken:
-            yield self
-            return
-        for start, end in (*taken, (self.end, self.end)):
+        """What is left of it without these, each piece by itself."""
+        at = self.start
+        for start, end in (*sorted(spans), (self.end, self.end)):
             digits = [place for place in range(at, start) if self.text[place].isdecimal()]
             if digits:
                 piece = Run(self.page, digits[0], start, len(digits))
