@@ -16,10 +16,10 @@ from msgspec import Struct, structs
 
 from llmproxy.common import signatures
 from llmproxy.common.recent import Recent
-from llmproxy.common.signatures import Budget, Matcher, Seen
+from llmproxy.common.signatures import ADDRESSED, Budget, Matcher, Seen
 from llmproxy.common.views import View, hints, in_characters, views
 from llmproxy.common.words import Candidate
-from llmproxy.shield.injection import sentences, talk
+from llmproxy.shield.injection import addressed, sentences, talk
 from llmproxy.shield.injection.first import First, Open
 from llmproxy.shield.injection.quiet import NOTHING_IS_QUIET, Quiet
 from llmproxy.shield.injection.sweep import TEXTS_MAX, Sweep, lowered
@@ -153,7 +153,8 @@ class Model:
         seen: list[Seen] = []
         if candidates:
             plain = text.encode() if text.isascii() else lowered(text)
-            seen = [one for one in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if one]
+            found = [one for one in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if one]
+            seen = addressed.counted(plain, found)
         if not seen and self._quiet.holds(worst):
             return None
         evidence = self._worst_of(_evidence(worst, seen), self._alone(text, plain, seen, budget) if seen else ())
@@ -186,17 +187,20 @@ class Model:
         if worst is None:
             return [NO_EVIDENCE]
         plain = raw if text.isascii() else lowered(text)
-        seen = [one for one in self.matcher.trials(plain, budget or ample(len(plain))) if one is not None]
+        found = [one for one in self.matcher.trials(plain, budget or ample(len(plain))) if one is not None]
+        seen = addressed.counted(plain, found)
         return [_evidence(worst, seen), *self._alone(text, plain, seen, budget)]
 
     def _alone(self, text: str, plain: bytes, seen: Sequence[Seen], budget: Budget | None) -> Iterator[Evidence]:
+        not_counted = set() if any(one.hit.category == ADDRESSED for one in seen) else {ADDRESSED}
         bounds = dict.fromkeys(sentences.around(plain, one.start, one.end) for one in sorted(seen, key=_rank))
         for start, end in islice(bounds, ALONE_MAX):
             sentence = plain[start:end]
             if len(sentence) == len(plain):
                 return
             found = self._reader.worst(fold(sentence.decode("utf-8", "ignore")).encode("utf-8", "replace"))
-            inside = [one for one in self.matcher.trials(sentence, budget or ample(len(sentence))) if one is not None]
+            tried = self.matcher.trials(sentence, budget or ample(len(sentence)))
+            inside = [one for one in tried if one is not None and one.hit.category not in not_counted]
             if found is not None and inside:
                 first, last = _folded(text, *in_characters(plain, start, end))
                 yield structs.replace(_evidence(found, inside), start=first, end=last, alone=True)
