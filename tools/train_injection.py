@@ -62,7 +62,8 @@ FOLDS = 5
 SPREAD, PLACES_SPREAD = 0.7, 0.03  # How far the order of sources and their folds differ from one split to another.
 LATER = ("signatures_jailbreaks.yaml", "signatures_agents.yaml", "signatures_worldwide.yaml", signatures.ADDRESSED_DATA)
 """Written when what is missed in these rows had been read: their matches say nothing of what a match is worth elsewhere."""
-WORTH_AS = {f"{signatures.ADDRESSED}.low": "indirect.low"}  # Of which too few rows are there to learn from.
+WORTH = {f"{signatures.ADDRESSED}.low": 1.2, f"{signatures.ADDRESSED}.medium": 2.4}
+"""Of what too few rows are there to learn from: as much as other weak signs of an indirect injection, or half of it."""
 
 REGULARISATION, TEXTS_REGULARISATION, RULES_REGULARISATION = 10.0, 100.0, 3.0
 ROUNDS = 2  # Of choosing, for a long attack, the window that holds it.
@@ -447,9 +448,9 @@ def weigh(seen: Seen, data: Data, fold: np.ndarray, used: np.ndarray) -> tuple[f
         category, _, severity = name.partition(".")
         if severity == "high" and f"{category}.medium" in seen.names:
             rules[at] = max(rules[at], rules[seen.names.index(f"{category}.medium")])
-    for name, like in WORTH_AS.items():
-        if name in seen.names and like in seen.names:
-            rules[seen.names.index(name)] = rules[seen.names.index(like)]
+    for name, worth in WORTH.items():
+        if name in seen.names:
+            rules[seen.names.index(name)] = worth
     return float(coefficients[0]), float(model.intercept_[0]), rules
 
 

@@ -192,7 +192,7 @@ class Model:
         return [_evidence(worst, seen), *self._alone(text, plain, seen, budget)]
 
     def _alone(self, text: str, plain: bytes, seen: Sequence[Seen], budget: Budget | None) -> Iterator[Evidence]:
-        not_counted = set() if any(one.hit.category == ADDRESSED for one in seen) else {ADDRESSED}
+        orders = [one for one in seen if one.hit.category == ADDRESSED]
         bounds = dict.fromkeys(sentences.around(plain, one.start, one.end) for one in sorted(seen, key=_rank))
         for start, end in islice(bounds, ALONE_MAX):
             sentence = plain[start:end]
@@ -200,7 +200,8 @@ class Model:
                 return
             found = self._reader.worst(fold(sentence.decode("utf-8", "ignore")).encode("utf-8", "replace"))
             tried = self.matcher.trials(sentence, budget or ample(len(sentence)))
-            inside = [one for one in tried if one is not None and one.hit.category not in not_counted]
+            inside = [one for one in tried if one is not None and one.hit.category != ADDRESSED]
+            inside += [one for one in orders if start <= one.start < end]
             if found is not None and inside:
                 first, last = _folded(text, *in_characters(plain, start, end))
                 yield structs.replace(_evidence(found, inside), start=first, end=last, alone=True)
