@@ -209,9 +209,8 @@ def test_what_follows_an_address_is_no_part_of_it() -> None:
         ("good", "will"),
     ):
         assert isinstance(asked(chat(*texts), only), Examined), texts
-    assert isinstance(
-        asked(chat("see https://good.example", ".evil.example"), only), Examined
-    )  # Known, and told in docs/adr/0041.
+    for rest in (".evil.example", "@evil.example/x", ":x@evil.example", "-evil.example"):
+        assert isinstance(asked(chat("see https://good.example", rest), only), Refused), rest
     denied = link(denied=["evil.example"], action="reject")
     assert isinstance(asked(chat("see https://good.example/evil", ".example"), denied), Examined)
     assert isinstance(asked(chat("see https://good.example", ".evil.example"), denied), Refused)
