@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
 from msgspec import Raw
@@ -89,6 +90,7 @@ class FakeBroker:
         raise Unavailable("audit_unavailable", "JetStream did not acknowledge (NoStreamResponseError)")
 
 
+@cache
 def _pattern(filter: str) -> "re.Pattern[str]":
     tokens = [r"[^.]+" if part == "*" else r".+" if part == ">" else re.escape(part) for part in filter.split(".")]
     return re.compile(r"\.".join(tokens))
