@@ -1,17 +1,21 @@
-"""Writes libs/common/llmproxy/common/signatures.bin: what is derived from the signatures, so that no process that starts has to do it.
+"""Writes what is derived from signatures, so that no process that starts has to do it: libs/common/llmproxy/common/signatures.bin, and
+services/shield/llmproxy/shield/injection/talk.bin of what is only spoken of.
 
-python tools/prepare_signatures.py      (after every change of signatures*.yaml, or of how they are read)
+python tools/prepare_signatures.py      (after every change of signatures*.yaml, talk.py or spoken/, or of how they are read)
 """
 
 from pathlib import Path
 
 from llmproxy.common import signatures
+from llmproxy.shield.injection import talk
 
 FILE = Path(signatures.__file__).with_name(signatures.PREPARED)
+TALK = Path(talk.__file__).with_name(talk.PREPARED)
 
 
 def main() -> None:
-    FILE.write_bytes(signatures.pack(signatures.prepare(signatures.shipped())))
+    FILE.write_bytes(signatures.pack(signatures.prepare(signatures.shipped()), signatures.fingerprint()))
+    TALK.write_bytes(signatures.pack(talk.prepare(), talk.fingerprint()))
 
 
 if __name__ == "__main__":

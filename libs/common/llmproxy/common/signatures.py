@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import resources
+from importlib.resources.abc import Traversable
 from threading import Thread
 from typing import Any, Literal
 
@@ -551,12 +552,7 @@ def prepare(data: Signatures) -> tuple[Prepared, ...]:
 
 def ready() -> tuple[Prepared, ...]:
     """The shipped ones as they were prepared, or prepared now where they have changed since."""
-    file = resources.files(__package__).joinpath(PREPARED)
-    if file.is_file():
-        packed = file.read_bytes()
-        if packed.startswith(fingerprint()):
-            return msgspec.msgpack.decode(zlib.decompress(packed[sha256().digest_size :]), type=tuple[Prepared, ...])
-    return prepare(shipped())
+    return unpacked(resources.files(__package__).joinpath(PREPARED), fingerprint()) or prepare(shipped())
 
 
 Stamp = tuple[tuple[int, int], ...]
@@ -572,10 +568,18 @@ def stamp() -> Stamp:
     return tuple(found)
 
 
-def pack(signatures: Sequence[Prepared]) -> bytes:
-    """For `ready`: always the same bytes for the same signatures."""
+def pack(signatures: Sequence[Prepared], origin: bytes) -> bytes:
+    """For `unpacked`: always the same bytes for the same signatures. `origin`: the fingerprint of what they are prepared from."""
     encoded = msgspec.msgpack.encode(signatures, order="deterministic")
-    return fingerprint() + zlib.compress(encoded, 9)
+    return origin + zlib.compress(encoded, 9)
+
+
+def unpacked(file: Traversable, origin: bytes) -> tuple[Prepared, ...] | None:
+    """What was packed, if it was prepared from the same."""
+    packed = file.read_bytes() if file.is_file() else b""
+    if not packed.startswith(origin):
+        return None
+    return msgspec.msgpack.decode(zlib.decompress(packed[len(origin) :]), type=tuple[Prepared, ...])
 
 
 def fingerprint() -> bytes:

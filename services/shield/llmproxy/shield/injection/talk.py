@@ -8,12 +8,14 @@ them has won nothing. What is here is English; other languages are in common/spo
 import re
 from collections.abc import Iterator
 from functools import cache
+from hashlib import sha256
+from importlib import resources
 from threading import Thread
 
 from msgspec import Struct
 
-from llmproxy.common import spoken
-from llmproxy.common.signatures import Budget, Hit, Matcher, exact
+from llmproxy.common import everyday, spoken
+from llmproxy.common.signatures import Budget, Hit, Matcher, Prepared, exact, prepared, unpacked
 from llmproxy.common.views import in_characters
 
 WORD, BETWEEN = r"[\w'\x80-\xff]+", r"[^\w.!?'\x80-\xff]+"  # Words of one sentence.
@@ -125,18 +127,39 @@ class Said(Struct, frozen=True):
     is_guard: bool = False
 
 
-@cache
-def _known() -> tuple[Matcher, dict[str, Said]]:
+PREPARED = "talk.bin"  # What is derived from them, written by tools/prepare_signatures.py.
+
+
+def said() -> dict[str, Said]:
     """By the ids that they have in the matcher."""
     known = [Said(source) for source in (*KEPT, *REPORTED)]
     known += [Said(source, one, is_guard) for one in spoken.LANGUAGES.values() for source, is_guard in one.expressions]
-    named = {f"talk.{at}": one for at, one in enumerate(known)}
-    return Matcher([(Hit(id, "talk", "low", always=True), one.source) for id, one in named.items()]), named
+    return {f"talk.{at}": one for at, one in enumerate(known)}
+
+
+def prepare() -> tuple[Prepared, ...]:
+    return tuple(prepared(Hit(id, "talk", "low", always=True), one.source) for id, one in said().items())
+
+
+def fingerprint() -> bytes:
+    """Of what they are prepared from."""
+    everyday_words = resources.files(everyday.__package__).joinpath(everyday.DATA).read_bytes()
+    return sha256(b"\n".join((everyday_words, *(one.source.encode() for one in said().values())))).digest()
+
+
+def ready() -> tuple[Prepared, ...]:
+    """As they were prepared, or prepared now where they have changed since."""
+    return unpacked(resources.files(__package__).joinpath(PREPARED), fingerprint()) or prepare()
+
+
+@cache
+def _known() -> tuple[Matcher, dict[str, Said]]:
+    return Matcher(ready()), said()
 
 
 def warm() -> None:
-    """Prepares what the first suspicious text would otherwise have to wait for: a fifth of a second."""
-    _known()
+    """Reads and compiles what the first suspicious text would otherwise have to wait for."""
+    _known()[0].warm(lambda: None)
 
 
 def warm_beside() -> None:
