@@ -405,10 +405,18 @@ def test_a_placeholder_in_a_models_thoughts_is_ours_and_changes_no_other() -> No
     assert examined.originals == {ours: MAIL}
 
 
-@pytest.mark.parametrize("field", ["prompt", "input"])
+@pytest.mark.parametrize("field", ["prompt", "input", "input_ids", "prompt_token_ids", "prompt_embeds"])
 def test_a_text_that_comes_as_token_ids_is_refused_unless_the_policy_lets_it_pass(field: str) -> None:
     for tokens in ([64, 8341, 31], [[64, 8341], [31]], ["x", [64, 8341]], [64.0, 8341.0], [True]):
         refused = inspect({field: tokens})
         assert isinstance(refused, Refused)
         assert (refused.code, refused.param) == ("content_blocked", field)
         assert isinstance(inspect({field: tokens}, unreadable="allow"), Examined)
+
+
+@pytest.mark.parametrize("embeds", ["QUFBQUFB", ["QUFBQUFB"]])
+def test_what_a_model_has_made_of_a_text_is_refused_too(embeds: Any) -> None:
+    refused = inspect({"prompt": "x", "prompt_embeds": embeds})
+    assert isinstance(refused, Refused)
+    assert refused.param == "prompt_embeds"
+    assert isinstance(inspect({"prompt": "x", "prompt_embeds": None}), Examined)

@@ -74,6 +74,27 @@ PLACES: dict[str, Callable[[list[str]], Body]] = {
     "gemini result of parts": lambda words: {
         "contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"content": [text(word) for word in words]}}}]}]
     },
+    "chat, results that follow each other": lambda words: {
+        "messages": [{"role": "tool", "tool_call_id": f"c{at}", "content": word} for at, word in enumerate(words)]
+    },
+    "chat, results of a part each": lambda words: {
+        "messages": [{"role": "tool", "tool_call_id": f"c{at}", "content": [text(word)]} for at, word in enumerate(words)]
+    },
+    "messages, results of several calls": lambda words: chat(
+        "user", [{"type": "tool_result", "tool_use_id": f"t{at}", "content": word} for at, word in enumerate(words)]
+    ),
+    "messages, results of a part each": lambda words: chat(
+        "user", [{"type": "tool_result", "tool_use_id": f"t{at}", "content": [text(word)]} for at, word in enumerate(words)]
+    ),
+    "messages, results of searches": lambda words: chat(
+        "user", [{"type": "search_result", "source": "x", "title": "t", "content": [text(word)]} for word in words]
+    ),
+    "responses, outputs that follow each other": lambda words: {
+        "input": [{"type": "function_call_output", "call_id": f"c{at}", "output": word} for at, word in enumerate(words)]
+    },
+    "gemini, results of several calls": lambda words: {
+        "contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"said": word}}} for word in words]}]
+    },
     "chat, tools": lambda words: {
         **HELLO, "tools": [{"type": "function", "function": {"name": f"f{at}", "description": word}} for at, word in enumerate(words)]
     },

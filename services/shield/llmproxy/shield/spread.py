@@ -4,7 +4,7 @@ An order in twelve parts of a word each is in none of them, and one that is cut 
 are joined as they are, of long ones their edges are enough, because each is looked at by itself; and most messages have one part.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -41,7 +41,8 @@ KEPT, KEPT_BYTES_MAX = 64, 65_536  # Definitions whose texts are remembered.
 
 SERVED = "mcp_list_tools"  # Definitions that somebody else has written, among the items of a conversation.
 PARTS = ("content", "parts", "output")
-USER = "user"
+USER, TOOLS = "user", ("tool", "function")
+RETURNED = ("tool_result", "search_result")
 RESULTS = frozenset({"functionResponse", "function_response"})  # Whose answers are trees.
 Place = tuple[str | int, ...]
 
@@ -78,13 +79,16 @@ def parted(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Pa
             continue
         if name == "messages" and is_plain:
             continue
-        follow, nested = _look(turns)
+        follow, returned, nested = _look(turns)
+        if returned:
+            found += _in_turn(turns, (name,), _result)
         for place in nested:
             if turns[place].get("type") == SERVED:
                 found += _described(turns[place].get("tools"), (name, place, "tools"))
         if follow:
             found += _together(name, turns)
         for place in nested:
+            found += _in_blocks(turns[place], (name, place))
             _search(turns[place], (name, place), found)
     return found
 
@@ -102,20 +106,23 @@ def joined(tree: dict[str, Any], found: Sequence[Parts]) -> list[Joined]:
     ]
 
 
-def _look(turns: list[Any]) -> tuple[bool, list[int]]:
-    """Whether two turns of the user's follow each other, and the places of those that may have parts."""
-    follow = before = False
+def _look(turns: list[Any]) -> tuple[bool, bool, list[int]]:
+    """Whether two turns of the user's follow each other, or two results of calls, and the places of those that may have parts."""
+    follow = before = returned = result_before = False
     nested: list[int] = []
     for place, turn in enumerate(turns):
         if type(turn) is not dict:
-            before = False
+            before = result_before = False
             continue
         is_user = _is_users(turn)
         follow = follow or (is_user and before)
         before = is_user
+        is_result = not is_user and _is_result(turn)
+        returned = returned or (is_result and result_before)
+        result_before = is_result
         if type(turn.get("content")) is not str:
             nested.append(place)
-    return follow, nested
+    return follow, returned, nested
 
 
 def _together(name: str, turns: list[Any]) -> Iterator[Parts]:
@@ -131,6 +138,52 @@ def _together(name: str, turns: list[Any]) -> Iterator[Parts]:
         texts = []
 
 
+def _in_blocks(turn: dict[str, Any], path: Place) -> Iterator[Parts]:
+    """Results of several calls in one turn, as Anthropic and Google have them."""
+    if type(blocks := turn.get("content")) is list:
+        yield from _in_turn(blocks, (*path, "content"), _result_block)
+    if type(parts := turn.get("parts")) is list:
+        yield from _in_turn(parts, (*path, "parts"), _response)
+
+
+def _in_turn(
+    items: list[Any], path: Place, result: Callable[[dict[str, Any]], tuple[str, list[str]] | None]
+) -> Iterator[Parts]:
+    """What several calls have returned, one after the other. `result`: of an item its key and texts, if it is one."""
+    texts: list[str] = []
+    count, begin = 0, path
+    for place, item in enumerate((*items, None)):
+        one = result(item) if type(item) is dict else None
+        if one is not None:
+            begin = begin if count else (*path, place, one[0])
+            count += 1
+            texts += one[1]
+            continue
+        if count > 1 and len(texts) > 1:
+            yield Parts(begin, texts, is_apart=True)
+        texts, count = [], 0
+
+
+def _result(item: dict[str, Any]) -> tuple[str, list[str]] | None:
+    if not _is_result(item):
+        return None
+    return ("content", _texts(item)) if "role" in item else ("output", _said_in(item.get("output")))
+
+
+def _is_result(item: dict[str, Any]) -> bool:
+    role = item.get("role")
+    return role in TOOLS if role is not None else str(item.get("type")).endswith("_output")
+
+
+def _result_block(block: dict[str, Any]) -> tuple[str, list[str]] | None:
+    return ("content", _said_in(block.get("content"))) if str(block.get("type")).endswith(RETURNED) else None
+
+
+def _response(part: dict[str, Any]) -> tuple[str, list[str]] | None:
+    name = next((name for name in RESULTS if name in part), None)
+    return (name, [*_strings(part[name])]) if name is not None else None
+
+
 def _is_users(turn: dict[str, Any]) -> bool:
     """Gemini's turns are the user's if they do not say whose they are."""
     return turn.get("role", USER if "parts" in turn else None) == USER
@@ -138,7 +191,10 @@ def _is_users(turn: dict[str, Any]) -> bool:
 
 def _texts(turn: dict[str, Any]) -> list[str]:
     """What a turn says, in one text or in parts."""
-    said = turn.get("parts") if "parts" in turn else turn.get("content")
+    return _said_in(turn.get("parts") if "parts" in turn else turn.get("content"))
+
+
+def _said_in(said: Any) -> list[str]:
     if type(said) is str:
         return [said]
     texts = (part.get("text") if type(part) is dict else part for part in (said if type(said) is list else ()))

@@ -46,8 +46,11 @@ ROOT_ROLES = {
 }
 """Whose text a field of the body itself holds."""
 
-TOKEN_HOLDERS = ("prompt", "input")
-"""Where completions and embeddings take numbers in the place of text."""
+EMBEDDED = "prompt_embeds"
+"""Where vLLM takes what a model makes of a text, as base64."""
+
+TOKEN_HOLDERS = ("prompt", "input", "input_ids", "prompt_token_ids", EMBEDDED)
+"""Where completions and embeddings, and servers of open models, take numbers in the place of text."""
 
 DRAWN_NUMBERS = frozenset({("seed",), ("generationConfig", "seed"), ("generation_config", "seed")})
 """Numbers that callers draw at random, and providers want as numbers."""

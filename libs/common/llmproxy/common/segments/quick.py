@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from llmproxy.common.segments.binaries import BLOB_CHARS_MIN, blobs
 from llmproxy.common.segments.exact import DEPTH_MAX, check
-from llmproxy.common.segments.names import BLOB_KEYS, FILLED, KNOWN_KEYS, TOKEN_HOLDERS
+from llmproxy.common.segments.names import BLOB_KEYS, EMBEDDED, FILLED, KNOWN_KEYS, TOKEN_HOLDERS
 from llmproxy.common.segments.repeats import keys
 from llmproxy.common.segments.segment import NUMBER_MIN, TEXT_CHARS_MIN, beside, is_telling
 from llmproxy.common.segments.written import digits
@@ -142,5 +142,7 @@ def token_ids(tree: Any) -> str:
     for key in TOKEN_HOLDERS:
         value = tree.get(key)
         if type(value) is list and any(type(item) in UNREADABLE for item in value):
+            return key
+        if value and key == EMBEDDED:
             return key
     return ""
