@@ -14,6 +14,7 @@ from llmproxy.common.frames import Data, End, Failure, Frame, Head, Usage
 from llmproxy.common.plugins.host import PASS
 from llmproxy.common.policy import Policy
 from llmproxy.common.rails import Rails, Rule
+from llmproxy.shield.vault import hashed
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
@@ -48,6 +49,29 @@ def test_an_answer_to_a_request_with_system_text_is_read_and_its_findings_come_w
         assert not around.shield.holds
 
     gateway(scenario)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_an_answer_says_is_hashed_as_in_a_request_or_alerted(stream: bool) -> None:
+    kinds: Any = {"email": "hash", "secret.github": "hash", "phone": "alert"}
+    text = f"ask {MAIL} with {TOKEN} or +44 20 7946 0958, or {MAIL}."
+
+    async def scenario(around: Gateway) -> None:
+        sent = around.send(asking(), stream=stream)
+        _, answer = await around.route()
+        said = [delta(character) for character in text] if stream else [says(text)]
+        answer.send(Head(), *said, End())
+        frames = [await around.frame()]
+        while not isinstance(frames[-1], End):
+            frames.append(await around.frame())
+        key = around.inspect.key_of(sent.tenant)
+        mail, token = hashed(key, "email", MAIL), hashed(key, "secret.github", TOKEN)
+        assert heard(frames) == f"ask {mail} with {token} or +44 20 7946 0958, or {mail}."
+        assert frames[-1].findings == {"answer.email": 2, "answer.secret.github": 1, "answer.phone": 1}
+        event = await around.events.get()
+        assert (event.id, event.facts) == (sent.id, {"answer.phone": 1})
+
+    gateway(scenario, Policy(answers=Answers(kinds=kinds)))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,12 @@ When = Literal["always", "exposed", "never"]
 """always: every answer is inspected; exposed: those to requests with something an answer could betray or be turned by
 (masked values, system or developer text, tools or their results, what a provider keeps or looks up); never: what was masked is put back, nothing is looked at."""
 
-AnswerAction = Literal["redact", "block", "flag", "allow"]
-"""redact: taken out for good; block: the answer ends with an error; flag: it passes and is recorded; allow: not looked for."""
+AnswerAction = Literal["redact", "hash", "block", "flag", "alert", "allow"]
+"""redact: taken out for good; hash: the same, but the same value of a tenant leaves the same mark, as in a request; block: the answer ends
+with an error; flag: it passes and is recorded; alert: the same, and operators see it at once; allow: not looked for."""
+
+REMOVED = frozenset({"redact", "hash"})
+"""What is not said."""
 
 AnswerMode = Literal["block", "strip", "flag", "disabled"]
 """block: the answer ends with an error; strip: taken out, the rest passes; flag: passes and is recorded."""

@@ -218,6 +218,7 @@ class Inspect:
             Originals(examined.originals) if examined.originals else NO_ORIGINALS,
             clock=self._clock,
             is_repeated=envelope.stream and envelope.api in REPEATING,
+            key=self._tenant_keys.get(envelope.tenant) or self.key_of(envelope.tenant),
         )
         return Passage(reading, restorer(envelope.api, reading, stream=envelope.stream))
 

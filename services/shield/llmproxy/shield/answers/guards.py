@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from msgspec import structs
 
 from llmproxy.common.actions import PASSING, Action
+from llmproxy.common.answers import REMOVED
 from llmproxy.common.policy import ALLOWED, INJECTION, KINDS, SECRET, Policy
 from llmproxy.common.rails import DOES
 from llmproxy.shield import look
@@ -66,7 +67,7 @@ class Guards:
         self.private_key = answers.action(keys.KIND)
         self.looks_for_secrets = any(action != "allow" for action in secrets.values())
         self.takes_out_others = any(
-            action in ("redact", "block") for kind, action in kinds.items() if kind not in secrets
+            action == "block" or action in REMOVED for kind, action in kinds.items() if kind not in secrets
         )
         self.secrets = Chain([guard for guard in guards if guard.name == "secrets"], as_answers)
         # Answers are read in the loop, where a guard that needs a process of its own may not look (docs/adr/0020).

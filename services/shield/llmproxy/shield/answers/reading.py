@@ -14,7 +14,7 @@ from msgspec.json import encode
 
 from llmproxy.common import segments
 from llmproxy.common.actions import PASSING
-from llmproxy.common.answers import ANSWER, AnswerAction, Answers
+from llmproxy.common.answers import ANSWER, REMOVED, AnswerAction, Answers
 from llmproxy.common.explanations import Explanation, per_mille
 from llmproxy.common.segments import Segment
 from llmproxy.common.segments.names import KNOWN_KEYS
@@ -43,7 +43,7 @@ from llmproxy.shield.answers.words import Words
 from llmproxy.shield.chain import Budget, Chain
 from llmproxy.shield.restore.held import Steps, Text
 from llmproxy.shield.restore.whole import ARGUMENTS, THOUGHTS, decoded, rewritten, written
-from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
+from llmproxy.shield.vault import PLACEHOLDER, check_growth, hashed, unmask
 from llmproxy.shield.verdict import Allow, Block, Finding
 from llmproxy.shield.window import Originals, Window
 
@@ -98,7 +98,7 @@ class Reading:
     """One answer. `counts`: what was found, by kind as it is recorded. Raises `Stopped` and `Unavailable`."""
 
     __slots__ = (
-        "_alouds", "_apart", "_budget", "_carried", "_clock", "_guards", "_is_counting", "_repeated", "_repeated_chars", "_said", "_tree", "_users", "answers",
+        "_alouds", "_apart", "_budget", "_carried", "_clock", "_guards", "_is_counting", "_key", "_repeated", "_repeated_chars", "_said", "_tree", "_users", "answers",
         "at", "choice", "counts", "explanations", "is_repeated", "may_be_slow", "originals", "request", "unmasks",
     )  # fmt: skip
 
@@ -110,7 +110,9 @@ class Reading:
         *,
         clock: Callable[[], float],
         is_repeated: bool = False,
+        key: bytes = b"",
     ) -> None:
+        """`key`: the tenant's, for the marks of what is hashed."""
         self.counts: dict[str, int] = {}
         self.explanations: list[Explanation] = []
         self.answers: Answers = guards.policy.answers
@@ -119,7 +121,7 @@ class Reading:
         self.choice: Hashable = 0  # Of several, whose texts come now.
         # Where something is looked for that may be in several texts: what each choice says.
         self._alouds: dict[Hashable, Aloud] | None = {} if request.canary or self._looks_for_leaks else None
-        self._guards, self._clock = guards, clock
+        self._guards, self._clock, self._key = guards, clock, key
         self.may_be_slow = guards.has_expressions  # Whether it is worth asking.
         self._budget: Budget | None = None
         self._is_counting = True
@@ -499,7 +501,9 @@ class Reading:
 
     def _look(self, chain: Chain, text: str, begin: int) -> list[Finding]:
         return [
-            self._settled(one) for one in self._seen(chain, text, begin) if not self.is_known(text[one.start : one.end])
+            self._settled(one, text)
+            for one in self._seen(chain, text, begin)
+            if not self.is_known(text[one.start : one.end])
         ]
 
     def _seen(self, chain: Chain, text: str, begin: int) -> list[Finding]:
@@ -510,8 +514,11 @@ class Reading:
             raise Unavailable
         return [finding for finding in verdict.findings if finding.end > begin]
 
-    def _settled(self, finding: Finding) -> Finding:
+    def _settled(self, finding: Finding, text: str) -> Finding:
         """With an action that answers know: kinds that only some guard has a name for come with those of requests."""
+        if finding.action == "hash":
+            mark = hashed(self._key, finding.kind, text[finding.start : finding.end])
+            return structs.replace(finding, replacement=mark)
         if finding.action in OF_ANSWERS:
             return finding
         return structs.replace(finding, action=self.answers.action(finding.kind))
@@ -546,11 +553,11 @@ class Reading:
             self._explain(finding)
         if action == "block":
             raise Stopped(finding.kind)
-        return action == "redact"
+        return action in REMOVED
 
     def observe(self, finding: Finding) -> bool:
         """As `report`, of a text that stays as it is."""
-        self.report(finding if finding.action == "block" else structs.replace(finding, action="flag"))
+        self.report(structs.replace(finding, action="flag") if finding.action in REMOVED else finding)
         return False
 
     def _explain(self, finding: Finding) -> None:

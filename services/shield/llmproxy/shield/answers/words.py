@@ -11,9 +11,8 @@ from functools import lru_cache
 from itertools import accumulate
 
 from llmproxy.shield import encoded, glance, look, normalise
-from llmproxy.shield.answers.stage import Look, Report, moved
+from llmproxy.shield.answers.stage import Look, Report, instead, moved
 from llmproxy.shield.guards.secrets import OURS, WORD_CHARS_MIN
-from llmproxy.shield.vault import redacted
 from llmproxy.shield.vendors import VENDORS
 
 CONTEXT_CHARS = 128  # Before a word: what guards look at to know what it is.
@@ -87,7 +86,7 @@ class Words:
                 first = max(finding.start + before, start + _loose(text, start), at)
                 beyond = min(finding.end + before, stop)
                 if first < beyond and self._report(moved(finding, before - offset + self._at)):
-                    out += (text[at:first], redacted(finding.kind))
+                    out += (text[at:first], instead(finding))
                     at = beyond
         out.append(text[at:end])
         return "".join(out)
