@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -107,3 +108,12 @@ def test_a_script_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert result.exit_code == exits.CONFIGURATION
     assert "txt" in result.output
     assert "bad.yaml" in result.output
+
+
+def test_a_port_that_is_taken_is_told_once_with_the_fix() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = CliRunner().invoke(cli, ["fake-provider", "--family", "openai", "--port", str(port)])
+    assert answer.exit_code == exits.CANNOT_START
+    assert answer.output.count("127.0.0.1") == 1
+    assert "choose another with --host or --port" in answer.output

@@ -118,7 +118,9 @@ def rekey(data: Path, yes: bool, dsn: str | None) -> None:
 
 
 @audit.command(epilog=LEDGER)
-@click.option("--before", required=True, type=click.DateTime(["%Y-%m-%d"]), help="A day, in UTC; it stays.")
+@click.option(
+    "--before", required=True, type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="A day, in UTC; it stays."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @dsn_option
 @data_option

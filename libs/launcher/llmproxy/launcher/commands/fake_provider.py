@@ -1,6 +1,7 @@
 """`llmproxy fake-provider`: a provider that costs nothing, to try the gateway and one's own client against."""
 
 import asyncio
+import os
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -116,7 +117,11 @@ async def _serve(upstream: Upstream, host: str, port: int) -> None:
             click.echo(announcement(upstream, url))
             await stop.wait()
     except OSError as error:
-        raise exits.Failure(f"cannot listen on {host}:{port}: {error.strerror}", exits.CANNOT_START) from error
+        # asyncio's words of a taken port repeat the address; those of a name that does not resolve have a number below 0.
+        said = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise exits.Failure(
+            f"cannot listen on {host}:{port}: {said}; choose another with --host or --port", exits.CANNOT_START
+        ) from error
 
 
 def announcement(upstream: Upstream, url: str) -> str:
