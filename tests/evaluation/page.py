@@ -16,6 +16,7 @@ KNOWN_LIMITS = """\
 - The rows are public data of 2023 to 2025: mostly English, single texts, hardly any real conversations. What your traffic holds is another mixture: `llmproxy scan --jsonl` and `policy.injection.mode: shadow` measure it.
 - Encoded rows are 60 attacks and 60 harmless texts in each encoding: one encoding's interval is wide. Wrapped in a request to decode them where the data are.
 - False alarms of personal data include what the annotators left out: `pii-anon:test_technology` has logs whose phone numbers (`Phone: +1 (...) ...`) and MAC addresses (`(MAC: ...)`) are not annotated, which was checked row by row; whoever wants them let pass says so in `policy.kinds`. Precision is a lower bound.
+- Vendors' forms and the words around secrets were written with some of these rows in mind. Of 565 secrets (240 kinds, in files, logs, code and prose) that somebody wrote before looking at the detector it found 84.1 %, and it took 7.2 % of 446 harmless texts to hold one; with what was learnt from them it finds 99.6 % and takes 0.7 %, which is no measure of others. Of 180 more, in contexts that were chosen to be hard after the first misses were read, it found 53.3 % before and 91.1 % after, when nobody had read these.
 - Secrets are judged by place alone, not by vendor. Names and postal addresses are left out of personal data: they need a language model (docs/adr/0020).
 - CPU is of the guards alone, in one process, on texts that are all different; `make bench` has the gateway's."""
 

@@ -26,6 +26,9 @@ def github_token() -> str:
 
 PEM = "-----BEGIN " + "RSA PRIVATE KEY-----\n" + f"{LONG[:64]}\n" * 4 + "-----END RSA PRIVATE KEY-----"
 
+SIGNED = "x(-3q!k9d_^w2p)8=+z&b7n*5v@t6r1m#c4$h0g%j_s9f!e2yq"
+SALT = "k9}d_^w2p)8 +z&b7n*5v@T6r1m#c4$H0g%j_s9f!e2yq(L3{aQ~W;x|Y:M<N>?u"
+
 KEYS = {
     "openai": ("sk-" + LONG[:48], "sk-proj-" + LONG[:64], "sk-svcacct-" + LONG[:64]),
     "anthropic": ("sk-ant-api03-" + LONG[:93],),
@@ -195,6 +198,10 @@ def test_a_word_that_ends_like_a_vendors_prefix_is_none(text: str) -> None:
             "zap it with " + "nsec1" + "q2w3e4r5t6y7u8p9" * 3 + "q2w3e4r5t6",
             "nsec1" + "q2w3e4r5t6y7u8p9" * 3 + "q2w3e4r5t6",
         ),
+        ("SECRET_KEY=" + SIGNED + "\nDEBUG=0", SIGNED),
+        ("- name: DJANGO_SECRET_KEY\n      value: '" + SIGNED + "'", SIGNED),
+        ("define('AUTH_KEY',         '" + SALT + "');", SALT),
+        ('"azureDevopsPat": "' + "q2w3e4r5t6" * 5 + "ab" + '"', "q2w3e4r5t6" * 5 + "ab"),
         ("run " + "bkua_" + "MTA." + (HEX32 * 2)[:40], "bkua_" + "MTA." + (HEX32 * 2)[:40]),
     ],
 )
@@ -275,6 +282,7 @@ def test_a_drawn_value_is_found_wherever_its_name_stands(before: str) -> None:
         ("new SMTP password -> Kelp4711", "Kelp4711"),
         ("the VPN password has been changed to Kelp4711.", "Kelp4711"),
         ("use the passphrase Kelp?4711 please", "Kelp?4711"),
+        ("use the passphrase kelp-forest-otter-47 please", "kelp-forest-otter-47"),
         ("password for the printer: Kelp4711", "Kelp4711"),
         ("Ich habe als Kennwort Kelp!4711 gesetzt", "Kelp!4711"),
         ("le mot de passe du wifi : Kelp4711", "Kelp4711"),
@@ -335,6 +343,14 @@ def test_a_password_is_found_wherever_people_and_programs_put_it(text: str, valu
         "palabra clave: producto_1, pw and ph are units, the pw of 12mW",
         "password — must be of 12 characters; password in the manual: see page-4",
         "t.login('dashboard', 'Overview')",
+        "flags passed to Tcl_CreateTrace, a context to pass to libxml2, what passes to Tk_Layout2",
+        "isinstance(private_key, ed25519.Ed25519PrivateKey), from .oauth2 import OAuth2Token, OAuth2ConfigParam",
+        "https://generativelanguage.googleapis.com/v1beta/files/864z7ft4m14h and https://keys.openpgp.org/vks/v1/7FFB7D6BD83147D7",
+        "connect(username=info[0], password=auth_info[2])",
+        '"EXPAND", "/EXPAND", "EXPASS", "*EXPORT", ["PASSWORD", "COLUMN_2"]',
+        "# Passes Python2.7 and the linter",
+        "62F9 62FA 62FB 62FC 62FD 62FE",
+        f"session('{HEX32}') and cookie('{HEX32}') and api('{HEX32}')",
         "credentials are kept in Vault/kv-v2",
         "docker run -p 8080:8080 -w /srv/app image; zip -P is an option",
         "ports: 127.0.0.1:5432:5432",

@@ -21,5 +21,6 @@ SECRET_KINDS = (
     "sentry", "shippo", "shopify", "slack", "slack_webhook", "snyk", "sonarqube", "sourcegraph", "square", "stackhawk",
     "stripe", "supabase", "tailscale", "tavily", "teams_webhook", "telegram", "telnyx", "tencent", "terraform",
     "tinybird", "together", "trigger_dev", "twilio", "twitter", "typeform", "url_password", "vault", "vercel",
-    "volcengine", "voyage", "wakatime", "wandb", "xai", "xata", "yandex", "yandex_iam", "zapier_webhook", "zuplo",
+    "volcengine", "voyage", "wakatime", "wandb", "wordpress", "xai", "xata", "yandex", "yandex_iam", "zapier_webhook",
+    "zuplo",
 )  # fmt: skip

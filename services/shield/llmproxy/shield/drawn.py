@@ -42,7 +42,9 @@ def says_where(value: str) -> bool:
 TURNS_MIN = 6
 DIGITS_MIN = 30  # Of a number without a letter that somebody calls a key.
 MIXED = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{8,}|[A-Za-z]\d[A-Za-z]\d|\d{30,}", re.ASCII)
-WORDY = re.compile(r"[A-Z]?[a-z]{2,15}\d{0,4}|[A-Z]{2,12}\d{0,4}|\d{1,8}|[a-zA-Z]?")
+WORDY = re.compile(
+    r"[A-Z]?[a-z]{2,15}\d{0,4}|OAuth\d?|(?:[Ee]d|[Xx]|[Cc]urve)25519|[A-Z]{2,12}\d{0,4}|\d{1,8}|[a-zA-Z]?"
+)
 API_VERSION = re.compile(r"(?<![A-Za-z0-9])v\d{1,2}(?:alpha|beta)\d{1,2}(?![A-Za-z0-9])")
 PARTS = re.compile(r"[-_./:+=@#]+")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

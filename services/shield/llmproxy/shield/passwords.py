@@ -31,7 +31,7 @@ OPENED = r"\\{0,3}[\"'`]"  # A quote, of a text within a text too.
 CHOSEN = rf"(?:[NbBrRuUfL@$]{{1,2}}(?=[\"']))?(?P<quote>{OPENED})(?P<quoted>[^\"'`\n]{{4,128}})(?P=quote)"
 BARE = r"(?P<bare>[^\s\"'`,;<>\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7ff，。]{6,128})"
 NAME = (
-    r"(?<!no)(?:pass(?:word|wort|ord|wd|phrase|code|w|e)?|contrase.a|parola d'ordine|"
+    r"(?<!no)(?!passe[ds](?![a-z]))(?:pass(?:word|wort|ord|wd|phrase|code|w|e)?|contrase.a|parola d'ordine|"
     + "|".join(name.decode() for name in NAMES[1:])
     + r"|(?<![a-z0-9])(?:"
     + "|".join(dict.fromkeys(SHORT.values()))
@@ -47,7 +47,7 @@ PASSWORD = re.compile(
     rf"|:\s?[&'A-Za-z][\w |?]{{0,16}}\s?=\s?|\s--(?:body|value)[ =]|(?:,\s?|\s{{1,40}})(?:{OPENED})?value(?:{OPENED})?\s?[:=]\s?"
     rf"|\s?(?:是|为|為|は|는|은)\s?|[\(,]\s?(?={OPENED})|\s?\|\s?|(?<!pass)\s(?=[\"'`])"
     rf"|(?:{WHOSE})?(?:\s(?:has been|have been|is|was|wurde|got|now|been))?\s(?:changed|set|reset|updated|rotated)\s(?:back\s)?to\s"
-    rf"|(?:{WHOSE})?\s(?:is|was|are|ist|lautet|es|est|c'est|é|è|to|auf|wurde auf|er|är|on|je|adalah|será|sera)\s:?\s?|(?<=a)\sa\s|(?P<said>(?<!pass)\s))"
+    rf"|(?:{WHOSE})?\s(?:is|was|are|ist|lautet|es|est|c'est|é|è|(?<!pass.)to|auf|wurde auf|er|är|on|je|adalah|será|sera)\s:?\s?|(?<=a)\sa\s|(?P<said>(?<!pass)\s))"
     rf"(?:{CHOSEN}|[\"'`]?{BARE})",
     re.IGNORECASE,
 )
@@ -183,7 +183,7 @@ IN_NO_LIST = frozenset(
 """The commonest words of prose that are not among those of BIP 39."""
 
 SETUP_KEY = re.compile(
-    r"(?:setup key|2fa(?: setup)?(?: key| secret| code)?|totp(?: key| secret| seed)?|authenticator(?: key| secret| code)?)\s?(?:is|:|=)?\s{0,2}[\"'`]?"
+    r"(?<![A-Za-z0-9])(?:setup key|2fa(?: setup)?(?: key| secret| code)?|totp(?: key| secret| seed)?|authenticator(?: key| secret| code)?)\s?(?:is|:|=)?\s{0,2}[\"'`]?"
     r"((?=[a-z ]{0,60}[2-7])(?:[a-z2-7]{4} ){3,15}[a-z2-7]{4})(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
@@ -204,7 +204,9 @@ def find(text: str, lower: bytes) -> Iterator[tuple[int, int]]:
     yield from _piped(text, lower)
     for match in _at_places(SLOTS, text, lower):
         group = "quoted" if match["quoted"] else "bare"
-        if not is_stand_in(match[group]) and match[group].lower() not in SELF_SAID and match[group][0] not in "/-":
+        if is_stand_in(match[group]) or match[group].lower() in SELF_SAID or match[group][0] in "/-":
+            continue
+        if group == "quoted" or INDEXED.fullmatch(match[group]) is None:
             yield match.span(group)
     for name in PHRASE_NAMES:
         for at in glance.places(lower, name):
@@ -289,7 +291,9 @@ STANDARD = re.compile(
 """`OAuth2`, `SHA-256`: what a password is stored with."""
 
 
+FIRST = re.compile(r"\(\s?[\"'][A-Z0-9_]{0,40}\Z")
 SIGNS_OF_WORDS = frozenset("_-./:()[]")
+WORDS = re.compile(r"[A-Za-z]{3,}(?:[-_.][A-Za-z]{3,}){2,}[-_.]?\d{2,4}")  # As generators of phrases join them.
 
 
 def _is_said(match: re.Match[str]) -> bool:
@@ -300,10 +304,13 @@ def _is_said(match: re.Match[str]) -> bool:
 def _is_told(match: re.Match[str], value: str, *, is_quoted: bool, sign: str) -> bool:
     """Where nearly anything may stand behind the name, the value or the name must say more."""
     if sign == ",":  # `getenv("DB_PASSWORD", ...)`, and not a list of columns.
-        return match[0].partition(",")[0].rstrip("\"'`\\").isupper()
+        is_first = FIRST.search(match.string, max(0, match.start() - COMMAND_CHARS), match.start()) is not None
+        return is_first and match[0].partition(",")[0].rstrip("\"'`\\").isupper()
     if sign == "(":
         return EMAIL.fullmatch(value) is None
     if sign == "|" or (not is_quoted and _is_said(match)):
+        if WORDS.fullmatch(value) is not None:
+            return True
         signs = set(value) - SIGNS_OF_WORDS
         kinds = any(map(str.islower, value)) + any(map(str.isupper, value)) + any(not one.isalnum() for one in signs)
         return (
@@ -350,7 +357,11 @@ def is_password(value: str, *, is_quoted: bool, sign: str) -> bool:
     small, capital = any(c.islower() for c in value), any(c.isupper() for c in value)
     digit, other = any(c.isdigit() for c in value), any(not c.isalnum() and c not in "_-./:()[]" for c in value)
     classes = small + capital + digit + other
-    if "(" in value or re.fullmatch(r"[A-Za-z_]+(?:\.[A-Za-z_]+)+|[\d.,]+%?|/.*/\S*", value):
+    if (
+        "(" in value
+        or INDEXED.fullmatch(value)
+        or re.fullmatch(r"[A-Za-z_]+(?:\.[A-Za-z_]+)+|[\d.,]+%?|/.*/\S*", value)
+    ):
         return False
     if classes >= 2 and (digit or (other and not is_prose(value))):
         return True
@@ -359,6 +370,7 @@ def is_password(value: str, *, is_quoted: bool, sign: str) -> bool:
     return turns(value) >= (1 if is_quoted and sign != "" else 2)
 
 
+INDEXED = re.compile(r"[A-Za-z_][\w.]*\[[\w-]*\]?[)\]}]*")  # `row[2]`, in a program.
 LETTERS_MIN = 8  # Of a password without digits and signs.
 
 

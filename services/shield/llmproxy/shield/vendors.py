@@ -270,6 +270,7 @@ VENDORS: tuple[Vendor, ...] = (
     _vendor("nostr", "nsec1", r"nsec1[02-9ac-hj-np-z]{58}" + END, "https://github.com/nostr-protocol/nips/blob/master/19.md", entropy_min=3.5),
     _vendor("extended_private_key", "xprv tprv", r"[xt]prv[1-9A-HJ-NP-Za-km-z]{107,108}(?![A-Za-z0-9])", "https://github.com/bitcoin/bips/blob/master/bip-0032.mediawiki#serialization-format"),
     _vendor("django", "django-insecure-", r"django-insecure-[a-z0-9!@#$%^&*(=_+)-]{50}", "https://docs.djangoproject.com/en/stable/ref/checks/#security", before=1, in_prose=True),
-    _vendor("django", "SECRET_KEY", r"SECRET_KEY[\"'\])]{0,2}\s?[=:,]\s?[\"']([a-z0-9!@#$%^&*(=_+)-]{50,64})[\"']", "https://docs.djangoproject.com/en/stable/ref/settings/#secret-key", before=1, entropy_min=4.0, in_prose=True),
+    _vendor("django", "SECRET_KEY SecretKey secretKey", r"(?:SECRET_KEY|[sS]ecretKey)[\"'\])]{0,2}(?:[\s=:>\"',]{1,8}|[\s\"',]{1,40}value[\s=:\"']{1,4})([a-z0-9!@#$%^&*(=_+)-]{50,64})(?![A-Za-z0-9!@#$%^&*(=_+)-])", "https://docs.djangoproject.com/en/stable/ref/settings/#secret-key", before=1, entropy_min=4.0, in_prose=True),
+    _vendor("wordpress", "AUTH_KEY AUTH_SALT LOGGED_IN_KEY LOGGED_IN_SALT NONCE_KEY NONCE_SALT", r"(?:AUTH|LOGGED_IN|NONCE)_(?:KEY|SALT)[\"']?\s?[,=]\s{0,16}[\"']([!#-&(-\[\]-~ ]{64})[\"']", "https://developer.wordpress.org/advanced-administration/security/hardening/#security-keys", before=1, entropy_min=4.5, in_prose=True),
     _vendor("llmproxy", "llmp-", r"llmp-[A-Za-z0-9]{49}(?![A-Za-z0-9])", "https://datatracker.ietf.org/doc/html/rfc8959"),
 )  # fmt: skip

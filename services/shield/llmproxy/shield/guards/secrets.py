@@ -168,12 +168,12 @@ NAME_CHARS = 48  # How far before a value its name may begin.
 OPENED = r"\\{0,3}[\"'`]"  # A quote, of a text within a text too.
 ASSIGNED = re.compile(
     r"(?:secret|token|passw(?:or)?d|passwd|pwd|api|key|private|access|credentials?|auth(?:orization)?|bearer|session(?!\s{0,3}:(?!=)|\s)|sessid|cookie"
-    r"|(?<![a-z\"])sid|(?<=[ _-])pat(?![a-z]))(?![a-z]{3})[\w-]{0,12}?(?:\\{0,3}[\"'`\])}*]){0,3}"
+    r"|(?<![a-z\"])sid|(?<=[ _-])pat(?![a-z])|(?-i:(?<=[a-z])Pat(?![a-z])))(?![a-z]{3})[\w-]{0,12}?(?:\\{0,3}[\"'`\])}*]){0,3}"
     r"(?:\s{0,3}(?:=>|->|→|:=|==?|[:：])\s{0,3}"
     r"|:\s?[&'A-Za-z][\w |?]{0,16}\s?=\s?"  # `KEY: str =`
     rf"|(?:,\s?|\s{{1,40}})(?:{OPENED})?value(?:{OPENED})?\s?[:=]\s?"  # `{{"name": "KEY", "value": ...}}`, `name: KEY` above `value:`
-    rf"|\s--(?:body|value)[ =]|\((?={OPENED})|>(?=[^<>\s]{{16,512}}</)|</t[dh]>\s{{0,20}}<t[dh]>|\s\(|\s?\|{{1,2}}\s?"
-    r"|,\s?|\s(?:is|was|to|ist|lautet|es|est|è|é)\s:?\s?|\s?(?:是|为|為|は|는|은)\s?|[\s-]|(?<!api)\.)"
+    rf"|\s--(?:body|value)[ =]|(?<!oauth)(?<!api)(?<!session)(?<!cookie)\((?={OPENED})|>(?=[^<>\s]{{16,512}}</)|</t[dh]>\s{{0,20}}<t[dh]>| \(|\s?\|{{1,2}}\s?"
+    r"|,\s?|\s(?:is|was|to|ist|lautet|es|est|è|é)\s:?\s?|\s?(?:是|为|為|は|는|은)\s?|[\s-]|(?<!api)(?<!apis)(?<!keys)\.)"
     rf"(?:{OPENED})?(?:(?:bearer|basic|token|ssws|api-?key|bot|splunk|geniekey)\s)?"
     rf"(?:{OPENED})?(?=([^\s\"'`,;<>(){{}}\[\]|\\]{{16,512}}))",
     re.IGNORECASE,
