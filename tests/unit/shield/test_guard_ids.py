@@ -54,6 +54,7 @@ VALID = [
     ("driver_license", "639 729 604", "confirm DL# {} and"),
     ("bank_account", "81565574", "sort code 11-22-33 acc {}"),
     ("bank_account", "827103899", "ACCT NO.\n{}\nSTATEMENT"),
+    ("passport", "CXWVT6295", "Passnummer: {}, gültig"),
     ("passport", "C2ZMX04X1", "Reisepass Nr. {}."),
     ("passport", "36CH70761", "travel document no. {}, issued"),
     ("passport", "NWX1Y2Z34", "paspoortnummer {}, verklaart"),
@@ -194,6 +195,7 @@ def test_a_wrong_last_digit_is_another_number_or_none(kind: str, value: str) -> 
         ("passport", "passport holders of COUNTRY only"),
         ("passport", "账号登录失败，错误码：10002345"),
         ("bank_account", "账号登录失败，错误码：10002345"),
+        ("bank_account", "Bankleitzahl: 10050000"),
         ("bank_account", "Konto, BLZ 370 400 44"),
         ("bank_account", "on your account\nthere are 827103899 points"),
         ("br_cpf", "529.982.247-26 and 111.111.111-11"),
@@ -284,7 +286,9 @@ GENERATED = {
     "nl_bsn": checked(digits(8), eu.is_bsn).map(lambda one: f"BSN {one}"),
     "eu_vat": checked(digits(8), form.is_mod_11_10).map(lambda one: f"DE{one}"),
     "crypto": st.binary(min_size=20, max_size=20).filter(lambda one: one[0] > 8).map(_wallet),
-    "ip_address": st.ip_addresses(v=4).filter(lambda one: 0 < int(one) >> 24 < 255 and not one.is_loopback).map(str),
+    "ip_address": st.ip_addresses(v=4)
+    .filter(lambda one: 0 < int(one) >> 24 < 255 and not (one.is_loopback or one.is_multicast))
+    .map(str),
     "mac_address": st.binary(min_size=6, max_size=6)
     .filter(lambda one: len(set(one)) > 2)
     .map(lambda one: one.hex(":")),
@@ -372,3 +376,16 @@ def test_a_key_behind_an_escape_inside_tool_call_arguments_is_found() -> None:
     assert isinstance(examined, Examined)
     assert examined.masked is not None
     assert key.encode() not in examined.masked
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "found"),
+    [
+        ("chart no. 0720051; specimen 24-0091", "medical_record", {"0720051"}),
+        ("Kontonummer: 40150849170 Kundennummer: 10050000", "bank_account", {"40150849170"}),
+        ("accounts 40150849170 and 10050000", "bank_account", {"40150849170", "10050000"}),
+        ("routing 021000021 account 40150849170", "bank_account", {"40150849170"}),
+    ],
+)
+def test_a_word_is_for_the_numbers_up_to_the_next_word(text: str, kind: str, found: set[str]) -> None:
+    assert {value for one, value in seen(text) if one == kind} == found

@@ -138,6 +138,8 @@ def test_what_only_looks_like_it_is_left_alone(text: str) -> None:
         ('[assembly: AssemblyVersion("1.0.0.0")]', "ip_address"),
         ("see table 10.1.1.1 and figure 2.3.4.5", "ip_address"),
         ("OSPF speaks to 224.0.0.5", "ip_address"),
+        ("SSDP listens on 239.255.255.250", "ip_address"),
+        ("Requires .NET 7.0.1.2", "ip_address"),
         ("WWN 50:06:01:60:3b:a0:11:22", "ip_address"),
         ("group 01:00:5e:00:00:fb, 33:33:00:00:00:01 and 01:80:c2:00:00:00", "mac_address"),
         ("git clone git@github.com:owner/repository.git", "email"),

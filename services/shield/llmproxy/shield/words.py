@@ -58,7 +58,7 @@ BIRTH_BEYOND = (
 
 STATED = (
     b"swift", b"bic", b"plate", b"passport", b"passeport", b"reisepass", b"pasaporte", b"passaport", b"paszport", b"paspoort", b"ausweis",
-    b"travel document", b"hrerschein", b"codice fiscale", b"cod. fisc", b"c.f.",
+    b"travel document", b"passnummer", b"pass-nr", b"hrerschein", b"codice fiscale", b"cod. fisc", b"c.f.",
 )  # fmt: skip
 """What has neither digits enough nor a checksum stands behind these. `STATED_BEYOND`: as `BIRTH_BEYOND`."""
 

@@ -4,7 +4,7 @@ import re
 
 from llmproxy.shield.ids.form import always, number
 
-PASSPORT = "passport,passeport,reisepass,pasaporte,passaport,paszport,paspoort,passnummer,ausweis,travel document,护照,護照,旅券,パスポート,여권,паспорт,Паспорт,جواز السفر,جواز سفر,पासपोर्ट,דרכון,διαβατ"
+PASSPORT = "passport,passeport,reisepass,pasaporte,passaport,paszport,paspoort,passnummer,pass-nr,ausweis,travel document,护照,護照,旅券,パスポート,여권,паспорт,Паспорт,جواز السفر,جواز سفر,पासपोर्ट,דרכון,διαβατ"
 LICENCE = "driver,driving licen,dl number,dl no,dl#,dl:,licence no,license no,licence number,license number,permis de conduire,f?hrerschein,fuhrerschein,patente,carnet de conducir,rijbewijs,prawo jazdy,驾驶证,驾照,免許証,운전면허,водительск"
 ACCOUNT = "account,acct,acc,a/c,bank,konto,compte,cuenta,conto,rekening,账号,帳號,口座番号,계좌번호,номер счёта,номер счета,رقم الحساب,खाता संख्या,खाता नंबर"
 RECORD = "mrn,medical record,patient id,patient no,patient number,patient #,chart no,chart number,health record,病历号,就诊号,患者番号,カルテ番号"

@@ -14,7 +14,7 @@ SAID = re.compile(  # Nothing that `words` has not: the first look knows those.
     r"|(?<![a-z])(?:geb[.:]|nac\.|nasc(?![a-z])|naci(?:d[oa]|miento|(?= e[ln] ))|(?-i:[Nn]at[oa]) (?:il|l'|a [a-z' ]{2,30} il) ))"
     rf"|{'|'.join(map(re.escape, words.BIRTH_BEYOND))}"
 )
-SAID_BEHIND = re.compile(r"\s?(?:生まれ|出生|년생|\((?ai:dob|date of birth|birthday|born)\))")
+SAID_BEHIND = re.compile(r"\s?(?:生まれ|出生|년생|(?:года|г\.) рожден|\((?ai:dob|date of birth|birthday|born)\))")
 CELEBRATION = re.compile(
     rb"birthday (?:part|gift|card|cake|present|bash|brunch|lunch|dinner|celebrat|trip|event|invit|surprise|week)"
 )

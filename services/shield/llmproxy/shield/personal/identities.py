@@ -42,6 +42,9 @@ ONE_LINE = frozenset({"bank_account", "passport", "driver_license", "medical_rec
 """Kinds of which only the words before them tell: those must be on the same line, and of the same field of JSON."""
 
 OTHER_FIELD = re.compile(rb"""\n|["'][a-z0-9_ -]{2,}["']\s{0,2}:""")
+OTHER_NUMBER = re.compile(rb"\d{4}[^\n]*?(?<![a-z?])(?!and(?![a-z])|or(?![a-z]))[a-z?]{3}")
+"""Behind a number a word, which the next number then belongs to."""
+
 LABEL_LINE = re.compile(rb"^s?(?: (?:no|nr|number|num|id))?[ .:#]{0,3}\r?\n[ \t]*\Z")
 """A form has its labels on lines of their own."""
 
@@ -82,13 +85,17 @@ def _said(run: Run) -> list[bytes]:
 
 def _is_meant(number: Number, said: list[bytes], before: bytes) -> bool:
     """Whether one of the words is for this number, and nothing behind it says that it is for something else."""
-    ends = [before.rfind(word) + len(word) for word in said if word in number.words]
-    if not ends:
+    places = [
+        (place + len(word), place) for word in said if word in number.words and (place := before.rfind(word)) >= 0
+    ]
+    if not places:
         return False
-    between = LABEL_LINE.sub(b"", before[max(ends) :])
-    if number.kind in ONE_LINE and OTHER_FIELD.search(between) is not None:
-        return False
-    return number.kind != "bank_account" or (OTHER_ACCOUNT.search(before) or OTHER_CODE.search(between)) is None
+    end, start = max(places)
+    if number.kind in ONE_LINE:
+        between = LABEL_LINE.sub(b"", before[end:])
+        if OTHER_FIELD.search(between) is not None or OTHER_NUMBER.search(between) is not None:
+            return False
+    return number.kind != "bank_account" or (OTHER_ACCOUNT.search(before) or OTHER_CODE.search(before, start)) is None
 
 
 def is_whole(word: bytes, before: bytes) -> bool:

@@ -27,7 +27,7 @@ SHAPED_IP4 = re.compile(rb"(?<![0a_.])0{1,3}(?:\.0{1,3}){3}")
 """Where one may be: nothing inside such a place can be the beginning of another."""
 
 VERSION_BEFORE = re.compile(
-    r"(?:\bv|\bver\.?|versions?|(?:up|down)grad(?:e|ed|es|ing)(?: (?:from|to))?|\boids?|release|revision|build|firmware|driver|\bchapter|\bsection|\bclause|\barticle|\bparagraph|\bappendix|\btable|\bfigure|\bfig\.|§"
+    r"(?:\bv|\bver\.?|versions?|(?:up|down)grad(?:e|ed|es|ing)(?: (?:from|to))?|\boids?|\.net|\brequires|release|revision|build|firmware|driver|\bchapter|\bsection|\bclause|\barticle|\bparagraph|\bappendix|\btable|\bfigure|\bfig\.|§"
     r"|\b(?:kernel|linux|openssl|glibc|gcc|cuda|chrom(?:e|ium)|firefox|electron|android|ios|macos|php|python|java|jdk|sdk|framework))(?: (?:is|to|from|of|number|no\.?))?"
     r"[\"']?\(?[ :=]{0,3}[\"'^~<>]?\Z|[A-Za-z]-\Z|\w[=~]=\Z|\b(?-i:[A-Z])[A-Za-z]{2,}/\Z",
     re.IGNORECASE,
@@ -133,9 +133,9 @@ def _is_a_version(text: str, at: int, version_end: int) -> bool:
 
 
 def _is_nobodys(address: str, network: re.Match[str] | None) -> bool:
-    """The unspecified address and loopback, masks and broadcast (RFC 1122, 3.2.1.3), what routers talk among themselves on (RFC 5771), and what names a network (RFC 4632)."""
+    """The unspecified address and loopback, masks and broadcast (RFC 1122, 3.2.1.3), groups (RFC 5771), and what names a network (RFC 4632)."""
     value = int(IPv4Address(address))
     inverse = value ^ 0xFFFFFFFF
-    if value >> 24 in (0, 127) or value >> 8 == 0xE00000 or (value >> 24 == 0xFF and inverse & (inverse + 1) == 0):
+    if value >> 24 in (0, 127) or value >> 28 == 0xE or (value >> 24 == 0xFF and inverse & (inverse + 1) == 0):
         return True
     return network is not None and int(network[0][1:]) < 32 and value & (0xFFFFFFFF >> int(network[0][1:])) == 0

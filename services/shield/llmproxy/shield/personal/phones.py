@@ -29,17 +29,17 @@ TRUNK = re.compile(
     re.ASCII,
 )
 AREA = re.compile(
-    r"(?<![\w.+-])\((?!19\d\d\)|20\d\d\))0?[1-9]\d{1,4}\)[ /-]{0,2}(?!\d{4}[./-]\d\d?[./-])\d{2,6}(?:[ -]?\d{2,6}){0,3}"
+    r"(?<![\w.+-])\((?!19\d\d\)|20\d\d\))(?:0?[1-9]\d{1,4}|0[1-9])\)[ /-]{0,2}(?!\d{4}[./-]\d\d?[./-])\d{2,6}(?:[ -]?\d{2,6}){0,3}"
     rf"{EXTENSION}{END_OF_PHONE}",
     re.ASCII,
 )
 """An area in brackets is how people write telephone numbers, and nothing else that is not a year."""
 
 IN_CONTEXT = re.compile(rf"(?<![\w.+-])\(?\d(?:[ ()./-]{{0,2}}\d){{6,13}}{EXTENSION}{END_OF_PHONE}", re.ASCII)
-CALLED = r"(?:tele?(?:ph|f)on(?:e|o|u|nummer|nr)?|t[eé]l(?:[eé]f(?:ono)?)?|t[eé]l[eé]phone|tlf|tlfn|tfno|phone|fone|mobile?|mobiel|m[oó]vil|handy|celular|cellulare|komórka|whatsapp|zap|fax|телефон(?:а|у|ом)?|τηλέφωνο)"
+CALLED = r"(?:tele?(?:ph|f)on(?:e|o|u|nummer|nr)?|t[eé]l(?:[eé]f(?:ono)?)?|t[eé]l[eé]phone|tlf|tlfn|tfno|phone|fone|mobile?|mobiel|m[oó]vil|handy|celular|cellulare|komórka|whatsapp|zap|fax|тел|моб|телефон(?:а|у|ом)?|τηλέφωνο)"
 ASKED = (  # To call: in the forms that people ask it in.
     r"(?:llam(?:ar|ad|e|en|a)(?:me|nos)?|avisar|chiam(?:a(?:re|r|te)?|i)(?:mi|ci)?|joindre|joignable|r?app?el+er?z?(?:-moi|-nous)?|erreich(?:bar|en)|(?:an|zurück)?ruf(?:en|e|t)?"
-    r"|(?<!la )lig(?:a|ar|ue|ou)|bel(?:len|t)?|(?:za)?dzwo(?:nić|ń)|kontaktujcie|recapito|durchwahl|ligne|l[ií]nea|lijn|subscriber|msisdn|caller(?: id)?|абонент|(?:mi|meu|mio|mia|mon|ton|mijn|mein|m[oó]j|мой) (?:n[uú]m(?:[eé]ro|mer|er)?|номер))"
+    r"|scriv(?:imi|etemi)|escr[ií]beme|(?<!la )lig(?:a|ar|ue|ou)|bel(?:len|t)?|(?:za)?dzwo(?:nić|ń)|conta[ct]to|contato|recapito|durchwahl|ligne|l[ií]nea|lijn|subscriber|msisdn|caller(?: id)?|абонент|(?:mi|meu|mio|mia|mon|ton|mijn|mein|m[oó]j|мой) (?:n[uú]m(?:[eé]ro|mer|er)?|номер))"
 )
 ASKED_AT = r"(?:[ :]{1,2}(?:me|mich|uns|nous|moi|al|allo|au|à|a|unter|auf|op|no|na|pod|es|is|é|è|ist|to|c'est|est le|nr|n[uú]mero|num[eé]ro|n[°º.])){0,3}"
 PHONE_SAID = re.compile(
@@ -48,13 +48,13 @@ PHONE_SAID = re.compile(
     r"|телефону?|тел|моб(?:ильный)?|звоните|τηλ(?:έφωνο)?|κινητό)s?\d?"
     r"(?: (?:number|nr|no|num|me|us|him|her|them|at|on|is|number is|(?:me |us |him |her |them )?(?:back )?(?:at|on)))?(?![^\W_])[\s.:#=\"']{0,4}"
     r"(?:at |on |is |est le |est |ist |es |è |é |to |lautet |jest |er |är |on )?"
-    rf"|(?<![^\W_]){CALLED}(?:\.? (?:kom|dom|mob|stac)\.?| для связи|(?:\.? \(?[^\W\d_]{{2,12}}\)?){{1,2}}\s?[:=]\s?|[\s.:]{{1,4}})[\s\"']{{0,2}}"
+    rf"|(?<![^\W_]){CALLED}(?:\.? (?:kom|dom|mob|stac)\.?|\. [^\W\d_]{{2,12}}| для связи|(?:\.? \(?[^\W\d_]{{2,12}}\)?){{1,2}}\s?[:=]\s?|[\s.:]{{1,4}})[\s\"']{{0,2}}"
     rf"|(?<![^\W_]){ASKED}{ASKED_AT}[\s.:#=\"']{{0,3}}"
-    r"|(?:电话|手机|联系方式|電話番号|電話|携帯|手機|전화(?:번호)?|휴대폰|연락처|טלפון|נייד|هاتف|جوال|موبايل|โทร(?:ศัพท์)?|เบอร์|फ़ोन|फोन|मोबाइल)[號号码碼是はは은는이:：为為\s]{0,5})\Z",
+    r"|(?:电话|手机|联系方式|連絡先|電話番号|電話|携帯|手機|전화(?:번호)?|휴대폰|연락처|טלפון|נייד|هاتفي?|جوالي?|موبايلي?|โทร(?:ศัพท์)?|เบอร์|फ़ोन|फोन|मोबाइल)[號号码碼是はは은는이:：为為\s]{0,5})\Z",
     re.IGNORECASE,
 )
 PHONE_HEADS = frozenset(
-    b"pho tel mob cel fax wha hot hel cal sms tex num m?v mov t?l des off han cid gsm por kom ruf con kon rin dia rea puh s?t tlf tfn zap lla avi chi joi app rap err lig lin l?n lij bel dzw zad rec dur sub msi anr zur fon n?m".split()
+    b"pho tel mob cel fax wha hot hel cal sms tex num m?v mov t?l des off han cid gsm por kom ruf con kon rin dia rea puh s?t tlf tfn zap lla avi chi joi app rap err lig lin l?n lij bel dzw zad rec dur sub msi anr zur fon n?m scr esc".split()
 ) | {b"??" + after for after in (b"?", b":", b" ")}  # The last three: words in other scripts.
 PHONE_CONTEXT_CHARS = 28
 PHONE_DIGITS_MIN, NATIONAL_DIGITS_MIN = 8, 9  # Shorter ones need a word.
