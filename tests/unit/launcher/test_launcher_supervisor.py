@@ -228,6 +228,20 @@ def test_a_remembered_process_is_ended_and_a_stranger_with_its_pid_is_not(family
     assert list(tmp_path.glob("*.pid")) == []
 
 
+def test_an_instance_is_noted_where_the_one_before_it_was_which_needs_no_room(family: Family, tmp_path: Path) -> None:
+    """On a full disk one that was killed was not started again."""
+    first, second = family.launch(), family.launch()
+    note = tmp_path / "router-1.pid"
+    processes.remember(first, note)
+    before = note.stat()
+    processes.remember(second, note)
+    after = note.stat()
+    assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
+    assert list(tmp_path.iterdir()) == [note]
+    processes.end_leftovers(tmp_path)
+    assert (first.poll() is None, second.poll() is None) == (True, False)
+
+
 def test_one_that_cannot_be_noted_down_is_not_left_running_for_another_to_be_started_beside_it(
     family: Family, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
 LEFTOVER_GRACE_S = 5.0
 OPEN_FILES = 65_536  # A connection is one: 16,384 of an edge's clients, and what it opens itself.
+NOTE_BYTES = 48  # Of a pid and a start time: each as long as the other, so that one takes the place of another.
 CREATED_TOLERANCE_S = 0.05  # psutil computes a start time from clock ticks and the boot time.
 
 
@@ -124,18 +125,22 @@ def kill(process: Process) -> None:
 
 
 def remember(process: Process, path: Path) -> None:
-    """Notes pid and start time: together they name this process and no other.
+    """Notes pid and start time: together they name this process and no other. Where one was noted before, which takes no room of a full disk.
 
-    Raises OSError when they cannot be written, as on a full disk. The process is ended then: who tries again starts another.
+    Raises OSError when they cannot be written. The process is ended then: who tries again starts another.
     """
     try:
         created = psutil.Process(process.pid).create_time()
     except psutil.NoSuchProcess:
         return
-    written = path.with_suffix(".new")
     try:
-        written.write_text(f"{process.pid} {created!r}")
-        written.replace(path)  # Who reads it, be it after our death, reads it whole.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(
+                fd, f"{process.pid} {created!r}".ljust(NOTE_BYTES).encode(), 0
+            )  # At once: our death leaves it whole.
+        finally:
+            os.close(fd)
     except OSError:
         kill(process)
         raise
