@@ -6,6 +6,7 @@ from llmproxy.admin import __main__ as admin
 from llmproxy.audit import __main__ as audit
 from llmproxy.common.runtime import Settings, read_settings
 from llmproxy.edge import __main__ as edge
+from llmproxy.provider_workers import __main__ as provider_workers
 from llmproxy.router import __main__ as router
 from llmproxy.shield import __main__ as shield
 
@@ -113,3 +114,28 @@ def test_an_address_that_cannot_be_read_is_named_with_the_fix_and_not_quoted(
 )
 def test_addresses_are_taken_as_their_clients_take_them(kind: type[Settings], variable: str, value: str) -> None:
     assert getattr(read_settings(kind, {variable: value}), variable.removeprefix("LLM_PROXY_").lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable", "values"),
+    [
+        (Widget, "LLM_PROXY_PROBES_PORT", ("-1", "65536")),
+        (Widget, "LLM_PROXY_DRAIN_S", ("-1", "nan", "inf", "86401")),
+        (Widget, "LLM_PROXY_NATS_TIMEOUT_S", ("0", "nan", "inf", "1e300")),
+        (edge.Settings, "LLM_PROXY_PORT", ("99999",)),
+        (edge.Settings, "LLM_PROXY_EDGES", ("0", "-1", "99999999999999999999")),
+        (edge.Settings, "LLM_PROXY_LINGER_S", ("-1", "nan", "inf")),
+        (edge.Settings, "LLM_PROXY_LOST_S", ("1", "nan", "inf")),
+        (admin.Settings, "LLM_PROXY_PORT", ("-1",)),
+        (shield.Settings, "LLM_PROXY_SHIELD_PROCESSES", ("0", "-1", "100000")),
+        (shield.Settings, "LLM_PROXY_MAX_IN_FLIGHT", ("0",)),
+        (provider_workers.Settings, "LLM_PROXY_DEMO_CHUNK_MS", ("-5", "999999999")),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused_at_the_start(
+    kind: type[Settings], variable: str, values: tuple[str, ...]
+) -> None:
+    """None of them ended the start: no process would examine large bodies, a hundred thousand would, or a stop had no end."""
+    for value in values:
+        with pytest.raises(ValueError, match=rf"^{variable}: "):
+            read_settings(kind, {variable: value})

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import re
 import shlex
 import socket
@@ -596,6 +597,13 @@ def test_a_drain_time_that_is_no_time_is_named_before_anything_starts(tmp_path: 
     answer = ask("up", "--data", str(tmp_path / "data"), "--port", "0", "--admin-port", "0", LLM_PROXY_DRAIN_S=value)
     assert answer.exit_code == exits.CONFIGURATION
     assert "LLM_PROXY_DRAIN_S: write seconds" in answer.output
+
+
+def test_a_data_folder_whose_path_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
+    """A server that was told of it in its configuration ended the start with a traceback."""
+    with pytest.raises(DataFolderError, match="not UTF-8; choose another --data folder") as caught:
+        DataFolder(tmp_path / os.fsdecode(b"\xff")).lock()
+    assert str(caught.value).isprintable()
 
 
 def test_what_a_loss_of_power_leaves_of_a_data_folder_is_used_or_named(tmp_path: Path) -> None:

@@ -35,7 +35,10 @@ GC_ALLOCATIONS = 10_000  # Requests leave no cycles behind; the default of 700 l
 log = logging.getLogger(__name__)
 
 
-Seconds = Annotated[float, Meta(gt=0)]
+DAY_S = 86_400.0  # Longer waits are typing errors, and those without an end keep a process from ending.
+Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
+Pause = Annotated[float, Meta(ge=0, le=DAY_S)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -47,8 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_timeout_s: Seconds = nats_wire.TIMEOUT_S  # How long NATS and JetStream may take to answer.
     instance: str = ""  # Unique; default: the service's name and the process id.
     probes_host: str = "127.0.0.1"  # Where /livez, /readyz and /metrics are served.
-    probes_port: int = 0  # Of the probes; 0: any free port.
-    drain_s: float = 60.0  # How long what is held may take to finish after SIGTERM.
+    probes_port: Port = 0  # Of the probes; 0: any free port.
+    drain_s: Pause = 60.0  # How long what is held may take to finish after SIGTERM.
     log_level: str = "INFO"  # DEBUG, INFO, WARNING, ERROR or CRITICAL.
 
     def problem(self) -> str:

@@ -75,6 +75,10 @@ class DataFolder:
 
     def _make_root(self) -> None:
         try:
+            str(self.root).encode()  # Servers are told of it in files.
+        except UnicodeEncodeError:
+            raise DataFolderError("the path of the data folder is not UTF-8; choose another --data folder") from None
+        try:
             if self.root.is_dir():
                 return
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)

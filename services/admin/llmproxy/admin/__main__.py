@@ -39,7 +39,7 @@ ANY = "*"
 class Settings(runtime.Settings, frozen=True, kw_only=True):
     listen_fd: int = -1  # A listening socket inherited from the supervisor; then host and port are not used.
     host: str = "127.0.0.1"  # Of the admin API.
-    port: int = 8091  # Of the admin API.
+    port: runtime.Port = 8091  # Of the admin API.
     admin_token: str = ""  # What the admin API asks for; it must be set.
     api_keys: str = ""  # Comma-separated; imported at start.
     config: str = ""  # Path of the configuration file.

@@ -41,17 +41,20 @@ from llmproxy.edge.threats import script as threats_script
 
 KEYS_RETRY_S = 0.2
 
-Silence = Annotated[float, Meta(ge=1.5)]  # Whoever lives gives a sign every second.
+Silence = Annotated[float, Meta(ge=1.5, le=runtime.DAY_S)]  # Whoever lives gives a sign every second.
+
+
+Edges = Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
     listen_fd: int = -1  # A listening socket inherited from the supervisor; then host and port are not used.
     host: str = "127.0.0.1"  # Any address is safe: there is no way to serve without API keys.
-    port: int = 8090  # Of the gateway.
+    port: runtime.Port = 8090  # Of the gateway.
     redis_url: str = "redis://127.0.0.1:6379"  # Counters of limits, and the threat ledger; it may hold a password.
     spool_dir: str = ""  # Audit records wait here while JetStream is away. Default: in the system's temporary folder.
-    edges: int = 1  # How many edges share the limits; each takes its part when Redis is away.
-    linger_s: float = LINGER_S  # How long idle connections of clients stay open after SIGTERM.
+    edges: Edges = 1  # How many edges share the limits; each takes its part when Redis is away.
+    linger_s: runtime.Pause = LINGER_S  # How long idle connections of clients stay open after SIGTERM.
     lost_s: Silence = LOST_S  # After how long without a sign of life a holder of a request counts as dead.
 
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+from typing import Annotated
+
+from msgspec import Meta
 
 from llmproxy.common import references, runtime
 from llmproxy.common.channels import REQUEST_CALL
@@ -18,7 +21,7 @@ CANCELLED_WITHIN_S = 1.0
 
 class Settings(runtime.Settings, frozen=True, kw_only=True):
     worker_providers: str = ""  # Comma-separated families that this worker serves and holds keys for; empty: all.
-    demo_chunk_ms: int = 5  # The pace of the demo provider's streams.
+    demo_chunk_ms: Annotated[int, Meta(ge=0, le=60_000)] = 5  # The pace of the demo provider's streams.
     secret_dirs: str = ""  # Comma-separated: where `file:` references may lead (docs/adr/0030).
 
 

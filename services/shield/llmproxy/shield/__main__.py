@@ -4,6 +4,9 @@ import logging
 import secrets
 import time
 from functools import partial
+from typing import Annotated
+
+from msgspec import Meta
 
 from llmproxy.common import keyring, runtime
 from llmproxy.common.channels import REQUEST_INSPECT
@@ -29,10 +32,14 @@ EMBEDDING_PRIORITY = 99  # After all that is decided at once.
 LOAD_MS_MAX = 20_000  # Until the embedding model must be there; the shield is not ready before that is known.
 
 
+InFlight = Annotated[int, Meta(ge=1)]
+Lanes = Annotated[int, Meta(ge=1, le=64)]  # Each has a hundred megabytes.
+
+
 class Settings(runtime.Settings, frozen=True, kw_only=True):
-    max_in_flight: int = 2_048  # Requests held at once, most of them answers being unmasked.
+    max_in_flight: InFlight = 2_048  # Requests held at once, most of them answers being unmasked.
     mask_secret: str = ""  # What placeholders are made from; the same on every shield, or prompt caches miss.
-    shield_processes: int = 2  # Processes that examine large bodies; with several, one is kept for those up to 256 KiB.
+    shield_processes: Lanes = 2  # Processes that examine large bodies; of several, one is kept for those up to 256 KiB.
     gateway_url: str = "http://127.0.0.1:8090"  # Where the judge is asked (policy.injection.judge).
     judge_key: str = ""  # The API key that the judge is asked with. Without one it cannot be asked.
     embedding_model: str = ""  # Its folder; empty: that of an installed package, if there is one; off: none.
