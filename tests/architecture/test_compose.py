@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,28 @@ def test_the_example_configuration_is_valid_and_names_every_setting() -> None:
     config_file.parse(text, {})
     missing = [name for name in setting_names(configuration.Config) if not re.search(rf"\b{name}\b", text)]
     assert not missing, f"llmproxy.example.yaml does not show {missing}"
+
+
+EXAMPLES = {"policy.pii.engine", "limits.key.requests_per_minute", "limits.key.burst", "limits.key.concurrency"}
+NAMED_BY_OPERATORS = ("endpoints", "groups", "fallbacks", "prices")
+
+
+def test_what_the_example_configuration_says_is_the_default_as_it_says() -> None:
+    written = yaml.safe_load((ROOT / "llmproxy.example.yaml").read_text())
+    for name in NAMED_BY_OPERATORS:
+        del written[name]
+    differing = dict(differences(written, configuration.Config()))
+    assert set(differing) == EXAMPLES, f"{differing} are not the defaults; say so at the top of llmproxy.example.yaml"
+
+
+def differences(written: dict[str, Any], default: msgspec.Struct, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Each single value that is another than by default; what lists and `kinds` hold are examples."""
+    for name, value in written.items():
+        shipped = getattr(default, name)
+        if isinstance(shipped, msgspec.Struct):
+            yield from differences(value, shipped, f"{place}{name}.")
+        elif not isinstance(value, list | dict) and value != shipped:
+            yield f"{place}{name}", value
 
 
 def setting_names(kind: Any) -> set[str]:
