@@ -117,7 +117,7 @@ BOUNCE = Channel(
     "nats-server → whoever forwarded: nobody serves the next stage",
 )
 CONTROL: Channel[Control] = Channel("control.{address}", Control, "edge → the stage that holds a request: cancel")
-OUTCOME = Channel("outcome.{provider}", Outcomes, "worker → routers, audit: how attempts ended", stream="OUTCOME")
+OUTCOME = Channel("outcome.{provider}", Outcomes, "worker → routers: how attempts ended", stream="OUTCOME")
 AUDIT = Channel("audit.{tenant}", AuditBatch, "edge, admin → audit: what goes into the ledger", stream="AUDIT")
 LEDGER_QUERY = Channel("ledger.query", LedgerQuery, "admin → audit: a page of the ledger", queue="audit")
 LEDGER_VERIFY = Channel("ledger.verify", LedgerVerify, "admin → audit: is all of the ledger sound", queue="audit")
