@@ -126,3 +126,21 @@ def test_a_picture_in_a_message_is_no_text_and_a_word_in_its_place_is() -> None:
     drawn = message(f"data:image/png;base64,{PICTURE}")
     assert play("chat", drawn) == (drawn, {})
     assert play("chat", message(f"https://x.test/{KEY}"))[1] == {"answer.secret.github": 1}
+
+
+def test_what_says_a_text_once_more_by_its_tokens_or_words_goes_where_the_text_was_changed() -> None:
+    said = [{"text": f"say {KEY}", "tokens": [1, 2], "id": 0}, {"text": " and so on", "tokens": [3], "id": 1}]
+    told = {"text": f"say {KEY} and so on", "segments": said, "words": [{"word": KEY[:20]}, {"word": KEY[20:]}]}
+    out, _ = play("transcriptions", told)
+    assert (out["text"], out["words"]) == (f"say {TAKEN_OUT} and so on", [])
+    assert [one["tokens"] for one in out["segments"]] == [[], [3]]
+    for stream in (False, True):
+        spoken = {
+            "delta" if stream else "message": {"content": f"say {KEY} now"},
+            "token_ids": [1, 2],
+            "logprobs": None,
+        }
+        out, _ = play("chat", {"choices": [{"index": 0, **spoken, "finish_reason": None}]}, stream=stream)
+        assert out["choices"][0]["token_ids"] == []
+    plain = {"choices": [{"index": 0, "message": {"content": "say so"}, "token_ids": [1, 2]}]}
+    assert play("chat", plain) == (plain, {})

@@ -10,6 +10,7 @@ from llmproxy.shield.answers.names import NAMES
 from llmproxy.shield.restore import prose, whole
 from llmproxy.shield.restore.held import Held, Texts, beside, measured, renew
 from llmproxy.shield.restore.nested import Place, around, pieces, put
+from llmproxy.shield.restore.whole import drop_logprobs
 
 DELTA_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "thinking")
 OF_CHUNK = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"})
@@ -83,8 +84,8 @@ class Stream:
             changed = True
         changed |= beside(self._held.texts, choice, OF_CHOICE)
         changed |= measured(self._held.texts, choice, "logprobs")
-        if changed and choice.get("logprobs") is not None:
-            choice["logprobs"] = None
+        if changed:
+            drop_logprobs(choice)
         if choice.get("finish_reason"):  # Some vendors say an empty one until then.
             before += self._finish(index, choice, delta if type(delta) is dict else {})
             changed = True

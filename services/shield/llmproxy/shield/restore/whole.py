@@ -31,11 +31,15 @@ THOUGHTS = re.compile(
 """Where a provider's signature covers the text to the byte: docs/adr/0013."""
 
 MEASURED = re.compile(
-    r"choices\[\d+\]|candidates\[\d+\]|(?:(?:response\.)?output\[\d+\]|item)\.content\[\d+\]|part(?=\.)|(?=text$)"
+    r"choices\[\d+\]|candidates\[\d+\]|(?:(?:response\.)?output\[\d+\]|item)\.content\[\d+\]|part(?=\.)|segments\[\d+\]|(?=text$)"
 )
-"""What may have `logprobs` beside its texts; the empty one is the event itself."""
+"""What may have its tokens beside its texts; the empty one is the event itself."""
 
-LOGPROBS = ("logprobs", "logprobsResult", "avgLogprobs")  # The last two are Gemini's.
+GOOGLES = ("logprobsResult", "avgLogprobs")
+LOGPROBS = ("logprobs", *GOOGLES, "token_ids", "tokens", "words")
+"""What says the text once more, by its tokens or words: vLLM's ids, and what transcriptions have beside it."""
+
+AGAIN = re.compile(rb'ogprobs|"token_ids"|"tokens"|"words"')
 _STEP = re.compile(r"(\w+)|\[(\d+)\]")
 
 
@@ -165,7 +169,7 @@ def rewritten(
     if rewrite.is_empty:
         return answer
     restored = rewrite.apply(text).encode()
-    return _without_logprobs(restored, changed) if b"ogprobs" in restored else restored
+    return _without_logprobs(restored, changed) if AGAIN.search(restored) else restored
 
 
 def deep(change: Callable[[str], str], value: Any) -> Any:
@@ -192,10 +196,10 @@ def _at(tree: Any, path: str) -> Any:
 
 
 def drop_logprobs(owner: Any) -> bool:
-    """Says whether there were any. The Responses API has a list of them, which is then empty."""
+    """Says whether there were any. What is a list is empty then: clients expect one."""
     found = [name for name in LOGPROBS if owner.get(name)] if type(owner) is dict else []
     for name in found:
-        if name != "logprobs":
+        if name in GOOGLES:
             del owner[name]
         else:
             owner[name] = [] if type(owner[name]) is list else None
