@@ -262,3 +262,43 @@ def test_what_an_answer_repeats_of_the_request_is_no_news() -> None:
         json.dumps(answer).encode()
     ]
     assert not reading.counts
+
+
+SAYS = f"Use {KEY} today"
+ODD: dict[str, tuple[Api, Tree]] = {
+    "a choice that is a list": ("chat", {"choices": [[{"delta": {"content": SAYS}}]]}),
+    "a choice that is a text": ("chat", {"choices": [SAYS, {"index": 0, "delta": {}}]}),
+    "a delta that is a text": ("chat", chunk(delta=SAYS)),
+    "a delta that is a list": ("chat", chunk(delta=[SAYS])),
+    "a call that is a text": ("chat", chunk(delta={"tool_calls": [SAYS]})),
+    "calls that are an object": ("chat", chunk(delta={"tool_calls": {"a": SAYS}})),
+    "a function that is a text": ("chat", chunk(delta={"tool_calls": [{"index": 0, "function": SAYS}]})),
+    "a tool that is a text": ("chat", chunk(delta={"tool_calls": [{"index": 0, "custom": SAYS}]})),
+    "thoughts that are an object": ("chat", chunk(delta={"thinking_blocks": {"a": SAYS}})),
+    "a completion that is a text": ("completions", {"choices": [SAYS]}),
+    "a text that is a list": ("completions", chunk(text=[SAYS])),
+    "a block that is a list": ("messages", {"type": "content_block_start", "index": 0, "content_block": [SAYS]}),
+    "a thought that is an object": (
+        "messages", {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": {"a": SAYS}}}
+    ),
+    "a signature that is an object": (
+        "messages", {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": {"a": SAYS}}}
+    ),
+    "a delta of texts": ("responses", {"type": "response.output_text.delta", "delta": [SAYS]}),
+    "a candidate that is a text": ("gemini", {"candidates": [SAYS]}),
+    "a content that is a text": ("gemini", {"candidates": [{"content": SAYS}]}),
+    "a part that is a text": ("gemini", {"candidates": [{"content": {"parts": [SAYS]}}]}),
+    "parts that are an object": ("gemini", {"candidates": [{"content": {"parts": {"text": SAYS}}}]}),
+    "a thought that is a text": ("gemini", parts({"thought": SAYS})),
+    "a thought that is a text, beside one": ("gemini", parts({"text": "x ", "thought": SAYS})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_not_what_it_should_be_is_read_as_what_it_is(odd: str) -> None:
+    api, event = ODD[odd]
+    assert KEY not in play(api, [event], stream=True)
+
+
+def test_what_is_no_picture_is_read_as_a_text() -> None:
+    assert KEY not in play("images", [{"data": [{"b64_json": SAYS}]}], stream=False)

@@ -8,7 +8,7 @@ import msgspec
 from llmproxy.shield.answers.measures import is_plain
 from llmproxy.shield.answers.names import NAMES
 from llmproxy.shield.restore import prose, whole
-from llmproxy.shield.restore.held import Held, Texts, beside, measured, renew
+from llmproxy.shield.restore.held import Held, Texts, beside, measured, others, renew
 from llmproxy.shield.restore.nested import Place, around, pieces, put
 from llmproxy.shield.restore.whole import drop_logprobs
 
@@ -64,6 +64,7 @@ class Stream:
         before: list[bytes] = []
         changed = beside(self._held.texts, tree, OF_CHUNK)
         changed |= measured(self._held.texts, tree, "usage")
+        changed |= others(self._held.texts, choices)
         for choice in choices:
             if type(choice) is dict:
                 changed |= self._choice(choice, before)
@@ -79,7 +80,10 @@ class Stream:
         """Changes the choice in place; says whether anything changed."""
         index = self._held.texts.choice = choice.get("index", 0)
         delta = choice.get("delta")
-        changed = self._delta(index, delta, before) if type(delta) is dict else False
+        if type(delta) is dict:
+            changed = self._delta(index, delta, before)
+        else:
+            changed = delta is not None and renew(self._held.texts, choice, "delta")
         if type(delta) is dict and choice.pop(REPEATED, None) is not None:
             changed = True
         changed |= beside(self._held.texts, choice, OF_CHOICE)
@@ -102,6 +106,7 @@ class Stream:
                 changed |= was_changed
                 continue
             elif name == "tool_calls" and type(value) is list:
+                changed |= others(self._held.texts, value)
                 for position, call in enumerate(value):
                     if type(call) is dict:
                         changed |= self._call(index, call.get("index", position), call)
@@ -137,8 +142,12 @@ class Stream:
         changed = beside(self._held.texts, call, OF_CALL)
         if type(function := call.get("function")) is dict:
             changed |= self._called(function, "arguments", (index, "arguments", number), in_json=True)
+        elif function is not None:
+            changed |= renew(self._held.texts, call, "function")
         if type(custom := call.get("custom")) is dict:
             changed |= self._called(custom, "input", (index, "input", number), in_json=False)
+        elif custom is not None:
+            changed |= renew(self._held.texts, call, "custom")
         return changed
 
     def _called(self, called: dict[str, Any], written: str, channel: Channel, *, in_json: bool) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from llmproxy.shield.restore.chat import OF_CHUNK
-from llmproxy.shield.restore.held import Held, Texts, beside, measured
+from llmproxy.shield.restore.held import Held, Texts, beside, measured, others
 from llmproxy.shield.restore.whole import drop_logprobs
 
 OF_CHOICE = frozenset({"index", "text", "finish_reason", "logprobs"})
@@ -26,6 +26,7 @@ class Stream:
         self._last = tree
         changed = beside(self._held.texts, tree, OF_CHUNK)
         changed |= measured(self._held.texts, tree, "usage")
+        changed |= others(self._held.texts, choices)
         for choice in choices:
             if type(choice) is dict:
                 changed |= self._choice(choice)

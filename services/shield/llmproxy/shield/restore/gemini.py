@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from llmproxy.shield.restore.arguments import Arguments
-from llmproxy.shield.restore.held import Held, Texts, beside, measured
+from llmproxy.shield.restore.held import Held, Texts, beside, measured, others, renew
 from llmproxy.shield.restore.whole import drop_logprobs
 
 OF_CHUNK = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
@@ -16,6 +16,8 @@ SEAL = frozenset({"thought", "thoughtSignature", "thought_signature"})
 """What a part without content has."""
 
 OF_TEXT = SEAL | {"text"}
+OF_WORDS = OF_TEXT - {"thought"}
+OF_ROLE = frozenset({"role"})
 
 Place = tuple[int, bool]
 """The candidate's index, and whether the text is a thought."""
@@ -37,6 +39,7 @@ class Stream:
         self._last = tree
         changed = beside(self._held.texts, tree, OF_CHUNK)
         changed |= measured(self._held.texts, tree, "usageMetadata")
+        changed |= others(self._held.texts, candidates)
         for place, candidate in enumerate(candidates):
             if type(candidate) is dict:
                 changed |= self._candidate(candidate.get("index", place), candidate)
@@ -61,7 +64,10 @@ class Stream:
             changed |= measured(self._held.texts, candidate, name)
         content = candidate.get("content")
         if type(content) is dict:
-            changed |= beside(self._held.texts, content, OF_CONTENT)
+            changed |= beside(self._held.texts, content, OF_CONTENT if type(content.get("parts")) is list else OF_ROLE)
+        elif content is not None:
+            changed |= renew(self._held.texts, candidate, "content")
+            content = None
         before = content.get("parts") if type(content) is dict else None
         parts = self._parts(index, before if type(before) is list else [])
         if candidate.get("finishReason"):
@@ -79,9 +85,9 @@ class Stream:
                 is_thought = part.get("thought") is True
                 found += self._flush(index, kept=is_thought)
                 told = {**part, "text": self._held.push((index, is_thought), part["text"], follows=(index, is_thought))}
-                beside(self._held.texts, told, OF_TEXT)
+                beside(self._held.texts, told, OF_TEXT if _is_marked(told) else OF_WORDS)
                 found.append(told)
-            elif type(part) is dict and SEAL.issuperset(part):  # The text goes on behind it.
+            elif type(part) is dict and SEAL.issuperset(part) and _is_marked(part):  # The text goes on behind it.
                 found.append(part)
             elif type(part) is dict and (said := self._arguments.part(index, part)) is not None:
                 found += [*self._flush(index), said]
@@ -98,6 +104,11 @@ class Stream:
 
     def _like(self) -> dict[str, Any]:
         return {key: value for key, value in self._last.items() if key in ("modelVersion", "responseId", "createTime")}
+
+
+def _is_marked(part: dict[str, Any]) -> bool:
+    """Whether it says that it is a thought, or not, as Gemini says it."""
+    return part.get("thought") in (None, True, False)
 
 
 def _content(parts: list[dict[str, Any]]) -> dict[str, Any]:

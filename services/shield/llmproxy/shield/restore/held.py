@@ -77,6 +77,16 @@ def beside(texts: Texts, holder: dict[str, Any], known: frozenset[str]) -> bool:
     return changed
 
 
+def others(texts: Texts, items: list[Any]) -> bool:
+    """What is no object in a list of objects, changed in its place."""
+    changed = False
+    for place, item in enumerate(items):
+        if type(item) is not dict and item is not None:
+            items[place] = texts.value("", item)
+            changed |= bool(items[place] != item)
+    return changed
+
+
 def renew(texts: Texts, holder: dict[str, Any], name: str) -> bool:
     """One of these."""
     value, called = holder[name], texts.name(name)

@@ -40,4 +40,8 @@ class Whole:
 
 def _part(picture: dict[str, Any], *, of_picture: bool) -> dict[str, Any]:
     """Of an entry the picture itself, or all the rest."""
-    return {name: value for name, value in picture.items() if (name in PICTURE) is of_picture}
+    return {name: value for name, value in picture.items() if _is_picture(name, value) is of_picture}
+
+
+def _is_picture(name: str, value: Any) -> bool:
+    return name in PICTURE and type(value) is str and " " not in value

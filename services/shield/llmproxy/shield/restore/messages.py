@@ -65,7 +65,7 @@ class Stream:
         changed = beside(self._held.texts, tree, OF_DELTA)
         if kind == THINKING and type(thought := delta.get(THOUGHT)) is str:
             self._held.push((tree.get("index", 0), kind, THOUGHT), thought, is_signed=True)
-        if kind in SEALED:
+        if kind in SEALED and all(type(delta.get(name)) is str for name in SEALED[kind]):
             changed |= beside(self._held.texts, delta, SEALED[kind])
             return msgspec.json.encode(tree) if changed else event
         said = {
