@@ -117,3 +117,8 @@ def test_a_port_that_is_taken_is_told_once_with_the_fix() -> None:
     assert answer.exit_code == exits.CANNOT_START
     assert answer.output.count("127.0.0.1") == 1
     assert "choose another with --host or --port" in answer.output
+
+
+def test_other_commands_start_without_a_web_server() -> None:
+    asks = "import sys, llmproxy.launcher.cli; sys.exit(bool({'aiohttp', 'llmproxy.shield'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", asks], check=False).returncode == 0

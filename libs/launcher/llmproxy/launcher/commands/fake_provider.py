@@ -5,7 +5,7 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
@@ -13,10 +13,12 @@ import yaml
 from llmproxy.fakes.conversation import Behaviour, Mind, Recorded
 from llmproxy.fakes.families import FAMILIES, MODELS
 from llmproxy.fakes.scripts import ScriptError, parse
-from llmproxy.fakes.server import Upstream, running
 from llmproxy.fakes.vendor import Vendor
 from llmproxy.launcher import exits
 from llmproxy.launcher.data_folder import LOOPBACK
+
+if TYPE_CHECKING:  # To read it takes as long as the rest of the command line, and no other command needs a web server.
+    from llmproxy.fakes.server import Upstream
 
 SCRIPT_BYTES_MAX = 4 << 20
 EXITS = exits.epilog(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.CANNOT_START).replace("configuration", "script")
@@ -81,6 +83,8 @@ def fake_provider(
           times: 3                         # then this rule is spent
         - text: "You said: {said}"         # also: reasoning, finish, chunk_delay_ms, error_after, break_after
     """
+    from llmproxy.fakes.server import Upstream
+
     vendor = FAMILIES[family]
     behaviour = Behaviour(
         key=key,
@@ -108,7 +112,9 @@ def _mind(script: Path | None) -> Mind | None:
         raise exits.Failure(f"{script}: {error}", exits.CONFIGURATION) from error
 
 
-async def _serve(upstream: Upstream, host: str, port: int) -> None:
+async def _serve(upstream: "Upstream", host: str, port: int) -> None:
+    from llmproxy.fakes.server import running
+
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -124,7 +130,7 @@ async def _serve(upstream: Upstream, host: str, port: int) -> None:
         ) from error
 
 
-def announcement(upstream: Upstream, url: str) -> str:
+def announcement(upstream: "Upstream", url: str) -> str:
     """The address, and what to write into the gateway's configuration for it."""
     vendor = upstream.vendor
     base = url + vendor.base
