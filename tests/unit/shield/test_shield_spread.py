@@ -92,6 +92,18 @@ PLACES: dict[str, Callable[[list[str]], Body]] = {
     "responses, outputs that follow each other": lambda words: {
         "input": [{"type": "function_call_output", "call_id": f"c{at}", "output": word} for at, word in enumerate(words)]
     },
+    "responses, results of a search": lambda words: {
+        "input": [{"type": "file_search_call", "results": [{"text": word, "filename": "a"} for word in words]}]
+    },
+    "responses, what a program wrote": lambda words: {
+        "input": [{"type": "shell_call_output", "output": [{"stdout": word, "stderr": ""} for word in words]}]
+    },
+    "responses, what code wrote": lambda words: {
+        "input": [{"type": "code_interpreter_call", "outputs": [{"type": "logs", "logs": word} for word in words]}]
+    },
+    "messages, titles of a search": lambda words: chat(
+        "assistant", [{"type": "web_search_tool_result", "content": [{"type": "web_search_result", "title": word, "url": "u"} for word in words]}]
+    ),
     "gemini, results of several calls": lambda words: {
         "contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"said": word}}} for word in words]}]
     },

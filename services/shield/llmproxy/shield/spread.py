@@ -6,7 +6,7 @@ are joined as they are, of long ones their edges are enough, because each is loo
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import msgspec
@@ -39,9 +39,16 @@ DESCRIBING = frozenset(
 
 KEPT, KEPT_BYTES_MAX = 64, 65_536  # Definitions whose texts are remembered.
 
+HITS = ("results", "outputs", "output", "content")
+TELLING = ("title", "stdout", "stderr", "logs")
+"""In the results of searches and of programs."""
+
 SERVED = "mcp_list_tools"  # Definitions that somebody else has written, among the items of a conversation.
 PARTS = ("content", "parts", "output")
 USER, TOOLS = "user", ("tool", "function")
+FOLLOWING = frozenset({(USER, USER), *product(TOOLS, TOOLS)})
+"""Whose turns, one after the other, are read together."""
+
 RETURNED = ("tool_result", "search_result")
 RESULTS = frozenset({"functionResponse", "function_response"})  # Whose answers are trees.
 Place = tuple[str | int, ...]
@@ -68,7 +75,7 @@ class Joined(Struct, frozen=True):
 def parted(tree: dict[str, Any], plain: segments.Turns | None = None) -> list[Parts]:
     """Of every message, and of definitions; none, nearly always. `plain`: what `segments.plain_turns` says of its messages."""
     found: list[Parts] = []
-    is_plain = plain is not None and (USER, USER) not in pairwise(plain.roles)
+    is_plain = plain is not None and FOLLOWING.isdisjoint(pairwise(plain.roles))
     if is_plain and BESIDE_MESSAGES.isdisjoint(tree):  # Nearly always.
         return found
     for name in DEFINITIONS:
@@ -203,6 +210,11 @@ def _said_in(said: Any) -> list[str]:
 
 def _search(holder: dict[str, Any], path: Place, found: list[Parts]) -> None:
     """Every list of parts, and their texts."""
+    for key in HITS:
+        if type(items := holder.get(key)) is list and len(items) > 1:
+            told = [text for item in items if type(item) is dict for text in _told(item, is_part=key in PARTS)]
+            if len(told) > 1:
+                found.append(Parts((*path, key), told, is_apart=True))
     for key in PARTS:
         parts = holder.get(key)
         if type(parts) is not list:
@@ -253,6 +265,13 @@ def _sayings(written: bytes) -> list[str]:
                 below.append(item)
         rest += reversed(below)
     return texts
+
+
+def _told(hit: dict[str, Any], *, is_part: bool) -> Iterator[str]:
+    """What one of several results of a search, or of a program, says; where it `is_part`, beside the text of one."""
+    for name in TELLING if is_part else (*TELLING, "text"):
+        if type(text := hit.get(name)) is str and text:
+            yield text
 
 
 def _results(part: dict[str, Any], path: Place) -> Iterator[Parts]:
