@@ -3,7 +3,9 @@
 import pytest
 from unit.shield.personal_findings import of_kind
 
+from llmproxy.shield import glance, look
 from llmproxy.shield.ids.form import is_luhn
+from llmproxy.shield.personal import numbers
 
 
 def test_luhn_rejects_every_single_digit_error() -> None:
@@ -47,3 +49,9 @@ def test_what_has_another_name_is_no_social_security_number(text: str) -> None:
 
 def test_social_security_numbers_have_one_name_together() -> None:
     assert of_kind("SSNs: 219-09-9998, 219099997 and 078051120", "us_ssn") == ["219-09-9998", "219099997", "078051120"]
+
+
+@pytest.mark.parametrize("moment", ["2024-05-01", "2024/05/01", "2024.05.01", "2024-05-01 12", "12.123456"])
+def test_a_moment_is_not_searched_for_numbers(moment: str) -> None:
+    assert numbers.MOMENT.fullmatch(glance.shape(moment.encode())) is not None
+    assert look.at(f"at {moment}:33") & look.Look.NUMBER == 0

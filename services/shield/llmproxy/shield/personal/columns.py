@@ -63,13 +63,17 @@ def _kinds(title: str) -> Iterator[Column]:
     if births.SAID.search(title) is not None:
         yield "date_of_birth", lambda cell: births.DATE.fullmatch(cell) is not None
     if PHONE.search(title) is not None:
-        yield "phone", phones.is_likely
+        yield "phone", _is_phone
     if ssns.SSN_CONTEXT.search(title) is not None:
         yield "us_ssn", lambda cell: ssns.SSN_STATED.fullmatch(cell) is not None
     plain = glance.plain(title).lower().replace(b"_", b" ")
     for number in NUMBERS:
         if any(word in plain and identities.is_whole(word, plain) for word in number.words):
             yield number.kind, _holder(number)
+
+
+def _is_phone(cell: str) -> bool:
+    return phones.IN_CONTEXT.fullmatch(cell) is not None and phones.is_likely(cell)
 
 
 def _holder(number: Number) -> Callable[[str], bool]:

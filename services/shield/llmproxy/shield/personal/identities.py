@@ -92,7 +92,9 @@ def _is_meant(number: Number, said: list[bytes], before: bytes) -> bool:
         return False
     end, start = max(places)
     if number.kind in ONE_LINE:
-        between = LABEL_LINE.sub(b"", before[end:])
+        between = before[end:]
+        if b"\n" in between:
+            between = LABEL_LINE.sub(b"", between)
         if OTHER_FIELD.search(between) is not None or OTHER_NUMBER.search(between) is not None:
             return False
     return number.kind != "bank_account" or (OTHER_ACCOUNT.search(before) or OTHER_CODE.search(before, start)) is None

@@ -48,9 +48,12 @@ PHONE_SAID = re.compile(
     r"|телефону?|тел|моб(?:ильный)?|звоните|τηλ(?:έφωνο)?|κινητό)s?\d?"
     r"(?: (?:number|nr|no|num|me|us|him|her|them|at|on|is|number is|(?:me |us |him |her |them )?(?:back )?(?:at|on)))?(?![^\W_])[\s.:#=\"']{0,4}"
     r"(?:at |on |is |est le |est |ist |es |è |é |to |lautet |jest |er |är |on )?"
-    rf"|(?<![^\W_]){CALLED}(?:\.? (?:kom|dom|mob|stac)\.?|\. [^\W\d_]{{2,12}}| для связи|(?:\.? \(?[^\W\d_]{{2,12}}\)?){{1,2}}\s?[:=]\s?|[\s.:]{{1,4}})[\s\"']{{0,2}}"
-    rf"|(?<![^\W_]){ASKED}{ASKED_AT}[\s.:#=\"']{{0,3}}"
     r"|(?:电话|手机|联系方式|連絡先|電話番号|電話|携帯|手機|전화(?:번호)?|휴대폰|연락처|טלפון|נייד|هاتفي?|جوالي?|موبايلي?|โทร(?:ศัพท์)?|เบอร์|फ़ोन|फोन|मोबाइल)[號号码碼是はは은는이:：为為\s]{0,5})\Z",
+    re.IGNORECASE,
+)
+ASKED_FOR = re.compile(
+    rf"(?:(?<![^\W_]){CALLED}(?:\.? (?:kom|dom|mob|stac)\.?|\. [^\W\d_]{{2,12}}| для связи|(?:\.? \(?[^\W\d_]{{2,12}}\)?){{1,2}}\s?[:=]\s?|[\s.:]{{1,4}})[\s\"']{{0,2}}"
+    rf"|(?<![^\W_]){ASKED}{ASKED_AT}[\s.:#=\"']{{0,3}})\Z",
     re.IGNORECASE,
 )
 PHONE_HEADS = frozenset(
@@ -68,7 +71,7 @@ NO_PHONE = re.compile(
 )
 """What says that the groups of digits behind it are something else."""
 
-GROUPED, GROUP = frozenset({NORTH_AMERICAN, TRUNK}), re.compile(r"\d \Z")
+GROUPED = frozenset({NORTH_AMERICAN, TRUNK})
 ROW = re.compile(r" \d{1,2}(?!\d)")
 """Behind groups with nothing but spaces between them, fewer digits than a group has: a table."""
 
@@ -98,10 +101,13 @@ def find(run: Run) -> Iterator[Finding]:
 
 
 def _holds(run: Run, pattern: re.Pattern[str], match: re.Match[str]) -> bool:
+    at = match.start()
     if (
-        pattern in GROUPED
-        and match.start() - 1 != run.behind
-        and GROUP.search(match.string, max(0, match.start() - 2), match.start()) is not None
+        at > 1
+        and match.string[at - 1] == " "
+        and pattern in GROUPED
+        and at - 1 != run.behind
+        and match.string[at - 2] in "0123456789"
     ):
         return False  # Groups of something longer.
     return HOLDS.get(pattern, _is_a_national_phone)(match)
@@ -133,8 +139,8 @@ def _said(run: Run) -> Iterator[Finding]:
 
 
 def is_likely(number: str) -> bool:
-    """What is called a telephone number, and looks like one."""
-    return IN_CONTEXT.fullmatch(number) is not None and len(set(only_digits(number))) > 2 and DATE.match(number) is None
+    """Of digits that are called a telephone number."""
+    return len(set(only_digits(number))) > 2 and DATE.match(number) is None
 
 
 def _is_another(page: Page, match: re.Match[str]) -> bool:
@@ -147,7 +153,8 @@ def _is_another(page: Page, match: re.Match[str]) -> bool:
 
 
 def is_said_a_phone(text: str, start: int) -> bool:
-    return PHONE_SAID.search(text[max(0, start - PHONE_CONTEXT_CHARS) : start]) is not None
+    before = text[max(0, start - PHONE_CONTEXT_CHARS) : start]
+    return PHONE_SAID.search(before) is not None or ASKED_FOR.search(before) is not None
 
 
 def _is_an_international_phone(match: re.Match[str]) -> bool:

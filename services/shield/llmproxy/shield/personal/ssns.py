@@ -34,5 +34,8 @@ def find(run: Run) -> Iterator[Finding]:
 
 
 def _is_said_one(text: str, at: int) -> bool:
-    ends = [stated.end() for stated in SSN_CONTEXT.finditer(text, max(0, at - CONTEXT_CHARS), at)]
-    return bool(ends) and OTHER_NUMBER.search(text, ends[-1], at) is None
+    first = max(0, at - CONTEXT_CHARS)
+    if SSN_CONTEXT.search(text, first, at) is None:  # As nearly always.
+        return False
+    *_, stated = SSN_CONTEXT.finditer(text, first, at)
+    return OTHER_NUMBER.search(text, stated.end(), at) is None
