@@ -349,6 +349,7 @@ def test_a_password_is_found_wherever_people_and_programs_put_it(text: str, valu
         "connect(username=info[0], password=auth_info[2])",
         '"EXPAND", "/EXPAND", "EXPASS", "*EXPORT", ["PASSWORD", "COLUMN_2"]',
         "# Passes Python2.7 and the linter",
+        "PS> pwd D:\\Work\\Build2",
         "62F9 62FA 62FB 62FC 62FD 62FE",
         f"session('{HEX32}') and cookie('{HEX32}') and api('{HEX32}')",
         "credentials are kept in Vault/kv-v2",

@@ -150,36 +150,10 @@ PHRASE = re.compile(
     re.IGNORECASE,
 )
 PHRASE_NAMES = (b"seed", b"mnemonic", b"recovery phrase", b"recovery words", b"backup phrase")
-IN_NO_LIST = frozenset(
-    (
-        "the",
-        "and",
-        "for",
-        "are",
-        "was",
-        "not",
-        "but",
-        "with",
-        "from",
-        "your",
-        "have",
-        "has",
-        "our",
-        "its",
-        "his",
-        "her",
-        "their",
-        "than",
-        "these",
-        "those",
-        "which",
-        "would",
-        "could",
-        "should",
-        "been",
-        "were",
-    )
-)
+IN_NO_LIST = frozenset((
+    "the", "and", "for", "are", "was", "not", "but", "with", "from", "your", "have", "has", "our", "its", "his", "her",
+    "their", "than", "these", "those", "which", "would", "could", "should", "been", "were",
+))  # fmt: skip
 """The commonest words of prose that are not among those of BIP 39."""
 
 SETUP_KEY = re.compile(
@@ -290,8 +264,7 @@ STANDARD = re.compile(
 )
 """`OAuth2`, `SHA-256`: what a password is stored with."""
 
-
-FIRST = re.compile(r"\(\s?[\"'][A-Z0-9_]{0,40}\Z")
+FIRST = re.compile(r"\(\s?[\"'][A-Z0-9_]{0,40}\Z")  # The name is a call's first argument.
 SIGNS_OF_WORDS = frozenset("_-./:()[]")
 WORDS = re.compile(r"[A-Za-z]{3,}(?:[-_.][A-Za-z]{3,}){2,}[-_.]?\d{2,4}")  # As generators of phrases join them.
 
@@ -313,13 +286,8 @@ def _is_told(match: re.Match[str], value: str, *, is_quoted: bool, sign: str) ->
             return True
         signs = set(value) - SIGNS_OF_WORDS
         kinds = any(map(str.islower, value)) + any(map(str.isupper, value)) + any(not one.isalnum() for one in signs)
-        return (
-            kinds >= 2
-            and any(map(str.isdigit, value))
-            and "=" not in value
-            and "/" not in value
-            and STANDARD.fullmatch(value) is None
-        )
+        has_digit, is_place = any(map(str.isdigit, value)), not {"=", "/", "\\"}.isdisjoint(value)
+        return kinds >= 2 and has_digit and not is_place and STANDARD.fullmatch(value) is None
     return True
 
 
