@@ -286,9 +286,7 @@ GENERATED = {
     "nl_bsn": checked(digits(8), eu.is_bsn).map(lambda one: f"BSN {one}"),
     "eu_vat": checked(digits(8), form.is_mod_11_10).map(lambda one: f"DE{one}"),
     "crypto": st.binary(min_size=20, max_size=20).filter(lambda one: one[0] > 8).map(_wallet),
-    "ip_address": st.ip_addresses(v=4)
-    .filter(lambda one: 0 < int(one) >> 24 < 255 and not (one.is_loopback or one.is_multicast))
-    .map(str),
+    "ip_address": st.ip_addresses(v=4).filter(lambda one: 0 < int(one) >> 24 < 255 and not one.is_loopback).map(str),
     "mac_address": st.binary(min_size=6, max_size=6)
     .filter(lambda one: len(set(one)) > 2)
     .map(lambda one: one.hex(":")),

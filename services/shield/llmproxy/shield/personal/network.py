@@ -133,9 +133,9 @@ def _is_a_version(text: str, at: int, version_end: int) -> bool:
 
 
 def _is_nobodys(address: str, network: re.Match[str] | None) -> bool:
-    """The unspecified address and loopback, masks and broadcast (RFC 1122, 3.2.1.3), groups (RFC 5771), and what names a network (RFC 4632)."""
+    """The unspecified address and loopback, masks and broadcast (RFC 1122, 3.2.1.3), what routers talk among themselves on (RFC 5771), and what names a network (RFC 4632)."""
     value = int(IPv4Address(address))
     inverse = value ^ 0xFFFFFFFF
-    if value >> 24 in (0, 127) or value >> 28 == 0xE or (value >> 24 == 0xFF and inverse & (inverse + 1) == 0):
+    if value >> 24 in (0, 127) or value >> 8 == 0xE00000 or (value >> 24 == 0xFF and inverse & (inverse + 1) == 0):
         return True
     return network is not None and int(network[0][1:]) < 32 and value & (0xFFFFFFFF >> int(network[0][1:])) == 0
