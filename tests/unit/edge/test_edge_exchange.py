@@ -470,6 +470,19 @@ def test_a_draining_edge_answers_on_open_connections_and_says_close() -> None:
     asyncio.run(run())
 
 
+def test_a_silent_connection_is_not_waited_for_when_the_linger_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmproxy.edge.server.ENDING_S", 2 * PATIENCE_S)
+
+    async def run() -> None:
+        async with gateway() as edge, aiohttp.ClientSession() as kept:
+            async with kept.post(f"{edge.url}/v1/chat/completions", json=CHAT, headers={"x-api-key": KEY}) as response:
+                await response.read()
+            async with asyncio.timeout(PATIENCE_S):
+                await edge.server.drain(lambda: edge.edge.in_flight, 0.0, 3_600)
+
+    asyncio.run(run())
+
+
 def test_readiness_walks_the_whole_path_and_names_what_is_missing() -> None:
     def script(envelope: Envelope, answer: Answer) -> None:
         assert envelope.api == "probe"

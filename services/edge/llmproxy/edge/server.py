@@ -26,6 +26,7 @@ HALF_CLOSED_S = 0.5  # What is answered so soon is answered, although the client
 BACKLOG = 4_096
 LINGER_S = 3.0  # Kept connections are served so long after SIGTERM, each answer saying `connection: close`.
 LINGER_STEP_S = 0.02
+ENDING_S = 1.0  # For the last bytes of answers.
 
 
 class Request:
@@ -229,7 +230,8 @@ class Server(web.Server):
             await asyncio.sleep(LINGER_STEP_S)
         while in_flight() and loop.time() < start + timeout_s:  # noqa: ASYNC110 - as above
             await asyncio.sleep(LINGER_STEP_S)
-        await self.shutdown(timeout=1.0)
+        self.pre_shutdown()  # Who asks for nothing need not be waited for.
+        await self.shutdown(timeout=ENDING_S)
 
 
 def listening_socket(fd: int, host: str, port: int) -> socket.socket:
