@@ -18,6 +18,7 @@ from llmproxy.shield.answers.stage import Report, seen
 from llmproxy.shield.verdict import Finding
 
 BEFORE_CHARS = 512  # Of the text before: so many words as a passage has.
+SEAM_CHARS = 256  # On each side of a change from one text to another, for a glance.
 BEHIND_CHARS = 2_048  # Of a text, from where it begins; behind that it is a passage of its own.
 PIECES_MAX = 256
 NAME_CHARS_MAX = 256  # Of an argument; a longer string is a value.
@@ -27,41 +28,72 @@ INSIDE = re.compile(r'((?:[^"\\]|\\.)*)(")?', re.DOTALL)
 
 
 class Aloud:
-    """One answer, or one of several choices. `new_leak` begins to look for the system text; None where it is not looked for."""
+    """One answer, or one of several choices. `new_leak` begins to look for the system text, None where it is not looked for; `is_clear` is a
+    promise that it would not find it in all of a text."""
 
-    __slots__ = ("_canary", "_end", "_leaks", "_left", "_new_leak", "_report", "_text", "alone", "found", "said")
+    __slots__ = (
+        "_before", "_canary", "_end", "_is_clear", "_leaks", "_left", "_new_leak", "_report", "_spaced", "_text", "alone", "found", "said",
+    )  # fmt: skip
 
-    def __init__(self, canary: str, new_leak: Callable[[Report], Leak | None], report: Report) -> None:
-        self._canary, self._new_leak, self._report = canary, new_leak, report
+    def __init__(
+        self,
+        canary: str,
+        new_leak: Callable[[Report], Leak | None],
+        is_clear: Callable[[str], bool],
+        report: Report,
+    ) -> None:
+        self._canary, self._new_leak, self._is_clear, self._report = canary, new_leak, is_clear, report
         self._text: Hashable = None  # Which one was heard last,
         self.said = deque[str](maxlen=PIECES_MAX)  # and its last pieces.
-        self.alone: Hashable = None  # The same, where there is nothing to look for but in the text itself.
+        self._before = self._spaced = ""  # The ends of those before it, as they are and with spaces between them.
+        self.alone: Hashable = None  # The last one, where there is nothing to look for but in the text itself.
         self._end = ""  # Of it all, where there is a marker.
-        self._leaks: list[Leak] = []  # As the texts are, and with spaces between them.
+        self._leaks: list[Leak] = []  # In what is before it and in it, both ways.
         self._left = 0
         self.found = False
 
     def hear(self, text: Hashable, piece: str) -> bool:
         """What comes next, of some text; whether the system text was found in it now."""
         if text != self._text and piece:
-            if self.said and not self.found:
-                self._goes_over()
-            self._text = text
+            self._goes_over(text)
+            if self._before and not self.found:
+                self._begin()
         is_new = bool(self._canary or self._leaks) and self._look(piece)
         self.alone = None if self._canary or self._leaks else self._text
         self.said.append(piece[-BEFORE_CHARS:])
         return is_new
 
-    def _before(self) -> str:
-        return "".join(self.said)[-BEFORE_CHARS:]
+    def hear_all(self, text: str) -> bool:
+        """The same of a text that comes whole: nearly always a glance at it, with what is before it, is enough."""
+        if not text:
+            return False
+        self._goes_over(object())
+        self._leaks = []  # What they have seen is in what was said before.
+        if self._before and not self.found and not self._is_clear_with(text[:SEAM_CHARS]):
+            self._begin()
+        is_new = bool(self._canary or self._leaks) and self._look(text)
+        self.said.append(text[-BEFORE_CHARS:])
+        return is_new
 
-    def _goes_over(self) -> None:
+    def _is_clear_with(self, begins: str) -> bool:
+        if not self._is_clear(f"{self._spaced[-SEAM_CHARS:]} {begins}"):
+            return False
+        is_one = self._before[-1].isalnum() and begins[0].isalnum()  # Else both ways have the same words.
+        return not is_one or self._is_clear(f"{self._before[-SEAM_CHARS:]}{begins}")
+
+    def _goes_over(self, text: Hashable) -> None:
+        last = "".join(self.said)
+        self.said.clear()
+        self._before = (self._before + last)[-BEFORE_CHARS:]
+        self._spaced = f"{self._spaced} {last}"[-BEFORE_CHARS:]
+        self._text, self.alone = text, None
+
+    def _begin(self) -> None:
         if not self._leaks:
-            self._leaks = [
-                leak for leak in (self._new_leak(self._note), self._new_leak(self._note)) if leak is not None
-            ]
-            for leak in self._leaks:
-                leak.read(self._before())
+            for before in (self._before, self._spaced):
+                if (leak := self._new_leak(self._note)) is not None:
+                    leak.read(before)
+                    self._leaks.append(leak)
         for leak in self._leaks[1:]:
             leak.read(" ")
         self._left = BEHIND_CHARS

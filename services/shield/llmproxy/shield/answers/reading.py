@@ -152,8 +152,13 @@ class Reading:
         if found is None:
             if len(self._alouds) >= CARRIED_MAX:
                 self._alouds.clear()
-            found = self._alouds[self.choice] = Aloud(self.request.canary, self.leak, self.report)
+            found = self._alouds[self.choice] = Aloud(
+                self.request.canary, self.leak, self._says_no_system_text, self.report
+            )
         return found
+
+    def _says_no_system_text(self, text: str) -> bool:
+        return not self._looks_for_leaks or leak.is_clear(self.request.system, text)
 
     def begin(self) -> None:
         """An event comes: from now on the guards have their time for it."""
@@ -363,19 +368,25 @@ class Reading:
         known = self._repeated.get(text) if self.is_repeated else None
         if known is not None:
             return known
+        is_told = is_said and self._hear(text, in_json=in_json)
         if self.is_clear(text, in_json=in_json):
-            if is_said:
-                self._hear(text, in_json=in_json)
             return text
-        aloud = self.aloud if is_said else None
-        read = Read(self, self.report, in_json=in_json, is_value=is_value, aloud=aloud, place=text)
-        return read.push(text) + read.flush()
+        read = Read(self, self.report, in_json=in_json, is_value=is_value, place=text)
+        if is_told:
+            read.tells_no_more()
+        said = read.push(text) + read.flush()
+        if read.tells_all and (aloud := self.aloud) is not None:
+            aloud.found = True
+        return said
 
-    def _hear(self, text: str, *, in_json: bool) -> None:
-        """A text that comes whole."""
-        if (aloud := self.aloud) is not None:
-            for said in values(text) if in_json else (text,):
-                aloud.hear(object(), said)
+    def _hear(self, text: str, *, in_json: bool) -> bool:
+        """A text that comes whole; whether the system text was found now."""
+        if (aloud := self.aloud) is None:
+            return False
+        is_told = False
+        for said in values(text) if in_json else (text,):
+            is_told |= aloud.hear_all(said)
+        return is_told
 
     def keep(self, said: str, becomes: str) -> None:
         """A text that came in pieces and is going to be repeated: what became of it then becomes of it again."""
@@ -673,7 +684,12 @@ class Read:
             is_told = aloud.hear(self, piece)
         else:
             is_told = any([aloud.hear((self, which), value) for which, value in self._values.push(piece)])  # noqa: C419 - all are heard
-        if is_told and self._leak is not None:
+        if is_told:
+            self.tells_no_more()
+
+    def tells_no_more(self) -> None:
+        """That the system text is said in it was reported."""
+        if self._leak is not None:
             self._leak.found = True
 
     def flush(self) -> str:
