@@ -368,10 +368,11 @@ class Reading:
         known = self._repeated.get(text) if self.is_repeated else None
         if known is not None:
             return known
+        is_clear = self.is_clear(text, in_json=in_json)
+        read = None if is_clear else Read(self, self.report, in_json=in_json, is_value=is_value, place=text)
         is_told = is_said and self._hear(text, in_json=in_json)
-        if self.is_clear(text, in_json=in_json):
+        if read is None:
             return text
-        read = Read(self, self.report, in_json=in_json, is_value=is_value, place=text)
         if is_told:
             read.tells_no_more()
         said = read.push(text) + read.flush()
