@@ -32,10 +32,17 @@ EXPORT size_t llmproxy_keys(const uint8_t *json, size_t length) {
 
 enum { KEYS_MAX = 256, DEPTH_MAX = 64 }; /* Of the objects that are open at once; of more nothing is said. */
 
+static inline uint32_t mark_of(const uint8_t *name, size_t size) {
+    uint32_t mark = (uint32_t)size;
+    for (size_t at = 0; at < size; at++) mark = (mark ^ name[at]) * 0x01000193u;
+    return mark;
+}
+
 /* Of a document that is valid: 0 when no object has a key twice, 1 when that cannot be said for certain: one has, or a key is written with
  * escapes, or there are too many. Of any other bytes 0 or 1. */
 EXPORT int llmproxy_keys_repeat(const uint8_t *json, size_t length) {
     struct { const uint8_t *name; size_t length; } keys[KEYS_MAX];
+    uint32_t marks[KEYS_MAX]; /* Of each: what another name hardly has, so that a name is compared with few. */
     size_t first[DEPTH_MAX + 1]; /* Of each open object, which of `keys` its own begin with. */
     size_t count = 0, depth = 0;
     first[0] = 0;
@@ -56,8 +63,10 @@ EXPORT int llmproxy_keys_repeat(const uint8_t *json, size_t length) {
             if (json[behind] != ':') continue;
             size_t size = end - (size_t)(name - json);
             if (count == KEYS_MAX || memchr(name, '\\', size)) return 1;
+            uint32_t mark = mark_of(name, size);
             for (size_t other = first[depth]; other < count; other++)
-                if (keys[other].length == size && !memcmp(keys[other].name, name, size)) return 1;
+                if (marks[other] == mark && keys[other].length == size && !memcmp(keys[other].name, name, size)) return 1;
+            marks[count] = mark;
             keys[count].name = name;
             keys[count++].length = size;
         }
