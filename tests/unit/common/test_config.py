@@ -401,3 +401,27 @@ def test_the_schema_knows_every_field_and_refuses_others() -> None:
     definition = schema["$defs"]["Endpoint"]
     assert set(definition["properties"]) == set(Endpoint.__struct_fields__)
     assert definition["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(
+            "gateway.deadline_ms",
+            "gateway.grace_ms",
+            "gateway.max_in_flight",
+            "gateway.max_body_bytes",
+            "gateway.max_depth",
+        ),
+        *("routing.breaker.open_ms", "routing.attempts_max", "limits.redis_timeout_ms", "audit.spool_bytes_max"),
+        *("fetch.timeout_ms", "fetch.ports", "policy.guard_timeout_ms"),
+    ],
+)
+def test_a_number_that_no_message_or_timer_holds_is_refused(field: str) -> None:
+    """It was published, and from then on each request, or each question to Redis, failed on it."""
+    *above, name = field.split(".")
+    for number in (1 << 63, 1 << 64, 10**40):
+        text = f"{name}: {[number] if name == 'ports' else number}"
+        for one in reversed(above):
+            text = f"{one}: {{{text}}}"
+        assert problem(text).startswith(field)

@@ -39,7 +39,12 @@ Provider = Literal[
 ]
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 Strategy = Literal["failover", "round_robin"]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+COUNT_MAX = (1 << 31) - 1
+"""Of a count, and of a wait: three weeks in milliseconds. What is longer than 64 bits, no message, timer or server can hold."""
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=COUNT_MAX)]
+Bytes = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
 
 class ConfigError(Exception):
@@ -124,17 +129,19 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     mode: Literal["strict", "relaxed"] = "strict"
-    spool_bytes_max: Positive = 64 << 20  # relaxed: what is kept on disk while JetStream is away.
+    spool_bytes_max: Bytes = 64 << 20  # relaxed: what is kept on disk while JetStream is away.
     # Older entries of the ledger are taken out of it; 0: never.
     retention_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 0
 
 
 class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    max_body_bytes: Positive = BODY_BYTES_MAX
+    max_body_bytes: Bytes = BODY_BYTES_MAX
     max_depth: Positive = 64
     max_in_flight: Positive = 4_096  # Per edge; above it 503 at once.
     deadline_ms: Positive = 600_000
-    grace_ms: Annotated[int, msgspec.Meta(ge=0)] = 3_000  # How long the edge tries again while a stage has no instance.
+    grace_ms: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] = (
+        3_000  # How long the edge tries again while a stage has no instance.
+    )
     trusted_proxies: tuple[str, ...] = ()  # Addresses or networks whose X-Forwarded-For is believed.
     private_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")  # Where endpoints may be besides public addresses.
 
@@ -160,11 +167,11 @@ class Fetch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """Contents at https addresses (pictures, PDF), fetched for providers that take bytes alone."""
 
     enabled: bool = False  # A caller decides where the gateway connects to (docs/adr/0015).
-    max_bytes: Positive = 8 << 20  # Of one; together they are bounded by gateway.max_body_bytes.
+    max_bytes: Bytes = 8 << 20  # Of one; together they are bounded by gateway.max_body_bytes.
     timeout_ms: Positive = 10_000
-    redirects_max: Annotated[int, msgspec.Meta(ge=0)] = 3
+    redirects_max: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] = 3
     addresses_max: Positive = 16  # Of one request.
-    ports: tuple[int, ...] = (443,)
+    ports: tuple[Port, ...] = (443,)
     private_networks: tuple[str, ...] = ()  # Where from, besides public addresses.
 
 

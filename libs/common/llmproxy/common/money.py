@@ -14,7 +14,7 @@ NANO_PER_DOLLAR = 1_000_000_000
 class LongPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a whole request costs, its answer too, that has more input tokens than `above`."""
 
-    above: Annotated[int, Meta(ge=1)]
+    above: Annotated[int, Meta(ge=1, le=1 << 31)]
     input: str
     output: str = "0"
     cache_read: str | None = None
