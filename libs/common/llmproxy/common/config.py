@@ -40,7 +40,7 @@ Provider = Literal[
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 Strategy = Literal["failover", "round_robin"]
 COUNT_MAX = (1 << 31) - 1
-"""Of a count, and of a wait: three weeks in milliseconds. What is longer than 64 bits, no message, timer or server can hold."""
+"""Of a count, and of a wait: three weeks in milliseconds. More is a mistake in writing, and above 53 bits Redis' scripts round it."""
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=COUNT_MAX)]
 Bytes = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
