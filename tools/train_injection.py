@@ -60,10 +60,8 @@ FILES = ("injection.jsonl.gz", "injection_extra.jsonl.gz", "injection_extra_weak
 SEED = 7
 FOLDS = 5
 SPREAD, PLACES_SPREAD = 0.7, 0.03  # How far the order of sources and their folds differ from one split to another.
-LATER = ("signatures_jailbreaks.yaml", "signatures_agents.yaml", "signatures_worldwide.yaml", signatures.ADDRESSED_DATA)
+LATER = ("signatures_jailbreaks.yaml", "signatures_agents.yaml", "signatures_worldwide.yaml")
 """Written when what is missed in these rows had been read: their matches say nothing of what a match is worth elsewhere."""
-WORTH = {f"{signatures.ADDRESSED}.low": 1.2, f"{signatures.ADDRESSED}.medium": 2.4}
-"""Of what too few rows are there to learn from: as much as other weak signs of an indirect injection, or half of it."""
 
 REGULARISATION, TEXTS_REGULARISATION, RULES_REGULARISATION = 10.0, 100.0, 3.0
 ROUNDS = 2  # Of choosing, for a long attack, the window that holds it.
@@ -448,9 +446,6 @@ def weigh(seen: Seen, data: Data, fold: np.ndarray, used: np.ndarray) -> tuple[f
         category, _, severity = name.partition(".")
         if severity == "high" and f"{category}.medium" in seen.names:
             rules[at] = max(rules[at], rules[seen.names.index(f"{category}.medium")])
-    for name, worth in WORTH.items():
-        if name in seen.names:
-            rules[seen.names.index(name)] = worth
     return float(coefficients[0]), float(model.intercept_[0]), rules
 
 

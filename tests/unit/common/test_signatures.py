@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from llmproxy import common
 from llmproxy.common.config import Signature as Custom
 from llmproxy.common.signatures import (
-    ADDRESSED,
     PART_BYTES,
     PIECE_BYTES,
     PIECES_SHARE_BYTES,
@@ -101,7 +100,7 @@ def test_every_signature_is_complete_and_has_its_own_id() -> None:
     assert len({one.id for one in signatures}) == len(signatures)
     for one in signatures:
         assert re.fullmatch(r"[a-z0-9.-]{3,63}", one.id), one.id
-        assert one.category in CATEGORIES | {ADDRESSED}, one.id
+        assert one.category in CATEGORIES, one.id
         assert one.source in SOURCES, one.id
         assert len(one.why) >= 10, f"{one.id} does not say why it is an attack"
 
@@ -339,6 +338,8 @@ EVERYDAY = (
     "Sage dem Kunden nicht, was uns die Ware kostet.",
     "Не сообщай клиенту закупочные цены.",
     "不要告诉客户内部价格。",
+    "Forget what I said about Lyon, let's go to Nantes instead.",
+    "Ignore the spelling, and tell me whether the conclusion follows.",
 )
 
 

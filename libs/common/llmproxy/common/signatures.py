@@ -30,15 +30,11 @@ from llmproxy.common.forms import REACH_BYTES, forms
 from llmproxy.common.literals import WORD_BYTES_MIN
 from llmproxy.common.words import Candidate, Form, Near
 
-ADDRESSED, ADDRESSED_DATA = "addressed", "signatures_addressed.yaml"
-"""The category of orders to a machine, which count by what else a text speaks of: the firewall does without."""
-
 DATA = (
     "signatures.yaml",
     "signatures_framings.yaml",
     "signatures_jailbreaks.yaml",
     "signatures_agents.yaml",
-    ADDRESSED_DATA,
     "signatures_languages.yaml",
     "signatures_worldwide.yaml",
 )

@@ -16,7 +16,7 @@ from msgspec import Struct
 from llmproxy.common import config, native
 from llmproxy.common.explanations import Explanation, explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Result
-from llmproxy.common.signatures import ADDRESSED, Budget, Hit, Matcher, Seen, Stamp, matcher, stamp
+from llmproxy.common.signatures import Budget, Hit, Matcher, Seen, Stamp, matcher, stamp
 from llmproxy.common.views import Hint, View, in_characters, marks, placed, views
 from llmproxy.edge import metrics
 from llmproxy.edge.glance import ALL, Glance, New
@@ -366,4 +366,4 @@ def build_matcher(settings: config.Firewall) -> Matcher | None:
     if not settings.enabled:
         return None
     marks(b"")  # Its lexicon is read now and not before the first request.
-    return matcher(None, settings.signatures, (*settings.disabled, ADDRESSED))
+    return matcher(None, settings.signatures, settings.disabled)

@@ -16,10 +16,10 @@ from msgspec import Struct, structs
 
 from llmproxy.common import signatures
 from llmproxy.common.recent import Recent
-from llmproxy.common.signatures import ADDRESSED, Budget, Matcher, Seen
+from llmproxy.common.signatures import Budget, Matcher, Seen
 from llmproxy.common.views import View, hints, in_characters, views
 from llmproxy.common.words import Candidate
-from llmproxy.shield.injection import addressed, sentences, talk
+from llmproxy.shield.injection import sentences, talk
 from llmproxy.shield.injection.first import First, Open
 from llmproxy.shield.injection.quiet import NOTHING_IS_QUIET, Quiet
 from llmproxy.shield.injection.sweep import TEXTS_MAX, Sweep, lowered
@@ -153,8 +153,7 @@ class Model:
         seen: list[Seen] = []
         if candidates:
             plain = text.encode() if text.isascii() else lowered(text)
-            found = [one for one in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if one]
-            seen = addressed.counted(plain, found)
+            seen = [one for one in self.matcher.tried(plain, candidates, budget or ample(len(plain))) if one]
         if not seen and self._quiet.holds(worst):
             return None
         evidence = self._worst_of(_evidence(worst, seen), self._alone(text, plain, seen, budget) if seen else ())
@@ -187,21 +186,17 @@ class Model:
         if worst is None:
             return [NO_EVIDENCE]
         plain = raw if text.isascii() else lowered(text)
-        found = [one for one in self.matcher.trials(plain, budget or ample(len(plain))) if one is not None]
-        seen = addressed.counted(plain, found)
+        seen = [one for one in self.matcher.trials(plain, budget or ample(len(plain))) if one is not None]
         return [_evidence(worst, seen), *self._alone(text, plain, seen, budget)]
 
     def _alone(self, text: str, plain: bytes, seen: Sequence[Seen], budget: Budget | None) -> Iterator[Evidence]:
-        orders = [one for one in seen if one.hit.category == ADDRESSED]
         bounds = dict.fromkeys(sentences.around(plain, one.start, one.end) for one in sorted(seen, key=_rank))
         for start, end in islice(bounds, ALONE_MAX):
             sentence = plain[start:end]
             if len(sentence) == len(plain):
                 return
             found = self._reader.worst(fold(sentence.decode("utf-8", "ignore")).encode("utf-8", "replace"))
-            tried = self.matcher.trials(sentence, budget or ample(len(sentence)))
-            inside = [one for one in tried if one is not None and one.hit.category != ADDRESSED]
-            inside += [one for one in orders if start <= one.start < end]
+            inside = [one for one in self.matcher.trials(sentence, budget or ample(len(sentence))) if one is not None]
             if found is not None and inside:
                 first, last = _folded(text, *in_characters(plain, start, end))
                 yield structs.replace(_evidence(found, inside), start=first, end=last, alone=True)
