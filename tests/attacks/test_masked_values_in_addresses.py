@@ -26,7 +26,7 @@ def read(text: str, size: int, request: Asked | None = None, **answers: Any) -> 
     reading = Reading(guards, request or Asked(), Originals(VAULT.originals), clock=lambda: 0.0)
     opened = reading.open()
     said = [opened.push(text[at : at + size]) for at in range(0, len(text), size)]
-    return "".join([*said, opened.flush()]), reading.counts
+    return "".join([*said, opened.flush()]), reading.findings.counts
 
 
 IMAGES = [

@@ -107,7 +107,7 @@ def play(api: Api, events: list[Tree], *, stream: bool = True) -> tuple[list[Tre
     reading = Reading(guards, Asked(), Originals(VAULT.originals), clock=lambda: 0.0)
     way_back = restorer(api, reading, stream=stream)
     out = [one for event in events for one in way_back.chunk(json.dumps(event).encode())] + way_back.end()
-    return [json.loads(one) for one in out], reading.counts
+    return [json.loads(one) for one in out], reading.findings.counts
 
 
 def texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -261,7 +261,7 @@ def test_what_an_answer_repeats_of_the_request_is_no_news() -> None:
     assert restorer("responses", reading, stream=False).chunk(json.dumps(answer).encode()) == [
         json.dumps(answer).encode()
     ]
-    assert not reading.counts
+    assert not reading.findings.counts
 
 
 SAYS = f"Use {KEY} today"

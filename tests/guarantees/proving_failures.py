@@ -18,7 +18,7 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.edge.ingress import Body
 from llmproxy.shield import inspect
-from llmproxy.shield.answers import images, noise, reading, watch
+from llmproxy.shield.answers import images, noise, stages, watch
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.base import Fitted, Guard
 from llmproxy.shield.preflight import Look
@@ -134,11 +134,11 @@ def raising(*_: Any, **__: Any) -> Any:
 
 
 PARTS: dict[str, tuple[Any, str]] = {
-    "answers: invisible text": (reading, "Invisible"),
-    "answers: images": (reading, "Images"),
+    "answers: invisible text": (stages, "Invisible"),
+    "answers: images": (stages, "Images"),
     "answers: markup": (images, "Judge"),
-    "answers: canary": (reading, "Canary"),
-    "answers: leak": (reading, "Leak"),
+    "answers: canary": (stages, "Canary"),
+    "answers: leak": (stages, "Leak"),
     "answers: scripts": (images, "script"),
     "answers: images in parts": (images, "image_reason"),
     "answers: scripts in parts": (images, "script"),

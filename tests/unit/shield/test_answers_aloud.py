@@ -133,7 +133,7 @@ def play(
         way_back.end()
     except Stopped:
         return None
-    return reading.counts
+    return reading.findings.counts
 
 
 def cut(text: str, *cuts: int) -> list[str]:

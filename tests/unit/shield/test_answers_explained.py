@@ -15,7 +15,8 @@ from llmproxy.common.policy import Policy
 from llmproxy.common.rails import Rails, Rule
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.guards import Guards
-from llmproxy.shield.answers.reading import Read, Reading
+from llmproxy.shield.answers.read import Read
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.restore import restorer
@@ -35,14 +36,14 @@ def reading(answers: Answers = ANSWERS, **asked: str) -> Reading:
 
 
 def explained(read: Reading, pieces: list[str]) -> list[Explanation]:
-    text = Read(read, read.report, in_json=False)
+    text = Read(read, read.findings.report, in_json=False)
     try:
         for piece in pieces:
             text.push(piece)
         text.flush()
     except Stopped:
         pass
-    return read.explanations
+    return read.findings.explanations
 
 
 FOUND = {
@@ -102,7 +103,7 @@ def test_what_goes_on_from_one_text_to_the_next_is_placed_in_the_next() -> None:
         text = read.open(follows="parts", place=("content", 0))
         text.push(piece)
         text.flush()
-    places = sorted((one.start, one.end) for one in read.explanations)
+    places = sorted((one.start, one.end) for one in read.findings.explanations)
     assert places == [(0, len(KEY) - 20), (len(KEY) - 20 + 5, 2 * len(KEY) - 20 + 5)]
 
 
@@ -133,7 +134,7 @@ WHOLE: list[tuple[Api, Any, str]] = [
 def test_of_a_whole_answer_the_text_is_told(api: Api, tree: Any, path: str) -> None:
     read = reading()
     restorer(api, read, stream=False).chunk(json.dumps(tree).encode())
-    assert [(one.path, one.start, one.end) for one in read.explanations] == [(path, 4, 4 + len(KEY))]
+    assert [(one.path, one.start, one.end) for one in read.findings.explanations] == [(path, 4, 4 + len(KEY))]
 
 
 STREAMED: list[tuple[Api, Any, str]] = [
@@ -151,4 +152,4 @@ STREAMED: list[tuple[Api, Any, str]] = [
 def test_of_a_stream_the_choice_or_the_block_is_told(api: Api, tree: Any, path: str) -> None:
     read = reading()
     restorer(api, read, stream=True).chunk(json.dumps(tree).encode())
-    assert [(one.path, one.start, one.end) for one in read.explanations] == [(path, 4, 4 + len(KEY))]
+    assert [(one.path, one.start, one.end) for one in read.findings.explanations] == [(path, 4, 4 + len(KEY))]

@@ -39,7 +39,7 @@ def reading(answers: Answers = Answers(), request: Asked = NOTHING) -> Reading: 
 def read(text: str, answers: Answers = Answers(), request: Asked = NOTHING) -> tuple[str, dict[str, int]]:  # noqa: B008 - frozen
     """What is said in the place of a text, and what was found in it."""
     one = reading(answers, request)
-    return one.text(text), one.counts
+    return one.text(text), one.findings.counts
 
 
 def in_pieces(text: str, size: int) -> tuple[str, dict[str, int]]:
@@ -48,7 +48,7 @@ def in_pieces(text: str, size: int) -> tuple[str, dict[str, int]]:
     texts = one.open()
     step = size or len(text)
     said = "".join(texts.push(text[at : at + step]) for at in range(0, len(text), step))
-    return said + texts.flush(), one.counts
+    return said + texts.flush(), one.findings.counts
 
 
 def passes(text: str, request: Asked = NOTHING) -> None:
@@ -112,7 +112,7 @@ def test_signed_thinking_is_read_and_stays_as_it_is() -> None:
     one = reading()
     thought = one.open(is_signed=True)
     assert thought.push(f"they use {KEY} a\u202elas") + thought.flush() == f"they use {KEY} a\u202elas"
-    assert one.counts == {"answer.secret.github": 1, "answer.invisible": 1}
+    assert one.findings.counts == {"answer.secret.github": 1, "answer.invisible": 1}
     blocking = reading(Answers(kinds={"secret": "block"})).open(is_signed=True)
     with pytest.raises(Stopped):
         blocking.push(f"they use {KEY} ")
@@ -184,7 +184,7 @@ def test_in_arguments_invisible_text_is_found_when_it_is_written_as_escapes() ->
     arguments = one.open(in_json=True)
     said = "".join(map(arguments.push, r'{"a":"x\u200by\udb40\udc67\ud83d\ude00 \\u200b \u00e9"}')) + arguments.flush()
     assert said == r'{"a":"xy\ud83d\ude00 \\u200b \u00e9"}'
-    assert one.counts == {"answer.invisible": 2}
+    assert one.findings.counts == {"answer.invisible": 2}
 
 
 def escaped(text: str) -> str:
@@ -210,7 +210,7 @@ def test_in_arguments_a_key_is_taken_out_as_a_whole_when_it_is_written_as_escape
     assert (
         json.loads(said)["a"].removeprefix("use aws_secret_access_key=").removeprefix("use ") == "[SECRET_REDACTED] now"
     )
-    assert sum(one.counts.values()) == 1
+    assert sum(one.findings.counts.values()) == 1
 
 
 def test_what_an_escape_says_in_arguments_is_not_changed() -> None:
@@ -602,7 +602,7 @@ def test_every_text_of_every_choice_is_read(message: dict[str, Any], stream: boo
     said = b"".join(events).decode()
     assert KEY[8:] not in said
     assert "[SECRET_REDACTED]" in said
-    assert one.counts == {"answer.secret.github": 1}
+    assert one.findings.counts == {"answer.secret.github": 1}
 
 
 def test_ids_names_tokens_and_binaries_are_no_text() -> None:
@@ -610,7 +610,7 @@ def test_ids_names_tokens_and_binaries_are_no_text() -> None:
     event = json.dumps({"id": KEY, "system_fingerprint": KEY, "choices": [choice]}).encode()
     one = reading()
     assert restorer("chat", one, stream=False).chunk(event) == [event]
-    assert one.counts == {}
+    assert one.findings.counts == {}
 
 
 def test_an_answer_that_cannot_be_read_does_not_pass() -> None:

@@ -16,7 +16,8 @@ from llmproxy.shield.answers import images, keys, lines, words
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.invisible import RUN_CHARS_MAX
-from llmproxy.shield.answers.reading import Read, Reading
+from llmproxy.shield.answers.read import Read
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.vault import Vault, tenant_key
@@ -80,7 +81,7 @@ def reading(which: int, request: Asked = REQUEST) -> Reading:
 def play(which: int, pieces: list[str], *, in_json: bool) -> tuple[Any, dict[str, int], Any]:
     """What comes out (or what stops it), what was found, and where. Of a passage that is there more than once any place is right."""
     read = reading(which)
-    text = Read(read, read.report, in_json=in_json)
+    text = Read(read, read.findings.report, in_json=in_json)
     said = []
     try:
         for piece in pieces:
@@ -88,8 +89,8 @@ def play(which: int, pieces: list[str], *, in_json: bool) -> tuple[Any, dict[str
         said.append(text.flush())
     except Stopped as stopped:
         return type(stopped), {}, None
-    places = sorted((one.kind, one.start, one.end) for one in read.explanations if one.kind != "leak")
-    return "".join(said), read.counts, places
+    places = sorted((one.kind, one.start, one.end) for one in read.findings.explanations if one.kind != "leak")
+    return "".join(said), read.findings.counts, places
 
 
 @pytest.mark.parametrize("which", range(len(MANY)))
@@ -143,8 +144,8 @@ def test_a_text_that_is_clear_is_said_as_it_is_and_holds_nothing(
     request = structs.replace(REQUEST, canary="")
     read = Reading(GUARDS_OF[which], request, originals, clock=lambda: 0.0)
     if read.is_clear(text, in_json=in_json):
-        one = Read(read, read.report, in_json=in_json)
-        assert (one.push(text) + one.flush(), read.counts) == (text, {})
+        one = Read(read, read.findings.report, in_json=in_json)
+        assert (one.push(text) + one.flush(), read.findings.counts) == (text, {})
 
 
 @pytest.mark.parametrize("which", range(len(MANY)))
@@ -169,7 +170,7 @@ HELD_CHARS_MAX = (
 @given(text=texts, size=st.integers(1, 9), in_json=st.booleans())
 def test_what_is_held_back_is_bounded_whatever_comes(which: int, text: str, size: int, in_json: bool) -> None:
     read = reading(which)
-    one = Read(read, read.report, in_json=in_json)
+    one = Read(read, read.findings.report, in_json=in_json)
     for start in range(0, len(text), size):
         try:
             one.push(text[start : start + size])
@@ -184,7 +185,7 @@ def test_what_is_held_back_is_bounded_whatever_comes(which: int, text: str, size
 )
 def test_what_never_ends_is_not_held_for_ever(endless: str) -> None:
     read = reading(1)
-    one = Read(read, read.report, in_json=False)
+    one = Read(read, read.findings.report, in_json=False)
     for _ in range(2_000):
         one.push(endless)
         assert one.held <= HELD_CHARS_MAX

@@ -15,7 +15,8 @@ from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.ordinary import Ordinary
-from llmproxy.shield.answers.reading import Read, Reading
+from llmproxy.shield.answers.read import Read
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.restore import restorer
@@ -74,7 +75,7 @@ def reading(answers: Answers = Answers(links=Links(images="disabled"))) -> Readi
 def counts(text: str) -> dict[str, int]:
     one = reading()
     assert one.text(text) == text
-    return one.counts
+    return one.findings.counts
 
 
 @pytest.mark.parametrize("blob", [SHORT, LONG], ids=["short", "long"])
@@ -116,10 +117,10 @@ def test_in_pieces_the_same_is_found_as_in_one(text: str, sizes: list[int], in_j
     whole, cut = reading(), reading()
     said = []
     for one, pieces in ((whole, [text]), (cut, split(text, sizes))):
-        read = Read(one, one.report, in_json=in_json)
+        read = Read(one, one.findings.report, in_json=in_json)
         said.append("".join(map(read.push, pieces)) + read.flush())
     assert said[0] == said[1]  # `... KEY-----Result: ...` is a credential, and taken out.
-    assert cut.counts == whole.counts
+    assert cut.findings.counts == whole.findings.counts
 
 
 def split(text: str, sizes: list[int]) -> list[str]:
@@ -142,7 +143,7 @@ def test_an_argument_of_a_tool_is_quoted_whether_its_quotes_are_there_or_not(val
     for api, body in bodies:
         one = reading()
         restorer(api, one, stream=False).chunk(json.dumps(body).encode())
-        assert bool(one.counts) == is_found, api
+        assert bool(one.findings.counts) == is_found, api
 
 
 def test_where_noise_ends_an_answer_code_does_not() -> None:

@@ -36,7 +36,7 @@ def play(api: Api, tree: Tree, *, stream: bool = False, said: str = "") -> tuple
     way_back = restorer(api, read, stream=stream)
     out = [*way_back.chunk(json.dumps(tree).encode()), *way_back.end()]
     assert len(out) == 1
-    return json.loads(out[0]), read.counts
+    return json.loads(out[0]), read.findings.counts
 
 
 def used(arguments: Tree) -> Tree:

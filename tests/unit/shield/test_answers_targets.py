@@ -20,7 +20,7 @@ def counts(text: str) -> dict[str, int]:
     guards = Guards(GUARDS, structs.replace(Policy(), answers=Answers()))
     reading = Reading(guards, Asked(), Originals({}), clock=lambda: 0.0)
     assert reading.text(text) == text
-    return reading.counts
+    return reading.findings.counts
 
 
 @pytest.mark.parametrize(

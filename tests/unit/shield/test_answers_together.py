@@ -98,7 +98,7 @@ def play(api: Api, parts: list[str], size: int, which: int = 0) -> tuple[str, di
     way_back = restorer(api, read, stream=bool(size))
     events = streamed(api, parts, size) if size else [whole(api, parts)]
     came = [out for event in events for out in way_back.chunk(json.dumps(event).encode())] + way_back.end()
-    return "".join(text for event in came for text in texts(json.loads(event))), read.counts
+    return "".join(text for event in came for text in texts(json.loads(event))), read.findings.counts
 
 
 APIS: tuple[Api, ...] = ("chat", "messages", "responses", "gemini")
@@ -179,7 +179,11 @@ def seen_in(text: str) -> dict[str, int]:
     one = read.open()
     one.push(text.replace("[IMAGE_REDACTED]", "IMAGE_REDACTED"))
     one.flush()
-    return {kind: count for kind, count in read.counts.items() if kind.startswith("answer.image") and kind != OVERLONG}
+    return {
+        kind: count
+        for kind, count in read.findings.counts.items()
+        if kind.startswith("answer.image") and kind != OVERLONG
+    }
 
 
 @pytest.mark.parametrize("text", SHOWN)
@@ -256,7 +260,7 @@ def test_a_denied_link_in_several_parts_is_taken_out() -> None:
     event = json.dumps(whole("messages", ["see https://stran", "ger.example/x?d=1 ok"])).encode()
     (said,) = restorer("messages", read, stream=False).chunk(event)
     assert b"ger.example/x" not in said
-    assert read.counts == {"answer.link": 1}
+    assert read.findings.counts == {"answer.link": 1}
 
 
 def test_what_is_taken_out_of_one_of_two_parts_that_are_alike_does_not_come_back_where_both_are_repeated() -> None:

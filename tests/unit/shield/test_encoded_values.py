@@ -242,6 +242,6 @@ def test_an_encoded_credential_is_taken_out_of_an_answer(size: int) -> None:
     said = "".join(map(one.push, pieces)) + one.flush()
     assert base64(KEY)[:24] not in said
     assert said.endswith("[SECRET_REDACTED] is what you want")
-    assert read.counts == {"answer.secret.github": 1}
+    assert read.findings.counts == {"answer.secret.github": 1}
     whole = Reading(Guards(GUARDS, Policy()), Asked(), Originals({}), clock=lambda: 0.0)
-    assert (whole.text(text), whole.counts) == (said, read.counts)
+    assert (whole.text(text), whole.findings.counts) == (said, read.findings.counts)

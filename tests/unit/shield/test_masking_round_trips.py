@@ -436,7 +436,7 @@ def inspected(
     reading = Reading(guards, NOTHING, Originals(originals), clock=lambda: 0.0, is_repeated=is_repeated)
     way_back = restorer(talker.api, reading, stream=stream)
     out = [one for event in events for one in way_back.chunk(json.dumps(event).encode())] + way_back.end()
-    return [json.loads(one) for one in out], reading.counts
+    return [json.loads(one) for one in out], reading.findings.counts
 
 
 def betrayed(kind: Kind) -> tuple[str, str, dict[str, str]]:

@@ -10,7 +10,8 @@ from llmproxy.common.segments import Segment
 from llmproxy.shield import look
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.guards import Guards
-from llmproxy.shield.answers.reading import Read, Reading
+from llmproxy.shield.answers.read import Read
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.pii import Pii, find
 from llmproxy.shield.personal import emails
@@ -92,7 +93,7 @@ def test_an_answer_in_pieces_loses_the_same_address_as_one_in_whole(address: str
         at += size
     guards = Guards(GUARDS, Policy(answers=Answers(kinds={"email": "redact"})))
     whole, cut = (Reading(guards, Asked(), Originals({}), clock=lambda: 0.0) for _ in range(2))
-    read = Read(cut, cut.report, in_json=False)
+    read = Read(cut, cut.findings.report, in_json=False)
     said = "".join(map(read.push, pieces)) + read.flush()
     assert said == whole.text(text)
     assert said == "Write to [EMAIL_REDACTED] today."

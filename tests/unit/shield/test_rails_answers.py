@@ -14,7 +14,8 @@ from llmproxy.common.rails import Rule, sources
 from llmproxy.shield.answers.asked import NOTHING
 from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.rails import BLOCK_CHARS
-from llmproxy.shield.answers.reading import Read, Reading
+from llmproxy.shield.answers.read import Read
+from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.rails.expressions import Expressions
@@ -34,12 +35,12 @@ def play(
 ) -> tuple[str, dict[str, int], list[tuple[str, str]]]:
     """What is said, what was found, and by which rules; "stopped" when the answer was ended."""
     reading = Reading(guards, NOTHING, Originals({}), clock=lambda: 0.0)
-    text = Read(reading, reading.report, in_json=in_json)
+    text = Read(reading, reading.findings.report, in_json=in_json)
     try:
         said = "".join([*(text.push(piece) for piece in pieces), text.flush()])
     except Stopped:
         said = "stopped"
-    return said, reading.counts, [(one.rule, one.action) for one in reading.explanations]
+    return said, reading.findings.counts, [(one.rule, one.action) for one in reading.findings.explanations]
 
 
 def test_a_rule_replaces_in_an_answer_and_is_recorded_by_name() -> None:
@@ -70,7 +71,7 @@ def test_what_is_for_answers_alone_is_looked_for_in_answers() -> None:
 
 def test_what_is_held_back_is_no_longer_than_the_longest_match() -> None:
     reading = Reading(guards_of(rules=[rule(r"PRJ-\d{4}")], topics=[]), NOTHING, Originals({}), clock=lambda: 0.0)
-    read = Read(reading, reading.report, in_json=False)
+    read = Read(reading, reading.findings.report, in_json=False)
     for letter in "some words that are no project at all. " * 5:
         read.push(letter)
         assert reading_held(read) <= len("PRJ-1234") + 1

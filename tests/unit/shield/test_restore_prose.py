@@ -79,7 +79,7 @@ def test_an_answer_becomes_the_same_and_the_same_is_found(event: bytes, request:
     asked, originals = request
     usual, short = (Reading(GUARDS_OF_ANSWERS, asked, Originals(originals), clock=lambda: 0.0) for _ in range(2))
     assert outcome(chat.Whole(short), event) == outcome(whole.Whole(usual), event)
-    assert (short.counts, short.explanations) == (usual.counts, usual.explanations)
+    assert (short.findings.counts, short.findings.explanations) == (usual.findings.counts, usual.findings.explanations)
 
 
 @given(answers())

@@ -23,7 +23,7 @@ class Passage:
     def __init__(self, texts: Texts, restorer: Restorer) -> None:
         self.texts, self.restorer = texts, restorer
         self.reading = reading = texts if isinstance(texts, Reading) else None  # Where the answer is inspected.
-        self.counts = NOTHING if reading is None else reading.counts  # What was found so far: kind -> count.
+        self.counts = NOTHING if reading is None else reading.findings.counts  # What was found so far: kind -> count.
         self.may_be_slow = reading is not None and reading.may_be_slow
         self.events: list[bytes] = []
         self.is_over = False  # The answer has ended; what steps still hold is to come out.
@@ -35,7 +35,7 @@ class Passage:
 
     @property
     def explained(self) -> Explained | None:
-        return explanations.explained(self.reading.explanations) if self.reading is not None else None
+        return explanations.explained(self.reading.findings.explanations) if self.reading is not None else None
 
     def reads_plain_text(self) -> None:
         """The answer is no JSON."""

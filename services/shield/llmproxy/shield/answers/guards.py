@@ -99,7 +99,7 @@ class Guards:
         return any(one.is_slow for one in self._expressions)
 
     def _checks(self, *, in_json: bool) -> Iterator[Callable[[str], bool]]:
-        """What `is_clear` asks of each stage that `Reading.stages` makes of the policy, and of the watch behind them."""
+        """What `is_clear` asks of each stage that `new_stages` makes of the policy, and of the watch behind them."""
         answers = self.policy.answers
         if in_json:
             yield escapes.is_clear
