@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.common.config_problems import problem
 
 from llmproxy.common import config, config_file
-from llmproxy.common.config import Config, Endpoint, Group, Snapshot, Target, fingerprint
+from llmproxy.common.config import COUNT_MAX, SIZE_MAX, Config, Endpoint, Group, Snapshot, Target, fingerprint
 from llmproxy.common.config_file import parse
 
 WHOLE = """
@@ -96,6 +96,8 @@ def test_a_text_that_says_nothing_takes_nothing_away(text: str) -> None:
         ('prices: {m: {output: "1"}}', "prices.m", "missing required field `input`"),
         ("prices: {m: free}", "prices.m", "Expected `object`"),
         ('prices: {"": {input: "1"}}', "prices", "name it"),
+        ('prices: {m.5: {input: "1"}, M-5: {input: "2"}}', "prices.M-5", "the same model as m.5"),
+        ('prices: {a/m: {input: "1"}, a/M: {input: "1", output: "2"}}', "prices.a/M", "the same model as a/m"),
         ('prices: {m: {input: "1", long: {input: "2"}}}', "prices.m.long", "missing required field `above`"),
         ('prices: {m: {input: "1", long: {above: 0, input: "2"}}}', "prices.m.long.above", ">= 1"),
         ('prices: {m: {input: "1", long: {above: 9, input: "2 $"}}}', "prices.m.long.input", "write it like 2.50"),
@@ -403,25 +405,27 @@ def test_the_schema_knows_every_field_and_refuses_others() -> None:
     assert definition["additionalProperties"] is False
 
 
+def written(field: str, number: int) -> str:
+    *above, name = field.split(".")
+    text = f"{name}: {[number] if name == 'ports' else number}"
+    for one in reversed(above):
+        text = f"{one}: {{{text}}}"
+    return text
+
+
 @pytest.mark.parametrize(
-    "field",
+    ("field", "largest"),
     [
-        *(
-            "gateway.deadline_ms",
-            "gateway.grace_ms",
-            "gateway.max_in_flight",
-            "gateway.max_body_bytes",
-            "gateway.max_depth",
-        ),
-        *("routing.breaker.open_ms", "routing.attempts_max", "limits.redis_timeout_ms", "audit.spool_bytes_max"),
-        *("fetch.timeout_ms", "fetch.ports", "policy.guard_timeout_ms"),
+        *((f"gateway.{name}", COUNT_MAX) for name in ("deadline_ms", "grace_ms", "max_in_flight", "max_depth")),
+        *((field, COUNT_MAX) for field in ("routing.breaker.open_ms", "routing.attempts_max", "fetch.timeout_ms")),
+        ("limits.redis_timeout_ms", COUNT_MAX),
+        *((field, SIZE_MAX) for field in ("gateway.max_body_bytes", "audit.spool_bytes_max", "fetch.max_bytes")),
+        ("fetch.ports", 65_535),
+        ("policy.guard_timeout_ms", 86_400_000),
     ],
 )
-def test_a_number_that_can_only_be_a_mistake_is_refused(field: str) -> None:
+def test_a_number_that_can_only_be_a_mistake_is_refused(field: str, largest: int) -> None:
     """It was published, of 64 bits and more, which Redis' scripts round."""
-    *above, name = field.split(".")
-    for number in (1 << 63, 1 << 64, 10**40):
-        text = f"{name}: {[number] if name == 'ports' else number}"
-        for one in reversed(above):
-            text = f"{one}: {{{text}}}"
-        assert problem(text).startswith(field)
+    parse(written(field, largest), {})
+    for number in (largest + 1, 1 << 63, 1 << 64, 10**40):
+        assert problem(written(field, number)).startswith(field)

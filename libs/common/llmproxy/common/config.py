@@ -42,8 +42,11 @@ Strategy = Literal["failover", "round_robin"]
 COUNT_MAX = (1 << 31) - 1
 """Of a count, and of a wait: three weeks in milliseconds. More is a mistake in writing, and above 53 bits Redis' scripts round it."""
 
+SIZE_MAX = 1 << 40  # A tebibyte.
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=COUNT_MAX)]
-Bytes = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
+Bytes = Annotated[int, msgspec.Meta(ge=1, le=SIZE_MAX)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
 
@@ -139,9 +142,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     max_depth: Positive = 64
     max_in_flight: Positive = 4_096  # Per edge; above it 503 at once.
     deadline_ms: Positive = 600_000
-    grace_ms: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] = (
-        3_000  # How long the edge tries again while a stage has no instance.
-    )
+    grace_ms: Count = 3_000  # How long the edge tries again while a stage has no instance.
     trusted_proxies: tuple[str, ...] = ()  # Addresses or networks whose X-Forwarded-For is believed.
     private_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")  # Where endpoints may be besides public addresses.
 
@@ -169,7 +170,7 @@ class Fetch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     enabled: bool = False  # A caller decides where the gateway connects to (docs/adr/0015).
     max_bytes: Bytes = 8 << 20  # Of one; together they are bounded by gateway.max_body_bytes.
     timeout_ms: Positive = 10_000
-    redirects_max: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] = 3
+    redirects_max: Count = 3
     addresses_max: Positive = 16  # Of one request.
     ports: tuple[Port, ...] = (443,)
     private_networks: tuple[str, ...] = ()  # Where from, besides public addresses.

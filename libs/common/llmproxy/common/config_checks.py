@@ -9,6 +9,7 @@ from llmproxy.common import auth as authentication
 from llmproxy.common.config import Config, ConfigError, Endpoint, Limit, Signature, Target, models
 from llmproxy.common.mistakes import meant
 from llmproxy.common.policy import changed, problems
+from llmproxy.common.prices import comparable
 
 LIMIT_MAX = 1_000_000_000  # Redis' Lua counts in doubles.
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
@@ -58,19 +59,27 @@ def check(config: Config) -> None:
     for where, wrong in problems(config.policy):
         raise ConfigError(f"policy.{where}: {wrong}")
     _check_judges(config)
-    for model, listed in config.prices.items():
-        if not model.strip():
-            raise ConfigError("prices: a price is of a model; name it")
-        try:
-            money.price(listed)
-        except ValueError as error:
-            raise ConfigError(f"prices.{model}.{error}") from None
+    _check_prices(config.prices)
     _check_signatures(config.firewall.signatures)
     unsound = config.threats.problem()
     if unsound is not None:
         raise ConfigError(f"threats.{unsound[0]}: {unsound[1]}")
     for scope in ("key", "ip", "tenant"):
         _check_limit(f"limits.{scope}", getattr(config.limits, scope))
+
+
+def _check_prices(prices: dict[str, money.ListedPrice]) -> None:
+    named: dict[str, str] = {}
+    for model, listed in prices.items():
+        if not model.strip():
+            raise ConfigError("prices: a price is of a model; name it")
+        other = named.setdefault(comparable(model), model)
+        if prices[other] != listed:
+            raise ConfigError(f"prices.{model}: is the same model as {other}, at another price; keep one of them")
+        try:
+            money.price(listed)
+        except ValueError as error:
+            raise ConfigError(f"prices.{model}.{error}") from None
 
 
 def _check_judges(config: Config) -> None:

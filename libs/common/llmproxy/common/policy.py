@@ -118,9 +118,8 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rails: Rails = Rails()  # What operators look for themselves.
     signed: Literal["leave", "block"] = "leave"  # What is found in thinking that a provider signed: docs/adr/0013.
     unreadable: Literal["block", "allow"] = "block"  # Prompts that come as token ids, which no guard can read.
-    guard_timeout_ms: Annotated[int, Meta(ge=1, le=86_400_000)] = (
-        2_000  # Of the whole chain for one request; then it fails closed.
-    )
+    # Of the whole chain for one request; then it fails closed.
+    guard_timeout_ms: Annotated[int, Meta(ge=1, le=86_400_000)] = 2_000
     overrides: tuple["Override", ...] = ()  # In order: where two change the same, the later one holds.
 
     def action(self, kind: str) -> Action:

@@ -86,7 +86,7 @@ def is_local(endpoint: Endpoint) -> bool:
 
 def named(prices: Mapping[str, Price]) -> dict[str, Price]:
     """By names as `find` compares them."""
-    return {_comparable(name): price for name, price in prices.items()}
+    return {comparable(name): price for name, price in prices.items()}
 
 
 def find(prices: Mapping[str, Price], model: str, seller: str) -> Price | None:
@@ -100,7 +100,7 @@ def find(prices: Mapping[str, Price], model: str, seller: str) -> Price | None:
     """
     model = model.lower()
     starts = (0, *(begin.start() for begin in islice(OWN_NAME.finditer(model), OWN_NAMES_MAX)))
-    names = [name for start in starts for name in _without_snapshot(_comparable(model[start:]))]
+    names = [name for start in starts for name in _without_snapshot(comparable(model[start:]))]
     at_seller = (f"{seller}/{name}" for name in names)
     return next((prices[name] for name in (*at_seller, *names) if name in prices), None)
 
@@ -115,7 +115,8 @@ def _without_snapshot(name: str) -> Iterator[str]:
         yield name
 
 
-def _comparable(name: str) -> str:
+def comparable(name: str) -> str:
+    """The same for names that are one model."""
     return name.lower().replace(".", "-")
 
 
