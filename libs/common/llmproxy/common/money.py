@@ -11,20 +11,7 @@ TOKENS_PER_PRICE = 1_000_000
 NANO_PER_DOLLAR = 1_000_000_000
 
 
-class LongPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a whole request costs, its answer too, that has more input tokens than `above`."""
-
-    above: Annotated[int, Meta(ge=1, le=1 << 31)]
-    input: str
-    output: str = "0"
-    cache_read: str | None = None
-    cache_write: str | None = None
-    cache_write_hour: str | None = None
-    audio_input: str | None = None
-    audio_output: str | None = None
-
-
-class ListedPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Amounts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """US dollars per million tokens, as vendors publish them and operators write them; text keeps decimals exact."""
 
     input: str
@@ -34,6 +21,15 @@ class ListedPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     cache_write_hour: str | None = None
     audio_input: str | None = None
     audio_output: str | None = None
+
+
+class LongPrice(Amounts, frozen=True, kw_only=True):
+    """What a whole request costs, its answer too, that has more input tokens than `above`."""
+
+    above: Annotated[int, Meta(ge=1, le=1 << 31)]
+
+
+class ListedPrice(Amounts, frozen=True, kw_only=True):
     long: LongPrice | None = None
 
 
@@ -53,7 +49,7 @@ def price(listed: ListedPrice) -> Price:
     return _price(listed, "", None if long is None else _price(long, "long.", None, long.above))
 
 
-def _price(listed: ListedPrice | LongPrice, at: str, long: Price | None, above: int = 0) -> Price:
+def _price(listed: Amounts, at: str, long: Price | None, above: int = 0) -> Price:
     def amount(name: str) -> int | None:
         dollars = getattr(listed, name)
         try:
