@@ -93,8 +93,8 @@ def guarantees_page() -> str:
 def marked(name: str, **tables: str) -> str:
     """A page that is written by hand, but for the tables between its marks."""
     page = (DOCS / name).read_text()
-    for name, table in tables.items():
-        marks = rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)"
+    for mark, table in tables.items():
+        marks = rf"(<!-- {mark}: .*? -->\n).*?(<!-- /{mark} -->)"
         page = re.sub(marks, lambda found, table=table: f"{found[1]}{table}\n{found[2]}", page, flags=re.DOTALL)
     return page
 

@@ -22,8 +22,10 @@ from llmproxy.audit.record import Columns, canonical, columns
 from llmproxy.audit.store import Reader, Writer, entries
 from llmproxy.audit.verify import verify
 from llmproxy.audit.writer import LedgerWriter
+from llmproxy.common import database
 from llmproxy.common.bus import Bus
 from llmproxy.common.channels import AUDIT, EVENT_LEDGER_ADVANCED, LEDGER_ANSWER, LEDGER_QUERY, LEDGER_VERIFY
+from llmproxy.common.database import load_migrations
 from llmproxy.common.errors import Unavailable
 from llmproxy.common.ledger_questions import LedgerPage, LedgerQuery, LedgerVerified, LedgerVerify
 from llmproxy.common.probes import Readiness
@@ -129,6 +131,33 @@ def test_before_the_audit_service_has_begun_it_is_said_that_there_is_no_ledger_y
         async with Reader.open(dsn) as reader:
             with pytest.raises(Unavailable, match="no table yet"):
                 await reader.page(LedgerQuery(address="a", id="q"))
+
+    asyncio.run(scenario())
+
+
+def test_a_ledger_of_the_first_release_is_taken_over_and_proved(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        with monkeypatch.context() as first:
+            first.setattr(database, "load_migrations", lambda package: load_migrations(package)[:1])
+            writer = await opened(dsn)
+        head = await writer.append(spelled(range(1, 6)))
+        signer = checkpoint.open_signer(tmp_path)
+        checkpoint.write(tmp_path / checkpoint.FILE, signer.sign(head)[0])
+        writer.close()
+        writer = await Writer.connect(dsn)
+        await writer.migrate()
+        assert (await checked(dsn, tmp_path)).ok
+        assert await writer.take_lock()
+        await writer.begin(head)
+        unpriced = record(6, unpriced=True)
+        await writer.append([(columns(unpriced), canonical(unpriced))])
+        writer.close()
+        found = await checked(dsn, tmp_path)
+        assert (found.ok, found.records, found.unsigned) == (True, 6, 1)
+        told = await run_sql(dsn, "SELECT unpriced FROM ledger_entry ORDER BY seq")
+        assert [row[0] for row in told] == [False] * 5 + [True]
 
     asyncio.run(scenario())
 

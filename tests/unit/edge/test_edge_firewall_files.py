@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from llmproxy.common import config, signatures
 from llmproxy.common.config import Config, Snapshot
@@ -63,6 +64,24 @@ def test_files_that_changed_are_in_force_once_they_are_written_to_their_end() ->
         made = rules.pending
         rules.look()
         assert rules.pending is made
+
+    asyncio.run(scenario())
+
+
+def test_an_edge_looks_again_and_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmproxy.edge.firewall.LOOK_S", 0.001)
+
+    async def scenario() -> None:
+        files = Files()
+        rules = Rules(files.build, files.stamp)
+        rules.follow(SNAPSHOT)
+        watching = asyncio.create_task(rules.watch())
+        for words in ("grey heron", "white heron"):
+            files.words, files.written = words, ((2, len(words)),)
+            async with asyncio.timeout(PATIENCE_S):
+                while not finds(rules, f"a {words}".encode()):
+                    await asyncio.sleep(0.001)
+        watching.cancel()
 
     asyncio.run(scenario())
 

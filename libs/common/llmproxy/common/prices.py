@@ -73,8 +73,13 @@ class Prices:
         """(endpoint, model as it is called there) of all that the configuration names and nobody has priced."""
         for name, model in dict.fromkeys(_named_targets(config)):
             endpoint = config.endpoints[name]
-            if endpoint.provider not in CHARGING and self.at(name, endpoint, model).unknown:
+            if is_unpriced(endpoint.provider, self.at(name, endpoint, model)):
                 yield name, model
+
+
+def is_unpriced(provider: str, price: Price) -> bool:
+    """Whether nobody has said what it costs, nor will in the answer."""
+    return price.unknown and provider not in CHARGING
 
 
 def is_local(endpoint: Endpoint) -> bool:

@@ -136,9 +136,8 @@ def remember(process: Process, path: Path) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(
-                fd, f"{process.pid} {created!r}".ljust(NOTE_BYTES).encode(), 0
-            )  # At once: our death leaves it whole.
+            # At once: our death leaves it whole.
+            os.pwrite(fd, f"{process.pid} {created!r}".ljust(NOTE_BYTES).encode(), 0)
         finally:
             os.close(fd)
     except OSError:

@@ -42,8 +42,6 @@ from llmproxy.edge.threats import script as threats_script
 KEYS_RETRY_S = 0.2
 
 Silence = Annotated[float, Meta(ge=1.5, le=runtime.DAY_S)]  # Whoever lives gives a sign every second.
-
-
 Edges = Annotated[int, Meta(ge=1, le=10_000)]
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from llmproxy.common.config import Config, Provider, Strategy, Target
 from llmproxy.common.envelope import Api, Attempt, Price
 from llmproxy.common.offers import OFFERS
-from llmproxy.common.prices import CHARGING, FREE_APIS, Prices
+from llmproxy.common.prices import FREE_APIS, Prices, is_unpriced
 
 ANY = "*"
 APIS: tuple[Api, ...] = get_args(Api)
@@ -93,7 +93,7 @@ class Tables:
         targets = group.targets if group else self._targets(model)
         primary = self._attempts(targets, model, able)
         fallback = self._attempts(self.config.fallbacks.get(model, ()), model, able)
-        unpriced = tuple(one for one in (*primary, *fallback) if wants_price and _is_unpriced(one))
+        unpriced = tuple(one for one in (*primary, *fallback) if wants_price and is_unpriced(one.provider, one.price))
         return Route(
             name=model,
             strategy=group.strategy if group else "failover",
@@ -122,7 +122,3 @@ class Tables:
             first_byte_ms=endpoint.first_byte_ms,
             idle_ms=endpoint.idle_ms,
         )
-
-
-def _is_unpriced(attempt: Attempt) -> bool:
-    return attempt.price.unknown and attempt.provider not in CHARGING
