@@ -1,12 +1,13 @@
 """The configuration: parsed once, and what is wrong names its place and the fix."""
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
 from unit.common.config_problems import problem
 
 from llmproxy.common import config, config_file
@@ -403,6 +404,23 @@ def test_the_schema_knows_every_field_and_refuses_others() -> None:
     definition = schema["$defs"]["Endpoint"]
     assert set(definition["properties"]) == set(Endpoint.__struct_fields__)
     assert definition["additionalProperties"] is False
+
+
+def structs(kind: Any) -> set[type[Struct]]:
+    """It, and all that is in it."""
+    found = {kind} if isinstance(kind, type) and issubclass(kind, Struct) else set()
+    inner = get_type_hints(kind).values() if found else get_args(kind)
+    return found.union(*map(structs, inner))
+
+
+def test_what_is_published_says_nothing_that_was_not_written() -> None:
+    """A service of the release before refuses what it does not know: a new setting matters to it from its first use on."""
+    saying = {kind.__name__ for kind in structs(Config) if not kind.__struct_config__.omit_defaults}
+    assert not saying, f"{saying} would publish the defaults of their new settings"
+    text = 'prices: {m: {input: "1"}}\npolicy: {answers: {kinds: {email: flag}}, injection: {mode: flag}}'
+    given = Snapshot(revision=1, config=parse(text, {}))
+    assert msgspec.json.decode(msgspec.json.encode(given))["config"] == yaml.safe_load(text)
+    assert msgspec.json.decode(msgspec.json.encode(given), type=Snapshot) == given
 
 
 def written(field: str, number: int) -> str:

@@ -37,7 +37,7 @@ Domain = Annotated[
 Domains = Annotated[tuple[Domain, ...], Meta(max_length=DOMAINS_MAX)]
 
 
-class Links(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Links(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Images are fetched without anybody's click, so their addresses can carry a conversation away: docs/adr/0019."""
 
     images: AnswerMode = "strip"  # With a query or a payload, to a host that the request does not name.
@@ -47,7 +47,7 @@ class Links(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     denied: Domains = ()  # These always are.
 
 
-class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Per kind what is done with what the request itself did not hold; per guard of answers alone, one mode."""
 
     when: When = "exposed"

@@ -18,24 +18,32 @@ OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class NoAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="none"):
+class NoAuth(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="none"
+):
     """No credential at all."""
 
 
-class Bearer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="bearer"):
+class Bearer(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="bearer"
+):
     """`Authorization: Bearer <key>`."""
 
     key: str
 
 
-class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="header"):
+class Header(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="header"
+):
     """The key in a header of any name."""
 
     name: str
     key: str
 
 
-class Basic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="basic"):
+class Basic(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="basic"
+):
     """`Authorization: Basic <user:password>`. The user may be written as it is."""
 
     user: str

@@ -9,7 +9,7 @@ from llmproxy.common.actions import Probability
 EMBEDDING = "embedding"
 
 
-class Embedding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Embedding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Asked by a shield that has the model (docs/models/embedding.md). It can convict and not acquit."""
 
     low: Probability = 0.2  # From this probability on, as far as the text is below the threshold of its role. 1: never.

@@ -9,7 +9,7 @@ from llmproxy.common.actions import Probability
 JUDGE = "judge"
 
 
-class Judge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Judge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Asked through the gateway itself, with the key in LLM_PROXY_JUDGE_KEY (docs/adr/0026). It can convict and not acquit."""
 
     model: str = ""  # As any caller would write it; "" asks nobody.

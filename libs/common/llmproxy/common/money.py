@@ -11,7 +11,7 @@ TOKENS_PER_PRICE = 1_000_000
 NANO_PER_DOLLAR = 1_000_000_000
 
 
-class Amounts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Amounts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """US dollars per million tokens, as vendors publish them and operators write them; text keeps decimals exact."""
 
     input: str

@@ -44,7 +44,7 @@ class Recognizer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     deny_list_score: Probability = 1.0
 
 
-class Pii(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Pii(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """`patterns`: expressions and checksums, in microseconds. `presidio`: the same, and then Presidio in another process, for texts that
     may hold something of its recognizers; with a spaCy model installed also names, places and organisations."""
 

@@ -61,7 +61,7 @@ THRESHOLDS = {
 role that no API has is nobody's word."""
 
 
-class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Injection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """From which probability on a text counts as an injection, by whose text it is.
 
     The defaults are the model card's (docs/models/injection.md): at most 1 % false alarms on ordinary texts and 5 % on hard
@@ -105,7 +105,7 @@ class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     models: tuple[str, ...] = ()  # As the caller wrote them.
 
 
-class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Per kind of finding; kinds not named here are masked, or let pass when they are in `ALLOWED`.
 
     An area with a struct of its own may have `problem() -> tuple[str, str] | None`: what is wrong beyond types, and the fix.

@@ -103,7 +103,7 @@ def sources(rail: Rule | Topic) -> Iterator[Source]:
         yield Source(rail=rail, at=f"patterns[{index}]", pattern=pattern)
 
 
-class LinkRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LinkRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where links may lead. A domain stands for itself and what is below it; with `=` before it, for itself alone."""
 
     action: RailAction = "flag"
@@ -120,7 +120,7 @@ class LinkRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return not (self.denied or self.only_allowed or self.schemes or self.risk_min)
 
 
-class LanguageRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LanguageRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """In what may be written. What is too short to tell, code and numbers are in no language, and pass."""
 
     action: Literal["reject", "flag", "alert"] = "flag"
@@ -134,7 +134,7 @@ class LanguageRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return not (self.languages or self.scripts)
 
 
-class Rails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Rails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Nothing is looked for unless it is written here."""
 
     rules: tuple[Rule, ...] = ()
