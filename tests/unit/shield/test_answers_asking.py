@@ -1,0 +1,95 @@
+"""What of an answer depends on what the request says: asked once, however often the answer wants to know."""
+
+import re
+import sys
+from base64 import b64encode
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from llmproxy.common.answers import Answers
+from llmproxy.common.policy import Policy
+from llmproxy.shield.answers import looks
+from llmproxy.shield.answers.asked import Asked
+from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.reading import Reading
+from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.window import Originals
+
+OURS = Guards(GUARDS, structs.replace(Policy(), answers=Answers()))
+
+
+def reading(request: Asked) -> Reading:
+    return Reading(OURS, request, Originals({}), clock=lambda: 0.0)
+
+
+def searches(run: Callable[[], object]) -> int:
+    """How often `looks` searches something with an expression."""
+    count = 0
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        nonlocal count
+        is_search = event == "call" and frame.f_code is re.search.__code__
+        count += is_search and frame.f_back.f_code.co_filename == looks.__file__
+
+    sys.setprofile(note)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_request_is_not_searched_through_for_each_host_of_an_answer() -> None:
+    """A search takes 20 ms of a long request; an event that is read in the loop may have two hundred hosts."""
+    read = reading(Asked(users="hello"))
+    text = " ".join(f"![a](https://h{number}.example/?q=abcdefgh{number})" for number in range(50))
+    assert searches(lambda: read.text(text)) == 0
+    assert read.findings.counts == {"answer.image.query": 50}
+
+
+RANDOM = b64encode(Random(1).randbytes(12_000)).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "asks", "found"),
+    [
+        ('<img src="x" onerror="fetch(1)"> ' * 20, "wants_markup", {"answer.image.script": 20}),
+        (RANDOM, "wants_random", {"answer.entropy": 8}),
+    ],
+)
+def test_what_a_request_wants_is_looked_for_once(
+    monkeypatch: pytest.MonkeyPatch, text: str, asks: str, found: dict[str, int]
+) -> None:
+    asked: list[Asked] = []
+    monkeypatch.setattr(looks, asks, lambda request: bool(asked.append(request)))
+    read = reading(Asked(users="hello"))
+    read.text(text)
+    assert (asked, read.findings.counts) == ([read.request], found)
+
+
+NAMES = st.text("aA.-_ é/:", max_size=12)
+
+
+@given(
+    st.lists(NAMES | st.sampled_from(["a.com", "A.Com"]), max_size=6),
+    NAMES,
+    st.sampled_from(["a.com", "A.com", "a-a", "é.a"]),
+)
+def test_a_host_is_named_where_it_stands_by_itself(said: list[str], system: str, host: str) -> None:
+    users = "".join(said)
+    named = re.search(rf"(?<![\w-]){re.escape(host)}(?![\w-]|\.\w)", f"{system}\n{users}", re.IGNORECASE)
+    read = reading(Asked(users=users, system=system))
+    assert [read.looks.is_known_host(host) for _ in range(2)] == [named is not None] * 2
+
+
+def test_hosts_without_end_are_not_remembered_without_end() -> None:
+    asked = reading(Asked(users="hello")).looks
+    for number in range(2 * looks.HOSTS_KEPT):
+        asked.is_known_host(f"h{number}.example")
+    assert len(asked.hosts) <= looks.HOSTS_KEPT
