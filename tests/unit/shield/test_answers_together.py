@@ -1,6 +1,7 @@
 """Texts that readers put one behind the other hold together what none of them holds: it does not come through, streamed or whole."""
 
 import json
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -301,3 +302,25 @@ def test_a_fence_that_one_part_opens_hides_nothing_in_the_next() -> None:
     for size in (0, 5):
         said, _ = play("messages", ["```\n", f"{image} {KEY[:9]}", KEY[9:]], size)
         assert "[IMAGE_REDACTED]" in said
+
+
+def test_ten_times_as_many_parts_are_ten_times_the_work() -> None:
+    def steps(parts: int) -> int:
+        count = 0
+
+        def note(frame: Any, event: str, function: Any) -> None:
+            nonlocal count
+            count += 1
+
+        read = reading()
+        event = json.dumps(
+            {"content": [{"type": "text", "text": f"part {number}"} for number in range(parts)]}
+        ).encode()
+        sys.setprofile(note)
+        try:
+            read.whole(event)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert steps(400) < 11 * steps(40)

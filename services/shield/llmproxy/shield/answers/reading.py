@@ -4,7 +4,7 @@ The provider's words are inspected before the originals are put back: what was m
 """
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable, Mapping
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ REPEATED_MAX, REPEATED_CHARS_MAX = 64, 256 << 10
 TEXTS = re.compile(r'"text"\s*:\s*"')
 """How a text stands that is one of several: the parts of a message, the blocks of an answer."""
 
+NO_TEXTS: Mapping[str, str] = {}
 CARRIED_MAX = 64  # Runs of texts that an answer may have going; of more, the oldest begins anew.
 
 
@@ -42,7 +43,7 @@ class Reading:
     """One answer. Raises `Stopped` and `Unavailable`."""
 
     __slots__ = (
-        "_alouds", "_apart", "_carried", "_clock", "_guards", "_repeated", "_repeated_chars", "choice", "findings", "is_repeated", "looks", "may_be_slow", "originals",
+        "_alouds", "_becoming", "_carried", "_clock", "_guards", "_repeated", "_repeated_chars", "_together", "choice", "findings", "is_repeated", "looks", "may_be_slow", "originals",
         "request", "unmasks",
     )  # fmt: skip
 
@@ -70,8 +71,9 @@ class Reading:
         self._repeated: dict[str, str] = {}
         self._repeated_chars = 0
         self._carried: dict[Hashable, Carried] = {}  # Of the last text of those that readers put together.
-        # Texts of one event that readers put together: by path, each with what becomes of it.
-        self._apart: dict[str, tuple[str, str]] = {}
+        # Texts of one event that readers put together, and by path what becomes of each.
+        self._together: Container[str] = NO_TEXTS
+        self._becoming: Mapping[str, str] = NO_TEXTS
 
     @property
     def is_slow(self) -> bool:
@@ -149,33 +151,38 @@ class Reading:
         if is_masked:
             check_growth(text, self.originals.in_text)
         self.findings.tree = tree = decoded(event)
-        if text.count('"text"') > 1 and len(TEXTS.findall(text)) > 1:
-            self._read_together(tree)
+        is_changed = text.count('"text"') > 1 and len(TEXTS.findall(text)) > 1 and self._changes_together(tree)
         try:
-            is_changed = bool(self._apart) and any(text != becomes for text, becomes in self._apart.values())
             if not (self._changes(tree, "") or is_changed or is_masked):
                 return event
             self.findings.is_counting = False
             return rewritten(event, text, tree, self._becomes, shortest=1)
         finally:
             self.findings.is_counting = True
-            self._apart, self.findings.tree = {}, None
+            self._together, self._becoming, self.findings.tree = NO_TEXTS, NO_TEXTS, None
 
-    def _read_together(self, tree: Any) -> None:
+    def _changes_together(self, tree: Any) -> bool:
         """Texts that readers put one behind the other may hold in several what none of them holds: they are read as they follow."""
+        read: set[str] = set()
+        becoming: dict[str, str] = {}
+        is_changed = False
         for texts in together(tree):
             said = texts.values()
             if self.is_repeated and all(text in self._repeated for text in said):
                 continue
+            read.update(said)
             if self.is_clear("".join(said), in_json=False) and all(self.is_clear(one, in_json=False) for one in said):
-                self._apart |= {path: (text, text) for path, text in texts.items()}
+                becoming |= texts
                 continue
             for path, text in texts.items():
-                read = Read(self, self.findings.report, in_json=False, follows=self, place=text)
-                self._apart[path] = (text, read.push(text) + read.flush())
-                if read.tells_all and (aloud := self.aloud) is not None:
+                one = Read(self, self.findings.report, in_json=False, follows=self, place=text)
+                becoming[path] = one.push(text) + one.flush()
+                is_changed |= becoming[path] != text
+                if one.tells_all and (aloud := self.aloud) is not None:
                     aloud.found = True
             self._carried.pop(self, None)
+        self._together, self._becoming = read, becoming
+        return is_changed
 
     def carried(self, follows: Hashable) -> Carried | None:
         """From the text before; nobody else goes on with it."""
@@ -215,7 +222,7 @@ class Reading:
     def _changes_text(self, text: str, key: str) -> bool:
         if not text or is_no_text(key, text):
             return False
-        if self._apart and key == "text" and any(text == one for one, _ in self._apart.values()):
+        if key == "text" and text in self._together:
             self._hear(text, in_json=False)
             return False  # It was read with those around it.
         if key == "thinking":
@@ -228,8 +235,8 @@ class Reading:
     def _becomes(self, segment: Segment) -> str:
         if THOUGHTS.fullmatch(segment.path):
             return segment.text
-        if (known := self._apart.get(segment.path)) is not None:
-            return known[1]
+        if (known := self._becoming.get(segment.path)) is not None:
+            return known
         names = segment.path.replace("[", ".").split(".")
         holder = next((name for name in names[:-1] if name in CALLED or name in ECHOED or name in FORMS), "")
         name = name_of(names)
