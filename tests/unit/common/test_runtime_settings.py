@@ -91,6 +91,11 @@ def test_a_secret_that_cannot_be_meant_is_named_by_its_variable_and_not_quoted(
         (Widget, "LLM_PROXY_NATS_URL", "nats://edge:hunter2/@nats:4222"),
         (Widget, "LLM_PROXY_NATS_URL", "nats://nats:port"),
         (Widget, "LLM_PROXY_NATS_URL", "http://nats:4222"),
+        (Widget, "LLM_PROXY_NATS_URL", "nats://one:4222,tls://edge:hunter2@two:4222"),  # Clients take one.
+        (edge.Settings, "LLM_PROXY_REDIS_URL", "redis://:hunter2@one:6379,two:6379/0"),
+        (edge.Settings, "LLM_PROXY_REDIS_URL", "redis://:hunter2@redis:65536/0"),
+        (edge.Settings, "LLM_PROXY_REDIS_URL", "redis://:hunter2[@redis:6379/0"),
+        (audit.Settings, "LLM_PROXY_POSTGRES_DSN", "postgresql://audit:hunter2\u2100@127.0.0.1/llmproxy"),
     ],
 )
 def test_an_address_that_cannot_be_read_is_named_with_the_fix_and_not_quoted(
@@ -109,7 +114,7 @@ def test_an_address_that_cannot_be_read_is_named_with_the_fix_and_not_quoted(
         (edge.Settings, "LLM_PROXY_REDIS_URL", "rediss://default:p@ss@redis.example:6380/1"),
         (router.Settings, "LLM_PROXY_REDIS_URL", "unix:///run/redis.sock?db=1"),
         (Widget, "LLM_PROXY_NATS_URL", "nats"),
-        (Widget, "LLM_PROXY_NATS_URL", "nats://one:4222,tls://edge:hunter2@two:4222"),
+        (Widget, "LLM_PROXY_NATS_URL", "tls://edge:hunter2,3@two:4222"),
     ],
 )
 def test_addresses_are_taken_as_their_clients_take_them(kind: type[Settings], variable: str, value: str) -> None:
