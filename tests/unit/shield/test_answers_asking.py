@@ -1,5 +1,6 @@
 """What of an answer depends on what the request says: asked once, however often the answer wants to know."""
 
+import json
 import re
 import sys
 from base64 import b64encode
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.window import Originals
 
+KEY = "ghp_" + "Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0PaQr2T"
 OURS = Guards(GUARDS, structs.replace(Policy(), answers=Answers()))
 
 
@@ -93,3 +96,24 @@ def test_hosts_without_end_are_not_remembered_without_end() -> None:
     for number in range(2 * looks.HOSTS_KEPT):
         asked.is_known_host(f"h{number}.example")
     assert len(asked.hosts) <= looks.HOSTS_KEPT
+
+
+@pytest.mark.parametrize("answer", [{"metadata": {"note": f"see {KEY} there"}}, {KEY: "x"}], ids=["echo", "name"])
+def test_what_one_request_says_itself_is_found_in_the_answer_to_another(answer: dict[str, Any]) -> None:
+    """They share what the guards remember."""
+    event = json.dumps(answer).encode()
+    saying, silent = reading(Asked(said=f"I see {KEY} there")), reading(Asked(said="hello"))
+    assert saying.whole(event) == event
+    assert saying.findings.counts == {}
+    assert KEY not in silent.whole(event).decode()
+    assert silent.findings.counts == {"answer.secret.github": 1}
+
+
+def test_a_tool_that_a_request_defines_is_not_read_in_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [{"name": "post", "description": f'the "key" is\nlike {KEY}'}]
+    request = Asked(said=told[0]["description"], definitions=msgspec.json.encode([told]).decode())
+    event = msgspec.json.encode({"tools": told})
+    assert reading(request).whole(event) == event
+    again = reading(structs.replace(request, said=f"{request.said} and more"))
+    monkeypatch.setattr(Reading, "_echo", None)
+    assert again.whole(event) == event

@@ -6,6 +6,7 @@ from json import dumps
 from typing import get_args
 
 from msgspec import Struct, structs
+from msgspec.json import encode
 
 from llmproxy.common.actions import PASSING
 from llmproxy.common.answers import AnswerAction, Answers
@@ -41,6 +42,7 @@ class Looks(Struct):
     trusted: str | None = None
     users: str | None = None
     hosts: dict[str, bool] = {}  # Whether they are named.
+    passed: int = 0  # How often its words have let something pass, in the answer to it alone.
     is_markup_wanted: bool | None = None
     is_random_wanted: bool | None = None
 
@@ -114,7 +116,11 @@ class Looks(Struct):
         """Whether the request itself says it."""
         if self.said is None:
             self.said = self.request.said.lower()
-        return value.lower() in self.said
+        return self._passes(value.lower() in self.said)
+
+    def is_defined(self, value: str) -> bool:
+        """Whether its definitions say it. They are JSON."""
+        return encode(value).decode()[1:-1] in self.request.definitions
 
     def is_known_host(self, host: str) -> bool:
         """Whether the user or the operator names it. What a tool returned may name the host that it wants to be told."""
@@ -123,7 +129,7 @@ class Looks(Struct):
             if len(self.hosts) >= HOSTS_KEPT:
                 self.hosts.clear()
             known = self.hosts[host] = self._names(host.lower())
-        return known
+        return self._passes(known)
 
     def _names(self, host: str) -> bool:
         if self.trusted is None:
@@ -136,17 +142,21 @@ class Looks(Struct):
     def is_the_users(self, words: str) -> bool:
         if self.users is None:
             self.users = f" {' '.join(words_of(self.request.users.casefold()))} "
-        return f" {words} " in self.users
+        return self._passes(f" {words} " in self.users)
 
     def asked_for(self) -> bool:
         if self.is_random_wanted is None:
             self.is_random_wanted = wants_random(self.request)
-        return self.is_random_wanted
+        return self._passes(self.is_random_wanted)
 
     def wants_markup(self) -> bool:
         if self.is_markup_wanted is None:
             self.is_markup_wanted = wants_markup(self.request)
-        return self.is_markup_wanted
+        return self._passes(self.is_markup_wanted)
+
+    def _passes(self, is_wanted: bool) -> bool:
+        self.passed += is_wanted
+        return is_wanted
 
 
 def _taken_out(finding: Finding) -> Finding:

@@ -139,9 +139,9 @@ class Reading:
             return name
         if name in self._guards.names and not self.request.canary:
             return name
-        found = sum(self.findings.counts.values())
+        before = self._judged
         said = self._through(name, in_json=False, is_said=False)
-        if said == name and name.isidentifier() and sum(self.findings.counts.values()) == found:
+        if said == name and name.isidentifier() and self._judged == before:
             self._guards.names.add(name)
         return said
 
@@ -262,17 +262,22 @@ class Reading:
             return {self._named(name): self._called(item) for name, item in value.items()}
         return value
 
+    @property
+    def _judged(self) -> tuple[int, int]:
+        """Changes with each finding, and with whatever passes because of what this request says: no other answer may go by that."""
+        return sum(self.findings.counts.values()), self.looks.passed
+
     def _changes_echo(self, value: Any) -> bool:
         """A stream repeats it in several events, and a conversation in all of its turns."""
         request = self.request
         if self.unmasks or request.canary:
             return bool(self._echo(value) != value)
-        known, found = hash((encode(value), request.definitions, request.system)), sum(self.findings.counts.values())
+        known, before = hash((encode(value), request.definitions, request.system)), self._judged
         if known in self._guards.echoes:
             return False
         if self._echo(value) != value:
             return True
-        if sum(self.findings.counts.values()) == found:
+        if self._judged == before:
             self._guards.echoes.add(known)
         return False
 
@@ -290,7 +295,9 @@ class Reading:
         if self.is_clear(text, in_json=False):
             return text
         said = self.words(text)
-        return said if self.looks.is_known(said) else self._through(text, in_json=False)
+        if self.looks.is_defined(said) or self.looks.is_known(said):
+            return said
+        return self._through(text, in_json=False)
 
     def _named(self, name: str) -> str:
         """The name of an argument: the caller's tool has it, or the model has made it up."""
