@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from msgspec import Raw
+from nats.js.kv import KeyValue
 from patience import PATIENCE_S
 
 from llmproxy.common import metrics
@@ -647,6 +649,34 @@ def test_a_watch_whose_callback_raises_is_told_of_and_not_silent(real_nats: Any)
             edge._watch_again()  # As after a reconnection: everything is delivered once more.
             assert isinstance(await failures.get(), ZeroDivisionError)
         await keys.delete(bad)
+        await edge.close()
+        await admin.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_watch_that_could_not_begin_hears_of_nothing_after_a_reconnection(
+    real_nats: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        admin = await real_nats.connect("admin")
+        await admin.provision()
+        edge = await real_nats.connect("edge")
+        bucket = await edge.bucket(KEYS_BUCKET)
+        late, heard = AsyncMock(side_effect=TimeoutError), asyncio.Queue[str]()
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(KeyValue, "watchall", late)
+            with pytest.raises(Unavailable):
+                await bucket.watch(lambda key, _: heard.put_nowait(f"first {key}"))
+        await bucket.watch(lambda key, _: heard.put_nowait(f"second {key}"))
+        key = uuid.uuid4().hex
+        await (await admin.bucket(KEYS_BUCKET)).put(key, b"1")
+        edge._watch_again()
+        await asyncio.gather(*edge._tasks)  # What was there has been delivered once more.
+        said = {heard.get_nowait() for _ in range(heard.qsize())}
+        assert f"second {key}" in said
+        assert f"first {key}" not in said
+        await (await admin.bucket(KEYS_BUCKET)).delete(key)
         await edge.close()
         await admin.close()
 

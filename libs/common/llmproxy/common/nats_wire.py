@@ -272,7 +272,11 @@ class NatsWire:
 
     async def _watch(self, watch: Watch) -> None:
         self._watches.append(watch)
-        await watch.start()
+        try:
+            await watch.start()
+        except BaseException:  # Whoever wants it tries again, with another.
+            self._watches.remove(watch)
+            raise
 
     def _watch_again(self) -> None:
         """After a reconnection a server may have lost our ephemeral consumers: everything is delivered anew."""
