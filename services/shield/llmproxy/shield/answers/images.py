@@ -118,9 +118,8 @@ class Images:
         self._is_swallowing = False  # The rest of an address that is too long to be held.
         self._picture = ""  # The beginning of a tag, up to the picture in it that is being said.
         self._at_picture = 0  # Where in the text that tag begins.
-        self._is_resumed = self._will_resume = (
-            False  # What is looked at, or will be, begins with it, without the picture.
-        )
+        # What is looked at, or will be, begins with it, without the picture.
+        self._is_resumed = self._will_resume = False
         self._body: Body | None = None  # Behind `<style>` or `<script>`: everything else that is said goes through it.
         self._used: set[str] = set()  # Labels of images whose addresses have not come yet.
         self._suspicious: dict[str, str] = {}  # Labels whose addresses have: why.

@@ -140,10 +140,8 @@ class Leak:
         self._words: list[str] = []  # Since the last place that was looked up.
         self._hit = -1  # Where in the system text the last shingle stands,
         self._before: list[str] = []  # and its words.
-        self._recent, self._read = (
-            "",
-            0,
-        )  # What was read last, and how much in all: where a passage stands is asked once.
+        self._recent = ""  # What was read last,
+        self._read = 0  # and how many characters in all: where a passage stands is asked once.
         self.found = False
 
     def read(self, piece: str) -> None:

@@ -252,7 +252,6 @@ def _first_value(matches: Iterable[re.Match[str]], text: str, begin: int, first:
 
 
 PARAMETER = re.compile(rb"[^&]{%d,}" % WORD_CHARS_MIN)
-NEXT_PARAMETER = re.compile(r"&[\w.%-]{1,40}=")
 STILL_NAME = re.compile(r"[A-Za-z_]{1,24}[=:]{1,2}|(?:key|token|secret)[-_=:]")
 
 
@@ -261,7 +260,7 @@ def _trim(text: str, start: int, stop: int) -> tuple[int, int]:
     inner = STILL_NAME.match(text, start, stop)
     if inner is not None and stop - inner.end() >= WORD_CHARS_MIN:
         start = inner.end()
-    behind = NEXT_PARAMETER.search(text, start, stop)
+    behind = passwords.NEXT_PARAMETER.search(text, start, stop)
     if behind is not None:
         stop = behind.start()
     while stop > start and text[stop - 1] in ".:?!":
