@@ -16,7 +16,7 @@ from msgspec import structs
 
 from llmproxy.common.answers import Answers
 from llmproxy.common.policy import Policy
-from llmproxy.shield.answers import looks
+from llmproxy.shield.answers import looks, markup
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.reading import Reading
@@ -117,3 +117,21 @@ def test_a_tool_that_a_request_defines_is_not_read_in_each_answer(monkeypatch: p
     again = reading(structs.replace(request, said=f"{request.said} and more"))
     monkeypatch.setattr(Reading, "_echo", None)
     assert again.whole(event) == event
+
+
+WORDS = st.sampled_from([
+    *("HTML", "css", "svg", "XML", "JavaScript", "typescript", "js", "jsx", "tsx", "React", "vue", "angular", "svelte"),
+    *("web", "site", "browser", "front-end", "frontend", "dom", "tags", "stylesheet", "script", "Code", "coder"),
+    *("coding", "programm", "developer", "software", "xss", "sanitiz", "iframe", "onclick", "onload", "onerror", "<b>"),
+    *("stage", "hello", " ", "."),
+])  # fmt: skip
+
+
+@given(st.lists(WORDS, max_size=3).map("".join))
+def test_who_talks_of_markup_is_told_at_a_glance_as_by_the_whole_look(text: str) -> None:
+    assert markup.wants_markup(Asked(users=text)) == (markup.WANTED.search(text) is not None)
+
+
+def test_nothing_is_searched_through_for_markup_that_has_none_of_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markup, "WANTED", None)
+    assert not markup.wants_markup(Asked(users="hello people", system="be kind"))
