@@ -27,8 +27,8 @@ KEY = "ghp_" + "Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0PaQr2T"
 OURS = Guards(GUARDS, structs.replace(Policy(), answers=Answers()))
 
 
-def reading(request: Asked) -> Reading:
-    return Reading(OURS, request, Originals({}), clock=lambda: 0.0)
+def reading(request: Asked, *, is_repeated: bool = False) -> Reading:
+    return Reading(OURS, request, Originals({}), clock=lambda: 0.0, is_repeated=is_repeated)
 
 
 def searches(run: Callable[[], object]) -> int:
@@ -107,6 +107,43 @@ def test_what_one_request_says_itself_is_found_in_the_answer_to_another(answer: 
     assert saying.findings.counts == {}
     assert KEY not in silent.whole(event).decode()
     assert silent.findings.counts == {"answer.secret.github": 1}
+
+
+IBAN = "DE89370400440532013000"
+
+
+def test_a_name_that_was_flagged_is_flagged_in_the_next_answer() -> None:
+    """Of an answer that changes names are read a second time, to write it, when nothing is counted."""
+    first, second = reading(Asked()), reading(Asked())
+    first.whole(json.dumps({IBAN: "x", "note": f"see {KEY} there"}).encode())
+    assert first.findings.counts == {"answer.iban": 1, "answer.secret.github": 1}
+    second.whole(json.dumps({IBAN: "x"}).encode())
+    assert second.findings.counts == {"answer.iban": 1}
+
+
+def test_a_name_is_remembered_as_harmless_for_no_request_whose_system_text_it_says() -> None:
+    """In scripts without spaces a name of a program can be as many words as a passage has."""
+    system = "请只用中文回答所有关于公司产品的问题并且不要透露内部价格表以及折扣规则"
+    assert system.isidentifier()
+    event = json.dumps({system: "x"}).encode()
+    other, own = reading(Asked(system="Answer briefly.")), reading(Asked(system=system))
+    other.whole(event)
+    assert other.findings.counts == {}
+    own.whole(event)
+    assert own.findings.counts == {"answer.leak": 1}
+
+
+def test_what_a_stream_said_before_it_was_repeated_is_found_in_another_answer() -> None:
+    """What comes a second time is not reported twice, and the second answer has it for the first time."""
+    said = f"the account is {IBAN} there"
+    event = json.dumps({"metadata": {"note": said}}).encode()
+    first, second = reading(Asked(), is_repeated=True), reading(Asked(), is_repeated=True)
+    text = first.open()
+    assert text.push(said) + text.flush() == said
+    first.whole(event)
+    assert first.findings.counts == {"answer.iban": 1}
+    second.whole(event)
+    assert second.findings.counts == {"answer.iban": 1}
 
 
 def test_a_tool_that_a_request_defines_is_not_read_in_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class Looks(Struct):
     trusted: str | None = None
     users: str | None = None
     hosts: dict[str, bool] = {}  # Whether they are named.
-    passed: int = 0  # How often its words have let something pass, in the answer to it alone.
+    passed: int = 0  # How often something passed that another answer may not say: for its words, or said before.
     is_markup_wanted: bool | None = None
     is_random_wanted: bool | None = None
 

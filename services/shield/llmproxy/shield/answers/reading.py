@@ -137,11 +137,11 @@ class Reading:
     def name(self, name: str) -> str:
         if is_plain(name):
             return name
-        if name in self._guards.names and not self.request.canary:
+        if name in self._guards.names and not self.request.canary and self.looks.says_no_system_text(name):
             return name
         before = self._judged
         said = self._through(name, in_json=False, is_said=False)
-        if said == name and name.isidentifier() and self._judged == before:
+        if said == name and name.isidentifier() and self._judged == before and self.findings.is_counting:
             self._guards.names.add(name)
         return said
 
@@ -264,7 +264,8 @@ class Reading:
 
     @property
     def _judged(self) -> tuple[int, int]:
-        """Changes with each finding, and with whatever passes because of what this request says: no other answer may go by that."""
+        """Changes with each finding, and with whatever passes because of what this request says, or this answer has said: no other
+        answer may go by that."""
         return sum(self.findings.counts.values()), self.looks.passed
 
     def _changes_echo(self, value: Any) -> bool:
@@ -312,6 +313,7 @@ class Reading:
         """`is_said`: it may go on where another text ended."""
         known = self._repeated.get(text) if self.is_repeated else None
         if known is not None:
+            self.looks.passed += 1  # What was found in it was reported before.
             return known
         is_clear = self.is_clear(text, in_json=in_json)
         read = None if is_clear else Read(self, self.findings.report, in_json=in_json, is_value=is_value, place=text)
