@@ -1,8 +1,10 @@
 """What a body began with a moment ago is not read again: that changes no verdict, tells nobody anything, and is bounded."""
 
 import asyncio
+import gc
 import json
 import re
+import weakref
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -131,6 +133,21 @@ def test_what_two_turns_have_between_them_is_found_as_if_nothing_was_known() -> 
 
 def glance(matcher: Matcher | None = None) -> Glance:
     return Glance((matcher or shipped()).near, WORDS_MAX)
+
+
+def test_a_body_under_way_keeps_what_it_is_remembered_in_when_signatures_change() -> None:
+    """Native code writes there when the body turns out to be clear."""
+    looking = glance()
+    new = looking.at("one", chat(*[NOTED, PLAIN * 5] * 4))
+    assert new is not None
+    rows = weakref.ref(looking._recent)
+    del looking
+    gc.collect()
+    assert rows() is not None
+    new.remember()
+    del new
+    gc.collect()
+    assert rows() is None
 
 
 def begin(looking: Glance, body: bytes, tenant: str = "one") -> int:

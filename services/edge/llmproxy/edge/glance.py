@@ -53,18 +53,19 @@ class Seen(NamedTuple):
 class New:
     """What is new in a body: from `begin` on. `seen`: None of what was not read yet."""
 
-    __slots__ = ("_found", "_table", "begin", "seen")
+    __slots__ = ("_found", "_recent", "begin", "seen")
 
-    def __init__(self, found: _New | None = None, table: Table | None = None) -> None:
-        self._found, self._table = found, table
+    def __init__(self, found: _New | None = None, recent: Recent | None = None) -> None:
+        """`recent` is kept with it: new signatures may have another one while this body is being looked at."""
+        self._found, self._recent = found, recent
         self.begin, self.seen = 0, None
         if found is not None:
             self.begin, self.seen = found.begin, _seen(found) if found.is_seen else None
 
     def remember(self) -> None:
         """All of it has turned out to be clear."""
-        if self._found is not None:
-            _remember(self._table, self._found)
+        if self._recent is not None:
+            _remember(self._recent.table, self._found)
 
 
 def _seen(found: _New) -> Seen:
@@ -92,4 +93,4 @@ class Glance:
         firewall, found = self._addresses
         if _glance(firewall, self._recent.key(tenant.encode()), body, found):
             return None
-        return New(_New.from_buffer_copy(self._found), self._recent.table)
+        return New(_New.from_buffer_copy(self._found), self._recent)
