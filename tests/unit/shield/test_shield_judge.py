@@ -32,6 +32,7 @@ from llmproxy.shield.inspection import DOUBT_CHARS_MAX, DOUBTS_MAX
 from llmproxy.shield.judge import AT_ONCE_MAX, FAILED_TOLD, KEPT_S, WAITING_MAX, Judges, Opinion, opinion, question
 
 KEY = "llm-the-judges-own-key"
+TENANT_KEY = b"the key of a tenant"
 PATIENT_MS = 1_000 * int(PATIENCE_S)
 SETTINGS = Judge(model="small", low=0.3, timeout_ms=PATIENT_MS)
 STANDING_STILL = FakeClock()
@@ -274,18 +275,29 @@ def test_the_same_text_is_asked_about_once_in_a_while_and_failures_again() -> No
         judges = judges_of(model, clock)
         order = examined_doubts()
         for _ in range(3):
-            await judges.opinions(order, SETTINGS)
+            await judges.opinions(order, SETTINGS, TENANT_KEY)
         assert len(model.asked) == 1
         clock.advance(KEPT_S + 1)
-        await judges.opinions(order, SETTINGS)
+        await judges.opinions(order, SETTINGS, TENANT_KEY)
         assert len(model.asked) == 2
         model.answer = completion("?")
         clock.advance(KEPT_S + 1)
         for _ in range(2):
-            assert await judges.opinions(order, SETTINGS) == [None]
+            assert await judges.opinions(order, SETTINGS, TENANT_KEY) == [None]
         assert len(model.asked) == 4
 
     asyncio.run(run())
+
+
+def test_no_tenant_learns_by_the_time_it_takes_what_another_has_said() -> None:
+    model = Model(says(False))
+
+    async def scenario(around: Around) -> None:
+        for tenant in ("one", "one", "two"):
+            await around.send(DOUBTFUL, tenant=tenant)
+
+    shield(scenario, policy(), judges_of(model))
+    assert len(model.asked) == 2
 
 
 def test_a_judge_that_fails_time_and_again_is_told_until_it_answers() -> None:
@@ -294,11 +306,11 @@ def test_a_judge_that_fails_time_and_again_is_told_until_it_answers() -> None:
         model = Model(Unavailable("stage_unavailable", "gone"))
         judges = Judges(model, KEY, nonce=lambda: "n0nce", clock=STANDING_STILL, tell=told.append)
         for _ in range(FAILED_TOLD):
-            await judges.opinions(examined_doubts(), SETTINGS)
+            await judges.opinions(examined_doubts(), SETTINGS, TENANT_KEY)
         assert [bool(one) for one in told] == [False] * (FAILED_TOLD - 1) + [True]
         assert f"its last {FAILED_TOLD} questions" in told[-1]
         model.answer = says(False)
-        await judges.opinions(examined_doubts(), SETTINGS)
+        await judges.opinions(examined_doubts(), SETTINGS, TENANT_KEY)
         assert told[-1] == ""
 
     asyncio.run(run())
@@ -309,12 +321,17 @@ def test_questions_are_bounded_and_those_that_are_too_many_fail_at_once() -> Non
         model = Model(None)
         judges = judges_of(model)
         settings = Judge(model="small", timeout_ms=100)
-        many = [judges.opinions(examined_doubts(f"p=0.5 {number}"), settings) for number in range(WAITING_MAX + 20)]
+        many = [
+            judges.opinions(examined_doubts(f"p=0.5 {number}"), settings, TENANT_KEY)
+            for number in range(WAITING_MAX + 20)
+        ]
         assert await asyncio.gather(*many) == [[None]] * (WAITING_MAX + 20)
         assert model.most_at_once == AT_ONCE_MAX
         assert model.at_once == 0
         model.answer = says(True)
-        assert await judges.opinions(examined_doubts(), SETTINGS) == [Opinion(True, 0.9)]  # Nothing is left behind.
+        assert await judges.opinions(examined_doubts(), SETTINGS, TENANT_KEY) == [
+            Opinion(True, 0.9)
+        ]  # Nothing is left behind.
 
     asyncio.run(run())
 
@@ -322,7 +339,7 @@ def test_questions_are_bounded_and_those_that_are_too_many_fail_at_once() -> Non
 def test_nothing_goes_on_being_asked_for_a_request_that_is_gone() -> None:
     async def run() -> None:
         model = Model(None)
-        asking = asyncio.create_task(judges_of(model).opinions(examined_doubts(), SETTINGS))
+        asking = asyncio.create_task(judges_of(model).opinions(examined_doubts(), SETTINGS, TENANT_KEY))
         while not model.at_once:
             await asyncio.sleep(0)
         asking.cancel()

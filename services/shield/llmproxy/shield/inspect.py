@@ -117,7 +117,7 @@ class Inspect:
         if isinstance(examined, Examined) and examined.uncertain and self.embedding is not None:
             examined = await weighed(examined, order.policy, self.embedding)
         if isinstance(examined, Examined) and examined.doubts:
-            examined = await judged(examined, order.policy, self._judges)
+            examined = await judged(examined, order.policy, order.key, self._judges)
         if isinstance(examined, Examined) and examined.continuation is not None:
             examined = await continued(examined, order.policy, order.key, self.conversations)
         return examined

@@ -5,7 +5,7 @@ small struct or a failure. It can only add a finding; whoever persuades it wins 
 """
 
 import asyncio
-import hashlib
+import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
@@ -120,9 +120,10 @@ class Judges:
             known = self._exempt[id(policy)] = (policy, changed)
         return known[1]
 
-    async def opinions(self, doubts: Sequence[Doubt], settings: Judge) -> list[Opinion | None]:
-        """One for each, in time; None where there is none."""
-        asking = [asyncio.ensure_future(self._opinion(doubt.text, settings.model)) for doubt in doubts]
+    async def opinions(self, doubts: Sequence[Doubt], settings: Judge, key: bytes) -> list[Opinion | None]:
+        """One for each, in time; None where there is none. `key`: the tenant's. Who is answered at once learns that somebody of the same
+        tenant has said it, and of no other."""
+        asking = [asyncio.ensure_future(self._opinion(doubt.text, settings.model, key)) for doubt in doubts]
         try:
             done, _ = await asyncio.wait(asking, timeout=settings.timeout_ms / 1000)
         finally:  # Also of those who wait no longer: nothing is asked for nobody.
@@ -142,8 +143,8 @@ class Judges:
             else ""
         )
 
-    async def _opinion(self, text: str, model: str) -> Opinion | None:
-        name = hashlib.sha256(f"{model}\0{text}".encode(errors="surrogatepass")).digest()
+    async def _opinion(self, text: str, model: str, key: bytes) -> Opinion | None:
+        name = hmac.digest(key, f"{model}\0{text}".encode(errors="surrogatepass"), "sha256")
         kept = self._kept.get(name)
         if kept is not None and kept[0] > self._clock():
             return kept[1]
@@ -164,11 +165,11 @@ class Judges:
         return found
 
 
-async def judged(examined: Examined, policy: Policy, judges: Judges | None) -> Examined | Refused:
-    """What was examined, with what the judge says of what was in doubt."""
+async def judged(examined: Examined, policy: Policy, key: bytes, judges: Judges | None) -> Examined | Refused:
+    """What was examined, with what the judge says of what was in doubt. `key`: the tenant's."""
     settings = policy.injection.judge
     doubts = examined.doubts
-    opinions = await judges.opinions(doubts, settings) if judges is not None else [None] * len(doubts)
+    opinions = await judges.opinions(doubts, settings, key) if judges is not None else [None] * len(doubts)
     convicted = [
         (doubt, one)
         for doubt, one in zip(doubts, opinions, strict=True)
