@@ -76,3 +76,9 @@ def test_definitions_that_are_too_long_to_be_kept_ask_for_nothing() -> None:
     found = request(messages=[user("hello")], tools=[tool(description="base64 " * SAID_CHARS_MAX)])
     assert found.definitions == ""
     assert not wants_random(found)
+
+
+def test_of_a_system_text_that_has_no_end_the_beginning_is_kept() -> None:
+    """What is compared with answers is remembered for some of them, and must not hold a body each."""
+    said = "so it is " * SAID_CHARS_MAX
+    assert request(messages=[{"role": "system", "content": said}, user("hello")]).system == said[:SAID_CHARS_MAX]

@@ -92,7 +92,7 @@ def asked(tree: dict[str, Any], said: str, plain: Turns | None = None) -> Asked:
 def _asked(system: list[str], users: list[str], said: str, definitions: str, *, is_exposed: bool) -> Asked:
     system_text = "\n".join(system)
     return Asked(
-        system=system_text,
+        system=system_text[:SAID_CHARS_MAX],
         users="\n".join(users),
         said=said[:SAID_CHARS_MAX],
         definitions=definitions,
