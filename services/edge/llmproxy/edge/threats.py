@@ -60,7 +60,12 @@ def sender(record: KeyRecord, end_user: str = "") -> tuple[Caller, ...]:
     if end_user:
         return (Caller("user", f"{record.id}.{end_user}"),)
     key = Caller("key", record.id)
-    return (key, Caller("principal", f"{record.tenant}/{record.principal}")) if record.principal else (key,)
+    return (key, Caller("principal", _principal(record))) if record.principal else (key,)
+
+
+def _principal(record: KeyRecord) -> str:
+    """A slash in the tenant's name is written as in a URL: no two principals are one."""
+    return f"{record.tenant.replace('%', '%25').replace('/', '%2F')}/{record.principal}"
 
 
 def place(address: str) -> Caller:
