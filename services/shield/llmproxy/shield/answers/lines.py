@@ -28,18 +28,19 @@ HEADS = re.compile(
 """How a name may begin: a look of half a microsecond, twenty times as fast as one at every name."""
 
 FEW = 200
+AHEAD_CHARS = 256  # As many as a unit has.
 NAME_CHARS_MAX = max(map(len, (*PASSWORD_NAMES, *STEMS)))
 
 
 class Trigger(Protocol):
     """What tells that something may follow."""
 
-    def find(self, before: str, text: str) -> int:
-        """From where on to hold back; -1 when nothing tells of anything."""
+    def find(self, before: str, text: str, at: int) -> int:
+        """From where on to hold back, at this place or behind it; -1 when nothing tells of anything. `before` stands before that place."""
         ...
 
-    def loose(self, text: str) -> int:
-        """How much of a text without a trigger can be said, whatever follows."""
+    def loose(self, text: str, at: int) -> int:
+        """Up to where a text without a trigger from this place on can be said, whatever follows."""
         ...
 
     def carries(self, unit: str) -> bool:
@@ -50,27 +51,22 @@ class Trigger(Protocol):
 class Names:
     """The words before a password."""
 
-    def find(self, before: str, text: str) -> int:
-        known = before[1 - NAME_CHARS_MAX :]
-        behind, whole = len(known), known + text
-        lower = glance.plain(whole).lower()
-        if not _may_be_named(lower) and whole.isascii():
-            return -1
-        found = [
-            head.start() + len(name) - behind
-            for head in HEADS.finditer(lower)
-            for name in PASSWORD_NAMES
-            if lower.startswith(name, head.start()) and head.start() + len(name) > behind
-        ]
-        if not whole.isascii():
-            found += [end for stem in STEMS if stem in whole and (end := _end_of(whole, stem, behind)) >= 0]
-        return min(found, default=-1)
+    def find(self, before: str, text: str, at: int) -> int:
+        """First in the little that is next, then further ahead: behind each unit the rest of the text is asked about again."""
+        known, chars = before[1 - NAME_CHARS_MAX :], AHEAD_CHARS
+        while at < len(text):
+            ahead = text[at : at + chars]
+            found = _first_name_end(known + ahead, len(known))
+            if found >= 0:
+                return at + found
+            known, at, chars = (known + ahead)[1 - NAME_CHARS_MAX :], at + chars, 2 * chars
+        return -1
 
-    def loose(self, text: str) -> int:
+    def loose(self, text: str, at: int) -> int:
         return len(text)
 
     def carries(self, unit: str) -> bool:
-        return self.find("", unit[-NAME_CHARS_MAX:]) >= 0
+        return self.find("", unit[-NAME_CHARS_MAX:], 0) >= 0
 
 
 class Digits:
@@ -78,12 +74,12 @@ class Digits:
 
     sign = DIGITS
 
-    def find(self, before: str, text: str) -> int:
-        found = self.sign.search(text)
-        return _word_start(text, found.start()) if found is not None else -1
+    def find(self, before: str, text: str, at: int) -> int:
+        found = self.sign.search(text, at)
+        return _word_start(text, at, found.start()) if found is not None else -1
 
-    def loose(self, text: str) -> int:
-        return _word_start(text, len(text))
+    def loose(self, text: str, at: int) -> int:
+        return _word_start(text, at, len(text))
 
     def carries(self, unit: str) -> bool:
         return False
@@ -115,23 +111,23 @@ class Lines:
         return len(self._pending)
 
     def push(self, piece: str) -> str:
-        text, self._pending = self._pending + piece, ""
+        text, at = self._pending + piece, 0
         out: list[str] = []
-        while text:
+        while at < len(text):
             if not self._is_triggered:
-                place = self._trigger.find(self._context, text)
-                at = place if place >= 0 else self._trigger.loose(text)
-                out.append(self._passed(text[:at]))
-                text = text[at:]
+                place = self._trigger.find(self._context, text, at)
+                loose = place if place >= 0 else self._trigger.loose(text, at)
+                out.append(self._passed(text[at:loose]))
+                at = loose
                 if place < 0:
                     break
                 self._is_triggered = True
-            end = _end(text)
-            if not end:
+            end = _end(text, at)
+            if end == at:
                 break
-            out.append(self._closed(text[:end]))
-            text = text[end:]
-        self._pending = text
+            out.append(self._closed(text[at:end]))
+            at = end
+        self._pending = text[at:]
         return "".join(out)
 
     def flush(self) -> str:
@@ -143,7 +139,7 @@ class Lines:
             return pending
         said = self._closed(pending)
         self._at = 0
-        self._is_triggered = self._is_triggered or (said == pending and _end(pending) == 0)
+        self._is_triggered = self._is_triggered or (said == pending and _end(pending, 0) == 0)
         return said
 
     def _passed(self, text: str) -> str:
@@ -180,14 +176,32 @@ def _may_be_named(lower: bytes) -> bool:
     return False
 
 
-def _end(unit: str) -> int:
-    """Where the unit ends; 0 when it has not."""
-    found = ENDS.search(unit, 0, UNIT_CHARS_MAX + 1)
+def _end(text: str, at: int) -> int:
+    """Where the unit ends that begins at this place: there, when it has not."""
+    found = ENDS.search(text, at, at + UNIT_CHARS_MAX + 1)
     if found is not None:
         return found.end()
-    if len(unit) <= UNIT_CHARS_MAX:
-        return 0
-    return unit.rfind(" ", 0, UNIT_CHARS_MAX) + 1 or UNIT_CHARS_MAX
+    if len(text) - at <= UNIT_CHARS_MAX:
+        return at
+    return text.rfind(" ", at, at + UNIT_CHARS_MAX) + 1 or at + UNIT_CHARS_MAX
+
+
+def _first_name_end(text: str, behind: int) -> int:
+    """Where the first name ends that ends behind a place; counted from there. -1 where there is none."""
+    lower = glance.plain(text).lower()
+    if not _may_be_named(lower) and text.isascii():
+        return -1
+    first = beyond = len(text) + 1
+    for head in HEADS.finditer(lower):
+        at = head.start()
+        if at >= first:
+            break
+        ends = [at + len(name) for name in PASSWORD_NAMES if lower.startswith(name, at)]
+        first = min([first, *(end for end in ends if end > behind)])
+    found = [first - behind] if first < beyond else []
+    if not text.isascii():
+        found += [end for stem in STEMS if stem in text and (end := _end_of(text, stem, behind)) >= 0]
+    return min(found, default=-1)
 
 
 def _end_of(text: str, name: str, behind: int) -> int:
@@ -196,8 +210,8 @@ def _end_of(text: str, name: str, behind: int) -> int:
     return at + len(name) - behind if at >= 0 else -1
 
 
-def _word_start(text: str, at: int) -> int:
-    least = max(0, at - WORD_CHARS_MAX)
+def _word_start(text: str, first: int, at: int) -> int:
+    least = max(first, at - WORD_CHARS_MAX)
     while at > least and not text[at - 1].isspace():
         at -= 1
     return at
