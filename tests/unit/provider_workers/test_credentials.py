@@ -39,6 +39,19 @@ def test_a_rotated_key_file_is_read_again(tmp_path: Path) -> None:
     assert credentials.header("up", f"file:{path}", "x-api-key") == ("x-api-key", "sk-new")
 
 
+def test_no_key_of_a_file_outlasts_the_configuration_that_it_was_read_for(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("sk-old")
+    os.utime(path, ns=(0, 1))
+    credentials = Credentials({})
+    credentials.confine(named=True)
+    assert credentials.secret("up", f"file:{path}") == "sk-old"
+    path.write_text("sk-new")
+    os.utime(path, ns=(0, 1))  # As nobody could tell from the file.
+    credentials.confine(named=True)
+    assert credentials.secret("up", f"file:{path}") == "sk-new"
+
+
 @pytest.mark.parametrize("auth", [None, Bearer(key="file:{}"), Header(name="x-token", key="file:{}")])
 def test_what_an_endpoint_shows_follows_a_rotated_key_file(auth: Bearer | Header | None, tmp_path: Path) -> None:
     path = tmp_path / "key"

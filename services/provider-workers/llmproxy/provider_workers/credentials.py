@@ -126,10 +126,10 @@ class Credentials:
     def confine(self, *, named: bool) -> None:
         """For the configuration that is in force from now on. `named`: the operator wrote it."""
         allowed = references.within(self._directories, named=named)
+        self._files.clear()  # Of an endpoint that is gone no key is kept.
         if allowed != self._allowed:
             self._allowed = allowed
-            self._files.clear()  # What was read under the other rule is not lent under this one.
-            self._sources.clear()
+            self._sources.clear()  # What was lent under the other rule is not lent under this one.
 
     def permit(self, endpoint: str, path: str) -> str:
         """The file that a configuration means, links resolved. Raises GatewayError provider_unauthorized."""
