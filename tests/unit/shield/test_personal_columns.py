@@ -1,7 +1,11 @@
 """Tables: what stands under the name of a column is what the name says."""
 
+from collections.abc import Iterator
+
 import pytest
 from unit.shield.personal_findings import of_kind
+
+from llmproxy.shield.personal import columns
 
 CSV = "last,first,dob,mrn\nExample,Ann,1974-04-16,4719835\nExample,Bob,11/6/1967,2961021\n"
 
@@ -48,3 +52,17 @@ def test_what_stands_under_another_name_is_left_alone(text: str) -> None:
 def test_names_in_every_line_make_no_table_of_tables() -> None:
     text = "dob,dob\n" * 20_000 + "dob,dob\n1974-04-16,x\n"
     assert of_kind(text, "date_of_birth") == ["1974-04-16"]
+
+
+def test_a_name_of_columns_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To ask of one whether it is that of any number costs what a row costs, and each line may look like a first one."""
+    titles: list[str] = []
+    kinds = columns._kinds
+
+    def note(title: str) -> Iterator[columns.Column]:
+        titles.append(title)
+        return kinds(title)
+
+    monkeypatch.setattr(columns, "_kinds", note)
+    of_kind("first,second,cpf no\nthird,fourth\n" * 50 + "born 1/2/1990", "date_of_birth")
+    assert titles == ["first", "second", "cpf no"]

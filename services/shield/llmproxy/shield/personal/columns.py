@@ -34,13 +34,13 @@ def find(page: Page) -> Iterator[Finding]:
     marks = [mark for mark in MARKS if page.data.count(mark.encode()) >= max(lines, 2)] if lines else []
     if not marks:
         return
-    done = 0
+    done, known = 0, dict[str, list[Column]]()
     for at in sorted(at for name in NAMES for at in glance.places(page.lower, name)):
         if at < done:
             continue
         done = _end_of_line(page, at) + 1
         for mark in marks:
-            columns = _columns(page, page.data.rfind(b"\n", 0, at) + 1, done - 1, mark)
+            columns = _columns(page, page.data.rfind(b"\n", 0, at) + 1, done - 1, mark, known)
             if any(columns):
                 done = yield from _rows(page, done, mark, columns)
                 break
@@ -51,12 +51,15 @@ def _end_of_line(page: Page, at: int) -> int:
     return end if end >= 0 else len(page.data)
 
 
-def _columns(page: Page, start: int, end: int, mark: str) -> list[list[Column]]:
-    """What each column of a first line holds; nothing if this is none."""
+def _columns(page: Page, start: int, end: int, mark: str, known: dict[str, list[Column]]) -> list[list[Column]]:
+    """What each column of a first line holds; nothing if this is none. `known`: what is under each title that was seen."""
     cells = [page.text[first:last] for first, last in _cells(page.text, start, end, mark)]
     if len(cells) < 2 or not all(TITLE.fullmatch(cell) for cell in cells):
         return []
-    return [list(_kinds(cell)) for cell in cells]
+    for cell in cells:
+        if cell not in known:
+            known[cell] = list(_kinds(cell))
+    return [known[cell] for cell in cells]
 
 
 def _kinds(title: str) -> Iterator[Column]:
@@ -67,8 +70,9 @@ def _kinds(title: str) -> Iterator[Column]:
     if ssns.SSN_CONTEXT.search(title) is not None:
         yield "us_ssn", lambda cell: ssns.SSN_STATED.fullmatch(cell) is not None
     plain = glance.plain(title).lower().replace(b"_", b" ")
-    for number in NUMBERS:
-        if any(word in plain and identities.is_whole(word, plain) for word in number.words):
+    said = {word for word in identities.WORDS if word in plain and identities.is_whole(word, plain)}
+    for number in NUMBERS if said else ():
+        if not said.isdisjoint(number.words):
             yield number.kind, _holder(number)
 
 
