@@ -16,7 +16,7 @@ from msgspec import structs
 
 from llmproxy.common.answers import Answers
 from llmproxy.common.policy import Policy
-from llmproxy.shield.answers import looks, markup
+from llmproxy.shield.answers import looks, markup, wanted
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.reading import Reading
@@ -172,3 +172,22 @@ def test_who_talks_of_markup_is_told_at_a_glance_as_by_the_whole_look(text: str)
 def test_nothing_is_searched_through_for_markup_that_has_none_of_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(markup, "WANTED", None)
     assert not markup.wants_markup(Asked(users="hello people", system="be kind"))
+
+
+RANDOM_WORDS = st.sampled_from([
+    *("Base64", "base-32", "hex", "ENCODE", "encrypted", "cipher", "hash", "digest", "sign", "certificate", "key", "Token", "jwt", "PEM", "binary"),
+    *("blob", "random", "svg", "png", "image", "picture", "font", "data:", "attachment", "file", "payload", "password", "UUID", "compress", "gzip"),
+    *("serial", "minified", "wasm", "fasta", "dna", "protein", "monkey", "profile", "database", "hello", " ", "."),
+])  # fmt: skip
+
+
+@given(st.lists(RANDOM_WORDS, max_size=3).map("".join))
+def test_who_asks_for_random_text_is_told_at_a_glance_as_by_the_whole_look(text: str) -> None:
+    assert wanted.wants_random(Asked(users=text)) == (wanted.RANDOM_LOOKING.search(text) is not None)
+
+
+def test_nothing_is_searched_through_for_random_text_that_has_none_of_its_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wanted, "RANDOM_LOOKING", None)
+    assert not wanted.wants_random(Asked(users="hello people", system="be kind"))

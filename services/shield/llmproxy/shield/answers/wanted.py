@@ -19,14 +19,23 @@ RANDOM_LOOKING = re.compile(
 )
 """Words of a request after which random text is no surprise."""
 
+STEMS = (
+    "base", "hex", "encod", "encrypt", "cipher", "hash", "digest", "sign", "certificate", "key", "token", "jwt", "pem", "binary", "blob", "random", "svg", "png",
+    "image", "picture", "font", "data:", "attachment", "file", "payload", "password", "uuid", "compress", "gzip", "serial", "minif", "wasm", "fasta", "dna", "protein",
+)  # fmt: skip
+"""Something of each of these words: without any, a long text is not searched through with the expression."""
+
 TYPE = "type"
 """What the names of fields end with whose values are the format's words: `type`, `mimeType`, `media_type`."""
 
 
 def wants_random(request: Asked) -> bool:
-    return any(RANDOM_LOOKING.search(text) for text in (request.users, request.system)) or any(
-        RANDOM_LOOKING.search(words) for words in _words(request)
-    )
+    return any(map(_looks_random, (request.users, request.system))) or any(map(_looks_random, _words(request)))
+
+
+def _looks_random(text: str) -> bool:
+    low = text.lower()
+    return any(stem in low for stem in STEMS) and RANDOM_LOOKING.search(low) is not None
 
 
 def _words(request: Asked) -> Iterator[str]:
