@@ -195,3 +195,10 @@ def test_words_of_prose_leave_as_they_come() -> None:
     one = reading(0).open()
     for piece in ("Hello", " there", ", to", " reset", " the device", ", hold", " the button", " and", " wait"):
         assert one.push(piece) == piece
+
+
+@pytest.mark.parametrize("word", ["T[aaaadjebmdpmbnn]", "mdpi", "enclave", "autoclaves", "enable", "enabled"])
+def test_a_word_that_only_holds_one_for_a_password_holds_nothing_back(word: str) -> None:
+    one = reading(0).open()
+    for piece in ("Here", f" {word}", " the", " rest", " of", " it"):
+        assert one.push(piece) == piece

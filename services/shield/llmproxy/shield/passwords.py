@@ -11,11 +11,15 @@ from llmproxy.shield.drawn import CAMEL, is_stand_in, turns
 
 NAMES = (
     b"pass", b"pwd", b"kennwort", b"contrase", b"senha", b"wachtwoord", b"identified by", b"adgangskode", b"salasana", b"parola", b"heslo",
-    b"kata sandi", b"lozinka", b"geslo", b"parool", b"sifre", b"kodeord", b"losenord", b"haslo", b"jelszo", b"securestring", b"mdp",
+    b"kata sandi", b"lozinka", b"geslo", b"parool", b"sifre", b"kodeord", b"losenord", b"haslo", b"jelszo", b"securestring",
 )  # fmt: skip
 """What is ASCII; the others are looked for in texts that are not."""
 
-SHORT = {b"pw ": r"pw", b"pw:": r"pw", b"pw=": r"pw", b"clave": r"(?:(?<=mi |la |tu |su )|(?<=, ))clave"}
+SHORT = {
+    **dict.fromkeys((b"pw ", b"pw:", b"pw="), r"(?<![a-z0-9])pw"),
+    **dict.fromkeys((b"mdp ", b"mdp:", b"mdp="), r"(?<![a-z0-9])mdp"),
+    b" clave": r"(?:(?<=mi)|(?<=la)|(?<=tu)|(?<=su)|(?<=,)) clave",
+}
 """Names that are words of something else, too, and how they stand when they are none."""
 
 PLACES = (*NAMES, *SHORT)
@@ -33,9 +37,9 @@ BARE = r"(?P<bare>[^\s\"'`,;<>\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7ff，。]{6,1
 NAME = (
     r"(?<!no)(?!passe[ds](?![a-z]))(?:pass(?:word|wort|ord|wd|phrase|code|w|e)?|contrase.a|parola d'ordine|"
     + "|".join(name.decode() for name in NAMES[1:])
-    + r"|(?<![a-z0-9])(?:"
+    + "|"
     + "|".join(dict.fromkeys(SHORT.values()))
-    + r"))(?![a-z]{2})(?!_(?:encryption|algorithm|hasher|encoder|policy))[A-Za-z0-9_-]{0,16}+"
+    + r")(?![a-z]{2})(?!_(?:encryption|algorithm|hasher|encoder|policy))[A-Za-z0-9_-]{0,16}+"
 )
 WHOSE = (
     r"\s(?:for|of|to|on|in|für|zu|vom|von|para|per|pour|de|du|del|della|da|do|dla|til|till|voor|van|k)\s[\w@. -]{1,40}?"
@@ -91,7 +95,8 @@ COMMANDS: tuple[Place, ...] = tuple(
         (b" add_user ", b"rabbitmqctl", rf" add_user \S{{1,64}} {VALUE}"),
         (b" /user:", b"net use", rf" /user:\S{{1,64}} {VALUE}"),
         (b" password ", b"login|username|nmcli|enable", rf" password (?:\d )?{VALUE}"),
-        (b"enable ", b"", rf"enable (?:password|secret) (?:\d )?{VALUE}"),
+        (b"enable password ", b"", rf"enable password (?:\d )?{VALUE}"),
+        (b"enable secret ", b"", rf"enable secret (?:\d )?{VALUE}"),
         (b"snmp-server community ", b"", rf"snmp-server community {VALUE}"),
         (b" / ", b"login:|user:|username:|credential:|credentials:|logins:|zugang:|log in|login with", rf" / {VALUE}"),
         (b"creds", b"", rf"creds(?:\s[\w\s]{{0,40}}?)?(?:\s(?:are|is)|:)?\s[\w.@-]{{1,64}}[:/]{VALUE}"),
