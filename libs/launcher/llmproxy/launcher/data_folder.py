@@ -9,9 +9,10 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
+
+from llmproxy.common.config import Port
 
 LOOPBACK = "127.0.0.1"
 # Below Linux's ephemeral range (32768 up), for it is not everywhere that a port can be kept: a client that reconnects to a
@@ -22,8 +23,6 @@ PORT_TRIES_MAX = 200
 PASSWORD_BYTES = 24
 UNQUOTED = re.compile(r"[\w-]+", re.ASCII)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
 
 class DataFolderError(Exception):

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from llmproxy.common import segments
+from llmproxy.common.segments.decoding import strings
 
 SHORT_CHARS = 256
 EDGE_CHARS = 128  # Of a long part.
@@ -188,7 +189,7 @@ def _result_block(block: dict[str, Any]) -> tuple[str, list[str]] | None:
 
 def _response(part: dict[str, Any]) -> tuple[str, list[str]] | None:
     name = next((name for name in RESULTS if name in part), None)
-    return (name, [*_strings(part[name])]) if name is not None else None
+    return (name, [*strings(part[name])]) if name is not None else None
 
 
 def _is_users(turn: dict[str, Any]) -> bool:
@@ -277,7 +278,7 @@ def _told(hit: dict[str, Any], *, is_part: bool) -> Iterator[str]:
 def _results(part: dict[str, Any], path: Place) -> Iterator[Parts]:
     for name in RESULTS & part.keys():
         yield from _parts_within(part[name], (*path, name))
-        if len(texts := list(_strings(part[name]))) > 1:
+        if len(texts := list(strings(part[name]))) > 1:
             yield Parts((*path, name), texts)
 
 
@@ -294,17 +295,6 @@ def _parts_within(value: Any, path: Place) -> Iterator[Parts]:
             texts = [text for one in item if type(text := one.get("text")) is str]
             if len(texts) > 1:
                 yield Parts((*path, name), texts, item)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if type(value) is str:
-        yield value
-    elif type(value) is list:
-        for item in value:
-            yield from _strings(item)
-    elif type(value) is dict:
-        for item in value.values():
-            yield from _strings(item)
 
 
 def _runs(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -1,6 +1,7 @@
 """The tree of a body, or what is wrong with it and where."""
 
 import re
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import msgspec
@@ -22,6 +23,18 @@ def decode(body: bytes, max_depth: int = DEPTH_MAX) -> Any:
     if type(tree) is not dict:
         raise GatewayError("invalid_type", "the body must be a JSON object")
     return tree
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text of a tree, or of a part of one, without names."""
+    if type(value) is str:
+        yield value
+    elif type(value) is list:
+        for item in value:
+            yield from strings(item)
+    elif type(value) is dict:
+        for item in value.values():
+            yield from strings(item)
 
 
 def _explain(body: bytes, max_depth: int) -> NoReturn:

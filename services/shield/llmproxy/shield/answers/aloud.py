@@ -7,10 +7,10 @@ Each text is looked at by itself, too, so only what is around a change from one 
 import re
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 
+from llmproxy.common.segments.decoding import strings
 from llmproxy.common.segments.written import unescape
 from llmproxy.shield.answers.canary import DIGITS, KIND
 from llmproxy.shield.answers.leak import Leak
@@ -166,17 +166,6 @@ class Values:
 def values(text: str) -> Sequence[str]:
     """Of a whole document; of what is none the text itself."""
     try:
-        return [*_strings(msgspec.json.decode(text))]
+        return [*strings(msgspec.json.decode(text))]
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return [text]
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if type(value) is str:
-        yield value
-    elif type(value) is list:
-        for item in value:
-            yield from _strings(item)
-    elif type(value) is dict:
-        for item in value.values():
-            yield from _strings(item)
