@@ -17,14 +17,14 @@ class Kind(NamedTuple):
 
 KINDS: tuple[Kind, ...] = (
     Kind("email", "local@domain, also international", "a top-level domain of letters", "https://www.rfc-editor.org/rfc/rfc5321", "ada@example.org"),
-    Kind("phone", "`+` and a country's digits; area and groups; any digits after a word for it", "digits and groups as countries have them", "https://www.itu.int/rec/T-REC-E.164", "+44 20 7946 0958"),
+    Kind("phone", "`+` and a country's digits; area and groups; any digits after a word for it", "digits and groups as countries have them; with +1, an area that may be assigned", "https://www.itu.int/rec/T-REC-E.164", "+44 20 7946 0958"),
     Kind("credit_card", "12 to 19 digits of an issuer", "Luhn", "https://www.iso.org/standard/70484.html", "4111 1111 1111 1111"),
     Kind("iban", "country, two digits, and the country's length", "mod 97", "https://www.swift.com/standards/data-standards/iban-international-bank-account-number", "GB82 WEST 1234 5698 7654 32"),
     Kind("bank_account", "6 to 17 digits after a word for it", "", "https://www.nacha.org/rules", "account number 12345678"),
     Kind("swift_bic", "8 or 11 letters after its name; let pass by default", "", "https://www.iso.org/standard/60390.html", "BIC DEUTDEFF"),
     Kind("crypto", "Bitcoin, Litecoin, Dogecoin, Tron, Ethereum, Monero", "Base58Check; hexadecimal and bech32 by form", "https://github.com/bitcoin/bips/blob/master/bip-0173.mediawiki", "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"),
     Kind("ip_address", "IPv4 and IPv6; not loopback, masks, networks, groups and versions", "each group's range", "https://www.rfc-editor.org/rfc/rfc4291", "203.0.113.9"),
-    Kind("mac_address", "six pairs of hexadecimal digits; not broadcast and groups", "", "https://standards.ieee.org/products-programs/regauth/", "00:1b:44:11:3a:b7"),
+    Kind("mac_address", "six pairs of hexadecimal digits; not broadcast and groups", "the group bit", "https://standards.ieee.org/products-programs/regauth/", "00:1b:44:11:3a:b7"),
     Kind("date_of_birth", "a date beside a word for it, in some forty languages", "", "https://www.iso.org/iso-8601-date-and-time-format.html", "born on 12 May 1985"),
     Kind("passport", "6 to 10 letters and digits after a word for it", "", "https://www.icao.int/publications/pages/publication.aspx?docnum=9303", "passport C01X00T47"),
     Kind("driver_license", "each state's form after a word for it", "", "https://www.aamva.org/", "driver license H12234567"),

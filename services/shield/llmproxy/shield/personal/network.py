@@ -18,9 +18,6 @@ MAC_DOTTED = re.compile(
 """As Cisco's devices write it."""
 
 MAC_WORDS = re.compile(rb"(?<![a-z])(?:mac|hw-?addr|hardware|ether(?:net)?|arpa?|bia|vlan|lladdr)(?![a-z])")
-GROUPS = re.compile(r"01[:-]?00[:.-]5e|33[:-]?33|01[:-]?80[:.-]c2", re.IGNORECASE)
-"""What all of a network listens to: multicast of IPv4 (RFC 1112) and IPv6 (RFC 2464), and bridges (IEEE 802.1Q)."""
-
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 IP4 = re.compile(rf"(?<![\w.])(?<!\d-){OCTET}(?:\.{OCTET}){{3}}(?![\w]|\.\d)", re.ASCII)
 SHAPED_IP4 = re.compile(rb"(?<![0a_.])0{1,3}(?:\.0{1,3}){3}")
@@ -69,8 +66,8 @@ def with_colons(page: Page) -> Iterator[Finding]:
 
 
 def _is_mac(address: str) -> bool:
-    """Neither all zeroes, nor broadcast, nor a group's."""
-    return len(set(address.lower()) - set(":-.")) > 1 and GROUPS.match(address) is None
+    """Not all zeroes, and one device's: the last bit of the first octet says that a group listens, of whom none sends under it (IEEE 802, 8.2.2)."""
+    return int(address[1], 16) & 1 == 0 and len(set(address.lower()) - set(":-.")) > 1
 
 
 def _is_mixed(address: str) -> bool:

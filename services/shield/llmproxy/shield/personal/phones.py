@@ -87,6 +87,10 @@ COUNTRY = re.compile(
 """ITU-T E.164 (Annex to the Operational Bulletin no. 1114); where a block of ten is partly assigned, all of it."""
 
 
+NOBODYS = re.compile(r"1(?:[01]|[2-9]9|[2-9]11|37|96|[2-9]\d\d[01])")
+"""North American, and assigned to nobody: areas and exchanges begin with 2 to 9, `N11` is for services, `N9X`, `37X` and `96X` are kept for later (NANPA, numbering resources)."""
+
+
 def find(run: Run) -> Iterator[Finding]:
     patterns = _patterns(run)
     if patterns and NO_PHONE.search(run.text, max(0, run.first - NO_PHONE_CHARS), run.start) is None:
@@ -160,7 +164,11 @@ def is_said_a_phone(text: str, start: int) -> bool:
 def _is_an_international_phone(match: re.Match[str]) -> bool:
     """What begins with `00` is as often an id that is filled up with zeros: its first group is a country's, if it is a number."""
     dialled = DIALLED.match(match[0])
-    return _is_a_phone(match) and (dialled is None or COUNTRY.fullmatch(dialled[1]) is not None)
+    return (
+        _is_a_phone(match)
+        and (dialled is None or COUNTRY.fullmatch(dialled[1]) is not None)
+        and NOBODYS.match(only_digits(match[0]).lstrip("0")) is None
+    )
 
 
 def _is_a_national_phone(match: re.Match[str]) -> bool:
