@@ -142,8 +142,7 @@ def test_what_only_looks_like_it_is_left_alone(text: str) -> None:
         ("WWN 50:06:01:60:3b:a0:11:22", "ip_address"),
         ("group 01:00:5e:00:00:fb, 33:33:00:00:00:01 and 01:80:c2:00:00:00", "mac_address"),
         ("frames to 03:00:00:00:00:01, (MAC: cf-44-2a-02-91-7e) and 0900.2b00.00a5", "mac_address"),
-        ("phone: +1 (499) 555-0134, 001 592 555 0134, +1-411-555-0134 and +1 370 555 0134", "phone"),
-        ("phone: +1 962 555 0134, +1 (112) 555-0134 and +1 212 155 0134", "phone"),
+        ("phone: +1 (499) 555-0134, 001 592 555 0134, +1-411-555-0134, +1 370 555 0134 and +1 962 555 0134", "phone"),
         ("git clone git@github.com:owner/repository.git", "email"),
         ("receipt to j***@example.com", "email"),
         ("Upgrade from 7.5.15.15 to 8.16.0.1; see the notes", "ip_address"),
@@ -162,6 +161,7 @@ def test_what_is_something_else_by_what_stands_around_it_is_left_alone(text: str
     [
         ("dial 0044 20 7946 0958 today", "phone", "0044 20 7946 0958"),
         ("phone: +1 (380) 555-0134", "phone", "+1 (380) 555-0134"),
+        ("phone: +1 (123) 456-7890", "phone", "+1 (123) 456-7890"),  # What people make up.
         ("phone: (499) 555-0134", "phone", "(499) 555-0134"),  # No country is said: this one is in Moscow.
         ("access from 10.4.4.1 (MAC: ce-44-2a-02-91-7e)", "mac_address", "ce-44-2a-02-91-7e"),
         ("dial 00 49 30 1234567 today", "phone", "00 49 30 1234567"),

@@ -87,8 +87,8 @@ COUNTRY = re.compile(
 """ITU-T E.164 (Annex to the Operational Bulletin no. 1114); where a block of ten is partly assigned, all of it."""
 
 
-NOBODYS = re.compile(r"1(?:[01]|[2-9]9|[2-9]11|37|96|[2-9]\d\d[01])")
-"""North American, and assigned to nobody: areas and exchanges begin with 2 to 9, `N11` is for services, `N9X`, `37X` and `96X` are kept for later (NANPA, numbering resources)."""
+NOBODYS = re.compile(r"1(?:[2-9]9|[2-9]11|37|96)")
+"""North American areas that are assigned to nobody: `N11` is for services, `N9X`, `37X` and `96X` are kept for later (NANPA, numbering resources)."""
 
 
 def find(run: Run) -> Iterator[Finding]:
