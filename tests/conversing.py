@@ -68,6 +68,7 @@ class Around:
         self.routed: list[Envelope] = []
         self.numbers = iter(range(1, 1_000))
         self.padding = ""
+        self.failure: Failure | None = None  # What the vendor says instead of an answer.
         self._asked = 0
 
     async def serve(self, vendor: Bus) -> None:
@@ -75,6 +76,9 @@ class Around:
 
     def answer(self, asked: Envelope, answer: Answer) -> None:
         self.routed.append(asked)
+        if self.failure is not None:
+            answer.send(self.failure)
+            return
         response = {"id": f"resp_{next(self.numbers)}", "output": [{"content": [{"text": "fine" + self.padding}]}]}
         begun = {"type": "response.created", "response": {"id": response["id"]}}
         done = {"type": "response.completed", "response": response}

@@ -16,7 +16,8 @@ from llmproxy.common.nats_wire import NatsWire
 from llmproxy.common.policy import Injection
 from llmproxy.launcher.embedded import EmbeddedServers
 from llmproxy.shield import conversations
-from llmproxy.shield.conversations import Conversations
+from llmproxy.shield.conversations import Conversations, name_of
+from llmproxy.shield.vault import tenant_key
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +80,28 @@ def test_turns_that_come_through_different_shields_are_one_conversation(servers:
     asyncio.run(main())
 
 
+def test_turns_sent_at_the_same_moment_through_several_shields_stay_under_no_limit(servers: EmbeddedServers) -> None:
+    async def main() -> None:
+        admin = await bus(servers, "admin")
+        await admin.wire.provision()
+        edge, vendor = await bus(servers, "edge"), await bus(servers, "router")
+        around = Around(edge)
+        await around.serve(vendor)
+        shields = [await bus(servers, "shield", f"parallel-{number}") for number in range(3)]
+        for shield in shields:
+            await serve(shield, BLOCK)
+        asked = [around.ask(f"p=0.55 {turn}", conversation="conv_parallel") for turn in range(16)]
+        assert (await asyncio.gather(*asked)).count("content_blocked") == 14
+        assert len(around.routed) == 2
+        kept = Conversations(lambda: shields[0].wire.bucket(CONVERSATIONS_BUCKET))
+        name = name_of(tenant_key(b"secret", "acme"), "conv_parallel")
+        assert await kept.recall(name) == (0.55, 0.55)
+        for one in (admin, edge, vendor, *shields):
+            await one.drain(PATIENCE_S)
+
+    asyncio.run(main())
+
+
 def test_after_a_restart_of_nats_alone_conversations_are_known_and_large_bodies_are_taken(
     servers: EmbeddedServers,
 ) -> None:
@@ -87,7 +110,7 @@ def test_after_a_restart_of_nats_alone_conversations_are_known_and_large_bodies_
         await admin.wire.provision()
         shield = await bus(servers, "shield", "before")
         memory = Conversations(lambda: shield.wire.bucket(CONVERSATIONS_BUCKET))
-        await memory.remember(["a" * 32], (0.55,))
+        await memory.remember("a" * 32, (0.55,))
         await shield.drain(PATIENCE_S)
         servers.restart("nats")  # In this thread, with whose end the server's comes.
         other = await bus(servers, "shield", "after")

@@ -14,10 +14,12 @@ from msgspec import structs
 from llmproxy.common.channels import CONVERSATIONS_BUCKET
 from llmproxy.common.envelope import INLINE_BYTES_MAX
 from llmproxy.common.errors import Unavailable
+from llmproxy.common.frames import Failure
 from llmproxy.common.policy import Injection
 from llmproxy.common.testing import FakeBroker, fake_bus
 from llmproxy.shield import conversations
 from llmproxy.shield.continuation import response_id
+from llmproxy.shield.conversations import without
 from llmproxy.shield.trajectory import SUSPICIOUS, TURNS_MAX, remembered, together
 
 THRESHOLD = 0.6
@@ -221,6 +223,44 @@ def test_a_large_request_and_a_large_answer_are_turns_like_any_other() -> None:
     conversing(scenario)
 
 
+def test_turns_that_come_at_the_same_moment_are_judged_one_behind_the_other() -> None:
+    async def scenario(around: Told) -> None:
+        asked = [around.ask(f"p=0.55 {turn}", conversation="conv_1") for turn in range(8)]
+        codes = await asyncio.gather(*asked)
+        assert sorted(codes) == ["content_blocked"] * 6 + ["resp_1", "resp_2"]
+        assert await around.ask("p=0.55", conversation="conv_1") == "content_blocked"
+
+    conversing(scenario)
+
+
+def test_a_turn_that_the_vendor_has_not_taken_is_no_part_of_the_conversation() -> None:
+    async def scenario(around: Told) -> None:
+        await around.ask("p=0.55", conversation="conv_1")
+        around.failure = Failure(code="provider_error", message="the vendor is not well")
+        for _ in range(4):
+            assert await around.ask("p=0.55", conversation="conv_1") == "provider_error"
+        around.failure = None
+        assert (await around.ask("p=0.55", conversation="conv_1")).startswith("resp_")
+        assert await around.ask("p=0.55", conversation="conv_1") == "content_blocked"
+
+    conversing(scenario)
+
+
+def test_who_names_both_an_answer_and_a_conversation_has_the_turns_of_both_behind_them() -> None:
+    async def scenario(around: Told) -> None:
+        last = await around.ask("p=0.55")
+        await around.ask("p=0.55", conversation="conv_1")
+        both = {"previous_response_id": last, "conversation": "conv_1"}
+        assert await around.ask("p=0.55", **both) == "content_blocked"
+
+    conversing(scenario)
+
+
+def test_what_is_taken_back_are_these_turns_and_nobody_elses() -> None:
+    assert without((0.55, 0.4, 0.55), (0.55,)) == (0.55, 0.4)
+    assert without((0.55, 0.4), (0.4, 0.0)) == (0.55,)
+
+
 # -- when it cannot be told
 
 
@@ -235,7 +275,20 @@ class Gone:
             await asyncio.Event().wait()
         raise Unavailable("stage_unavailable", "JetStream does not answer")
 
-    get = put = _fail
+    put = update = _fail
+
+    async def get(self, key: str) -> Any:
+        return await self._fail(key)
+
+
+class Full(Gone):
+    """It answers, and takes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(is_late=False)
+
+    async def get(self, key: str) -> None:
+        return None
 
 
 @pytest.mark.parametrize("is_late", [False, True])
@@ -249,6 +302,15 @@ def test_a_suspicious_turn_is_refused_when_the_others_cannot_be_recalled_and_a_h
         assert await around.ask("p=0.55", conversation="conv_1") == "guard_unavailable"
         assert (await around.ask("hello", conversation="conv_1")).startswith("resp_")
         assert (await around.ask("p=0.55")).startswith("resp_")  # It goes on from nothing; that it is lost is counted.
+
+    conversing(scenario)
+
+
+def test_a_suspicious_turn_that_others_could_not_find_behind_them_is_refused() -> None:
+    async def scenario(around: Told) -> None:
+        around.broker.buckets[CONVERSATIONS_BUCKET] = Full()  # type: ignore[assignment]
+        assert await around.ask("p=0.55", conversation="conv_1") == "guard_unavailable"
+        assert (await around.ask("hello", conversation="conv_1")).startswith("resp_")
 
     conversing(scenario)
 

@@ -19,10 +19,7 @@ class Continuation(Struct, frozen=True, kw_only=True):
     path: str = ""  # Of the last turn.
     previous: str = ""  # The answer that it goes on from,
     conversation: str = ""  # or the conversation, which has one name for all of its turns.
-
-    @property
-    def after(self) -> str:
-        return self.previous or self.conversation
+    added: tuple[float, ...] = ()  # Turns that the conversation has from now on, unless the vendor does not take them.
 
 
 def continuation(inspection: Inspection) -> Continuation | None:

@@ -344,6 +344,9 @@ class Session:
                 continue
             else:
                 passage = self._passage
+                if (back := self._untaken(frame)) is not None:
+                    self._step_aside(back, frames[position + 1 :])
+                    break
                 if passage is not None and passage.may_be_slow and passage.is_slow:
                     self._step_aside(asyncio.to_thread(self._last, frame), frames[position + 1 :])
                     break
@@ -491,10 +494,23 @@ class Session:
         if frame.ref:
             answer = await self._bus.withdraw(frame.ref)
             self._bus.discard(frame.ref)
-        key = self._inspect.key_of(self._envelope.tenant)
-        names = [name_of(key, one) for one in (response_id(answer), going_on.conversation) if one]
-        await self._inspect.conversations.remember(names, going_on.turns)
+        if name := response_id(answer):
+            key = self._inspect.key_of(self._envelope.tenant)
+            await self._inspect.conversations.remember(name_of(key, name), going_on.turns)
         return await asyncio.to_thread(self._data, answer)
+
+    def _untaken(self, last: Frame) -> Coroutine[Any, Any, list[Frame]] | None:
+        """How to go on when the vendor has not taken the turn. Of one that was cancelled nobody knows, so it counts."""
+        going_on = self.going_on
+        if type(last) is not Failure or going_on is None or not going_on.added or self._passage is None:
+            return None
+        self.going_on = None
+        return self._taken_back(last, going_on)
+
+    async def _taken_back(self, last: Frame, going_on: Continuation) -> list[Frame]:
+        key = self._inspect.key_of(self._envelope.tenant)
+        await self._inspect.conversations.take_back(name_of(key, going_on.conversation), going_on.added)
+        return await asyncio.to_thread(self._last, last)
 
     async def _fetch(self, frame: Data) -> list[Frame]:
         """A large answer: withdrawn, and read off the loop."""
