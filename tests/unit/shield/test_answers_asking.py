@@ -19,7 +19,7 @@ from llmproxy.common.policy import Policy
 from llmproxy.shield.answers import looks, markup, wanted
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.guards import Guards
-from llmproxy.shield.answers.reading import Reading
+from llmproxy.shield.answers.reading import ECHO_BYTES, Reading
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.window import Originals
 
@@ -27,8 +27,8 @@ KEY = "ghp_" + "Zx8Qw3Lm9Rt2Vb6Nk1Yc5Hd7Jf4Gs0PaQr2T"
 OURS = Guards(GUARDS, structs.replace(Policy(), answers=Answers()))
 
 
-def reading(request: Asked, *, is_repeated: bool = False) -> Reading:
-    return Reading(OURS, request, Originals({}), clock=lambda: 0.0, is_repeated=is_repeated)
+def reading(request: Asked, *, is_repeated: bool = False, key: bytes = b"") -> Reading:
+    return Reading(OURS, request, Originals({}), clock=lambda: 0.0, is_repeated=is_repeated, key=key)
 
 
 def searches(run: Callable[[], object]) -> int:
@@ -154,6 +154,15 @@ def test_a_tool_that_a_request_defines_is_not_read_in_each_answer(monkeypatch: p
     again = reading(structs.replace(request, said=f"{request.said} and more"))
     monkeypatch.setattr(Reading, "_echo", None)
     assert again.whole(event) == event
+
+
+def test_what_was_read_is_remembered_of_each_tenant_by_itself_under_names_that_nobody_else_can_make() -> None:
+    event = msgspec.json.encode({"metadata": {"note": "of two tenants"}})
+    before = set(OURS.echoes._kept)
+    for key in (b"acme", b"other", b"acme"):
+        reading(Asked(), key=key).whole(event)
+    first, second = set(OURS.echoes._kept) - before
+    assert len(first) == len(second) == ECHO_BYTES
 
 
 WORDS = st.sampled_from([

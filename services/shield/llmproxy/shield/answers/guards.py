@@ -91,7 +91,7 @@ class Guards:
         self._clear_texts = tuple(self._checks(in_json=False))
         self._clear_documents = tuple(self._checks(in_json=True))
         self._concerns = self._bits()
-        self.names, self.echoes = Seen[str](), Seen[int]()
+        self.names, self.echoes = Seen[str](), Seen[bytes]()
 
     @property
     def is_slow(self) -> bool:

@@ -6,6 +6,7 @@ The provider's words are inspected before the originals are put back: what was m
 import re
 from collections.abc import Callable, Container, Hashable, Mapping
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 from msgspec.json import encode
@@ -35,6 +36,8 @@ REPEATED_MAX, REPEATED_CHARS_MAX = 64, 256 << 10
 TEXTS = re.compile(r'"text"\s*:\s*"')
 """How a text stands that is one of several: the parts of a message, the blocks of an answer."""
 
+ECHO_BYTES = 16
+
 NO_TEXTS: Mapping[str, str] = {}
 CARRIED_MAX = 64  # Runs of texts that an answer may have going; of more, the oldest begins anew.
 
@@ -43,7 +46,7 @@ class Reading:
     """One answer. Raises `Stopped` and `Unavailable`."""
 
     __slots__ = (
-        "_alouds", "_becoming", "_carried", "_clock", "_guards", "_repeated", "_repeated_chars", "_together", "choice", "findings", "is_repeated", "looks", "may_be_slow", "originals",
+        "_alouds", "_becoming", "_carried", "_clock", "_guards", "_key", "_repeated", "_repeated_chars", "_says", "_together", "choice", "findings", "is_repeated", "looks", "may_be_slow", "originals",
         "request", "unmasks",
     )  # fmt: skip
 
@@ -57,7 +60,7 @@ class Reading:
         is_repeated: bool = False,
         key: bytes = b"",
     ) -> None:
-        """`key`: the tenant's, for the marks of what is hashed."""
+        """`key`: the tenant's, for the marks of what is hashed and for what is remembered."""
         answers = guards.policy.answers
         for_leaks = answers.leak != "disabled" and bool(request.system)
         self.findings, self.looks = Findings(), Looks(guards, answers, request, key, for_leaks)
@@ -66,7 +69,8 @@ class Reading:
         self.choice: Hashable = 0  # Of several, whose texts come now.
         # Where something is looked for that may be in several texts: what each choice says.
         self._alouds: dict[Hashable, Aloud] | None = {} if request.canary or for_leaks else None
-        self._guards, self._clock = guards, clock
+        self._guards, self._clock, self._key = guards, clock, key
+        self._says: blake2b | None = None  # What echoes are remembered beside: the same for all of this request.
         self.may_be_slow = guards.has_expressions  # Whether it is worth asking.
         self._repeated: dict[str, str] = {}
         self._repeated_chars = 0
@@ -273,7 +277,7 @@ class Reading:
         request = self.request
         if self.unmasks or request.canary:
             return bool(self._echo(value) != value)
-        known, before = hash((encode(value), request.definitions, request.system)), self._judged
+        known, before = self._remembered_as(value), self._judged
         if known in self._guards.echoes:
             return False
         if self._echo(value) != value:
@@ -281,6 +285,17 @@ class Reading:
         if self._judged == before:
             self._guards.echoes.add(known)
         return False
+
+    def _remembered_as(self, value: Any) -> bytes:
+        """With the tenant's key. Python's own hash has no key where PYTHONHASHSEED is set: a second value could be made for the
+        digest of one that was read."""
+        if self._says is None:
+            request = self.request
+            self._says = blake2b(key=self._key, digest_size=ECHO_BYTES)
+            self._says.update(f"{request.definitions}\0{request.system}\0".encode("utf-8", "surrogatepass"))
+        known = self._says.copy()
+        known.update(encode(value))
+        return known.digest()
 
     def _echo(self, value: Any) -> Any:
         """What repeats the request, or may."""
