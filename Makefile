@@ -102,10 +102,11 @@ chaos: install ## Process kills and rolling restarts under load (several minutes
 bench: install ## CPU per request, latency and streams, against a bare passthrough in the same run
 	$(BIN)/python tests/bench/run.py
 
+CORPORA ?=
 HELD_OUT ?=
 .PHONY: eval
-eval: install ## How often the detectors are right, with intervals; writes docs/evaluation.md (HELD_OUT=FILE)
-	PYTHONPATH=tests $(BIN)/python -m evaluation $(if $(HELD_OUT),--held-out $(HELD_OUT))
+eval: install ## How often the detectors are right, with intervals; writes docs/evaluation.md (CORPORA=FOLDER, HELD_OUT=FILE)
+	PYTHONPATH=tests $(BIN)/python -m evaluation $(if $(CORPORA),--corpora $(CORPORA)) $(if $(HELD_OUT),--held-out $(HELD_OUT))
 
 .PHONY: test
 test: install ## Everything but chaos and bench

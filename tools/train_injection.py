@@ -2,6 +2,7 @@
 
     uv run --group train python tools/train_injection.py [--corpora ../shared/corpora/dev]
     uv run --group train python tools/train_injection.py --splits 5   # figures alone, over five ways of parting the sources
+    uv run --group train python tools/train_injection.py --held-out FILE --keep   # held-out scores alone, for `make eval`
 
 Figures come from cross-validation with whole sources held out: every judged text is scored by the gateway's own code with weights
 that saw nothing of its source. Nothing of the corpora is written anywhere but hashed into weights; own/ and phrases.txt are our own.
@@ -55,6 +56,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "services/shield/llmproxy/shield/injection"
 CARD = ROOT / "docs/models/injection.md"
 HERE = Path(__file__).with_suffix("")
+SUMS = HERE / "corpora.sha256"
+"""What the weights were trained on, as `sha256sum` writes it: `make eval` asks it whether a text is new to them."""
+
 FILES = ("injection.jsonl.gz", "injection_extra.jsonl.gz", "injection_extra_weak.jsonl.gz")
 
 SEED = 7
@@ -579,10 +583,15 @@ def held_out_logits(seen: Seen, data: Data, fold: np.ndarray) -> np.ndarray:
     return found
 
 
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--corpora", type=Path, default=ROOT.parent / "shared/corpora/dev")
     arguments.add_argument("--held-out", type=Path, help="also write the held-out scores (JSONL: id, score) here")
+    arguments.add_argument("--keep", action="store_true", help="leave weights and card as they are")
     arguments.add_argument("--splits", type=int, default=0, help="print the figures of so many splits; write nothing")
     given = arguments.parse_args()
     if not given.corpora.is_dir():
@@ -595,6 +604,12 @@ def main() -> None:
     fold = folds(data)
     seen = Seen(data, fold, words, matcher)
     probability = 1 / (1 + np.exp(-np.clip(held_out(seen, data, fold), -30, 30)))
+    if given.held_out:
+        scored = zip(data.rows, probability, data.judged, strict=True)
+        lines = [json.dumps({"id": r["id"], "score": float(p)}) for r, p, is_judged in scored if is_judged]
+        given.held_out.write_text("\n".join(lines) + "\n", "utf-8")
+    if given.keep:
+        return
     ordinary = data.judged & (data.category == "benign")
     hard = data.judged & (data.category == "hard-benign")
     threshold = max(at_rate(probability[ordinary], ORDINARY_MAX), at_rate(probability[hard], HARD_MAX))
@@ -618,15 +633,9 @@ def main() -> None:
     CARD.parent.mkdir(parents=True, exist_ok=True)
     text = card(data, probability, threshold, hashlib.sha256(packed).hexdigest())
     CARD.write_text(text, "utf-8")
+    SUMS.write_text("".join(f"{digest(given.corpora / name)}  {name}\n" for name in FILES), "utf-8")
     print(text[: text.index("## What was tried")])
     print(header)
-    if given.held_out:
-        lines = (
-            json.dumps({"id": r["id"], "score": float(p)})
-            for r, p, j in zip(data.rows, probability, data.judged, strict=True)
-            if j
-        )
-        given.held_out.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

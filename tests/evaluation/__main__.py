@@ -1,7 +1,8 @@
 """`make eval`: how often the detectors are right, on labelled public data, with intervals; writes docs/evaluation.md.
 
-The data are looked for in ../shared/corpora/dev; what is not there is skipped by name. Held-out scores of the injection model come
-from `tools/train_injection.py --held-out FILE`; without them the shipped model's scores are shown, and said to be in sample.
+The data are looked for in ../shared/corpora/dev; what is not there is skipped by name. On texts that the injection model was trained
+on, every text is judged by a model that saw nothing of its source: the trainer makes those scores, once, in some two minutes. On other
+texts the shipped model is judged.
 """
 
 import argparse
@@ -11,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench import guards
-from evaluation import corpora, figures, injection, spans
+from evaluation import corpora, figures, held_out, injection, spans
 from evaluation.corpora import ROOT, Row
 from evaluation.figures import Counts
-from evaluation.page import Goal, Results, Spans, goals, page
+from evaluation.page import Goal, Judges, Results, Spans, goals, page
 from msgspec import Raw, json
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +25,6 @@ from llmproxy.launcher.commands.scan import cores
 from llmproxy.shield.scan import Plan, Scanned, Text, scan_all
 
 PAGE = ROOT / "docs" / "evaluation.md"
-HELD_OUT = ROOT / "tools" / "train_injection" / "held_out.jsonl"
 UNSTRUCTURED = frozenset({"PERSON", "ADDRESS"})
 COSTED_TEXTS = 400
 MARKS = {True: "[green]met[/]", False: "[red]missed[/]", None: "[yellow]in sample[/]"}
@@ -35,7 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="make eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--corpora", type=Path, default=corpora.CORPORA)
-    parser.add_argument("--held-out", type=Path, default=HELD_OUT, help="JSONL of id and score (default: %(default)s)")
+    parser.add_argument("--held-out", type=Path, help="JSONL of id and score, in the place of what the trainer makes")
+    parser.add_argument(
+        "--no-held-out", action="store_true", help="nor ask the trainer: claim nothing where it trained"
+    )
+    parser.add_argument(
+        "--trained-on", type=Path, default=held_out.SUMS, help="SHA-256 of the files that the model knows"
+    )
     parser.add_argument("--output", type=Path, default=PAGE)
     parser.add_argument("--texts", type=int, default=COSTED_TEXTS, help="whose CPU is measured (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=cores())
@@ -44,18 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"skipped: there are no labelled texts in {given.corpora}; {given.output} stays as it is")
         return 0
     began = time.monotonic()
-    results, skipped = measure(given.corpora, given.held_out, given.processes, given.texts)
+    scores = given.held_out
+    is_known = scores is None and held_out.are_known(given.corpora, given.trained_on)
+    if is_known and not given.no_held_out:
+        scores = held_out.scores(given.corpora)
+    judges = Judges.HELD_OUT if scores else Judges.IN_SAMPLE if is_known else Judges.SHIPPED
+    results, skipped = measure(given.corpora, judges, scores, given.processes, given.texts)
     given.output.write_text(page(results, skipped), encoding="utf-8")
     show(goals(results), results, skipped)
     print(f"\n{time.monotonic() - began:.0f} s; all tables are in {given.output}")
     return 0
 
 
-def measure(folder: Path, held_out: Path, processes: int, texts: int) -> tuple[Results, list[str]]:
+def measure(folder: Path, judges: Judges, scores: Path | None, processes: int, texts: int) -> tuple[Results, list[str]]:
     say("CPU of the guards")
     cost = guards.measure(texts)  # First: nothing else of ours runs yet.
     encoded = corpora.rows(folder, corpora.ENCODED)
-    found, is_held_out, plain = judged(folder, held_out, {row["base_id"] for row in encoded}, processes)
+    found, plain = judged(folder, scores, {row["base_id"] for row in encoded}, processes)
     threshold = Policy().injection.threshold("user")
     say("encodings")
     scanned = scan(encoded, ("injection",), processes)
@@ -66,7 +77,7 @@ def measure(folder: Path, held_out: Path, processes: int, texts: int) -> tuple[R
     texts = counted(personal, in_personal, is_typed=True)
     of_secrets = by_type(counted(secrets, in_secrets, is_typed=False))
     results = Results(
-        is_held_out=is_held_out,
+        judges=judges,
         threshold=threshold,
         mode=Policy().injection.mode,
         rows={"injection": len(found), "encoded": len(encoded), "pii": len(personal), "secrets": len(secrets)},
@@ -89,19 +100,17 @@ def measure(folder: Path, held_out: Path, processes: int, texts: int) -> tuple[R
 
 
 def judged(
-    folder: Path, held_out: Path, bases: set[str], processes: int
-) -> tuple[list[corpora.Judged], bool, dict[str, bool]]:
-    """The texts with their scores, whether those are held out, and which of the encodings' plain forms are caught."""
+    folder: Path, scores: Path | None, bases: set[str], processes: int
+) -> tuple[list[corpora.Judged], dict[str, bool]]:
+    """The texts with their scores, and which of the encodings' plain forms the shipped model catches."""
     rows = corpora.injection(folder)
-    threshold = Policy().injection.threshold("user")
-    has_held_out = held_out.is_file()
     every = [row for name in corpora.INJECTION for row in corpora.rows(folder, name)]
-    wanted = {row["id"] for row in rows} if not has_held_out else set()
+    wanted = set() if scores else {row["id"] for row in rows}
     say("injection, by the shipped model")
     scanned = scan([row for row in every if row["id"] in wanted | bases], ("injection",), processes)
-    plain = are_caught(scanned, threshold)
-    scores = corpora.held_out(held_out) if has_held_out else {json.decode(one.id): one.score for one in scanned}
-    return list(corpora.judged(rows, scores)), has_held_out, plain
+    plain = are_caught(scanned, Policy().injection.threshold("user"))
+    found = corpora.scores(scores) if scores else {json.decode(one.id): one.score for one in scanned}
+    return list(corpora.judged(rows, found)), plain
 
 
 def are_caught(scanned: Iterable[Scanned], threshold: float) -> dict[str, bool]:
@@ -158,7 +167,7 @@ def _figures(name: str, texts: Sequence[Counts]) -> Spans:
 
 def show(found: Sequence[Goal], results: Results, skipped: Sequence[str]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    if results.detection is not None and not results.is_held_out:
+    if results.detection is not None and results.judges is Judges.IN_SAMPLE:
         console.print("[yellow]injection: the shipped model on data that it was trained on: in sample, not a claim[/]")
     for name in skipped:
         console.print(f"[yellow]skipped: {name} is not there[/]")

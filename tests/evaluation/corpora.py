@@ -61,7 +61,7 @@ def judged(found: list[Row], scores: dict[str, float]) -> Iterator[Judged]:
             )
 
 
-def held_out(file: Path) -> dict[str, float]:
+def scores(file: Path) -> dict[str, float]:
     """Scores by models that saw nothing of a text's source: a line {"id", "score"} each."""
     with file.open("rb") as lines:
         return {row["id"]: float(row["score"]) for row in map(json.loads, lines)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Any
 
 from evaluation.figures import NONE, Figure
@@ -21,6 +22,14 @@ KNOWN_LIMITS = """\
 - Personal data was tuned on these rows, too. Of 697 texts in thirteen languages by somebody who had seen neither rows nor detector (944 values; 265 texts harmless) it had an F2 of 0.852: precision 0.969, recall 0.827; days of birth and passports beyond English, and Brazilian numbers, were most of what it missed. After that was mended by kinds, 242 further texts that had not been written yet had 0.956 (0.956 and 0.956), where it was 0.803 before. The author was the same, so yours will have less.
 - Secrets are judged by place alone, not by vendor. Names and postal addresses are left out of personal data: they need a language model (docs/adr/0020).
 - CPU is of the guards alone, in one process, on texts that are all different; `make bench` has the gateway's."""
+
+
+class Judges(Enum):
+    """Whose scores of injection are shown."""
+
+    HELD_OUT = auto()  # Models that saw nothing of a text's source.
+    SHIPPED = auto()  # The shipped one, on texts that it was not trained on.
+    IN_SAMPLE = auto()  # The shipped one, on texts that it was.
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Spans:
 class Results:
     """All that was measured; None or empty where the data are not there."""
 
-    is_held_out: bool
+    judges: Judges
     threshold: float
     mode: str
     rows: Mapping[str, int]
@@ -67,7 +76,7 @@ class Results:
 
 def goals(results: Results) -> list[Goal]:
     of_injection = _of_injection(results)
-    if not results.is_held_out:
+    if results.judges is Judges.IN_SAMPLE:
         of_injection = [replace(one, is_met=None) for one in of_injection]
     every = [*of_injection, *_of_disguises(results.disguises), *_of_spans(results), *_of_cost(results.cost)]
     return [one for one in every if one.measured != str(NONE)]  # Of which there are no rows.
@@ -180,10 +189,14 @@ def page(results: Results, skipped: Sequence[str]) -> str:
 def _label(results: Results) -> str:
     if results.detection is None:
         return ""
-    if results.is_held_out:
-        return "Injection: every text is scored by a model that saw **nothing of its source**; sources that share strings are held out together (docs/models/injection.md)."
-    return f"Injection: the shipped model's own scores on data that it was trained on: **{IN_SAMPLE}**. `make eval HELD_OUT=FILE` takes held-out scores."
+    return LABELS[results.judges]
 
+
+LABELS = {
+    Judges.HELD_OUT: "Injection: every text is scored by a model that saw **nothing of its source**; sources that share strings are held out together (docs/models/injection.md).",
+    Judges.SHIPPED: "Injection: the shipped model, on texts that it was **not trained on**.",
+    Judges.IN_SAMPLE: f"Injection: the shipped model's own scores on data that it was trained on: **{IN_SAMPLE}**. The trainer makes those of models that did not see them (`make eval`).",
+}
 
 METHOD = """\
 - **Injection.** Attacks are judged on `core` rows, whose text alone says that they are one. The thresholds for 1 % and 5 % are those that at most so many of **all** harmless texts are above, ordinary and hard ones together; *as shipped* is `policy.injection.user`. Generated rows and weak labels train and are never judged.

@@ -1,6 +1,7 @@
 """What `make eval` counts, and how: the figures of the documentation stand on this."""
 
 import gzip
+import hashlib
 import json
 import random
 import subprocess
@@ -175,15 +176,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def page(folder: Path, *options: str) -> str:
+def page(folder: Path, *options: str | Path) -> str:
     output = folder / "page.md"
-    arguments = ["--corpora", str(folder), "--output", str(output), "--texts", "2", "--processes", "1"]
-    assert main([*arguments, "--held-out", str(folder / "held_out.jsonl"), *options]) == 0
+    arguments = ["--corpora", folder, "--output", output, "--texts", "2", "--processes", "1", *options]
+    assert main([str(one) for one in arguments]) == 0
     return output.read_text()
 
 
-def test_without_held_out_scores_the_page_claims_nothing_about_injections(folder: Path) -> None:
-    written = page(folder)
+def test_on_texts_that_it_was_trained_on_the_page_claims_nothing_of_the_shipped_model(folder: Path) -> None:
+    digest = hashlib.sha256((folder / "injection.jsonl.gz").read_bytes()).hexdigest()
+    (folder / "known").write_text(f"{digest}  injection.jsonl.gz\n")
+    written = page(folder, "--trained-on", folder / "known", "--no-held-out")
     assert (
         "| injection, core, at 1 % false alarms | ≥ 55 % | 100.0 % [75.8, 100.0] | in sample, not a claim |" in written
     )
@@ -191,10 +194,16 @@ def test_without_held_out_scores_the_page_claims_nothing_about_injections(folder
     assert "Skipped: secrets.jsonl.gz." in written
 
 
+def test_on_other_texts_the_shipped_model_is_judged(folder: Path) -> None:
+    written = page(folder)
+    assert "| injection, core, at 1 % false alarms | ≥ 55 % | 100.0 % [75.8, 100.0] | met |" in written
+    assert "**not trained on**" in written
+
+
 def test_held_out_scores_are_judged_and_a_missed_goal_is_marked(folder: Path) -> None:
     scores = [{"id": f"{label}{number}", "score": 0.5} for label in ("attack", "benign") for number in range(12)]
     (folder / "held_out.jsonl").write_text("\n".join(map(json.dumps, scores)))
-    written = page(folder)
+    written = page(folder, "--held-out", folder / "held_out.jsonl")
     assert "| injection, core, at 1 % false alarms | ≥ 55 % | 0.0 % [0.0, 24.2] | **missed** |" in written
     assert "nothing of its source" in written
 
