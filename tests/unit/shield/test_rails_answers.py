@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from llmproxy.common.policy import Policy
 from llmproxy.common.rails import Rule, sources
+from llmproxy.common.testing import FakeClock
 from llmproxy.shield.answers.asked import NOTHING
 from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.rails import BLOCK_CHARS
@@ -18,7 +19,7 @@ from llmproxy.shield.answers.read import Read
 from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.stage import Stopped
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.rails.expressions import Expressions
+from llmproxy.shield.rails.expressions import SLOW_FOR_S, SLOW_NS, Expressions
 from llmproxy.shield.window import Originals
 
 
@@ -192,4 +193,23 @@ def test_a_text_that_took_long_after_all_is_the_last_one_in_the_loop() -> None:
     found = Expressions(list(sources(Rule(name="r", pattern="acme"))), clock_ns=lambda: next(times))
     assert not found.is_slow
     found.may_hold("anything")
+    assert found.is_slow
+
+
+def test_after_a_text_that_took_long_the_loop_reads_again_when_none_has_come_for_a_while() -> None:
+    long, clock = 2 * SLOW_NS, FakeClock()
+    spent = iter((0, long, long, 2 * long, 2 * long, 2 * long))  # Before and behind each text.
+    found = Expressions(list(sources(Rule(name="r", pattern="acme"))), clock_ns=lambda: next(spent), now=clock)
+    for text in ("one that takes long", "another one", "one like any other"):
+        found.may_hold(text)
+        assert found.is_slow
+        clock.advance(SLOW_FOR_S - 1)
+    clock.advance(2)
+    assert not found.is_slow
+
+
+def test_an_expression_that_is_slow_by_itself_is_so_at_any_time() -> None:
+    clock = FakeClock()
+    found = Expressions(list(sources(Rule(name="r", pattern="a.{200}b"))), now=clock)
+    clock.advance(10 * SLOW_FOR_S)
     assert found.is_slow

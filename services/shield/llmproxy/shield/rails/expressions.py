@@ -19,6 +19,9 @@ HITS_MAX = 1_000  # Of one expression in one text. What is behind them is not lo
 WORK_MAX = 2_000_000  # Instructions times bytes: the worst text needs about 5 ms for so many.
 PIECE_BYTES = 1_024
 SLOW_NS = 1_000_000
+SLOW_FOR_S = 60
+"""After a text that took long. So many can be written, but they are rare, and a busy machine looks like one: to read every answer in a
+thread for ever after would be too much, and one such text a minute does not hold the loop."""
 STATES_MIN = 150
 """Instructions: a smaller program takes under a millisecond for what is looked at at once, in whatever states."""
 SAMPLES, SAMPLE_BYTES = 8, 256
@@ -80,21 +83,32 @@ class Encoded:
 class Expressions:
     """Many, in order."""
 
-    def __init__(self, sources: Sequence[Source], clock_ns: Callable[[], int] = time.thread_time_ns) -> None:
-        self._clock_ns = clock_ns
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        clock_ns: Callable[[], int] = time.thread_time_ns,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock_ns` says what they cost, `now` what time it is, in seconds."""
+        self._clock_ns, self._now = clock_ns, now
         self.all = tuple(_compiled(source) for source in sources)
         self.size = sum(one.size for one in self.all)
         self._together: Any = expressions.together(sources) if sources else None
         self._last: tuple[str, tuple[int, ...]] = ("", ())
-        self.is_slow = any(
+        self._is_always_slow = any(
             self._is_slow_on_samples(one.source.pattern)
             for one in self.all
             if one.size > STATES_MIN and not one.source.is_words
         )
-        """Whether texts can be written that hold an event loop: those of the expressions' own signs do, or one that came did.
+        self._slow_until = 0.0
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether texts can be written that hold an event loop: those of the expressions' own signs do, or one that came a moment ago did.
 
         `a.{200}b` is such an expression. Which of the last signs were an `a` is another state for each way they can be.
         """
+        return self._is_always_slow or (self._slow_until > 0 and self._now() < self._slow_until)
 
     def may_hold(self, text: str) -> bool:
         return bool(self.possible(text))
@@ -138,7 +152,7 @@ class Expressions:
         began = self._clock_ns()
         seen = self._together.Match(data)
         if self._clock_ns() - began > max(SLOW_NS, len(data) * SLOW_NS // PIECE_BYTES):
-            self.is_slow = True
+            self._slow_until = self._now() + SLOW_FOR_S
         if len(self.all) not in seen:  # It had no memory.
             return tuple(range(len(self.all)))
         return tuple(sorted(index for index in seen if index < len(self.all)))
@@ -154,7 +168,7 @@ class Expressions:
             began = self._clock_ns()
             self._together.Match(data[at : at + PIECE_BYTES])
             if self._clock_ns() - began > SLOW_NS:
-                self.is_slow = True
+                self._slow_until = self._now() + SLOW_FOR_S
                 return True
         return False
 
