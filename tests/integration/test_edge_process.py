@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,8 @@ import pytest
 from patience import NATS_S, PATIENCE_S
 from ports import free_port
 
-from llmproxy.common import keyring
+from llmproxy import common
+from llmproxy.common import keyring, signatures
 from llmproxy.common.bus import Answer, Bus
 from llmproxy.common.channels import CONFIG_BUCKET, KEYS_BUCKET, REQUEST_INSPECT
 from llmproxy.common.config import Config, Endpoint, Gateway, Limit, Limits, Snapshot
@@ -47,8 +49,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 class Edges:
     """Edge processes that share one listening socket, as under the supervisor."""
 
-    def __init__(self, servers: EmbeddedServers, folder: Path, lost_s: float) -> None:
+    def __init__(self, servers: EmbeddedServers, folder: Path, lost_s: float, packages: Path | None) -> None:
         self._servers, self._folder, self._lost_s, self._count = servers, folder, lost_s, 0
+        self._found_first = {"PYTHONPATH": str(packages)} if packages is not None else {}
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.running: list[subprocess.Popen[bytes]] = []
@@ -76,6 +79,7 @@ class Edges:
             pass_fds=[fd],
             env={
                 **os.environ,
+                **self._found_first,
                 "LLM_PROXY_NATS_URL": self._servers.nats_address,
                 "LLM_PROXY_NATS_USER": "edge",
                 "LLM_PROXY_NATS_PASSWORD": self._servers.nats_password("edge"),
@@ -153,9 +157,12 @@ async def configure(servers: EmbeddedServers, limits: Limits | None = None) -> N
 
 
 @asynccontextmanager
-async def edges(servers: EmbeddedServers, folder: Path, lost_s: float = PATIENCE_S) -> AsyncIterator[Edges]:
-    """`lost_s`: how long they wait for a sign of whoever holds a request, for a test that kills him."""
-    started = Edges(servers, folder, lost_s)
+async def edges(
+    servers: EmbeddedServers, folder: Path, lost_s: float = PATIENCE_S, packages: Path | None = None
+) -> AsyncIterator[Edges]:
+    """`lost_s`: how long they wait for a sign of whoever holds a request, for a test that kills him; `packages`: where their code is looked
+    for first."""
+    started = Edges(servers, folder, lost_s, packages)
     try:
         yield started
     finally:
@@ -192,6 +199,55 @@ def test_answers_streams_large_bodies_and_readiness(servers: EmbeddedServers, tm
             async with client.post(url, json=CHAT, headers={"Authorization": "Bearer wrong"}) as response:
                 assert response.status == 401
         assert KEY not in (tmp_path / "edge-1.log").read_text()
+
+    asyncio.run(run())
+
+
+def one_signature(words: str) -> str:
+    return f"""version: 1
+vocabulary: {{}}
+signatures:
+  - {{id: own.heron, category: override, severity: high, source: field, pattern: '{words}', why: 'Nobody else says so.'}}
+"""
+
+
+def own_signatures(folder: Path) -> Path:
+    """The shared library as it is installed somewhere else, with hardly any signatures, which are made ready in no time."""
+    package = folder / "llmproxy" / "common"
+    shutil.copytree(Path(common.__file__).parent, package)
+    (package / signatures.PREPARED).unlink()
+    for name in signatures.DATA:
+        (package / name).write_text("version: 1\nvocabulary: {}\nsignatures: []\n")
+    return package / signatures.DATA[-1]
+
+
+def test_an_edge_that_runs_takes_over_what_is_written_to_its_files_of_signatures(
+    servers: EmbeddedServers, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        await configure(servers)
+        file = own_signatures(tmp_path)
+        async with (
+            stage(servers),
+            edges(servers, tmp_path, packages=tmp_path) as edge,
+            aiohttp.ClientSession(headers=HEADERS) as client,
+        ):
+            await edge.start()
+
+            async def becomes(status: int, words: str) -> None:
+                body = {"model": "demo", "messages": [{"role": "user", "content": f"the {words} flies"}]}
+                async with asyncio.timeout(PATIENCE_S):
+                    while True:
+                        async with client.post(f"{edge.url}/v1/chat/completions", json=body) as response:
+                            if response.status == status:
+                                return
+                        await asyncio.sleep(0.05)
+
+            await becomes(200, "blue heron")
+            for words in ("blue heron", "grey heron"):
+                file.write_text(one_signature(words))
+                await becomes(400, words)
+            await becomes(200, "blue heron")
 
     asyncio.run(run())
 
