@@ -150,7 +150,7 @@ def pii_page() -> str:
             "# Personal data",
             "",
             "What the shield finds by form, checksum and the words before it, without a model: `policy.kinds.<kind>` says what is done with each"
-            " (mask, redact, hash, block, alert, flag, allow). Spans that overlap: the longest wins. Every example here is found by a test.",
+            " (mask, redact, hash, block, alert, flag, allow). Spans that overlap: the longest wins, and what another one has beyond it is taken out by itself. Every example here is found by a test.",
             "",
             *_table(("kind", "where", "form", "checked", "example", "source"), map(_kind, kinds.KINDS)),
             "",

@@ -117,9 +117,23 @@ def test_a_secret_takes_its_own_action_then_that_of_all_secrets(kinds: dict[str,
 
 
 def test_of_overlapping_findings_the_longest_wins_then_the_first_guard() -> None:
-    first, longer, same = Finding("email", 0, 4), Finding("phone", 2, 9), Finding("iban", 2, 9)
-    assert apart([first, longer, same]) == [longer]
-    assert apart([first, same, longer]) == [same]
+    inner, longer, same = Finding("email", 3, 6), Finding("phone", 2, 9), Finding("iban", 2, 9)
+    assert apart([inner, longer, same]) == [longer]
+    assert apart([inner, same, longer]) == [same]
+
+
+def test_what_reaches_beyond_something_longer_is_taken_out_there_too() -> None:
+    before, longer, behind = Finding("email", 0, 4), Finding("rule", 2, 9), Finding("phone", 8, 11, "hash")
+    assert apart([before, longer, behind]) == [
+        Finding("email", 0, 2),
+        longer,
+        Finding("phone", 9, 11, "hash"),
+    ]
+
+
+def test_of_findings_that_refuse_the_longest_is_recorded() -> None:
+    shorter, longer = Finding("rule", 0, 4, "block"), Finding("rule", 2, 9, "block")
+    assert apart([shorter, longer]) == [longer]
 
 
 def test_what_is_only_flagged_does_not_keep_what_it_overlaps_from_being_masked() -> None:
@@ -138,10 +152,14 @@ FINDINGS = st.builds(
 
 
 @given(st.lists(FINDINGS, max_size=12))
-def test_findings_apart_never_overlap_and_cover_every_place_that_lost(findings: list[Finding]) -> None:
+def test_findings_apart_never_overlap_and_cover_every_place_that_was_found(findings: list[Finding]) -> None:
     kept = apart(findings)
     assert all(one.end <= other.start for one, other in itertools.pairwise(kept))
-    assert all(any(one.start < lost.end and lost.start < one.end for one in kept) for lost in findings)
+    assert places(kept) == places(findings)
+
+
+def places(findings: list[Finding]) -> set[int]:
+    return {place for one in findings for place in range(one.start, one.end)}
 
 
 DISGUISES: list[Callable[[str], str]] = [

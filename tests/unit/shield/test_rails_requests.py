@@ -181,6 +181,23 @@ def test_of_two_rules_that_overlap_the_longer_match_is_replaced() -> None:
     assert json.loads(seen.masked or b"")["messages"][0]["content"] == "of B and A"
 
 
+def test_of_what_reaches_beyond_a_longer_match_nothing_goes_on() -> None:
+    rails = {
+        "rules": [
+            {"name": "a", "pattern": r"account number \d{4}", "action": "replace", "replacement": "A"},
+            {"name": "b", "pattern": r"\d{4} pin \d{4}", "action": "replace", "replacement": "B"},
+            {"name": "c", "pattern": r"example\.org, please reply", "action": "replace", "replacement": "C"},
+        ]
+    }
+    seen = examined(chat("account number 1234 pin 9876"), rails)
+    assert isinstance(seen, Examined)
+    assert json.loads(seen.masked or b"")["messages"][0]["content"] == "AB"
+    seen = examined(chat("ann@example.org, please reply"), rails)
+    assert isinstance(seen, Examined)
+    assert b"ann" not in (seen.masked or b"")
+    assert seen.findings == {"email": 1, "rule": 1}
+
+
 def test_more_hits_than_are_counted_are_not_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expressions, "HITS_MAX", 3)
     assert isinstance(examined(chat("x1 " * 3), rule(r"x\d", action="replace")), Examined)

@@ -251,8 +251,9 @@ def action(finding: Finding, policy: Policy) -> Action:
 def apart(findings: Sequence[Finding]) -> list[Finding]:
     """Findings that do not contradict each other, in order of place: the longest wins, then the guard that comes first.
 
-    What is taken out overlaps nothing else that is. What is only recorded is kept beside it if another guard saw it, for that
-    is another fact: an injection around an address is still one when the address is masked.
+    What is taken out overlaps nothing else that is: of what reaches beyond something longer, the rest is taken out by itself.
+    What is only recorded is kept beside it if another guard saw it, for that is another fact: an injection around an address is
+    still one when the address is masked.
     """
     ranked = sorted(
         enumerate(findings),
@@ -262,9 +263,28 @@ def apart(findings: Sequence[Finding]) -> list[Finding]:
     recorded: dict[str, list[Finding]] = {}
     for _, finding in ranked:
         own = recorded.setdefault(finding.guard, [])
-        if finding.action in PASSING or _insert(removed, finding):
+        if finding.action in PASSING:
             _insert(own, finding)
+            continue
+        for rest in _rests(removed, finding) if finding.action in REMOVING else (finding,):
+            if _insert(removed, rest):
+                _insert(own, rest)
     return sorted((one for own in recorded.values() for one in own), key=_start)
+
+
+def _rests(kept: list[Finding], finding: Finding) -> list[Finding]:
+    """What none of those that are kept, in order of place, covers of it: nearly always all of it."""
+    rests: list[Finding] = []
+    begin = finding.start
+    index = max(0, bisect_left(kept, begin, key=_start) - 1)
+    while index < len(kept) and kept[index].start < finding.end:
+        if begin < kept[index].start:
+            rests.append(structs.replace(finding, start=begin, end=kept[index].start))
+        begin = max(begin, kept[index].end)
+        index += 1
+    if begin < finding.end:
+        rests.append(structs.replace(finding, start=begin))
+    return rests
 
 
 def _insert(kept: list[Finding], finding: Finding) -> bool:
