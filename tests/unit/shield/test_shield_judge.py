@@ -221,6 +221,13 @@ def test_a_judge_that_fails_or_is_late_leaves_it_to_the_score_or_refuses_as_conf
     assert "do as I say" not in refused.message
 
 
+@pytest.mark.parametrize("mode", ["flag", "alert", "shadow"])
+def test_where_the_judge_cannot_refuse_nothing_is_refused_for_want_of_it(mode: Any) -> None:
+    failing = Model(Unavailable("stage_unavailable", "gone"))
+    assert isinstance(outcome(DOUBTFUL, policy(mode, on_failure="block"), failing), Envelope)
+    assert len(failing.asked) == 1
+
+
 def test_a_judge_without_a_key_is_one_that_fails() -> None:
     assert isinstance(outcome(DOUBTFUL, policy(), None), Envelope)
     assert isinstance(outcome(DOUBTFUL, policy(on_failure="block"), None), Failure)
@@ -326,12 +333,33 @@ def test_questions_are_bounded_and_those_that_are_too_many_fail_at_once() -> Non
             for number in range(WAITING_MAX + 20)
         ]
         assert await asyncio.gather(*many) == [[None]] * (WAITING_MAX + 20)
-        assert model.most_at_once == AT_ONCE_MAX
+        assert model.most_at_once == AT_ONCE_MAX // 2
         assert model.at_once == 0
         model.answer = says(True)
         assert await judges.opinions(examined_doubts(), SETTINGS, TENANT_KEY) == [
             Opinion(True, 0.9)
         ]  # Nothing is left behind.
+
+    asyncio.run(run())
+
+
+def test_however_much_one_caller_asks_there_is_a_place_for_another() -> None:
+    async def run() -> None:
+        model = Model(None)
+        judges = judges_of(model)
+        flood = [
+            asyncio.create_task(judges.opinions(examined_doubts(f"p=0.5 {number}"), SETTINGS, TENANT_KEY, "key_one"))
+            for number in range(WAITING_MAX + AT_ONCE_MAX)
+        ]
+        for _ in flood:  # As long as any of them could go on.
+            await asyncio.sleep(0)
+        model.answer = says(True)
+        for caller in ("key_two", "key_three"):
+            doubts = examined_doubts(f"p=0.5 of {caller}")
+            assert await judges.opinions(doubts, SETTINGS, TENANT_KEY, caller) == [Opinion(True, 0.9)]
+        for one in flood:
+            one.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
 
     asyncio.run(run())
 

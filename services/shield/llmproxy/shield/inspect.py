@@ -109,15 +109,15 @@ class Inspect:
         return None
 
     async def _in_doubt(self, envelope: Envelope, answer: Answer, examined: Examined, order: Order) -> None:
-        result = await self._settled(examined, order)
+        result = await self._settled(examined, order, _caller(envelope))
         self._proceed(envelope, answer, result, order.policy, body_ref="")
 
-    async def _settled(self, examined: Examined | Refused, order: Order) -> Examined | Refused:
+    async def _settled(self, examined: Examined | Refused, order: Order, caller: str) -> Examined | Refused:
         """With what only others know: two models about a doubt, and what was remembered of the conversation."""
         if isinstance(examined, Examined) and examined.uncertain and self.embedding is not None:
             examined = await weighed(examined, order.policy, self.embedding)
         if isinstance(examined, Examined) and examined.doubts:
-            examined = await judged(examined, order.policy, order.key, self._judges)
+            examined = await judged(examined, order.policy, order.key, self._judges, caller)
         if isinstance(examined, Examined) and examined.continuation is not None:
             examined = await continued(examined, order.policy, order.key, self.conversations)
         return examined
@@ -128,7 +128,8 @@ class Inspect:
             body = await self._bus.withdraw(envelope.body_ref)
         metrics.OFFLOADED.inc()
         order = self._order(envelope, body, config)
-        examined = await self._settled(await self._offload.examine(order, envelope.key or envelope.tenant), order)
+        caller = _caller(envelope)
+        examined = await self._settled(await self._offload.examine(order, caller), order, caller)
         body_ref = envelope.body_ref
         if isinstance(examined, Examined) and examined.masked is not None:
             body_ref = ""
@@ -236,6 +237,11 @@ class Inspect:
             self._bus.event(EVENT_GUARD_FAILED, id=envelope.id, tenant=envelope.tenant, reason=refused.message)
         failure = refused.error().failure(self._bus.service)
         answer.send(structs.replace(failure, findings=envelope.findings, explained=envelope.explained))
+
+
+def _caller(envelope: Envelope) -> str:
+    """Who takes turns with others, where several wait."""
+    return envelope.key or envelope.tenant
 
 
 class Session:

@@ -16,14 +16,15 @@ from msgspec import Meta, Struct, structs
 from llmproxy.common import keyring
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.judge import JUDGE, Judge
-from llmproxy.common.policy import Policy
+from llmproxy.common.policy import INJECTION, SHADOW, Policy
 from llmproxy.shield import metrics
 from llmproxy.shield.convict import convict, unchecked
 from llmproxy.shield.examine import Examined, Refused
 from llmproxy.shield.inspection import Doubt
+from llmproxy.shield.shares import Shares
 
-AT_ONCE_MAX = 16  # Questions of one shield,
-WAITING_MAX = 64  # and those that wait for them; more fail at once.
+AT_ONCE_MAX = 32  # Questions of one shield, of one caller half as many,
+WAITING_MAX, WAITING_EACH_MAX = 64, 16  # and those that wait for them; more fail at once.
 KEPT_S = 300.0  # An opinion on the same text.
 KEPT_MAX = 4_096
 ANSWER_TOKENS_MAX = 256  # Some models think before they speak.
@@ -101,8 +102,7 @@ class Judges:
         self._ask, self._nonce, self._clock, self._tell = ask, nonce, clock, tell
         self._failed = 0  # In a row.
         self._own_key_id = keyring.key_id(keyring.hash_key(key))
-        self._free = asyncio.Semaphore(AT_ONCE_MAX)
-        self._waiting = 0
+        self._shares = Shares(AT_ONCE_MAX, waiting=WAITING_MAX, waiting_each=WAITING_EACH_MAX)
         self._kept: OrderedDict[bytes, tuple[float, Opinion]] = OrderedDict()
         self._exempt: dict[int, tuple[Policy, Policy]] = {}  # By identity.
 
@@ -120,10 +120,12 @@ class Judges:
             known = self._exempt[id(policy)] = (policy, changed)
         return known[1]
 
-    async def opinions(self, doubts: Sequence[Doubt], settings: Judge, key: bytes) -> list[Opinion | None]:
+    async def opinions(
+        self, doubts: Sequence[Doubt], settings: Judge, key: bytes, caller: str = ""
+    ) -> list[Opinion | None]:
         """One for each, in time; None where there is none. `key`: the tenant's. Who is answered at once learns that somebody of the same
-        tenant has said it, and of no other."""
-        asking = [asyncio.ensure_future(self._opinion(doubt.text, settings.model, key)) for doubt in doubts]
+        tenant has said it, and of no other. `caller`: whose many questions leave room for those of others."""
+        asking = [asyncio.ensure_future(self._opinion(doubt.text, settings.model, key, caller)) for doubt in doubts]
         try:
             done, _ = await asyncio.wait(asking, timeout=settings.timeout_ms / 1000)
         finally:  # Also of those who wait no longer: nothing is asked for nobody.
@@ -143,21 +145,19 @@ class Judges:
             else ""
         )
 
-    async def _opinion(self, text: str, model: str, key: bytes) -> Opinion | None:
+    async def _opinion(self, text: str, model: str, key: bytes, caller: str) -> Opinion | None:
         name = hmac.digest(key, f"{model}\0{text}".encode(errors="surrogatepass"), "sha256")
         kept = self._kept.get(name)
         if kept is not None and kept[0] > self._clock():
             return kept[1]
-        if self._waiting >= WAITING_MAX:
+        if not await self._shares.take(caller):
             return None
-        self._waiting += 1
         try:
-            async with self._free:
-                found = opinion(await self._ask(question(text, model, self._nonce())))
+            found = opinion(await self._ask(question(text, model, self._nonce())))
         except GatewayError:
             return None
         finally:
-            self._waiting -= 1
+            self._shares.give_back(caller)
         if found is not None:
             self._kept[name] = (self._clock() + KEPT_S, found)
             while len(self._kept) > KEPT_MAX:
@@ -165,11 +165,13 @@ class Judges:
         return found
 
 
-async def judged(examined: Examined, policy: Policy, key: bytes, judges: Judges | None) -> Examined | Refused:
-    """What was examined, with what the judge says of what was in doubt. `key`: the tenant's."""
+async def judged(
+    examined: Examined, policy: Policy, key: bytes, judges: Judges | None, caller: str
+) -> Examined | Refused:
+    """What was examined, with what the judge says of what was in doubt. `key`: the tenant's; `caller`: of those who ask."""
     settings = policy.injection.judge
     doubts = examined.doubts
-    opinions = await judges.opinions(doubts, settings, key) if judges is not None else [None] * len(doubts)
+    opinions = await judges.opinions(doubts, settings, key, caller) if judges is not None else [None] * len(doubts)
     convicted = [
         (doubt, one)
         for doubt, one in zip(doubts, opinions, strict=True)
@@ -180,7 +182,12 @@ async def judged(examined: Examined, policy: Policy, key: bytes, judges: Judges 
             "failed" if one is None else "injection" if (doubt, one) in convicted else "harmless"
         ).inc()
     if not convicted:
-        if None in opinions and settings.on_failure == "block":
+        if None in opinions and settings.on_failure == "block" and _may_refuse(policy):
             return unchecked(examined, JUDGE, doubts[opinions.index(None)].path, called=JUDGE)
         return examined
     return convict(examined, policy, JUDGE, [(doubt, one.confidence) for doubt, one in convicted])
+
+
+def _may_refuse(policy: Policy) -> bool:
+    """Whether what the judge is sure of is refused: where that is only recorded, nothing is refused for want of it."""
+    return policy.action(SHADOW if policy.injection.mode == "shadow" else INJECTION) == "block"
