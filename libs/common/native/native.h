@@ -23,6 +23,7 @@ typedef struct Model Model;     /* windows.c */
 typedef struct Words Words;     /* words.c */
 typedef struct Literals Literals; /* candidates.c */
 typedef struct Vocabulary Vocabulary; /* passages.c */
+typedef struct Grams Grams;           /* said.c */
 typedef struct First First;           /* sweep.c */
 typedef struct Glance Glance;         /* The same. */
 typedef struct Firewall Firewall;     /* glance.c */

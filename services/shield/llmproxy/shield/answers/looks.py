@@ -14,8 +14,8 @@ from llmproxy.common.segments import Segment
 from llmproxy.shield.answers import keys, leak
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.guards import Guards
-from llmproxy.shield.answers.leak import words_of
 from llmproxy.shield.answers.markup import wants_markup
+from llmproxy.shield.answers.said import Request
 from llmproxy.shield.answers.stage import Unavailable
 from llmproxy.shield.answers.wanted import wants_random
 from llmproxy.shield.chain import Budget, Chain
@@ -37,10 +37,7 @@ class Looks(Struct):
     key: bytes  # The tenant's, for the marks of what is hashed.
     for_leaks: bool  # Whether there is a system text to look for.
     budget: Budget | None = None  # Of the event that has come.
-    # What the request says, who is trusted in it, and its users, as they are compared; from when it is asked.
-    said: str | None = None
-    trusted: str | None = None
-    users: str | None = None
+    asked: Request | None = None  # The request, from when something is compared with it.
     hosts: dict[str, bool] = {}  # Whether they are named.
     passed: int = 0  # How often something passed that another answer may not say: for its words, or said before.
     is_markup_wanted: bool | None = None
@@ -114,13 +111,11 @@ class Looks(Struct):
 
     def is_known(self, value: str) -> bool:
         """Whether the request itself says it."""
-        if self.said is None:
-            self.said = self.request.said.lower()
-        return self._passes(value.lower() in self.said)
+        return self._passes(value.lower() in self._asked().said)
 
     def is_defined(self, value: str) -> bool:
         """Whether its definitions say it. They are JSON."""
-        return encode(value).decode()[1:-1] in self.request.definitions
+        return encode(value).decode()[1:-1] in self._asked().definitions
 
     def is_known_host(self, host: str) -> bool:
         """Whether the user or the operator names it. What a tool returned may name the host that it wants to be told."""
@@ -132,17 +127,19 @@ class Looks(Struct):
         return self._passes(known)
 
     def _names(self, host: str) -> bool:
-        if self.trusted is None:
-            self.trusted = f"{self.request.system}\n{self.request.users}".lower()
-        if host not in self.trusted:  # As nearly always, and a hundredth of what the expression costs.
+        trusted = self._asked().trusted
+        if host not in trusted:  # As nearly always, and a hundredth of what the expression costs.
             return False
         name = re.escape(host)
-        return re.search(rf"{name}(?<![\w-]{name})(?![\w-]|\.\w)", self.trusted) is not None
+        return re.search(rf"{name}(?<![\w-]{name})(?![\w-]|\.\w)", trusted.text) is not None
 
     def is_the_users(self, words: str) -> bool:
-        if self.users is None:
-            self.users = f" {' '.join(words_of(self.request.users.casefold()))} "
-        return self._passes(f" {words} " in self.users)
+        return self._passes(f" {words} " in self._asked().users)
+
+    def _asked(self) -> Request:
+        if self.asked is None:
+            self.asked = Request(self.request)
+        return self.asked
 
     def asked_for(self) -> bool:
         if self.is_random_wanted is None:
