@@ -14,7 +14,7 @@ from nats.js.kv import KeyValue
 from patience import PATIENCE_S
 
 from llmproxy.common import metrics
-from llmproxy.common.bus import Answer, Bus
+from llmproxy.common.bus import Answer, Bus, Waiting
 from llmproxy.common.channels import (
     AUDIT,
     BODIES_BUCKET,
@@ -351,6 +351,34 @@ def test_what_is_committed_is_consumed_once_in_order_and_again_only_when_it_was_
         await audit.consume(AUDIT, "audit", handle)
         await asyncio.wait_for(done.wait(), PATIENCE_S)
         assert seen == [f"{tenant}-{number}" for number in range(10)]
+        await audit.leave()
+
+    run(scenario, wires)
+
+
+def test_what_waits_in_a_stream_and_for_how_long_is_known_until_it_was_handled(wires: Opened) -> None:
+    async def scenario(w: Any) -> None:
+        edge, audit = await started(w, "edge"), await started(w, "audit")
+
+        async def handle(_: Any) -> None:
+            pass
+
+        consuming = await audit.consume(AUDIT, "audit", handle)  # What other tests have left.
+        async with asyncio.timeout(PATIENCE_S):
+            while (await audit.waiting(AUDIT)).messages:
+                await asyncio.sleep(0.01)
+            await consuming.drain()
+            assert await audit.waiting(AUDIT) == Waiting(0, 0.0)
+            for _ in range(2):
+                await edge.commit(AUDIT, AuditBatch(edge.instance, []), uuid.uuid4().hex, tenant="acme")
+            first = await audit.waiting(AUDIT)
+            assert first.messages == 2
+            while (later := await audit.waiting(AUDIT)).oldest_s <= first.oldest_s:
+                await asyncio.sleep(0.01)
+            assert 0 <= first.oldest_s < later.oldest_s < PATIENCE_S
+            await audit.consume(AUDIT, "audit", handle)
+            while (await audit.waiting(AUDIT)).messages:
+                await asyncio.sleep(0.01)
         await audit.leave()
 
     run(scenario, wires)

@@ -28,6 +28,7 @@ from llmproxy.launcher.embedded import EmbeddedServers
 
 TOKEN = "integration-admin-token"
 WRITING = re.compile(r'^llmproxy_ledger_writing\{service="audit",instance="([^"]+)"\} 1\.0$', re.MULTILINE)
+WAITING = re.compile(r'^llmproxy_ledger_waiting\{service="audit",instance="[^"]+"\} (\d+)\.0$', re.MULTILINE)
 CONFIG = 'endpoints: {main: {provider: openai, key: "env:OPENAI_API_KEY", models: [gpt-4o]}}\n'
 
 
@@ -308,6 +309,18 @@ def test_records_keep_their_order_while_postgres_is_away(control: Control) -> No
     control.eventually(lambda: found(control, "ordered") == expected, "all records are there, in their order")
     control.eventually(control.writer, "one audit instance writes again")
     assert control.proof()["ok"]
+
+
+def test_every_audit_instance_says_how_many_messages_wait_for_the_ledger(control: Control) -> None:
+    def waiting() -> list[str]:
+        return WAITING.findall(str(control.call("GET", "/metrics")[1]))
+
+    control.eventually(control.writer, "one audit instance writes")
+    control.servers.kill("postgres")
+    send(control, range(70), "waiting")
+    control.eventually(lambda: waiting() == ["7", "7"], "seven messages wait")
+    control.servers.restart("postgres")
+    control.eventually(lambda: waiting() == ["0", "0"], "none does")
 
 
 def test_metrics_of_all_services_are_on_one_page(control: Control) -> None:

@@ -76,6 +76,13 @@ class Bucket(Protocol):
         """Calls `changed(key, value or None)`; returns when everything that was there has been delivered."""
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """What a stream holds that nobody has acknowledged."""
+
+    messages: int
+    oldest_s: float  # How long the first of them has been there; 0 where there is none.
+
+
 class Wire(Protocol):
     """What carries bytes: NATS, or a fake that passes the same conformance suite. Raises Unavailable."""
 
@@ -87,6 +94,7 @@ class Wire(Protocol):
     async def consume(
         self, stream: str, durable: str, subject: str, handle: Callable[[list[tuple[int, bytes]]], Awaitable[None]]
     ) -> Subscription: ...
+    async def waiting(self, stream: str) -> Waiting: ...
     async def bucket(self, name: str) -> Bucket: ...
     async def deposit(self, bucket: str, name: str, payload: bytes) -> None: ...
     async def withdraw(self, bucket: str, name: str) -> bytes: ...
@@ -373,6 +381,10 @@ class Bus:
         subscription = await self.wire.consume(channel.stream, durable, channel.filter(), batch)
         self._serving.append(subscription)
         return subscription
+
+    async def waiting(self, channel: Channel[Any]) -> Waiting:
+        """In the stream of a channel that is a queue of work. Raises Unavailable."""
+        return await self.wire.waiting(channel.stream)
 
     def expect(self, envelope: Envelope, receive: Callable[[Sequence[Frame]], None]) -> None:
         """Frames for this attempt go to `receive`, in order. Older attempts are dropped; a gap arrives as a Failure."""

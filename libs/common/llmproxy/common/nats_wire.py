@@ -10,15 +10,18 @@ import io
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
+import msgspec
 import nats.errors
 import nats.js.errors
+from msgspec import Struct
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
-from llmproxy.common.bus import BUG, Bucket, Receive, Subscription
+from llmproxy.common.bus import BUG, Bucket, Receive, Subscription, Waiting
 from llmproxy.common.errors import Unavailable, place
 from llmproxy.common.nats_acks import Acks
 from llmproxy.common.nats_buckets import Failed, KvBucket, Watch
@@ -42,6 +45,21 @@ def unheard(error: BaseException) -> None:
     log.critical(
         "a change could not be taken over, and no more are heard: %s at %s", type(error).__name__, place(error)
     )
+
+
+class _State(Struct, frozen=True):
+    messages: int
+    first_ts: datetime
+
+
+class _Stream(Struct, frozen=True):
+    """What JetStream says of one."""
+
+    state: _State
+    ts: datetime  # Now, by the same clock.
+
+
+_STREAM = msgspec.json.Decoder(_Stream)
 
 
 class _Subscribed:
@@ -148,6 +166,17 @@ class NatsWire:
         consuming = Consuming(self._client, self._jetstream, stream, durable, subject, handle, self.timeout_s)
         consuming.task = asyncio.create_task(consuming.run())
         return consuming
+
+    async def waiting(self, stream: str) -> Waiting:
+        """nats-py leaves out when the first message came."""
+        try:
+            answer = await apart(self._client.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=self.timeout_s))
+            found = _STREAM.decode(answer.data)
+        except (nats.errors.Error, TimeoutError, msgspec.DecodeError) as error:
+            raise Unavailable("stage_unavailable", f"JetStream does not answer ({type(error).__name__})") from error
+        if not found.state.messages:
+            return Waiting(0, 0.0)
+        return Waiting(found.state.messages, (found.ts - found.state.first_ts).total_seconds())
 
     async def bucket(self, name: str) -> Bucket:
         return KvBucket(await self._kv(name), self._watch, self._failed, self.timeout_s)

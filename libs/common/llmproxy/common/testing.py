@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
 from msgspec import Raw
 
-from llmproxy.common.bus import Bus, Receive
+from llmproxy.common.bus import Bus, Receive, Waiting
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.topology import STREAMS
@@ -47,6 +48,8 @@ class FakeBroker:
         self.stored = asyncio.Event()
         self.down = False
         self.jetstream_down = False
+        self.clock: Callable[[], float] = time.monotonic
+        self.came_at: dict[tuple[str, int], float] = {}  # Of a stream's message, by its sequence.
         self._turn = 0
 
     def route(self, publisher: "FakeWire", subject: str, payload: bytes, reply: str) -> None:
@@ -74,6 +77,7 @@ class FakeBroker:
             if any(_pattern(one).fullmatch(subject) for one in stream.subjects):
                 self.sequences[stream.name] += 1
                 self.streams[stream.name].append((self.sequences[stream.name], subject, payload))
+                self.came_at[stream.name, self.sequences[stream.name]] = self.clock()
                 self.stored.set()
                 return self.sequences[stream.name]
         return None
@@ -229,6 +233,13 @@ class FakeWire:
                 continue
             for one in waiting:
                 self.broker.streams[stream].remove(one)
+
+    async def waiting(self, stream: str) -> Waiting:
+        self._need_jetstream()
+        messages = self.broker.streams[stream]
+        if not messages:
+            return Waiting(0, 0.0)
+        return Waiting(len(messages), self.broker.clock() - self.broker.came_at[stream, messages[0][0]])
 
     async def bucket(self, name: str) -> _FakeBucket:
         self._need_jetstream()

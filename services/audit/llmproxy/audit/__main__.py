@@ -6,6 +6,7 @@ from pathlib import Path
 
 from llmproxy.audit import checkpoint, writer
 from llmproxy.audit.answers import Answers
+from llmproxy.audit.backlog import Backlog
 from llmproxy.audit.store import Reader, Writer
 from llmproxy.audit.verify import verify
 from llmproxy.audit.writer import LedgerWriter
@@ -46,11 +47,13 @@ async def run(context: Context[Settings]) -> None:
     async with Reader.open(settings.postgres_dsn) as reader, asyncio.TaskGroup() as group:
         await Answers(bus, reader, prove).serve()
         writing = group.create_task(ledger.run())
+        watching = group.create_task(Backlog(bus, context.readiness).watch())
         context.ready()
         await context.stop.wait()
         await ledger.finish()
         await bus.leave()  # Questions that have arrived need the reader.
         writing.cancel()
+        watching.cancel()
 
 
 def main() -> None:

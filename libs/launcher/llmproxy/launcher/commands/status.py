@@ -16,7 +16,8 @@ from llmproxy.launcher.options import ask_admin, data_option, find_run
 @click.option("--json", "as_json", is_flag=True, help="Print admin's answer.")
 @data_option
 def status(data: Path, as_json: bool) -> None:
-    """Show services, instances, readiness and endpoints. Exit code 1 when something is not ready."""
+    """Show services, instances, readiness and endpoints. Exit code 1 when something is not ready: a service without an instance that
+    is, or a ledger to which records have not come for five minutes."""
     answer = ask_admin(data, lambda admin: admin.status())
     if as_json:
         click.echo(json.format(json.encode(answer), indent=2))
