@@ -212,6 +212,11 @@ def test_every_span_of_a_view_maps_to_a_span_of_the_text(text: str) -> None:
     )
 
 
+@given(st.text("aeiouyÄÖüßéèñçğőžệữάώйёがパ한국각", max_size=30))
+def test_letters_in_several_pieces_are_one_in_the_view(text: str) -> None:
+    assert normalise.view(unicodedata.normalize("NFD", text)).text == unicodedata.normalize("NFC", text)
+
+
 @given(st.text())
 def test_a_text_that_is_plain_is_its_own_view(text: str) -> None:
     if normalise.is_plain(text):

@@ -1,6 +1,7 @@
 """Operators' rules and topics in requests: what they find, what is done, and what is said of it."""
 
 import json
+import unicodedata
 from typing import Any
 
 import msgspec
@@ -136,6 +137,17 @@ def test_a_rule_replaces_wherever_masking_does(place: str) -> None:
 @pytest.mark.parametrize("text", ["PRJ-1234", "ＰＲＪ-1234", "P\u200bRJ-1\u200b234", "PRJ\u20111234", "PRJ-١٢٣٤", r"PRJ\u002d1234"])  # fmt: skip
 def test_a_disguise_does_not_get_round_a_rule(text: str) -> None:
     assert finds(rule(action="replace"), f"see {text} now") == [text]
+
+
+@pytest.mark.parametrize("word", ["Übernahme", "Việt", "ёлка", "ガス", "인수합병", "Ἀθῆναι"])
+@pytest.mark.parametrize("form", ["NFD", "NFC"])
+def test_a_word_is_found_whether_its_letters_are_written_in_one_piece_or_in_several(word: str, form: Any) -> None:
+    written = unicodedata.normalize(form, word)
+    for said in {unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word)}:
+        assert finds(topic(words=[written], action="replace"), f"on {said} now") == [said]
+        assert finds(topic(keywords=[written], action="replace"), f"on {said} now") == [said]
+    composed, apart = unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word)
+    assert finds(rule(composed, action="replace"), f"on {apart} now") == [apart]
 
 
 def test_case_is_ignored_only_if_the_rule_says_so() -> None:

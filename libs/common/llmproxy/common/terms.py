@@ -15,8 +15,8 @@ SIGN = re.compile(r"[^\w\s]")
 
 
 def anywhere(terms: Sequence[str]) -> str:
-    """The longest first, so that it is the whole of what is written that is found."""
-    ordered = sorted(set(terms), key=lambda term: (-len(term), term))
+    """The longest first, so that it is the whole of what is written that is found. Texts are read in their composed form, too."""
+    ordered = sorted({unicodedata.normalize("NFC", term) for term in terms}, key=lambda term: (-len(term), term))
     return "|".join(SPACE.join(map(_literal, term.split())) for term in ordered)
 
 
@@ -27,7 +27,7 @@ def whole(terms: Sequence[str]) -> str:
     """
     groups: dict[tuple[bool, bool], list[str]] = {}
     for term in terms:
-        stripped = term.strip()
+        stripped = unicodedata.normalize("NFC", term).strip()
         groups.setdefault((_is_bound(stripped[0]), _is_bound(stripped[-1])), []).append(term)
     return "|".join(
         f"{BEFORE * begins}({anywhere(some)}){BEHIND * ends}" for (begins, ends), some in sorted(groups.items())

@@ -1,5 +1,6 @@
-r"""A plain view of a text that was written to be overlooked: full-width or foreign digits, odd spaces, invisible characters,
-and \u escapes; or that is JSON within JSON, where a line break is a backslash and an n. Spans in the view map back to spans in the text.
+r"""A plain view of a text that was written to be overlooked: full-width or foreign digits, odd spaces, invisible characters, letters
+in pieces, and \u escapes; or that is JSON within JSON, where a line break is a backslash and an n. Spans in the view map back to spans
+in the text.
 """
 
 import re
@@ -44,10 +45,18 @@ UNUSUAL_BEYOND = (
     "\U0001d400-\U0001d7ff\U0001f100-\U0001f169\U0001fbf0-\U0001fbf9\U000e0000-\U000e0fff"
 )
 
-UNUSUAL = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{UNUSUAL_BEYOND}{DIGITS_BEYOND}]")
-"""What may stand for an ASCII character, a space or nothing. Accents, CJK, Cyrillic and the like are not here: they are text."""
+JOINING_CLASS = "\u0300-\u0314\u031b\u0323-\u0328\u032d\u032e\u0330\u0331\u0338\u0342\u0345\u0653-\u0655\u1161-\u1175\u11a8-\u11c2\u3099\u309a"
+"""Accents and the like that are one letter with the letter before them, in Unicode's composed form (NFC). Those of Indic scripts are
+not here: there, the composed form has them, too."""
 
-UNUSUAL_NEAR, BEYOND = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}]"), re.compile("[\U00010000-\U0010ffff]")
+JOINING = re.compile(f"[{JOINING_CLASS}]{{1,4}}")  # No letter has more; putting many in order takes the square of their number.
+
+UNUSUAL = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{JOINING_CLASS}{UNUSUAL_BEYOND}{DIGITS_BEYOND}]")
+"""What may stand for an ASCII character, a space or nothing, or is a piece of a letter. Letters with accents, CJK, Cyrillic and the like
+are not here: they are text."""
+
+UNUSUAL_NEAR = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{JOINING_CLASS}]")
+BEYOND = re.compile("[\U00010000-\U0010ffff]")
 """The same in two: a set of 16 bits is a table lookup, and few texts have anything beyond."""
 
 BREAK_ENDS = r"(?<=[^\\]\\)\\*([nrt])(?=[\w+(]|\\+u[0-9a-fA-F]{4})"
@@ -139,10 +148,18 @@ def view(text: str) -> View:
     firsts: list[int] = [0]
     origins: list[int] = [0]
     widths: list[int] = [0]
-    size = at = 0
+    size = at = joined = 0
     for match in _replaced(text):
         start, end = match.span()
-        if match.re.groups and match[1]:
+        if start < joined:
+            continue
+        if (joining := JOINING.match(text, start)) is not None:
+            start, end = max(at, start - 1), joining.end()
+            joined = end
+            standing_for = unicodedata.normalize("NFC", text[start:end])
+            if standing_for == text[start:end]:
+                continue
+        elif match.re.groups and match[1]:
             standing_for = plain(chr(int(match[1], 16)))
         elif match.re.groups and match[2]:
             standing_for = "/"
