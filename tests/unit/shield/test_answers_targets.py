@@ -12,7 +12,7 @@ from llmproxy.shield.answers.guards import Guards
 from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.targets import may_lead, targets
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.links import image_reason
+from llmproxy.shield.links import image_reason, link_reason
 from llmproxy.shield.window import Originals
 
 
@@ -56,6 +56,11 @@ def test_a_link_that_runs_a_script_is_found_however_it_is_written(link: str) -> 
 @pytest.mark.parametrize("colon", [":", r"\:", "&colon;", "&#58;"])
 def test_a_link_that_carries_something_away_is_found_however_it_is_written(colon: str) -> None:
     assert counts(f"See [x](https{colon}//evil.test/{'Zx8Qw3Lm9Rt2Vb6N' * 6}) ok") == {"answer.link.payload": 1}
+
+
+@pytest.mark.parametrize("url", ["https://evil&#46;test/a", "https://evil&period;test/a", r"https://evil\.test/a"])
+def test_a_link_to_a_denied_domain_is_found_however_it_is_written(url: str) -> None:
+    assert link_reason(url, Links(denied=("evil.test",)), lambda _: False) == "denied"
 
 
 @pytest.mark.parametrize(

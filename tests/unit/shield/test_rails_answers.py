@@ -110,6 +110,20 @@ def test_topics_are_taken_out_of_answers(topic: dict[str, Any], said: str) -> No
     assert play(guards_of(topics=[{"name": "t", "action": "replace", **topic}]), list("on bluebirds"))[0] == said
 
 
+@pytest.mark.parametrize(
+    "link",
+    ["https://evil&#46;net/a", "evil&period;net", "&#104;ttps&colon;&sol;&sol;evil&#46;net", r"https://evil\.net/"],
+)
+@pytest.mark.parametrize("pieces", [1, 1_000])
+def test_links_that_only_markup_reads_are_taken_out_of_answers(link: str, pieces: int) -> None:
+    text = f"see [x]({link}) and more"
+    said = [text] if pieces == 1 else list(text)
+    replaced = play(guards_of(links={"denied": ["evil.net"], "action": "replace"}), said)
+    assert replaced[0] == "see [x]([LINK_REDACTED]) and more"
+    assert play(guards_of(links={"denied": ["evil.net"], "action": "reject"}), said)[0] == "stopped"
+    assert play(guards_of(links={"denied": ["evil.net"]}), said)[0] == text
+
+
 def test_links_are_taken_out_of_answers() -> None:
     guards = guards_of(links={"denied": ["evil.net"], "action": "replace"})
     assert (

@@ -29,7 +29,9 @@ def is_denied(url: str, *domains: str) -> bool:
      "https:\\\\evil.net", "https:/evil.net", "https:///evil.net", "https:evil.net", "//evil.net/x", "evil.net", "www.evil.net/path", "ada@evil.net",
      "https://%65vil.net", "https://e%76il%2Enet", "https://evil。net", "https://ｅｖｉｌ．ｎｅｔ", "https://ev\u00adil.net", "[x](https://evil.net)",
      "<https://evil.net>", "(https://evil.net).", "https://evil.net\\@example.com", "https://example.com％2f@evil.net", "ftp://evil.net", "hxxp://evil.net",
-     "https://example.com⁄@evil.net", "https://evil.net?x", "https://evil.net#example.com", "'https://evil.net'"],
+     "https://example.com⁄@evil.net", "https://evil.net?x", "https://evil.net#example.com", "'https://evil.net'", "https://evil&#46;net/x",
+     "[x](https://evil&#x2E;net)", "[x](https://evil&period;net)", "[x](&#104;ttps&colon;&sol;&sol;evil&#46;net)", "<a href='https&#58;//evil&#46;net'>",
+     "evil&#46;net", r"[x](https://evil\.net/)", r"[x](https\://evil\.net)", "<a href=https://ev&Tab;il.net>", "https://example.com&#46;evil&#46;net"],
 )  # fmt: skip
 def test_a_denied_domain_is_seen_in_every_spelling(url: str) -> None:
     assert is_denied(url, "evil.net")
@@ -37,10 +39,17 @@ def test_a_denied_domain_is_seen_in_every_spelling(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["https://notevil.net", "https://evil.net.example.com", "https://example.com/evil.net", "https://example.com?u=evil-net", "https://evil.network"],
+    ["https://notevil.net", "https://evil.net.example.com", "https://evil&amp;.net", "AT&amp;T and R&D;.net", r"C:\.net\evil", "https://example.com&#47;evil&#45;net", "https://example.com/evil.net", "https://example.com?u=evil-net", "https://evil.network"],
 )  # fmt: skip
 def test_another_domain_is_another_domain(url: str) -> None:
     assert not is_denied(url, "evil.net")
+
+
+def test_what_is_written_in_entities_is_one_link_with_its_place() -> None:
+    assert found("see https://evil&#46;net/a?b&amp;c. And evil&#46;net", denied=("evil.net",)) == [
+        ("https://evil&#46;net/a?b&amp;c", "denied"),
+        ("evil&#46;net", "denied"),
+    ]
 
 
 def test_an_exact_domain_is_that_alone() -> None:
@@ -66,7 +75,8 @@ def test_a_name_of_other_letters_and_its_ascii_form_are_the_same() -> None:
     ("url", "is_allowed"),
     [("https://example.com", True), ("https://docs.example.com/a?b", True), ("https://example.com.evil.net", False), ("https://example.com@evil.net", False),
      ("https://notexample.com", False), ("https://evil.net/example.com", False), ("https://evil.net\\.example.com", False), ("https://evil.net／.example.com", False),
-     ("https://example.com\\@evil.net", False), ("https://evil.net%2f.example.com", False), ("https://еxample.com", False), ("http://[::1]/", False)],
+     ("https://example.com/?a=1&amp;b=2", True), ("https://example.com/a&#46;b", True), ("https://example.com&#46;evil.net", False), ("https://example.com&#64;evil.net", False),
+     ("https&colon;//evil.net", False), ("https://example.com\\@evil.net", False), ("https://evil.net%2f.example.com", False), ("https://еxample.com", False), ("http://[::1]/", False)],
 )  # fmt: skip
 def test_only_what_every_program_takes_for_an_allowed_domain_is_one(url: str, *, is_allowed: bool) -> None:
     assert (found(f"see {url} now", allowed=("example.com",), only_allowed=True) == []) == is_allowed

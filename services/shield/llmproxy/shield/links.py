@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from html import unescape
 from importlib import resources
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import unquote_to_bytes
@@ -130,11 +131,17 @@ def _part(written: str) -> int:
 
 def link_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
     """Why a link is suspicious; "" when it is not. `is_known`: whether the request itself names a host."""
-    return next((found for one in _spellings(url) if (found := _link_reason(one, links, is_known))), "")
+    return next((found for one in spellings(url) if (found := _link_reason(one, links, is_known))), "")
 
 
-def _spellings(url: str) -> tuple[str, ...]:
-    return (url, ESCAPED_SIGN.sub(r"\1", url)) if "\\" in url else (url,)
+def spellings(url: str) -> tuple[str, ...]:
+    """As it is written, and as Markdown and HTML read it."""
+    read = _undone(url) if "\\" in url or "&" in url else url
+    return (url, read) if read != url else (url,)
+
+
+def _undone(written: str) -> str:
+    return ESCAPED_SIGN.sub(r"\1", unescape(written))
 
 
 def _link_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
@@ -150,7 +157,7 @@ def _link_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str
 
 def image_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
     """Why an image, which is fetched unasked, is suspicious: anything beside a plain path may carry something away."""
-    return next((found for one in _spellings(url) if (found := _image_reason(one, links, is_known))), "")
+    return next((found for one in spellings(url) if (found := _image_reason(one, links, is_known))), "")
 
 
 def _image_reason(url: str, links: Links, is_known: Callable[[str], bool]) -> str:
@@ -326,6 +333,10 @@ BARE = re.compile(r"(?<![\w.-])(?:[\w%-]{1,63}[.\u3002\uff0e\uff61]){1,10}(?:[\w
 """A name without a scheme, which many programs make a link of."""
 
 DOTTED = re.compile(r"[.\u3002\uff0e\uff61][\w-]")
+UNDONE = re.compile(r"&(?:#[0-9xX]|[A-Za-z]{2,31};)|\\[.:@-]")
+"""What Markdown or HTML read otherwise, and may be a sign of an address."""
+
+RUN = re.compile(r"[^\s\"'<>`|{}()\[\]]+")
 SLASHES = ("//", "\\\\", "/\\", "\\/", ":/", ":\\")
 SCHEMES = ("http:", "https:", "script:", "data:")
 
@@ -334,7 +345,7 @@ def may_stand(text: str) -> bool:
     """Whether there is anything in a text that every address has one of."""
     if any(slashes in text for slashes in SLASHES):
         return True
-    if DOTTED.search(text) is not None:
+    if DOTTED.search(text) is not None or UNDONE.search(text) is not None:
         return True
     lower = text.lower() if ":" in text else ""
     return any(scheme in lower for scheme in SCHEMES)
@@ -350,6 +361,20 @@ def places(text: str, *, bare: bool) -> Iterator[tuple[int, int]]:
         yield found.start(), end
     if bare:
         yield from (one.span() for one in BARE.finditer(text, end))
+
+
+def hidden(text: str, *, bare: bool) -> Iterator[tuple[int, int, str, bool]]:
+    """Addresses that stand there once entities and backslashes are undone: the place of what they stand in, each as it is read, and
+    whether there is nothing else in that place."""
+    if UNDONE.search(text) is None:
+        return
+    for run in RUN.finditer(text):
+        written = _trimmed(run[0])
+        if UNDONE.search(written) is None:
+            continue
+        read = UNSEEN.sub("", _undone(written))
+        for start, end in places(read, bare=bare):
+            yield run.start(), run.start() + len(written), read[start:end], end - start == len(read)
 
 
 def _trimmed(url: str) -> str:

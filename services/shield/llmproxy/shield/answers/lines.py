@@ -86,9 +86,9 @@ class Digits:
 
 
 class Dots(Digits):
-    """Addresses and names of hosts."""
+    """Addresses and names of hosts. Of what is written as an entity the ampersand is seen."""
 
-    sign = re.compile(r"[.:/\\\u3002\uff0e\uff61]")
+    sign = re.compile(r"[.:/\\&\u3002\uff0e\uff61]")
 
 
 NAMES_BEFORE, DIGITS_IN, DOTS_IN = Names(), Digits(), Dots()

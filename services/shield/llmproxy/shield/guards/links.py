@@ -1,7 +1,8 @@
 """Where links lead: domains that operators allow and deny, schemes, and how much speaks against an address (docs/rails.md)."""
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from llmproxy.common.policy import Policy
@@ -71,14 +72,26 @@ class Links(Fitted):
         if not self.may_hold(segment.text):
             return ALLOW
         findings: list[Finding] = []
-        for start, end in links.places(segment.text, bare=self._bare):
-            reason = self.reason(segment.text[start:end])
-            if reason and len(findings) == LINKS_MAX:
+        for start, end, reason, is_exact in self._suspicious(segment.text):
+            if len(findings) == LINKS_MAX:
                 findings.append(self._found(start, len(segment.text), reason, is_exact=False))
                 break
-            if reason:
-                findings.append(self._found(start, end, reason))
+            findings.append(self._found(start, end, reason, is_exact=is_exact))
         return found(findings) if findings else ALLOW
+
+    def _suspicious(self, text: str) -> Iterator[tuple[int, int, str, bool]]:
+        """Where links stand that are ones to act on, and why; those that only Markdown or HTML read last."""
+        starts, ends = list[int](), list[int]()
+        for start, end in links.places(text, bare=self._bare):
+            if reason := self.reason(text[start:end]):
+                starts.append(start)
+                ends.append(end)
+                yield start, end, reason, True
+        for start, end, url, is_exact in links.hidden(text, bare=self._bare):
+            known = bisect_right(ends, start)
+            is_known = known < len(starts) and starts[known] < end
+            if not is_known and (reason := self.reason(url)):
+                yield start, end, reason, is_exact
 
     def goes_on(self, pieces: Sequence[str]) -> bool:
         """An address that has a host in the first part may end there: then it only goes on with what begins as no word does, or
@@ -90,6 +103,9 @@ class Links(Fitted):
 
     def reason(self, url: str) -> str:
         """Why a link is one to act on: `denied`, `scheme`, or the signals that speak against it; "" when it is not."""
+        return next((reason for one in links.spellings(url) if (reason := self._reason(one))), "")
+
+    def _reason(self, url: str) -> str:
         settings = self._settings
         address = links.parsed(url)
         if address is None:
