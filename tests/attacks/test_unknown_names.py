@@ -1,7 +1,7 @@
 """A name that nobody knows, at every level of every provider's answers and events: what stands there was read, or does not reach the client."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -298,6 +298,64 @@ ODD: dict[str, tuple[Api, Tree]] = {
 def test_what_is_not_what_it_should_be_is_read_as_what_it_is(odd: str) -> None:
     api, event = ODD[odd]
     assert KEY not in play(api, [event], stream=True)
+
+
+def block(index: int, **delta: Any) -> Tree:
+    return {"type": "content_block_delta", "index": index, "delta": {"type": "unheard_delta", **delta}}
+
+
+PIECES: dict[str, tuple[Api, Callable[[str], Tree]]] = {
+    "beside a delta's texts": ("chat", lambda said: chunk(delta={"content": "x ", "unheard_of": said})),
+    "in an object of a delta": ("chat", lambda said: chunk(delta={"unheard_of": {"kind": "k", "text": said}})),
+    "deep in an object of a delta": ("chat", lambda said: chunk(delta={"unheard_of": {"steps": {"text": said}}})),
+    "in a list of a delta": ("chat", lambda said: chunk(delta={"unheard_of": [{"index": 0, "text": said}]})),
+    "beside the text of a completion": ("completions", lambda said: chunk(text="x ", unheard_of=said)),
+    "in the place of a completion's text": ("completions", lambda said: chunk(unheard_of=said)),
+    "in a part of its own": ("gemini", lambda said: parts({"unheard_of": said})),
+    "in a part with a text": ("gemini", lambda said: parts({"text": "x ", "unheard_of": said})),
+    "in a block of its own": ("messages", lambda said: block(0, unheard_of=said)),
+    "in a delta of its own": ("responses", lambda said: {"type": "response.unheard.delta", **OF_TEXT, "delta": said}),
+    "in one of several deltas": ("responses", lambda said: {"type": "response.unheard.delta", **OF_TEXT, "delta": {"a": said}}),
+}  # fmt: skip
+
+
+def texts_under(told: str, name: str) -> str:
+    """All of them, one behind the other, as whoever knows the name reads them."""
+
+    def found(value: Any, is_under: bool) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value if is_under else ""
+        elif isinstance(value, list):
+            for item in value:
+                yield from found(item, is_under)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                yield from found(item, (is_under and key not in ("kind", "index")) or key == name)
+
+    return "".join(text for line in told.split("\n") for text in found(json.loads(line), False))
+
+
+@pytest.mark.parametrize("place", PIECES)
+@pytest.mark.parametrize("length", [1, 5, 100])
+def test_what_comes_in_pieces_under_a_name_that_nobody_knows_is_read_as_one_text(place: str, length: int) -> None:
+    api, event = PIECES[place]
+    said = f"Use {KEY} and {MAIL} today, PyTorch and ghp_x are harmless"
+    events = [event(said[at : at + length]) for at in range(0, len(said), length)]
+    heard = play(api, events, stream=True)
+    expected = said.replace(KEY, "[SECRET_REDACTED]").replace(MAIL, "ada@example.com")
+    name = "delta" if api == "responses" else "unheard_of"
+    assert texts_under(heard, name) == expected
+
+
+def test_what_comes_whole_in_each_event_under_such_a_name_stays_where_it_is() -> None:
+    """Members of a list that do not say which one goes on, and texts beside the deltas."""
+    for event in (
+        lambda title: chunk(delta={"unheard_of": [{"type": "t", "text": title}]}),
+        lambda title: chunk(delta={"unheard_of": {"title": title, "url": "https://example.org"}}),
+        lambda title: chunk(delta={}, unheard_of=title),
+    ):
+        told = [event(title) for title in ("OpenAI", "OpenAI", "2026-11-23T08:30:00.123Z", "PyTorch 2.9")]
+        assert [json.loads(one) for one in play("chat", told, stream=True).split("\n")] == told
 
 
 def test_what_is_no_picture_is_read_as_a_text() -> None:

@@ -139,7 +139,7 @@ def test_of_a_whole_answer_the_text_is_told(api: Api, tree: Any, path: str) -> N
 
 STREAMED: list[tuple[Api, Any, str]] = [
     ("chat", {"choices": [{"index": 1, "delta": {"content": SAID}, "finish_reason": "stop"}]}, "choices[1].content[0]"),
-    ("completions", {"choices": [{"index": 1, "text": SAID, "finish_reason": "stop"}]}, "choices[1]"),
+    ("completions", {"choices": [{"index": 1, "text": SAID, "finish_reason": "stop"}]}, "choices[1].text"),
     (
         "gemini",
         {"candidates": [{"index": 0, "content": {"parts": [{"text": SAID}]}, "finishReason": "STOP"}]},

@@ -2,6 +2,7 @@
 
 from llmproxy.common.segments.binaries import is_base64_url
 from llmproxy.common.segments.names import URL_HOLDERS
+from llmproxy.shield.answers.measures import is_plain
 
 NAMES = frozenset(
     ["id", "object", "model", "type", "role", "status", "finish_reason", "stop_reason", "stop_sequence", "system_fingerprint", "service_tier", "created",
@@ -35,6 +36,11 @@ def is_no_text(key: str, value: str) -> bool:
     if key in NAMES:
         return value.find(" ", 0, -1) < 0 or key in SPACED
     return key in URL_HOLDERS and is_base64_url(value)
+
+
+def is_piece(name: str) -> bool:
+    """Whether a text that a vendor has added, beside one that comes in pieces, may have this name: it comes in pieces, too."""
+    return name not in NAMES and is_plain(name)
 
 
 def name_of(names: list[str]) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from llmproxy.shield.answers.measures import is_plain
-from llmproxy.shield.answers.names import NAMES
+from llmproxy.shield.answers.measures import FORMS
+from llmproxy.shield.answers.names import CALLED, ECHOED, is_piece
 from llmproxy.shield.restore import prose, whole
 from llmproxy.shield.restore.held import Held, Texts, beside, measured, others, renew
 from llmproxy.shield.restore.nested import Place, around, pieces, put
@@ -27,6 +27,9 @@ SIGNED = "thinking_blocks"  # As a provider signed them: docs/adr/0013.
 
 NESTED = frozenset({"audio", "content", "reasoning", "reasoning_content", "reasoning_details"})
 """What may be a structure with pieces of texts in it, as some vendors send it."""
+
+KNOWN = CALLED.union(ECHOED, FORMS, ("tool_calls", "function_call", SIGNED))
+"""What has a form of its own. Any other structure of a delta may be a vendor's new one, with pieces of texts in it, too."""
 
 Channel = tuple[int, str, int | Place]
 """Choice index, what it is (`content`, `arguments`, …), and which of several (the tool call's index, or the place in a structure)."""
@@ -98,9 +101,9 @@ class Stream:
     def _delta(self, index: int, delta: dict[str, Any], before: list[bytes]) -> bool:
         changed = False
         for name, value in [*delta.items()]:
-            if type(value) is str and (name in DELTA_TEXTS or _is_text(name)):
+            if type(value) is str and (name in DELTA_TEXTS or is_piece(name)):
                 new = self._held.push((index, name, 0), value)
-            elif name in NESTED and type(value) in (dict, list):
+            elif type(value) in (dict, list) and (name in NESTED or is_piece(name)) and name not in KNOWN:
                 before += self._parts_before(index, name, value)
                 delta[name], was_changed = self._nested(index, name, value)
                 changed |= was_changed
@@ -165,7 +168,7 @@ class Stream:
 
     def _parts_before(self, index: int, name: str, value: Any) -> list[bytes]:
         """What the parts of a message still hold when the next one begins."""
-        channels = [(index, name, one.place) for one in pieces(value)]
+        channels = [(index, name, one.place) for one in pieces(value, says_index=name not in NESTED)]
         begin = {_together(one) for one in channels if not self._held.is_open(one)} - {None}
         if not begin:
             return []
@@ -174,7 +177,7 @@ class Stream:
 
     def _nested(self, index: int, name: str, value: Any) -> tuple[Any, bool]:
         """A structure in which texts come in pieces, and all the rest whole; and whether anything changed."""
-        found = list(pieces(value))
+        found = list(pieces(value, says_index=name not in NESTED))
         came = [one.holder[one.name] for one in found]
         said = [
             self._held.push((index, name, one.place), text, follows=_together((index, name, one.place)))
@@ -235,11 +238,6 @@ class Stream:
                 return {name: around(*self._around[channel], text)}
             case (_, name, _):
                 return {name: text}
-
-
-def _is_text(name: str) -> bool:
-    """Whether a vendor may have called a text so that comes in pieces."""
-    return name not in NAMES and is_plain(name)
 
 
 def _together(channel: Channel) -> Hashable:

@@ -1,9 +1,11 @@
 """The stream of Gemini's API: each chunk is an answer of its own, with the next parts of every candidate."""
 
+from collections.abc import Container
 from typing import Any
 
 import msgspec
 
+from llmproxy.shield.answers.names import is_piece
 from llmproxy.shield.restore.arguments import Arguments
 from llmproxy.shield.restore.held import Held, Texts, beside, measured, others, renew
 from llmproxy.shield.restore.whole import drop_logprobs
@@ -19,8 +21,8 @@ OF_TEXT = SEAL | {"text"}
 OF_WORDS = OF_TEXT - {"thought"}
 OF_ROLE = frozenset({"role"})
 
-Place = tuple[int, bool]
-"""The candidate's index, and whether the text is a thought."""
+Place = tuple[int, bool | str]
+"""The candidate's index, and whether the text is a thought, or under which other name it stands."""
 
 
 class Stream:
@@ -47,8 +49,8 @@ class Stream:
 
     def end(self) -> list[bytes]:
         parts: dict[int, list[dict[str, Any]]] = {}
-        for (index, is_thought), said in self._held.flush(lambda _: True):
-            parts.setdefault(index, []).append({"text": said, **({"thought": True} if is_thought else {})})
+        for (index, kind), said in self._held.flush(lambda _: True):
+            parts.setdefault(index, []).append(_part(kind, said))
         for index, part in self._arguments.end():
             parts.setdefault(index, []).append(part)
         return [
@@ -81,25 +83,33 @@ class Stream:
     def _parts(self, index: int, parts: list[Any]) -> list[Any]:
         found: list[Any] = []
         for part in parts:
+            new = _new(part) if type(part) is dict else {}
             if type(part) is dict and type(part.get("text")) is str:
                 is_thought = part.get("thought") is True
-                found += self._flush(index, kept=is_thought)
+                found += self._flush(index, kept={is_thought, *new})
                 told = {**part, "text": self._held.push((index, is_thought), part["text"], follows=(index, is_thought))}
-                beside(self._held.texts, told, OF_TEXT if _is_marked(told) else OF_WORDS)
-                found.append(told)
+                beside(self._held.texts, told, (OF_TEXT if _is_marked(told) else OF_WORDS).union(new))
+                found.append(told | self._pushed(index, new))
             elif type(part) is dict and SEAL.issuperset(part) and _is_marked(part):  # The text goes on behind it.
                 found.append(part)
             elif type(part) is dict and (said := self._arguments.part(index, part)) is not None:
                 found += [*self._flush(index), said]
+            elif new:
+                found += self._flush(index, kept=new.keys())
+                told = self._held.texts.value("", {name: value for name, value in part.items() if name not in new})
+                found.append(told | self._pushed(index, new))
             else:
                 found += [*self._flush(index), self._held.texts.value("", part)]
         return found
 
-    def _flush(self, index: int, *, kept: bool | None = None) -> list[dict[str, Any]]:
-        """Parts with what is held back of a candidate, but for the kind of text that goes on."""
+    def _pushed(self, index: int, new: dict[str, str]) -> dict[str, str]:
+        return {name: self._held.push((index, name), text) for name, text in new.items()}
+
+    def _flush(self, index: int, *, kept: Container[bool | str] = ()) -> list[dict[str, Any]]:
+        """Parts with what is held back of a candidate, but for the texts that go on."""
         return [
-            {"text": said, **({"thought": True} if is_thought else {})}
-            for (_, is_thought), said in self._held.flush(lambda place: place[0] == index and place[1] is not kept)
+            _part(kind, said)
+            for (_, kind), said in self._held.flush(lambda place: place[0] == index and place[1] not in kept)
         ]
 
     def _like(self) -> dict[str, Any]:
@@ -109,6 +119,20 @@ class Stream:
 def _is_marked(part: dict[str, Any]) -> bool:
     """Whether it says that it is a thought, or not, as Gemini says it."""
     return part.get("thought") in (None, True, False)
+
+
+def _part(kind: bool | str, said: str) -> dict[str, Any]:
+    """With this text alone."""
+    if isinstance(kind, str):
+        return {kind: said}
+    return {"text": said, **({"thought": True} if kind else {})}
+
+
+def _new(part: dict[str, Any]) -> dict[str, str]:
+    """Texts of a part under names that nobody knows."""
+    return {
+        name: value for name, value in part.items() if type(value) is str and name not in OF_TEXT and is_piece(name)
+    }
 
 
 def _content(parts: list[dict[str, Any]]) -> dict[str, Any]:

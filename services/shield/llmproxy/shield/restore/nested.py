@@ -21,18 +21,22 @@ class Piece(Struct, frozen=True):
     name: str
 
 
-def pieces(value: Any, place: Place = (), steps: Place = ()) -> Iterator[Piece]:
-    """Of a dict or a list. A member of a list is known by the `index` that it says, else by where it stands."""
+def pieces(value: Any, place: Place = (), steps: Place = (), *, says_index: bool = False) -> Iterator[Piece]:
+    """Of a dict or a list. A member of a list is known by the `index` that it says, else by where it stands; `says_index`: else it is
+    whole, as in a list that nobody knows, where each event may have members of its own."""
     if type(value) is list:
         for at, item in enumerate(value):
             said = item.get("index") if type(item) is dict else None
-            yield from pieces(item, (*place, said if type(said) is int else at), (*steps, at))
+            if type(said) is int or not says_index:
+                yield from pieces(
+                    item, (*place, said if type(said) is int else at), (*steps, at), says_index=says_index
+                )
     elif type(value) is dict:
         for name, item in value.items():
             if type(item) is str and name in PIECES:
                 yield Piece((*place, name), (*steps, name), value, name)
             elif type(item) in (dict, list):
-                yield from pieces(item, (*place, name), (*steps, name))
+                yield from pieces(item, (*place, name), (*steps, name), says_index=says_index)
 
 
 def put(value: Any, steps: Place, said: str) -> None:
