@@ -255,6 +255,23 @@ def test_words_that_were_switches_in_old_yaml_are_words() -> None:
     assert not parse("firewall: {enabled: False}", {}).firewall.enabled
 
 
+def test_a_kind_that_nothing_has_weighs_nothing_and_is_an_error() -> None:
+    assert (
+        problem("threats: {kinds: [injektion]}") == "threats.kinds: unknown kind 'injektion'; did you mean 'injection'?"
+    )
+    assert "one of injection, firewall, rule" in problem("threats: {kinds: [attacks]}")
+    known = (
+        "injection.trajectory",
+        "firewall.custom",
+        "rule",
+        "topic.takeover",
+        "secret.aws_key_id",
+        "pii.employee_id",
+        "email",
+    )
+    assert parse(f"threats: {{kinds: [{', '.join(known)}]}}", {}).threats.kinds == known
+
+
 def test_a_key_given_twice_is_an_error_where_yaml_would_keep_the_last() -> None:
     said = problem("policy:\n  kinds:\n    email: block\n    email: allow\n")
     assert "line 4" in said

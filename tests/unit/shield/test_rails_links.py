@@ -93,7 +93,11 @@ def test_a_scheme_that_is_not_listed_is_denied_and_a_script_always_weighs() -> N
     [("https://example.com/docs/how-to-do-it", ()), ("https://8.8.8.8/x", ("address",)), ("https://192.168.1.1/x", ()), ("https://xn--mller-kva.de/", ("punycode",)),
      ("https://pаypal.com", ("lookalike", "punycode")), ("https://a.b.c.d.e.f.example", ("subdomains",)), ("https://prize.tk/", ("tld",)), ("https://bit.ly/x", ("shortener",)),
      ("https://u@example.com", ("userinfo",)), ("https://example.com:4444", ("port",)), ("https://example.com/" + "aB3" * 30, ("payload",)),
-     ("https://ex%61mple.com", ("escaped",)), ("javascript:alert(1)", ("script",)), ("data:text/html,x", ("script",)), ("#top", ())],
+     ("https://ex%61mple.com", ("escaped",)), ("javascript:alert(1)", ("script",)), ("data:text/html,x", ("script",)), ("#top", ()),
+     ("http://169.254.169.254/latest", ("metadata",)), ("http://2852039166/", ("metadata", "address")), ("http://[::ffff:169.254.169.254]/", ("metadata",)),
+     ("http://metadata.google.internal./x", ("metadata",)), ("http://100.100.100.200", ("metadata",)), ("https://secure-login.example", ("bait",)),
+     ("https://login.example/account", ()), ("https://a-b-c-d-e.example", ("noise",)), ("https://my-cdn-01.example", ()), ("https://x83920a1.example", ("noise",)),
+     ("http://10.0.0.1/", ()), ("http://localhost:8080/", ())],
 )  # fmt: skip
 def test_what_speaks_against_an_address_has_a_name(url: str, seen: tuple[str, ...]) -> None:
     assert links.signals(url) == seen

@@ -8,7 +8,7 @@ from llmproxy.common import addresses, money, outbound, references
 from llmproxy.common import auth as authentication
 from llmproxy.common.config import Config, ConfigError, Endpoint, Limit, Signature, Target, models
 from llmproxy.common.mistakes import meant
-from llmproxy.common.policy import changed, problems
+from llmproxy.common.policy import INJECTION, KINDS, changed, problems
 from llmproxy.common.prices import comparable
 
 LIMIT_MAX = 1_000_000_000  # Redis' Lua counts in doubles.
@@ -16,6 +16,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 SIGNATURES_MAX = 1_000  # Custom ones; they are compiled again at each change.
 PHRASE_WORD_MIN = 3
 PHRASE_CHARACTERS_MAX = 200
+WEIGHED = (INJECTION, "firewall", "rule", "topic", "link", "language", "pii", "unreadable", *KINDS)
+"""What the threat ledger may weigh, with what is below them: a name that nothing has would weigh nothing, and nobody would notice."""
+
 USER_AGENT_CHARS_MAX = 256
 VARIABLE, PATH = re.compile(r"[A-Za-z_]\w*", re.ASCII), re.compile(r"\S.*", re.DOTALL)
 NAMES_NOTHING = {"env": "names no variable; write env:NAME", "file": "names no file; write file:PATH"}
@@ -64,6 +67,10 @@ def check(config: Config) -> None:
     unsound = config.threats.problem()
     if unsound is not None:
         raise ConfigError(f"threats.{unsound[0]}: {unsound[1]}")
+    for kind in config.threats.kinds:
+        if kind.partition(".")[0] not in WEIGHED:
+            known = meant(kind, WEIGHED) or f"; one of {', '.join(WEIGHED[:6])}, or a kind of docs/policy.md"
+            raise ConfigError(f"threats.kinds: unknown kind {kind!r}{known}")
     for scope in ("key", "ip", "tenant"):
         _check_limit(f"limits.{scope}", getattr(config.limits, scope))
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
 
+from llmproxy.common.addresses import METADATA_NAMES, NEVER, inside
 from llmproxy.common.answers import Links
 
 URL_CHARS_MAX = 2_048
@@ -259,17 +260,25 @@ WEIGHTS = {
     "script": 100,  # Runs where it is clicked on.
     "lookalike": 60,  # Letters of two alphabets in one name.
     "userinfo": 60,  # `https://bank.example@elsewhere.example`
+    "metadata": 60,  # What hands out a machine's credentials to whoever asks from it: 169.254.169.254 and the like.
     "address": 50,  # A public number in the place of a name.
+    "bait": 40,  # Words by which people are asked for passwords, two at least: `secure-login.example`.
     "escaped": 30,  # A host that is written with escapes or wide letters: somebody does not want it to be read.
     "shortener": 30,
     "payload": 30,  # A long part that says nothing to a reader.
     "tld": 30,
     "punycode": 20,
     "subdomains": 20,
+    "noise": 20,  # Hyphens or digits as in names that a program has made.
     "port": 20,
 }
 """What an address may have, and how much of 100 that says against it. Together at most 100."""
 
+BAIT = frozenset(
+    ["account", "alert", "auth", "bank", "banking", "billing", "confirm", "invoice", "login", "logon", "password", "payment", "recover",
+     "recovery", "secure", "security", "signin", "support", "suspended", "unlock", "update", "validate", "verification", "verify", "wallet"]
+)  # fmt: skip
+BAIT_WORDS, HYPHENS_MANY, DIGITS_MANY = 2, 4, 5
 LABELS_MANY = 5  # `login.bank.example.com.evil.net` has six.
 PORTS = frozenset({"", "80", "443", "8080", "8443"})
 PORT = re.compile(r":(\d{1,5})$")
@@ -302,6 +311,28 @@ def _has_port(_: Address, authority: str) -> bool:
     return port is not None and port[1] not in PORTS
 
 
+def _is_metadata(address: Address, _: str) -> bool:
+    host = canonical(address.host)
+    if host in METADATA_NAMES:
+        return True
+    try:
+        number = ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return any(one in network for one in (number, *inside(number)) for network in NEVER)
+
+
+def _is_bait(address: Address, _: str) -> bool:
+    return len(BAIT.intersection(re.split(r"[.-]", address.host))) >= BAIT_WORDS
+
+
+def _is_noisy(address: Address, _: str) -> bool:
+    if address.host.startswith("[") or NUMERIC_HOST.fullmatch(address.host) is not None:
+        return False
+    hyphens = address.host.count("-") - 2 * address.host.count("xn--")
+    return hyphens >= HYPHENS_MANY or sum(map(str.isdecimal, address.host)) >= DIGITS_MANY
+
+
 @cache
 def _listed(name: str) -> tuple[str, ...]:
     lines = resources.files(__package__).joinpath(name).read_text(encoding="utf-8").splitlines()
@@ -311,13 +342,16 @@ def _listed(name: str) -> tuple[str, ...]:
 _SIGNALS: tuple[tuple[str, Callable[[Address, str], bool]], ...] = (
     ("lookalike", lambda address, _: is_lookalike(address.host)),
     ("userinfo", lambda address, _: bool(address.user)),
+    ("metadata", _is_metadata),
     ("address", lambda address, _: is_public_number(address.host)),
+    ("bait", _is_bait),
     ("escaped", lambda _, authority: "%" in authority or any(unicodedata.normalize("NFKC", sign) != sign for sign in authority)),
     ("shortener", lambda address, _: is_within(address.host, _listed("shorteners.txt"))),
     ("payload", lambda address, _: has_payload(address, LINK_PAYLOAD_CHARS_MIN)),
     ("tld", lambda address, _: address.host.rpartition(".")[2] in _listed("tlds.txt")),
     ("punycode", lambda address, _: any(label.startswith("xn--") for label in canonical(address.host).split("."))),
     ("subdomains", lambda address, _: address.host.count(".") >= LABELS_MANY and NUMERIC_HOST.fullmatch(address.host) is None),
+    ("noise", _is_noisy),
     ("port", _has_port),
 )  # fmt: skip
 
