@@ -82,10 +82,17 @@ def test_an_image_whose_address_has_escapes_is_judged_without_them(url: str) -> 
         "a [note]: see below\n[1]: /relative/path 'A title'\n",
         "<https://docs.test/> and <urn:a:b>",
         "```html\n<a href='javascript:alert(1)'>\n```",
+        "1. So:\n   ```html\n   <a href='javascript:alert(1)'>\n   ```\n",
+        "```html\n" + "".join(f"<p>{n * n}</p>\n" for n in range(400)) + "<a href='javascript:alert(1)'>\n```",
     ],
 )
 def test_ordinary_links_code_and_prose_are_left_alone(text: str) -> None:
     assert counts(text) == {}
+
+
+@pytest.mark.parametrize("before", ["```code``` and ", "```\na\n```x\n```\n", "~~~\n```\n~~~\n"])
+def test_what_only_looks_like_the_beginning_of_code_hides_no_link(before: str) -> None:
+    assert counts(f"{before}[x](javascript:alert(1))") == {"answer.link.script": 1}
 
 
 @given(st.lists(st.sampled_from(["[x](", "[a]:", "<a ", "href=", "javascript", ":", "\\", "&colon;", "alert", ")", ">", "'", '"', " ", "\n", "/", "data:", "x"]), max_size=16).map("".join))  # fmt: skip

@@ -21,6 +21,7 @@ from llmproxy.shield.vault import redacted
 KIND = "image"
 ALT_CHARS_MAX, TITLE_CHARS_MAX, LABEL_CHARS_MAX, LABELS_MAX = 1_000, 300, 100, 64
 TAG_CHARS_MAX = 4_096
+HOST_CHARS_MAX = 512  # Of an address, with its scheme and a user before it: what is longer is none.
 HELD_CHARS_MAX = ALT_CHARS_MAX + URL_CHARS_MAX + TITLE_CHARS_MAX + 64
 
 _FLAT = r"[^\[\]\\]|\\."
@@ -51,16 +52,22 @@ CLOSED = re.compile(rf"!\[{_ALT}\]", re.DOTALL)
 """The text of an image as a whole."""
 
 OVERLONG = re.compile(rf"!\[{_ALT}\]\(\s{{0,8}}+<?(?P<url>[^\s<>)]{{{URL_CHARS_MAX}}})", re.DOTALL)
-UNUSUAL = re.compile(rf"!\[{_ALT}\]\(\s{{0,8}}+<?(?P<url>[^\s<>)]{{1,{URL_CHARS_MAX}}}+)(?=[\s>)])", re.DOTALL)
-"""What some renderer might take for an image: the address is there, and something odd behind it."""
+UNUSUAL = re.compile(
+    rf"!\[{_ALT}\]\(\s{{0,8}}+<?(?P<url>(?:[^\s<>)!]|!(?!\[)){{1,{URL_CHARS_MAX}}}+)(?=[\s>)]|(?P<another>!\[))",
+    re.DOTALL,
+)
+"""What some renderer might take for an image: the address is there, and something odd behind it, or the next one in it."""
 
 REST = re.compile(r"[^\s<>)]*>?\)?")
 
+BEFORE_DEFINITION = re.compile(r"(?:[ \t>]|(?:[-*+]|\d{1,9}[.)])[ \t])*")
+"""In a quotation or an item of a list, too, it holds for all of the text."""
+
 DEFINITION = re.compile(
-    rf"\[(?P<label>[^\[\]]{{1,{LABEL_CHARS_MAX}}})\]:[ \t]{{0,8}}+\n?[ \t]{{0,8}}+<?(?P<url>[^\s<>]{{1,{URL_CHARS_MAX}}}+)(?=[\s>])"
+    rf"\[(?P<label>[^\[\]]{{1,{LABEL_CHARS_MAX}}})\]:[ \t]{{0,8}}+(?:\r\n?|\n)?[ \t]{{0,8}}+(?:<(?P<angled>[^<>\r\n]{{1,{URL_CHARS_MAX}}}+)>|<?(?P<url>[^\s<>]{{1,{URL_CHARS_MAX}}}+)(?=[\s>]))"
 )
 DEFINITION_BEGUN = re.compile(
-    rf"\[(?:[^\[\]]{{0,{LABEL_CHARS_MAX}}}+(?:\](?::[ \t]{{0,8}}+\n?[ \t]{{0,8}}+(?:<?[^\s<>]{{0,{URL_CHARS_MAX}}}+)?)?)?)?\Z"
+    rf"\[(?:[^\[\]]{{0,{LABEL_CHARS_MAX}}}+(?:\](?::[ \t]{{0,8}}+(?:\r\n?|\n)?[ \t]{{0,8}}+(?:<[^<>\r\n]{{0,{URL_CHARS_MAX}}}+|[^\s<>]{{0,{URL_CHARS_MAX}}}+)?)?)?)?\Z"
 )
 
 TAGS = "img|image|iframe|frame|video|audio|source|track|embed|object|link|script|input|svg|use|body|table|td|meta|picture|div|span|p"
@@ -177,11 +184,13 @@ class Images:
             self._fences.read(text[at:place])
             out.append(text[max(at, before) : place])
             end, said = self._at(text, place, is_over=is_over)
+            if self._fences.is_escaped and end is not None and said != text[place:end]:
+                said = text[place] + said  # Else what is said in its place would be escaped.
             if end is None:
                 self._pending, self._told = text[place:], max(0, before - place)
                 self._will_resume = self._is_resumed and place == 0
                 return out
-            self._fences.read(text[place:end])
+            self._fences.read(said)
             if said == text[place:end]:
                 out.append(text[max(place, before) : end])
             else:
@@ -212,9 +221,10 @@ class Images:
         last = end + len(whole) - len(self._picture)
         reason = self._judge.of_tag(whole) if found is not None or is_over else "overlong"
         self._picture = ""
-        self._fences.read(text[end:last])
         is_out = reason and self._seen(reason, self._at_picture, self._begins + last)
-        out.append(f"{BROKEN_TAG}{redacted(KIND)}" if is_out else text[end:last])
+        said = f"{BROKEN_TAG}{redacted(KIND)}" if is_out else text[end:last]
+        self._fences.read(said)
+        out.append(said)
         return last
 
     def _opened(self, said: str, at: int) -> Iterable[Body]:
@@ -255,12 +265,14 @@ class Images:
                     return (place + 1, "!") if is_over else (None, "")
                 pattern, begun, needed = IMAGE, BEGUN, "]"
             case _:
-                if self._fences.line.strip(" ") or len(self._fences.line) > 3:
+                if BEFORE_DEFINITION.fullmatch(self._fences.line) is None:
                     return place + 1, "["
                 pattern, begun, needed = DEFINITION, DEFINITION_BEGUN, ":"
         found = pattern.match(said, place, limit) if said.find(needed, place, limit) >= 0 else None
         if found is not None:
-            return found.end(), redacted(KIND) if self._is_out(self._reason(found), *found.span()) else found[0]
+            if self._is_out(self._reason(found), *found.span()):
+                return found.end(), redacted(KIND)
+            return place + 1, text[place]  # For a renderer it may be none, and what is in it one.
         if not is_over and len(text) < limit and begun.match(text, place) is not None:
             return None, ""
         return self._unfinished(said, place, min(limit, len(text)), begun)
@@ -273,11 +285,11 @@ class Images:
         limit = place + chars_max
         found = whole.match(text, place, limit)
         if found is not None:
-            return found.end(), self._shown(text, place, found.end())
+            return self._shown(text, place, found.end())
         if begun.match(text, place, limit) is None:
             return place + 1, "<"
         if len(text) < limit:  # What stands behind the answer may close it.
-            return (len(text), self._shown(text, place, len(text))) if is_over else (None, "")
+            return self._shown(text, place, len(text)) if is_over else (None, "")
         picture = PICTURE.match(text, place, limit)
         if picture is not None and not self._judge.of_tag(f'{picture["opened"]}">'):
             self._picture = picture["opened"]
@@ -286,10 +298,14 @@ class Images:
             return self._overlong(text, place, limit)
         return place + 1, markup.DEFUSED if self._is_out("overlong", place, limit) else "<"
 
-    def _shown(self, text: str, start: int, end: int) -> str:
+    def _shown(self, text: str, start: int, end: int) -> tuple[int, str]:
         """A tag, or what is said in its place."""
         tag = text[start:end]
-        return redacted(KIND) if self._is_out(self._judge.of_tag(tag), start, end) else tag
+        if self._is_out(self._judge.of_tag(tag), start, end):
+            return end, redacted(KIND)
+        if "[" in tag and not _opens(tag):  # For Markdown it may be none, and what is in it an image.
+            return start + 1, "<"
+        return end, tag
 
     def _unfinished(self, text: str, place: int, limit: int, begun: re.Pattern[str]) -> tuple[int, str]:
         """What is no image as it should be, or too long to be held."""
@@ -300,11 +316,12 @@ class Images:
             overlong = OVERLONG.match(text, place, limit)
             odd = overlong or UNUSUAL.match(text, place, limit + 1)
             if odd is not None:
-                reason = image_reason(odd["url"], self._links, self._judge.is_known)
-                if self._is_out(reason, *odd.span()):
+                url = odd["url"][:HOST_CHARS_MAX] if overlong else odd["url"]
+                url += "?!" if overlong or odd["another"] else ""  # Whatever else it carries.
+                if self._is_out(self._leads(url), *odd.span()):
                     self._is_swallowing = overlong is not None
                     return odd.end(), redacted(KIND)
-                return odd.end(), odd[0]
+                return place + 1, "!"
         if text[place] == "[" or limit - place < HELD_CHARS_MAX or begun.match(text, place, limit) is None:
             return place + 1, text[place]
         return self._overlong(text, place, place + 1 if text[place] == "!" else limit)
@@ -317,15 +334,18 @@ class Images:
 
     def _reason(self, found: re.Match[str]) -> str:
         if found[0][0] == "[":
-            return self._defined(found["label"], found["url"])
+            return self._defined(found["label"], found["url"] or found["angled"])
         if (url := found["url"] or found["angled"]) is not None:
-            return image_reason(unescape(url), self._links, self._judge.is_known)
+            return self._leads(url)
         return self._referred(found["label"] or found["alt"])
+
+    def _leads(self, url: str) -> str:
+        """Why an address is suspicious."""
+        return image_reason(unescape(url), self._links, self._judge.is_known)
 
     def _defined(self, label: str, url: str) -> str:
         """A definition alone shows nothing: it counts where an image uses it, before or after."""
-        reason = image_reason(unescape(url), self._links, self._judge.is_known)
-        folded = _folded(label)
+        reason, folded = self._leads(url), _folded(label)
         if reason and folded not in self._used and max(len(self._used), len(self._suspicious)) < LABELS_MAX:
             self._suspicious[folded] = reason
             return ""
@@ -336,6 +356,10 @@ class Images:
         if folded not in self._suspicious and len(self._used) < LABELS_MAX:
             self._used.add(folded)
         return self._suspicious.get(folded, "")
+
+
+def _opens(tag: str) -> bool:
+    return STYLE_OPENS.match(tag) is not None or SCRIPT_OPENS.match(tag) is not None
 
 
 BROKEN_TAG = ">'\">"

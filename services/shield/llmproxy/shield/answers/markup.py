@@ -102,7 +102,7 @@ class Judge(NamedTuple):
 
     def of_tag(self, tag: str) -> str:
         """Why a tag is suspicious; "" when it is not."""
-        if "=" not in tag:  # Without an attribute that has a value, it does nothing.
+        if "=" not in tag and "![" not in tag:  # Without an attribute that has a value, it does nothing.
             return ""
         read = unescape(tag)
         found = self.of_addresses(read)

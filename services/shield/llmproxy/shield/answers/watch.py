@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from llmproxy.common.answers import Answers
 from llmproxy.shield.answers import noise
+from llmproxy.shield.answers.fences import Fences
 from llmproxy.shield.answers.noise import BLOCK_CHARS
 from llmproxy.shield.answers.ordinary import Ordinary
 from llmproxy.shield.answers.stage import Look, Report, moved, seen
@@ -19,7 +20,6 @@ from llmproxy.shield.links import URL_CHARS_MAX, link_reason
 SCHEME_CHARS_MAX = 10
 SEAM_CHARS = 256  # Of the text before: a link may begin there.
 ADDRESS = re.compile(rf"[a-zA-Z]{{2,{SCHEME_CHARS_MAX}}}://[^\s\"'<>`)\]]{{1,{URL_CHARS_MAX}}}")
-FENCED = re.compile(r"^ {0,3}(?:```|~~~).*?(?:^ {0,3}(?:```|~~~)|\Z)", re.DOTALL | re.MULTILINE)
 
 
 class Watch:
@@ -31,6 +31,7 @@ class Watch:
         "_at",
         "_before",
         "_context",
+        "_fences",
         "_is_known",
         "_look",
         "_ordinary",
@@ -54,7 +55,7 @@ class Watch:
     ) -> None:
         self._settings, self._look, self._report = settings, look, report
         self._is_known, self._asked_for = is_known, asked_for
-        self._ordinary = ordinary
+        self._ordinary, self._fences = ordinary, Fences()
         self._pending = ""
         self._context = ""
         self._at = 0  # Where in the text the block begins.
@@ -82,9 +83,10 @@ class Watch:
         for finding in self._look(before + block, len(before)):
             self._report(moved(finding, at - len(before)))
         if settings.links.others != "disabled":
-            self._links(links(_shown(block)), block, at)
+            shown = self._shown(block)
+            self._links(links(shown), block, at)
             if self._before:
-                self._links(_across(self._before, _shown(block)), block, at)
+                self._links(_across(self._before, shown), block, at)
                 self._before = ""
         if settings.entropy != "disabled":
             unexplained = self._ordinary.unexplained(block)
@@ -95,6 +97,19 @@ class Watch:
             if self._repeated == noise.REPEATED_BLOCKS:
                 self._report(seen("repetition", settings.repetition, at, self._at))
 
+    def _shown(self, block: str) -> str:
+        """Without the code in it."""
+        if "```" not in block and not self._fences.may_be_open:
+            self._fences.read(block)
+            return block
+        shown: list[str] = []
+        for line in block.splitlines(keepends=True):
+            was_open = self._fences.may_be_open
+            self._fences.read(line)
+            if not (was_open and self._fences.may_be_open):
+                shown.append(line)
+        return "".join(shown)
+
     def _links(self, found: Iterator[str], block: str, at: int) -> None:
         """A link that is not written as it leads is somewhere in the block."""
         for link in found:
@@ -103,10 +118,6 @@ class Watch:
                 first = block.find(link)
                 start, end = (first, first + len(link)) if first >= 0 else (0, len(block))
                 self._report(seen(f"link.{reason}", self._settings.links.others, at + start, at + end))
-
-
-def _shown(block: str) -> str:
-    return FENCED.sub("", block) if "```" in block or "~~~" in block else block
 
 
 def _across(before: str, block: str) -> Iterator[str]:
