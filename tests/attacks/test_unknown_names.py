@@ -309,11 +309,19 @@ PIECES: dict[str, tuple[Api, Callable[[str], Tree]]] = {
     "in an object of a delta": ("chat", lambda said: chunk(delta={"unheard_of": {"kind": "k", "text": said}})),
     "deep in an object of a delta": ("chat", lambda said: chunk(delta={"unheard_of": {"steps": {"text": said}}})),
     "in a list of a delta": ("chat", lambda said: chunk(delta={"unheard_of": [{"index": 0, "text": said}]})),
+    "in a call of a tool": ("chat", lambda said: chunk(delta={"tool_calls": [{"index": 0, "function": {"unheard_of": said}}]})),
+    "in a call of a custom tool": ("chat", lambda said: chunk(delta={"tool_calls": [{"index": 0, "custom": {"unheard_of": said}}]})),
+    "in a call of a function": ("chat", lambda said: chunk(delta={"function_call": {"unheard_of": said}})),
     "beside the text of a completion": ("completions", lambda said: chunk(text="x ", unheard_of=said)),
     "in the place of a completion's text": ("completions", lambda said: chunk(unheard_of=said)),
     "in a part of its own": ("gemini", lambda said: parts({"unheard_of": said})),
     "in a part with a text": ("gemini", lambda said: parts({"text": "x ", "unheard_of": said})),
     "in a block of its own": ("messages", lambda said: block(0, unheard_of=said)),
+    "in an object of a block": ("messages", lambda said: block(0, unheard_of={"kind": "k", "text": said})),
+    "in an object of one of several deltas": (
+        "responses",
+        lambda said: {"type": "response.unheard.delta", **OF_TEXT, "delta": {"unheard_of": [{"index": 0, "text": said}]}},
+    ),
     "in a delta of its own": ("responses", lambda said: {"type": "response.unheard.delta", **OF_TEXT, "delta": said}),
     "in one of several deltas": ("responses", lambda said: {"type": "response.unheard.delta", **OF_TEXT, "delta": {"a": said}}),
 }  # fmt: skip
@@ -343,7 +351,7 @@ def test_what_comes_in_pieces_under_a_name_that_nobody_knows_is_read_as_one_text
     events = [event(said[at : at + length]) for at in range(0, len(said), length)]
     heard = play(api, events, stream=True)
     expected = said.replace(KEY, "[SECRET_REDACTED]").replace(MAIL, "ada@example.com")
-    name = "delta" if api == "responses" else "unheard_of"
+    name = "unheard_of" if "unheard_of" in heard else "delta"
     assert texts_under(heard, name) == expected
 
 

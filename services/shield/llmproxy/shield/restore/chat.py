@@ -5,11 +5,10 @@ from typing import Any
 
 import msgspec
 
-from llmproxy.shield.answers.measures import FORMS
-from llmproxy.shield.answers.names import CALLED, ECHOED, is_piece
+from llmproxy.shield.answers.names import is_piece
 from llmproxy.shield.restore import prose, whole
 from llmproxy.shield.restore.held import Held, Texts, beside, measured, others, renew
-from llmproxy.shield.restore.nested import Place, around, pieces, put
+from llmproxy.shield.restore.nested import Place, around, is_new, pieces, read
 from llmproxy.shield.restore.whole import drop_logprobs
 
 DELTA_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "thinking")
@@ -22,14 +21,12 @@ OF_CALLED = frozenset({"name", "arguments", "input"})
 REPEATED = "message"
 """Some vendors say all of the answer so far beside each delta: half of what is taken out of the deltas would stand in it."""
 
+CALLS = "tool_calls"
 SAID = "content"  # As a structure: parts that readers put together.
 SIGNED = "thinking_blocks"  # As a provider signed them: docs/adr/0013.
 
 NESTED = frozenset({"audio", "content", "reasoning", "reasoning_content", "reasoning_details"})
 """What may be a structure with pieces of texts in it, as some vendors send it."""
-
-KNOWN = CALLED.union(ECHOED, FORMS, ("tool_calls", "function_call", SIGNED))
-"""What has a form of its own. Any other structure of a delta may be a vendor's new one, with pieces of texts in it, too."""
 
 Channel = tuple[int, str, int | Place]
 """Choice index, what it is (`content`, `arguments`, …), and which of several (the tool call's index, or the place in a structure)."""
@@ -103,12 +100,12 @@ class Stream:
         for name, value in [*delta.items()]:
             if type(value) is str and (name in DELTA_TEXTS or is_piece(name)):
                 new = self._held.push((index, name, 0), value)
-            elif type(value) in (dict, list) and (name in NESTED or is_piece(name)) and name not in KNOWN:
+            elif (name in NESTED and type(value) in (dict, list)) or is_new(name, value):
                 before += self._parts_before(index, name, value)
                 delta[name], was_changed = self._nested(index, name, value)
                 changed |= was_changed
                 continue
-            elif name == "tool_calls" and type(value) is list:
+            elif name == CALLS and type(value) is list:
                 changed |= others(self._held.texts, value)
                 for position, call in enumerate(value):
                     if type(call) is dict:
@@ -153,9 +150,15 @@ class Stream:
             changed |= renew(self._held.texts, call, "custom")
         return changed
 
-    def _called(self, called: dict[str, Any], written: str, channel: Channel, *, in_json: bool) -> bool:
-        changed = beside(self._held.texts, called, OF_CALLED)
+    def _called(self, called: dict[str, Any], written: str, channel: tuple[int, str, int], *, in_json: bool) -> bool:
+        new = [
+            name for name, value in called.items() if type(value) is str and name not in OF_CALLED and is_piece(name)
+        ]
+        changed = beside(self._held.texts, called, OF_CALLED.union(new))
         changed |= self._name(called)
+        index, holder, number = channel
+        for name in new:
+            changed |= self._text(called, name, (index, CALLS, (holder, number, name)), in_json=False)
         return self._text(called, written, channel, in_json=in_json) or changed
 
     def _name(self, called: dict[str, Any]) -> bool:
@@ -177,19 +180,14 @@ class Stream:
 
     def _nested(self, index: int, name: str, value: Any) -> tuple[Any, bool]:
         """A structure in which texts come in pieces, and all the rest whole; and whether anything changed."""
-        found = list(pieces(value, says_index=name not in NESTED))
-        came = [one.holder[one.name] for one in found]
-        said = [
-            self._held.push((index, name, one.place), text, follows=_together((index, name, one.place)))
-            for one, text in zip(found, came, strict=True)
-        ]
-        for one in found:
-            one.holder[one.name] = ""
-        new = self._held.texts.value(name, value)
-        changed = said != came or new != value
-        for one, text in zip(found, said, strict=True):
-            put(new, one.steps, text)
-            self._around[index, name, one.place] = (new, one.steps)
+        new, changed, steps = read(
+            value,
+            lambda place, text: self._held.push((index, name, place), text, follows=_together((index, name, place))),
+            lambda rest: self._held.texts.value(name, rest),
+            says_index=name not in NESTED,
+        )
+        for place, leading in steps.items():
+            self._around[index, name, place] = (new, leading)
         return new, changed
 
     def _text(self, holder: dict[str, Any], name: str, channel: Channel, *, in_json: bool) -> bool:
@@ -228,16 +226,21 @@ class Stream:
 
     def _delta_of(self, channel: Channel, text: str) -> dict[str, Any]:
         match channel:
-            case (_, "arguments", number):
-                return {"tool_calls": [{"index": number, "function": {"arguments": text}}]}
-            case (_, "input", number):
-                return {"tool_calls": [{"index": number, "custom": {"input": text}}]}
-            case (_, "function_call", _):
-                return {"function_call": {"arguments": text}}
+            case (_, "arguments" | "input" | "function_call" as holder, number):
+                return _call(holder, number, "input" if holder == "input" else "arguments", text)
+            case (_, "tool_calls", (holder, number, name)):
+                return _call(holder, number, name, text)
             case (_, name, tuple()):
                 return {name: around(*self._around[channel], text)}
             case (_, name, _):
                 return {name: text}
+
+
+def _call(holder: str | int, number: int | str | Place, name: str | int, text: str) -> dict[str, Any]:
+    """A delta with this text of one call, under this name."""
+    if holder == "function_call":
+        return {holder: {name: text}}
+    return {CALLS: [{"index": number, "custom" if holder == "input" else "function": {name: text}}]}
 
 
 def _together(channel: Channel) -> Hashable:

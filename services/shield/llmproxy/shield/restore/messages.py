@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from llmproxy.shield.restore import nested
 from llmproxy.shield.restore.held import Held, Texts, beside
 
 TYPE = "type"
@@ -26,8 +27,8 @@ THOUGHT = "thinking"
 SEALED = {THINKING: frozenset({"type", THOUGHT}), SIGNATURE: frozenset({"type", "signature"})}
 ENDS = frozenset({"message_delta", "message_stop", "error"})
 
-Place = tuple[int, str, str]
-"""The index of the block, the kind of its deltas, and where in them the piece is."""
+Place = tuple[int, str, str, nested.Place]
+"""The index of the block, the kind of its deltas, and where in them the piece is: its name, and the place in a structure."""
 
 
 class Stream:
@@ -35,6 +36,7 @@ class Stream:
 
     def __init__(self, texts: Texts) -> None:
         self._held: Held[Place] = Held(texts, "content")
+        self._around: dict[Place, tuple[Any, nested.Place]] = {}  # Of a text in a structure: how it last stood there.
 
     def chunk(self, event: bytes) -> list[bytes]:
         tree = msgspec.json.decode(event)
@@ -45,7 +47,7 @@ class Stream:
                 return [self._delta(tree["delta"], tree, event)]
             case "content_block_start" if _begun(tree):
                 block = tree["content_block"]
-                block["text"] = self._held.push((tree.get("index", 0), *SAID), block["text"], follows=SAID)
+                block["text"] = self._held.push((tree.get("index", 0), *SAID, ()), block["text"], follows=SAID)
                 beside(self._held.texts, block, OF_TEXT)
                 beside(self._held.texts, tree, OF_START)
                 return [msgspec.json.encode(tree)]
@@ -64,7 +66,7 @@ class Stream:
         kind = delta.get("type", "")
         changed = beside(self._held.texts, tree, OF_DELTA)
         if kind == THINKING and type(thought := delta.get(THOUGHT)) is str:
-            self._held.push((tree.get("index", 0), kind, THOUGHT), thought, is_signed=True)
+            self._held.push((tree.get("index", 0), kind, THOUGHT, ()), thought, is_signed=True)
         if kind in SEALED and all(type(delta.get(name)) is str for name in SEALED[kind]):
             changed |= beside(self._held.texts, delta, SEALED[kind])
             return msgspec.json.encode(tree) if changed else event
@@ -79,22 +81,36 @@ class Stream:
         return msgspec.json.encode(tree)
 
     def _said(self, tree: dict[str, Any], kind: str, name: str, value: Any) -> Any:
+        index = tree.get("index", 0)
+        if nested.is_new(name, value):
+            return self._nested(index, kind, name, value)
         if type(value) is not str:
             return self._held.texts.value(name, value)
         follows = SAID if (kind, name) == SAID else None
-        return self._held.push((tree.get("index", 0), kind, name), value, in_json=kind == ARGUMENTS, follows=follows)
+        return self._held.push((index, kind, name, ()), value, in_json=kind == ARGUMENTS, follows=follows)
+
+    def _nested(self, index: int, kind: str, name: str, value: Any) -> Any:
+        new, _, steps = nested.read(
+            value,
+            lambda place, text: self._held.push((index, kind, name, place), text),
+            lambda rest: self._held.texts.value(name, rest),
+            says_index=True,
+        )
+        for place, leading in steps.items():
+            self._around[index, kind, name, place] = (new, leading)
+        return new
 
     def _flush(self, is_over: Callable[[Place], bool]) -> list[bytes]:
         return [
             msgspec.json.encode(
-                {
-                    "type": "content_block_delta",
-                    "index": index,
-                    "delta": {TYPE: kind, name: said},
-                }
+                {"type": "content_block_delta", "index": place[0], "delta": self._delta_of(place, said)}
             )
-            for (index, kind, name), said in self._held.flush(is_over)
+            for place, said in self._held.flush(is_over)
         ]
+
+    def _delta_of(self, place: Place, said: str) -> dict[str, Any]:
+        _, kind, name, inside = place
+        return {TYPE: kind, name: nested.around(*self._around[place], said) if inside else said}
 
 
 def _begun(tree: dict[str, Any]) -> bool:

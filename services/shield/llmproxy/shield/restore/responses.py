@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from llmproxy.common.segments.binaries import is_base64
+from llmproxy.shield.restore import nested
 from llmproxy.shield.restore.held import Held, Texts, beside, measured
 from llmproxy.shield.restore.whole import drop_logprobs
 
@@ -22,7 +23,9 @@ SEQUENCE = "sequence_number"
 
 INDICES = ("output_index", "content_index", "summary_index", "item_id")
 OF_DELTA = frozenset({"type", "delta", SEQUENCE, "logprobs", "obfuscation", *INDICES})
-OWN = 1 + len(INDICES)  # Of a place; behind that is the part of a delta that has several.
+OWN = 1 + len(
+    INDICES
+)  # Of a place; behind that is the part of a delta that has several, and the place in a structure there.
 
 Place = tuple[Any, ...]
 """The name of the text and the indices that tell it from others: output, content, summary."""
@@ -34,6 +37,7 @@ class Stream:
     def __init__(self, texts: Texts) -> None:
         self._held: Held[Place] = Held(texts, "output")
         self._last: dict[Place, dict[str, Any]] = {}  # The delta event that a place was last seen in.
+        self._around: dict[Place, tuple[Any, nested.Place]] = {}  # Of a text in a structure: how it last stood there.
         self._added = 0
         self._next = 0  # The number after that of the last event.
 
@@ -78,10 +82,12 @@ class Stream:
         said: dict[str, Any] = {}
         for written, value in tree["delta"].items():
             part = self._held.texts.name(written)
+            place = (*_place(name, tree), part)
             if type(value) is str:
-                place = (*_place(name, tree), part)
                 self._last[place] = tree
                 said[part] = self._held.push(place, value)
+            elif nested.is_new(part, value):
+                said[part] = self._nested(place, part, value, tree)
             else:
                 said[part] = self._held.texts.value(part, value)
         if said == tree["delta"] and not (changed or self._added):
@@ -89,11 +95,23 @@ class Stream:
         tree["delta"] = said
         return self._numbered(msgspec.json.encode(tree), tree.get(SEQUENCE))
 
+    def _nested(self, own: Place, name: str, value: Any, tree: dict[str, Any]) -> Any:
+        new, _, steps = nested.read(
+            value,
+            lambda place, text: self._held.push((*own, place), text),
+            lambda rest: self._held.texts.value(name, rest),
+            says_index=True,
+        )
+        for place, leading in steps.items():
+            self._last[*own, place] = tree
+            self._around[*own, place] = (new, leading)
+        return new
+
     def _flush(self, is_over: Callable[[Place], bool], number: Any) -> list[bytes]:
         """Deltas with what was held, in the place of the event with this number, which moves on."""
         events = []
         for place, said in self._held.flush(is_over):
-            delta = {**self._last[place], "delta": said if len(place) == OWN else {place[-1]: said}}
+            delta = {**self._last[place], "delta": self._delta_of(place, said)}
             if delta.get("logprobs"):
                 delta["logprobs"] = []
             if SEQUENCE in delta and type(number) is int:
@@ -101,6 +119,15 @@ class Stream:
                 self._added += 1
             events.append(msgspec.json.encode(delta))
         return events
+
+    def _delta_of(self, place: Place, said: str) -> Any:
+        match place[OWN:]:
+            case ():
+                return said
+            case (name,):
+                return {name: said}
+            case (name, _):
+                return {name: nested.around(*self._around[place], said)}
 
     def _numbered(self, event: bytes, number: Any) -> bytes:
         if not self._added or type(number) is not int:
