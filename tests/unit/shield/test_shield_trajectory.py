@@ -13,7 +13,7 @@ from llmproxy.common.policy import Injection, Policy
 from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, Refused, examine
-from llmproxy.shield.trajectory import TURNS_MAX, TURNS_MIN, together
+from llmproxy.shield.trajectory import TURNS_MAX, TURNS_MIN, latest, together
 
 THRESHOLD = 0.66
 TURNS = st.lists(st.floats(0, 1), max_size=12)
@@ -106,6 +106,30 @@ def test_several_turns_below_the_threshold_are_refused_together_and_each_is_name
         ("messages[8].content", "block"),
     ]
     assert max(one.per_mille for one in found) > 850
+
+
+@pytest.mark.parametrize("behind", [("go on",), ("p=0.1 and now all of that", "thanks", "p=0.35 please")])
+def test_a_conversation_that_was_refused_is_not_answered_because_something_harmless_is_put_behind_it(
+    behind: tuple[str, ...],
+) -> None:
+    attack = ("p=0.45 a", "hello", "p=0.55 b", "p=0.6 c", "p=0.63 d")
+    answer = asked(body(*attack, *behind))
+    assert isinstance(answer, Refused)
+    assert answer.param == "messages[8].content"
+    assert isinstance(asked(body(*attack[:-2], *behind)), Examined)
+
+
+def test_where_it_is_only_recorded_it_is_recorded_once() -> None:
+    policy = Policy(injection=Injection(mode="flag", user=THRESHOLD))
+    answer = asked(body(*["p=0.6 a"] * 5, "go on"), policy)
+    assert not [one for one in why(answer) if "trajectory" in one.kind]
+
+
+@given(TURNS, st.floats(0.5, 0.99))
+def test_the_latest_is_where_they_were_together_last(turns: list[float], least: float) -> None:
+    known = [together(turns[:end], THRESHOLD) for end in range(len(turns), 0, -1)]
+    wanted = next((one for one in known if one is not None and one.probability >= least), None)
+    assert latest(turns, THRESHOLD, least) == wanted
 
 
 def test_one_bad_prompt_never_makes_the_next_two_benign_ones_fail() -> None:

@@ -23,7 +23,7 @@ from llmproxy.shield.made import Made
 from llmproxy.shield.parts import Seams
 from llmproxy.shield.seams import GAP
 from llmproxy.shield.spread import Joined, joined
-from llmproxy.shield.trajectory import TURNS_MIN, together, turn_of
+from llmproxy.shield.trajectory import TURNS_MIN, latest, together, turn_of
 from llmproxy.shield.vault import Vault, redacted
 from llmproxy.shield.verdict import ALLOW, Allow, Finding, Mask, Verdict
 from llmproxy.shield.verdict import Block as Refuse
@@ -222,16 +222,20 @@ class Turns(Conditional):
         if len(inspection.suspicions) < TURNS_MIN or inspection.is_too_much:
             return PASS
         places = user_turns(inspection)
-        found = together([suspicion for _, suspicion in places], wanted.threshold("user"))
+        turns = [suspicion for _, suspicion in places]
+        if inspection.policy.action(_kind(inspection.policy)) == "block":
+            # A turn that was refused is not answered because something harmless was put behind it.
+            found = latest(turns, wanted.threshold("user"), wanted.trajectory)
+        else:
+            found = together(turns, wanted.threshold("user"))
         if found is None or found.probability < wanted.trajectory:
             return PASS
         return self._found(inspection, [places[turn] for turn in found.turns], found.probability)
 
     def _found(self, inspection: Inspection, places: list[tuple[int, float]], probability: float) -> Result:
         """The last turn is where it became one, and has the probability of all; those before it are recorded with their own."""
-        policy = inspection.policy
-        kind = f"{TRAJECTORY}.shadow" if policy.injection.mode == "shadow" else TRAJECTORY
-        does = policy.action(kind)
+        kind = _kind(inspection.policy)
+        does = inspection.policy.action(kind)
         last = places[-1][0]
         for index, suspicion in places:
             segment = inspection.segments[index]
@@ -247,6 +251,10 @@ class Turns(Conditional):
             f"{path} goes on with what earlier turns began, and the policy blocks that: {kind}; begin anew",
             path,
         )
+
+
+def _kind(policy: Policy) -> str:
+    return f"{TRAJECTORY}.shadow" if policy.injection.mode == "shadow" else TRAJECTORY
 
 
 class Masking:

@@ -41,6 +41,18 @@ def together(turns: Sequence[float], threshold: float) -> Trajectory | None:
     return Trajectory(1 - innocent, counting)
 
 
+def latest(turns: Sequence[float], threshold: float, least: float) -> Trajectory | None:
+    """As they were together when the latest turn was said that made them an attack with at least this probability."""
+    for end in range(len(turns), TURNS_MIN - 1, -1):
+        if turns[end - 1] < SUSPICIOUS * threshold:
+            continue
+        first = max(0, end - TURNS_MAX)
+        found = together(turns[first:end], threshold)
+        if found is not None and found.probability >= least:
+            return Trajectory(found.probability, tuple(first + turn for turn in found.turns))
+    return None
+
+
 def remembered(turns: Sequence[float], threshold: float) -> tuple[float, ...]:
     """What of these turns may still count when others follow: of the last ones, from the first suspicious one on."""
     last = turns[-TURNS_MAX:]
