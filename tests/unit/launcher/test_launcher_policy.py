@@ -120,7 +120,7 @@ def test_overrides_apply_to_whom_they_name(tmp_path: Path) -> None:
 def test_each_role_can_be_spoken_for(tmp_path: Path) -> None:
     tests = "\n".join(
         f'  - {{text: "mail {EMAIL}", role: {role}, expect: {{verdict: mask, masked: "mail [EMAIL]"}}}}'
-        for role in ("user", "assistant", "tool", "system", "parameter")
+        for role in ("user", "assistant", "tool", "definition", "system", "parameter")
     )
     assert checked(tmp_path, f"tests:\n{tests}").exit_code == exits.OK
 

@@ -104,8 +104,12 @@ def shipped() -> Signatures:
 
 def read(name: str) -> Signatures:
     """One of the files in DATA."""
+    return read_file(resources.files(__package__).joinpath(name))
+
+
+def read_file(file: Traversable) -> Signatures:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
     return msgspec.convert(yaml.load(text, Loader=loader), Signatures)  # noqa: S506 - a SafeLoader
 
 

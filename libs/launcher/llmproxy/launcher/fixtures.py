@@ -22,7 +22,7 @@ UNPRINTABLE = {code: None for code in range(32) if code not in (9, 10, 13)} | {0
 """What XML cannot hold."""
 
 
-Role = Literal["user", "assistant", "tool", "system", "parameter"]
+Role = Literal["user", "assistant", "tool", "definition", "system", "parameter"]
 Direction = Literal["request", "response"]
 
 

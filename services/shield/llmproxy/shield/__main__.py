@@ -20,7 +20,7 @@ from llmproxy.shield import asking, postflight, preflight
 from llmproxy.shield.embedding import stage
 from llmproxy.shield.embedding.aside import Aside
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.injection import model, talk
+from llmproxy.shield.injection import definitions, model, talk
 from llmproxy.shield.inspect import Inspect
 from llmproxy.shield.judge import Judges
 from llmproxy.shield.offload import Offload
@@ -102,6 +102,7 @@ async def run(context: runtime.Context[Settings]) -> None:
     context.ready()
     matcher.warm_beside()
     talk.warm_beside()
+    definitions.warm_beside()
     await context.stop.wait()
     # The processes are not closed here: draining comes after, and needs them. They end with the interpreter.
 

@@ -13,7 +13,7 @@ from llmproxy.shield import processes
 from llmproxy.shield.chain import TOO_DEAR, TOO_DEAR_TEXT
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.injection import model, talk
+from llmproxy.shield.injection import definitions, model, talk
 from llmproxy.shield.preflight import pipeline
 from llmproxy.shield.turns import Turns
 
@@ -170,6 +170,7 @@ def _begin() -> None:
     processes.belong()
     model.shipped()
     talk.warm()
+    definitions.warm()
 
 
 def _prepare(settings: Pii) -> None:

@@ -15,6 +15,7 @@ from llmproxy.shield import look
 from llmproxy.shield.answers.canary import planted
 from llmproxy.shield.chain import Chain, apart, applies, may_hold, suspects, under
 from llmproxy.shield.conditional import Conditional
+from llmproxy.shield.defined import NOTHING, may_define
 from llmproxy.shield.fixed import settle
 from llmproxy.shield.guards.base import Apart, Fitted, Guard, Sighted
 from llmproxy.shield.inspection import Inspection, outermost, refused
@@ -103,6 +104,16 @@ class Look(Conditional):
         if sparing is not None and sparing.is_spent:
             inspection.needs_elsewhere()
             return PASS
+        ordering = NOTHING
+        if may_define(inspection.tree, inspection.body):
+            is_in_loop = inspection.work_max is not None
+            ordering = guard.defined(inspection.tree, inspection.key, is_in_loop=is_in_loop)
+        if ordering.is_spent:
+            inspection.needs_elsewhere()
+            return PASS
+        together += ordering.together
+        if ordering.texts:
+            cleared = (set(inspection.texts) if cleared is None else cleared) - ordering.texts
         if cleared is None and not together:  # All of them.
             return PASS
         inspection.is_looked_at = True

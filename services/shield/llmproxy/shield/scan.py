@@ -25,9 +25,10 @@ from llmproxy.shield.embedding.stage import Question, Stage
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.guards.base import Fitted, Guard
 from llmproxy.shield.injection import model
+from llmproxy.shield.injection.definitions import ROLE as DEFINITION
 from llmproxy.shield.verdict import Block, Finding
 
-Role = Literal["user", "assistant", "tool", "system", "parameter"]
+Role = Literal["user", "assistant", "tool", "definition", "system", "parameter"]
 ROLES: tuple[Role, ...] = get_args(Role)
 PRESIDIO = "presidio"
 SPANNING = frozenset({"pii", "secrets", PRESIDIO})
@@ -179,12 +180,13 @@ class Scanner:
         return seen, (time.thread_time_ns() - began) / 1000
 
     def _seen(self, segment: Segment) -> list[tuple[Chain, list[Finding] | Block]]:
-        """What each guard saw: first its quick look, and only then the text."""
+        """What each guard saw: first its quick look, and only then the text. What a definition orders no quick look at a text tells."""
         appearances = normalise.appearances(segment.text)
         return [
             (one, self._weighed(one.seen(segment), one.suspicion, segment))
             for one in self._chains
-            if any(may_hold(guard, appearances) for guard in one.guards)
+            if (segment.role == DEFINITION and one.name == INJECTION)
+            or any(may_hold(guard, appearances) for guard in one.guards)
         ]
 
     def _weighed(
@@ -217,7 +219,11 @@ class Scanner:
             return 0.0
         if isinstance(self._weighing.seen(segment), Block):
             return 1.0
-        return max(map(model.shipped().probability, normalise.appearances(segment.text)))
+        suspicion = self._weighing.suspicion
+        return max(
+            suspicion.score if suspicion is not None and segment.role == DEFINITION else 0.0,
+            *map(model.shipped().probability, normalise.appearances(segment.text)),
+        )
 
 
 def _found(finding: Finding) -> Found:

@@ -54,11 +54,13 @@ def envelope(asked: Asked) -> Envelope:
 
 
 def request(text: str, role: Role, model: str = "") -> bytes:
-    """A chat with one text: as the words of that role, or, for a parameter, beside the messages."""
+    """A chat with one text: as the words of that role, as a tool's description, or, for a parameter, beside the messages."""
     message = {"role": role, "content": text} | ({"tool_call_id": "call_1"} if role == "tool" else {})
-    said: dict[str, Any] = (
-        {"messages": [], "metadata": {"text": text}} if role == "parameter" else {"messages": [message]}
-    )
+    said: dict[str, Any] = {"messages": [message]}
+    if role == "parameter":
+        said = {"messages": [], "metadata": {"text": text}}
+    elif role == "definition":
+        said = {"messages": [], "tools": [{"type": "function", "function": {"name": "f", "description": text}}]}
     return json.dumps({"model": model, **said}).encode()
 
 

@@ -112,7 +112,8 @@ def _body(test: "fixtures.Test | TextRow") -> bytes:
 
 def _path(test: fixtures.Test) -> str:
     """Where the text of a test stands in the body that is made of it."""
-    return "metadata.text" if test.role == "parameter" else "messages[0].content"
+    places = {"parameter": "metadata.text", "definition": "tools[0].function.description"}
+    return places.get(test.role, "messages[0].content")
 
 
 # -- backtest

@@ -71,7 +71,7 @@ class Row(msgspec.Struct):
     help="response: the text is a model's answer, and `policy.answers` says what follows.",
 )  # fmt: skip
 @click.option(
-    "--role", type=click.Choice(["user", "assistant", "tool", "system", "parameter"]),
+    "--role", type=click.Choice(["user", "assistant", "tool", "definition", "system", "parameter"]),
     help="Whose words the text is: each has a threshold of its own.  [default: user; assistant for a response]",
 )  # fmt: skip
 @click.option(

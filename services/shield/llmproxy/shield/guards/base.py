@@ -1,10 +1,11 @@
 """What every guard is."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
+from llmproxy.shield.defined import NOTHING, Defined
 from llmproxy.shield.verdict import Verdict
 
 
@@ -51,6 +52,10 @@ class Apart:
         """For the texts of one request of a tenant in the event loop: the same guard with a bound on its quick looks; None where they
         need none."""
         return None
+
+    def defined(self, tree: dict[str, Any], tenant: bytes, *, is_in_loop: bool) -> Defined:
+        """Definitions that it has to look at, whatever its quick look says of their texts."""
+        return NOTHING
 
 
 class Spent(Guard, Protocol):

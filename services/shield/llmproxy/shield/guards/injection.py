@@ -5,15 +5,21 @@ It says how likely that is and where; from which probability on something follow
 
 from collections.abc import Callable, Iterable, Sequence
 from secrets import token_bytes
+from typing import Any
+
+from msgspec import structs
 
 from llmproxy.common.policy import INJECTION
 from llmproxy.common.recent import SECRET_BYTES, Recent
 from llmproxy.common.segments import Segment
 from llmproxy.common.signatures import Budget
+from llmproxy.common.views import View
+from llmproxy.shield.defined import Defined, Reading
 from llmproxy.shield.guards.base import Apart
-from llmproxy.shield.injection import model
+from llmproxy.shield.injection import definitions, model
+from llmproxy.shield.injection.definitions import Orders
 from llmproxy.shield.injection.first import CLEAR, ROWS, First, Open
-from llmproxy.shield.injection.model import PROBABILITY_MIN, Weighed
+from llmproxy.shield.injection.model import PROBABILITY_MIN, Suspicion, Weighed, ample
 from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict, seen_in
 
 CHARS_MIN, ASCII_CHARS_MIN = 4, 12  # Less is no order, in Chinese and in English.
@@ -24,6 +30,7 @@ LOOP_FIRST_TRIALS_MAX = 40
 LOOP_MATCH_TRIALS = 6  # What a match takes of them, for all that is asked then.
 # What takes so long is no work for the loop; twice the machine may have had something else to do.
 LOOP_SLOW_TRIAL_S, LOOP_SLOW_TRIALS_MAX = 0.000_1, 2
+LOOP_DEFINED_TRIALS_MAX = 256  # Of definitions, which are read once: ten kilobytes of a tool need a hundred.
 LOOP_TEXTS_MAX = 64  # That are not clear at the first look: to weigh one takes up to 50 us, however short it is.
 LOOP_HIDING_CHARS_MAX = 16_384  # Of texts that hide something, which is to be decoded first.
 
@@ -40,6 +47,7 @@ class Injection(Apart):
         self.clock = clock
         self._last: tuple[str, Weighed] | None = None  # What was worth a look is looked at next.
         self._first: First | None = None
+        self._definitions = Reading(token_bytes(SECRET_BYTES))
 
     def may_hold(self, text: str) -> bool:
         return is_enough(text) and bool(self.suspects((text,)))
@@ -67,13 +75,24 @@ class Injection(Apart):
         if not is_enough(segment.text):
             return ALLOW
         weighed = self.weighed(segment.text)
-        if weighed.probability < PROBABILITY_MIN:
+        is_suspicious = weighed.probability >= PROBABILITY_MIN
+        ordered = None
+        if segment.role == definitions.ROLE:
+            ordered = definitions.orders(segment.text, ample(len(segment.text)), is_suspicious=is_suspicious)
+        if ordered is None and not is_suspicious:
             return ALLOW
         seen = model.place(weighed)
+        if ordered is not None:
+            seen = _both(seen, *ordered)
         finding = Finding(
             INJECTION, seen.start, seen.end, "flag", min(round(seen.probability, 4), SCORE_MAX), rule=seen.rule
         )
         return Flag((seen_in(seen.view, segment.text, finding),))
+
+    def defined(self, tree: dict[str, Any], tenant: bytes, *, is_in_loop: bool) -> Defined:
+        return self._definitions.of(
+            tree, tenant, _of_the_loop(self.clock, LOOP_DEFINED_TRIALS_MAX) if is_in_loop else None
+        )
 
     def sparing(self, tenant: bytes) -> "Sparing":
         if self._first is None:
@@ -83,6 +102,14 @@ class Injection(Apart):
     def weighed(self, text: str) -> Weighed:
         last = self._last
         return last[1] if last is not None and last[0] == text else model.shipped().weigh(text)
+
+
+def _both(seen: Suspicion, view: View, orders: Orders) -> Suspicion:
+    """What the words and the orders of a definition say together, at the place that says more."""
+    probability = 1 - (1 - seen.probability) * (1 - orders.probability)
+    if seen.probability > orders.probability:
+        return structs.replace(seen, probability=probability)
+    return Suspicion(probability, view, orders.start, orders.end, orders.rule)
 
 
 NONE: set[str] = set()
@@ -133,10 +160,10 @@ class Sparing:
         return self._guard.inspect(segment)
 
 
-def _of_the_loop(clock: Callable[[], float] | None) -> Budget:
+def _of_the_loop(clock: Callable[[], float] | None, trials: int = LOOP_TRIALS_MAX) -> Budget:
     return Budget(
         LOOP_WORDS_MAX,
-        LOOP_TRIALS_MAX,
+        trials,
         LOOP_TRIED_BYTES_MAX,
         LOOP_FIRST_TRIALS_MAX,
         match_trials=LOOP_MATCH_TRIALS,
