@@ -180,6 +180,25 @@ def test_what_the_environment_says_of_the_firewall_holds_for_what_is_published_a
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(("in_file", "is_on"), [(ONE, True), (OFF, False), ("firewall: [", True), (None, True)])
+def test_what_the_environment_said_of_the_firewall_ends_with_it(
+    start_admin: Any, tmp_path: Path, in_file: str | None, *, is_on: bool
+) -> None:
+    path = tmp_path / "llmproxy.yaml"
+
+    async def scenario() -> None:
+        broker = FakeBroker()
+        async with start_admin(broker, config_source="api", firewall_enabled="false") as admin:
+            assert not published(broker).config.firewall.enabled
+        if in_file is not None:
+            path.write_text(in_file)
+        async with start_admin(broker, config=str(path) if in_file is not None else "", config_source="api") as admin:
+            assert published(broker).config.firewall.enabled is is_on
+            assert ((await admin.call("PUT", "/api/v1/config", data=OFF))[0] == 400) is is_on
+
+    asyncio.run(scenario())
+
+
 KEYED = "endpoints: {{main: {{provider: openai, models: [m], key: env:{}}}}}"
 
 

@@ -18,6 +18,10 @@ def with_switches(config: Config, firewall_enabled: str) -> Config:
     return structs.replace(config, firewall=structs.replace(config.firewall, enabled=SWITCH[wanted]))
 
 
+def with_firewall_on(config: Config) -> Config:
+    return structs.replace(config, firewall=structs.replace(config.firewall, enabled=True))
+
+
 def check_switches(config: Config, before: Config, firewall_enabled: str) -> None:
     """For a configuration that is not the operator's own file: it does not switch the firewall off. Raises ConfigError."""
     if with_switches(config, firewall_enabled) != config:

@@ -27,7 +27,7 @@ from llmproxy.common.config_file import REFERENCE, Loader
 from llmproxy.common.config_watch import CURRENT
 from llmproxy.common.errors import GatewayError, Unavailable
 from llmproxy.common.probes import Readiness
-from llmproxy.common.switches import check_switches, with_switches
+from llmproxy.common.switches import check_switches, with_firewall_on, with_switches
 
 Source = Literal["file", "environment", "api"]
 POLL_S = 0.2  # One look at the file's time.
@@ -142,13 +142,24 @@ class Configuration:
         """Raises Unavailable, or Problem when another admin was faster; then it is worth looking again."""
         before = (await self.current())[0] if self.source == "api" else None
         try:
-            config = with_switches(before.config if before else self._of_file(), self._firewall_enabled)
+            config = with_switches(self._kept(before.config) if before else self._of_file(), self._firewall_enabled)
         except ConfigError as error:
             await self._refuse(str(error))
             return
         await self.apply(config, self._actor)
         self._readiness.note("configuration", "")
         self._readiness.block("configuration", "")
+
+    def _kept(self, published: Config) -> Config:
+        """What is published, without what only a variable said that says it no longer: the firewall is off as long as a file or the
+        variable says so."""
+        if published.firewall.enabled:
+            return published
+        try:
+            is_off = not self._of_file().firewall.enabled
+        except ConfigError:  # Of a file that counts for nothing else.
+            is_off = False
+        return published if is_off else with_firewall_on(published)
 
     async def _refuse(self, problem: str) -> None:
         snapshot, _ = await self.current()

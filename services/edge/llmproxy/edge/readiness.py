@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Literal
 
 from llmproxy.common.bus import Bus
-from llmproxy.common.config import Snapshot
+from llmproxy.common.config import Firewall, Snapshot
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.probes import Readiness
 from llmproxy.edge.exchange import Exchanges
+from llmproxy.edge.firewall import CATEGORIES
 
 PROBE_S = 1.0  # The probe's patience, and how long its answer is good for.
 TENANT = "-"
@@ -22,8 +23,18 @@ def show_audit(readiness: Readiness, trouble: str, mode: Literal["strict", "rela
 
 
 def show_firewall(readiness: Readiness, snapshot: Snapshot) -> None:
-    off = "switched off: what callers write is looked at by the shield alone"
-    readiness.note("firewall", "" if snapshot.config.firewall.enabled else off)
+    readiness.note("firewall", _missing(snapshot.config.firewall))
+
+
+def _missing(firewall: Firewall) -> str:
+    """Of what is shipped; "" when all of it is in force. Disabling one signature after the other is switching it off, too."""
+    if not firewall.enabled:
+        return "switched off: what callers write is looked at by the shield alone"
+    categories = sorted(CATEGORIES.intersection(firewall.disabled))
+    single = len(set(firewall.disabled).difference(CATEGORIES))
+    said = [f"all of {', '.join(categories)}"] if categories else []
+    said += [f"{single} more by id" if said else f"{single} by id"] if single else []
+    return f"signatures are disabled: {', and '.join(said)}" if said else ""
 
 
 class PathProbe:
