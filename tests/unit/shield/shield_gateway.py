@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,6 +22,7 @@ from llmproxy.common.config import Config, Snapshot
 from llmproxy.common.config_watch import ConfigWatch
 from llmproxy.common.envelope import Envelope
 from llmproxy.common.frames import Data, Frame
+from llmproxy.common.plugins.host import PASS
 from llmproxy.common.policy import Policy
 from llmproxy.common.records import Event
 from llmproxy.common.testing import FakeBroker, FakeClock, envelope, fake_bus
@@ -105,6 +107,19 @@ def gateway(
 
     asyncio.run(main())
     return broker
+
+
+class Where:
+    """A step of ring 4 that remembers in which threads it ran."""
+
+    name, priority, timeout_ms, fail = "where", 1, 1_000, "closed"
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def run(self, passage: Any) -> Any:
+        self.threads.append(threading.get_ident())
+        return PASS
 
 
 def chat(content: Any, **more: Any) -> dict[str, Any]:

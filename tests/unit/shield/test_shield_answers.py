@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
-from unit.shield.shield_gateway import MAIL, SYSTEM, TOKEN, USER, Gateway, asking, chat, delta, gateway, heard
+from unit.shield.shield_gateway import MAIL, SYSTEM, TOKEN, USER, Gateway, Where, asking, chat, delta, gateway, heard
 
 from llmproxy.common.answers import Answers
 from llmproxy.common.frames import Data, End, Failure, Frame, Head, Usage
-from llmproxy.common.plugins.host import PASS
 from llmproxy.common.policy import Policy
 from llmproxy.common.rails import Rails, Rule
 from llmproxy.shield.vault import hashed
@@ -220,19 +219,6 @@ def test_a_secret_at_the_very_end_of_a_stream_is_found_by_the_last_look() -> Non
         assert heard(frames) == "use "
 
     gateway(scenario, BLOCKING)
-
-
-class Where:
-    """A step of ring 4 that remembers in which threads it ran."""
-
-    name, priority, timeout_ms, fail = "where", 1, 1_000, "closed"
-
-    def __init__(self) -> None:
-        self.threads: list[int] = []
-
-    def run(self, passage: Any) -> Any:
-        self.threads.append(threading.get_ident())
-        return PASS
 
 
 @pytest.mark.parametrize("end", [End(), Failure(code="provider_timeout", message="gone")])

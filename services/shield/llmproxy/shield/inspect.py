@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import Raw, structs
@@ -41,6 +42,7 @@ from llmproxy.shield.offload import INLINE_WORK_MAX as LOOP_WORK_MAX
 from llmproxy.shield.offload import Offload
 from llmproxy.shield.overdue import Overdue
 from llmproxy.shield.postflight import Passage
+from llmproxy.shield.readers import Readers
 from llmproxy.shield.restore import restorer
 from llmproxy.shield.restore.whole import Unmasking
 from llmproxy.shield.vault import tenant_key
@@ -51,8 +53,9 @@ NAMED_BY_PATH: frozenset[Api] = frozenset({"gemini"})  # APIs whose bodies do no
 CONTINUED: frozenset[Api] = frozenset({"responses"})  # APIs whose requests may say the last turn alone.
 REPEATING: frozenset[Api] = frozenset({"responses", "transcriptions"})  # APIs whose streams say every text again.
 CHARS_PER_TOKEN = 4
-# Of one event that is read in the loop: 0.15 ms for each KiB, and three times that for hostile ones.
-READ_BYTES_MAX = 8 << 10
+# Of one event that is read in the loop: 0.15 ms for each KiB, and thirty times that for hostile ones. The way to a thread costs 0.03 ms.
+READ_BYTES_MAX = 2 << 10
+READ_TOGETHER_MAX = 4 << 10  # Of several that come together.
 LAST = (End, Failure)
 NO_ORIGINALS = Originals({})
 NO_FINDINGS: dict[str, int] = {}
@@ -89,6 +92,7 @@ class Inspect:
         self._policies = Policies(config.config.policy)
         self._guards = Made[Policy, Guards](lambda policy: Guards(GUARDS, policy))
         self.overdue = Overdue(asyncio.get_running_loop())
+        self.readers = Readers()
         metrics.SESSIONS.set_function(lambda: len(self.sessions))
 
     def __call__(self, envelope: Envelope, answer: Answer) -> Coroutine[Any, Any, None] | None:
@@ -335,11 +339,12 @@ class Session:
             self._late += frames
             return
         sent: list[Frame] = []
-        sent_bytes = 0
+        sent_bytes = read_bytes = 0
         for position, frame in enumerate(frames):
             if type(frame) is Data:
                 event = bytes(frame.json)
-                if (work := self._apart(frame, event)) is not None:
+                read_bytes += len(event)
+                if (work := self._apart(frame, event, read_bytes)) is not None:
                     self._step_aside(work, frames[position + 1 :])
                     break
                 # A stream's end is told by itself: with it comes what was used, should it be refused.
@@ -353,8 +358,8 @@ class Session:
                 if (back := self._untaken(frame)) is not None:
                     self._step_aside(back, frames[position + 1 :])
                     break
-                if passage is not None and passage.may_be_slow and passage.is_slow:
-                    self._step_aside(asyncio.to_thread(self._last, frame), frames[position + 1 :])
+                if passage is not None and passage.is_slow:
+                    self._step_aside(self._inspect.readers.read(0, partial(self._last, frame)), frames[position + 1 :])
                     break
                 restored = self._last(frame)
             if len(restored) == 1 and restored[0] is frame:  # As nearly all.
@@ -480,17 +485,18 @@ class Session:
         else:
             self._await_last_word()
 
-    def _apart(self, frame: Data, event: bytes) -> Coroutine[Any, Any, list[Frame]] | None:
-        """How to deal with what lies elsewhere or would keep the loop for long; None for the rest."""
+    def _apart(self, frame: Data, event: bytes, read_bytes: int) -> Coroutine[Any, Any, list[Frame]] | None:
+        """How to deal with what lies elsewhere or would keep the loop for long; None for the rest. `read_bytes`: of all that has come with it."""
         if self.going_on is not None:
             return self._remember(frame, self.going_on)
         if frame.ref:
             return self._fetch(frame)
-        passage = self._passage
-        if passage is None or passage.reading is None:
+        reading = self._passage.reading if self._passage is not None else None
+        if reading is None:
             return None
-        if len(event) > READ_BYTES_MAX or (passage.may_be_slow and passage.is_slow):
-            return asyncio.to_thread(self._data, event)
+        is_much = len(event) > READ_BYTES_MAX or read_bytes > READ_TOGETHER_MAX
+        if is_much or (reading.may_be_slow and reading.is_slow):
+            return self._inspect.readers.read(len(event), partial(self._data, event))
         return None
 
     async def _remember(self, frame: Data, going_on: Continuation) -> list[Frame]:
@@ -503,7 +509,7 @@ class Session:
         if name := response_id(answer):
             key = self._inspect.key_of(self._envelope.tenant)
             await self._inspect.conversations.remember(name_of(key, name), going_on.turns)
-        return await asyncio.to_thread(self._data, answer)
+        return await self._inspect.readers.read(len(answer), partial(self._data, answer))
 
     def _untaken(self, last: Frame) -> Coroutine[Any, Any, list[Frame]] | None:
         """How to go on when the vendor has not taken the turn. Of one that was cancelled nobody knows, so it counts."""
@@ -516,13 +522,13 @@ class Session:
     async def _taken_back(self, last: Frame, going_on: Continuation) -> list[Frame]:
         key = self._inspect.key_of(self._envelope.tenant)
         await self._inspect.conversations.take_back(name_of(key, going_on.conversation), going_on.added)
-        return await asyncio.to_thread(self._last, last)
+        return await self._inspect.readers.read(0, partial(self._last, last))
 
     async def _fetch(self, frame: Data) -> list[Frame]:
         """A large answer: withdrawn, and read off the loop."""
         answer = await self._bus.withdraw(frame.ref)
         self._bus.discard(frame.ref)
-        return await asyncio.to_thread(self._data, answer)
+        return await self._inspect.readers.read(len(answer), partial(self._data, answer))
 
     async def _parked(self, frame: Frame) -> Frame:
         if isinstance(frame, Data) and len(bytes(frame.json)) > INLINE_BYTES_MAX:

@@ -18,20 +18,19 @@ NOTHING: dict[str, int] = {}
 class Passage:
     """One answer on its way back. `events` are what the caller gets in place of the event that came."""
 
-    __slots__ = ("counts", "events", "is_over", "may_be_slow", "reading", "restorer", "texts")
+    __slots__ = ("counts", "events", "is_over", "reading", "restorer", "texts")
 
     def __init__(self, texts: Texts, restorer: Restorer) -> None:
         self.texts, self.restorer = texts, restorer
         self.reading = reading = texts if isinstance(texts, Reading) else None  # Where the answer is inspected.
         self.counts = NOTHING if reading is None else reading.findings.counts  # What was found so far: kind -> count.
-        self.may_be_slow = reading is not None and reading.may_be_slow
         self.events: list[bytes] = []
         self.is_over = False  # The answer has ended; what steps still hold is to come out.
 
     @property
     def is_slow(self) -> bool:
         """Whether it may take longer than an event loop has, whatever the event."""
-        return self.may_be_slow and self.reading is not None and self.reading.is_slow
+        return self.reading is not None and self.reading.may_be_slow and self.reading.is_slow
 
     @property
     def explained(self) -> Explained | None:

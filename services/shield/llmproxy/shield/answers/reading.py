@@ -39,6 +39,9 @@ TEXTS = re.compile(r'"text"\s*:\s*"')
 ECHO_BYTES = 16
 
 NO_TEXTS: Mapping[str, str] = {}
+OPENED_MAX = 4
+"""Texts of a stream that are read in the loop: of each, two thousand characters may wait to be looked at until all of them end."""
+
 CARRIED_MAX = 64  # Runs of texts that an answer may have going; of more, the oldest begins anew.
 
 
@@ -46,7 +49,7 @@ class Reading:
     """One answer. Raises `Stopped` and `Unavailable`."""
 
     __slots__ = (
-        "_alouds", "_becoming", "_carried", "_clock", "_guards", "_key", "_repeated", "_repeated_chars", "_says", "_together", "choice", "findings", "is_repeated", "looks", "may_be_slow", "originals",
+        "_alouds", "_becoming", "_carried", "_clock", "_guards", "_key", "_opened", "_repeated", "_repeated_chars", "_says", "_together", "choice", "findings", "is_repeated", "looks", "may_be_slow", "originals",
         "request", "unmasks",
     )  # fmt: skip
 
@@ -72,6 +75,7 @@ class Reading:
         self._guards, self._clock, self._key = guards, clock, key
         self._says: blake2b | None = None  # What echoes are remembered beside: the same for all of this request.
         self.may_be_slow = guards.has_expressions  # Whether it is worth asking.
+        self._opened = 0
         self._repeated: dict[str, str] = {}
         self._repeated_chars = 0
         self._carried: dict[Hashable, Carried] = {}  # Of the last text of those that readers put together.
@@ -81,7 +85,7 @@ class Reading:
 
     @property
     def is_slow(self) -> bool:
-        return self._guards.is_slow
+        return self._opened > OPENED_MAX or self._guards.is_slow
 
     @property
     def aloud(self) -> Aloud | None:
@@ -106,6 +110,9 @@ class Reading:
     def open(
         self, *, in_json: bool = False, is_signed: bool = False, follows: Hashable = None, place: Steps = ()
     ) -> Text:
+        self._opened += 1
+        if self._opened > OPENED_MAX:
+            self.may_be_slow = True
         if is_signed:
             return Observed(self, self.aloud, place)
         return Read(self, self.findings.report, in_json=in_json, follows=follows, aloud=self.aloud, place=place)

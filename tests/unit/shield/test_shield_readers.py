@@ -1,0 +1,95 @@
+"""What of an answer is read in the loop, and what beside it."""
+
+import asyncio
+import json
+import sys
+import threading
+from functools import partial
+
+import pytest
+from msgspec import Raw
+from patience import PATIENCE_S
+from unit.shield.shield_gateway import Gateway, Where, asking, delta, gateway
+
+from llmproxy.common.frames import Data, End, Head
+from llmproxy.shield.answers.reading import OPENED_MAX
+from llmproxy.shield.inspect import READ_BYTES_MAX, READ_TOGETHER_MAX
+from llmproxy.shield.readers import SHORT_BYTES_MAX, TURN_S, Readers
+
+SHORT = "a few words. "
+
+
+def choices(count: int) -> list[Data]:
+    said = [{"index": index, "delta": {"content": SHORT}} for index in range(count)]
+    return [Data(Raw(json.dumps({"choices": [one]}).encode())) for one in said]
+
+
+@pytest.mark.parametrize(
+    ("sent", "apart"),
+    [
+        ([delta(SHORT)] * 20, set()),
+        ([delta(SHORT), delta(SHORT * (READ_BYTES_MAX // len(SHORT))), delta(SHORT)], {1}),
+        (choices(OPENED_MAX), set()),
+        ([*choices(OPENED_MAX + 1), delta(SHORT)], {OPENED_MAX + 1, OPENED_MAX + 2}),
+    ],
+    ids=["short", "long", "texts", "many texts"],
+)
+def test_what_is_short_is_read_in_the_loop_and_what_may_take_long_is_not(sent: list[Data], apart: set[int]) -> None:
+    """Also the end, behind which every text is looked at that was begun."""
+
+    async def scenario(around: Gateway) -> None:
+        where = Where()
+        around.inspect._postflight.steps = (where, *around.inspect._postflight.steps)
+        around.send(asking(), stream=True)
+        _, answer = await around.route()
+        answer.send(Head())
+        for frame in (*sent, End()):
+            answer.send(frame)
+            await around.frame()
+        while not isinstance(await around.frame(), End):
+            pass
+        there = {place for place, thread in enumerate(where.threads) if thread != threading.get_ident()}
+        assert there == apart
+
+    gateway(scenario)
+
+
+def test_of_events_that_come_together_the_loop_reads_no_more_than_of_one() -> None:
+    many = [delta(SHORT) for _ in range(2 * READ_TOGETHER_MAX // len(bytes(delta(SHORT).json)))]
+
+    async def scenario(around: Gateway) -> None:
+        where = Where()
+        around.inspect._postflight.steps = (where, *around.inspect._postflight.steps)
+        around.send(asking(), stream=True)
+        _, answer = await around.route()
+        answer.send(Head(), *many, End())
+        while not isinstance(await around.frame(), End):
+            pass
+        turns = "".join("." if thread == threading.get_ident() else " " for thread in where.threads).split()
+        assert len(turns) > 1
+        assert max(map(len, turns)) * len(bytes(many[0].json)) <= READ_TOGETHER_MAX
+
+    gateway(scenario)
+
+
+def test_two_threads_read_whatever_comes_and_a_long_answer_holds_up_no_short_one() -> None:
+    """Each that works takes the interpreter from the loop for a turn."""
+
+    async def main() -> None:
+        readers, goes_on = Readers(), threading.Event()
+        long = [
+            asyncio.create_task(readers.read(SHORT_BYTES_MAX + 1, partial(goes_on.wait, PATIENCE_S))) for _ in range(8)
+        ]
+        short = await asyncio.gather(*(readers.read(SHORT_BYTES_MAX, threading.get_ident) for _ in range(8)))
+        assert len({*short} - {threading.get_ident()}) == 1
+        assert not any(one.done() for one in long)
+        goes_on.set()
+        assert all(await asyncio.gather(*long))
+
+    asyncio.run(main())
+
+
+def test_a_thread_that_reads_gives_the_loop_its_turn_soon() -> None:
+    sys.setswitchinterval(0.1)
+    Readers()
+    assert sys.getswitchinterval() == pytest.approx(TURN_S)
