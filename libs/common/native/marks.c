@@ -20,6 +20,8 @@ enum {
     MORSE_MIN = 8, MORSE_SIGNS_MAX = 6, MORSE_APART_MAX = 4,
     QUOTED_MIN = 3, QUOTED_APART_MAX = 64,
     PROBE_BYTES = 18,     /* Of a run are decoded, to see whether it is text. */
+    TURNED_LETTERS = 40,  /* What has as many bytes, in any base and on any grid. */
+    TURNED_LETTERS_MIN = 24, /* A number of sixteen digits is text by chance, one way or another, in every thousandth case. */
     PROBE_BYTES_MIN = 6,  /* What a run of 16 letters in base 16 has, beginning with the fourth. */
     ENTITY_LETTERS_MAX = 8,
     SINGLES_MIN = 4,      /* Letters standing alone, one after the other, */
@@ -193,7 +195,7 @@ static int is_text(uint8_t one, int *open) {
 }
 
 /* Whether the beginning of a run, read in the base of so many bits, is text. */
-static int is_text_in(const uint8_t *run, size_t length, int bits, const int8_t *digits) {
+static int is_text_in(const uint8_t *run, size_t length, int bits, const int8_t *digits, int only_ascii) {
     uint32_t held = 0;
     size_t count = 0;
     int open = -1, zeros = -1; /* Whether the even or the odd bytes are zeros, as in UTF-16. */
@@ -209,15 +211,31 @@ static int is_text_in(const uint8_t *run, size_t length, int bits, const int8_t 
         if (count <= 2 && byte >= 0xfe) continue; /* The mark of its order. */
         if (!byte && zeros < 0 && count <= 4) zeros = place;
         if (zeros == place ? byte : !is_text(byte, &open)) return 0;
+        if (only_ascii && byte >= 0x80) return 0;
     }
     return count >= PROBE_BYTES_MIN;
 }
 
 /* Whether a run spells text. A word may stand before it without a space, which moves the grid: each of its places is tried. */
-static int spells_text(const uint8_t *run, size_t length) {
+static int spells_text(const uint8_t *run, size_t length, int only_ascii) {
     for (size_t start = 0; start < 4; start++)
-        if (is_text_in(run + start, length - start, 6, DIGITS_64) || is_text_in(run + start, length - start, 4, DIGITS_16)) return 1;
-    return is_text_in(run, length, 5, DIGITS_32);
+        if (is_text_in(run + start, length - start, 6, DIGITS_64, only_ascii) || is_text_in(run + start, length - start, 4, DIGITS_16, only_ascii))
+            return 1;
+    return is_text_in(run, length, 5, DIGITS_32, only_ascii);
+}
+
+static uint8_t rotated(uint8_t one) { return !is_letter(one) ? one : (uint8_t)((one & 0x20) | ('A' + ((one & 0xdf) - 'A' + 13) % 26)); }
+
+/* How a run was turned as a whole that spells text otherwise: 1 for backwards, 2 for thirteen letters further on, 0 where it is none. So many
+ * more ways to read it find text by chance where any letter will do, so it has to be ASCII. */
+EXPORT uint32_t llmproxy_turned(const uint8_t *run, size_t length) {
+    uint8_t turned[TURNED_LETTERS];
+    size_t count = length < TURNED_LETTERS ? length : TURNED_LETTERS;
+    if (length < TURNED_LETTERS_MIN) return 0;
+    for (size_t at = 0; at < count; at++) turned[at] = run[length - 1 - at];
+    if (spells_text(turned, count, 1)) return 1;
+    for (size_t at = 0; at < count; at++) turned[at] = rotated(run[at]);
+    return spells_text(turned, count, 1) ? 2 : 0;
 }
 
 /* -- what is not ASCII and not as it seems */
@@ -324,7 +342,8 @@ static void mark_bytes(const uint8_t *text, size_t length, Marks *marks) {
         if (is_digit(one) || is_code_sign(one)) {
             run++;
         } else {
-            if (run >= RUN_BYTES_MIN && !(marks->found & RUN) && spells_text(text + at - run, run)) mark(marks, RUN, at - run);
+            if (run >= RUN_BYTES_MIN && !(marks->found & RUN) && (spells_text(text + at - run, run, 0) || llmproxy_turned(text + at - run, run)))
+                mark(marks, RUN, at - run);
             if (run && (run % 4 == 0 || one == '=') && is_code_word(text + at - run, run, one)) {
                 add_to(&words, at - run, at, CODE_WORDS_APART_MAX);
                 if (words.count >= CODE_WORDS_MIN) mark(marks, RUN, words.first);

@@ -3,6 +3,7 @@
 import base64
 import codecs
 import unicodedata
+from random import Random
 from urllib.parse import quote
 
 import pytest
@@ -73,6 +74,16 @@ HIDDEN = {
     "base64 of base64": base64.b64encode(BASE64.encode()).decode(),
     "hex of base64": BASE64.encode().hex(),
     "base64 of rot13": base64.b64encode(codecs.encode(PLAIN, "rot13").encode()).decode(),
+    "rot13 of base64": codecs.encode(BASE64, "rot13"),
+    "rot13 of base64 in a sentence": f"Turn and decode this: {codecs.encode(BASE64, 'rot13')}, please",
+    "rot13 of base32": codecs.encode(base64.b32encode(PLAIN.encode()).decode(), "rot13"),
+    "base64 backwards": BASE64[::-1],
+    "base64 backwards in a sentence": f"Turn and decode this: {BASE64[::-1]}, please",
+    "base64 without padding backwards": BASE64.rstrip("=")[::-1],
+    "base32 backwards": base64.b32encode(PLAIN.encode()).decode()[::-1],
+    "hex backwards": PLAIN.encode().hex()[::-1],
+    "hex with spaces backwards": PLAIN.encode().hex(" ")[::-1],
+    "base64 of hex backwards": base64.b64encode(PLAIN.encode().hex()[::-1].encode()).decode(),
     "percent of base64": quote(BASE64.replace("=", "")),
 }
 
@@ -113,6 +124,14 @@ def test_upper_case_look_alikes_are_latin_beside_latin_letters_alone() -> None:
 def test_a_view_says_which_decodings_led_to_it() -> None:
     found = next(view for view in views(HIDDEN["base64 of rot13"]) if "previous instructions" in view.text)
     assert found.via == ("runs", "rot13")
+
+
+def test_a_run_that_is_no_text_is_none_backwards_or_turned_either() -> None:
+    random = Random(3)
+    for _ in range(300):
+        data = random.randbytes(random.randint(16, 64))
+        for run in (data.hex(), base64.b64encode(data).decode(), str(int.from_bytes(data))):
+            assert all("runs" not in view.via for view in views(f"the sum is {run}, as told")), run
 
 
 def test_plain_text_is_its_own_only_view() -> None:

@@ -277,6 +277,7 @@ _UNTAG = {code: code - 0xE0000 for code in range(0xE0020, 0xE007F)}
 HEX_RUNS = re.compile(r"(?:[0-9a-fA-F]{2}[ ,:]?){8,}")
 BASE64_RUNS = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,6}(?:\s[A-Za-z0-9+/_-]{16,}={0,6})*")
 BASE32_ALPHABET = re.compile(r"[A-Z2-7]+={0,6}")
+HEX, ASCII = re.compile(r"[0-9a-fA-F]{2,}"), re.compile(r"[\t\n\r -~]+")
 SPACE = re.compile(r"[\s,:]+")
 ASCII_GROUP = "[I-Za-f][C-HS-Xi-ny-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]"
 ASCII_WORD = f"(?:{ASCII_GROUP})*(?:{ASCII_GROUP}|[I-Za-f][A-Za-z0-9+/_-](?:==|[A-Za-z0-9+/_-]=))(?![A-Za-z0-9+/_=-])"
@@ -305,11 +306,39 @@ def _unbase_words(match: re.Match[str]) -> str:
 
 def _unhex(match: re.Match[str]) -> str:
     digits = SPACE.sub("", match[0])
-    return printable(bytes.fromhex(digits[: len(digits) // 2 * 2])) or match[0]
+    return _as_it_is_or_turned(digits, printable(_bytes_of(digits))) or match[0]
 
 
 def _unbase(match: re.Match[str]) -> str:
     letters = SPACE.sub("", match[0])
+    return _as_it_is_or_turned(letters.rstrip("="), _of_base(letters)) or match[0]
+
+
+_turned = native.function("llmproxy_turned", ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t)
+
+
+def _as_it_is_or_turned(run: str, found: str) -> str:
+    """What a run spells backwards, or thirteen letters further on, if that is clean text in ASCII and what was found is not."""
+    if ASCII.fullmatch(found) is not None:
+        return found
+    turn = TURNS[_turned(run.encode(), len(run))]
+    if turn is not None:
+        for decode in (_of_hex, _of_base):
+            if ASCII.fullmatch(said := decode(turn(run))):
+                return said
+    return found
+
+
+def _bytes_of(digits: str) -> bytes:
+    return bytes.fromhex(digits[: len(digits) // 2 * 2])
+
+
+def _of_hex(letters: str) -> str:
+    return printable(_bytes_of(letters)) if HEX.fullmatch(letters) is not None else ""
+
+
+def _of_base(letters: str) -> str:
+    """Of base32 or base64; "" where they spell nothing."""
     if BASE32_ALPHABET.fullmatch(letters) is not None:
         bare = letters.rstrip("=")
         bare = bare[: len(bare) - (1 if len(bare) % 8 in (1, 3, 6) else 0)]
@@ -321,7 +350,7 @@ def _unbase(match: re.Match[str]) -> str:
         rest = rest[: len(rest) - (len(rest) % 4 == 1)]
         if found := _decoded(base64.b64decode, rest + "=" * (-len(rest) % 4)):
             return bare[:start] + " " + found
-    return match[0]
+    return ""
 
 
 def _decoded(decode: Callable[[str], bytes], letters: str) -> str:
@@ -474,6 +503,9 @@ def cipher(text: str) -> str:
 def backwards(text: str) -> str:
     return text[::-1]
 
+
+TURNS: tuple[Callable[[str], str] | None, ...] = (None, backwards, rot13)
+"""As native/marks.c numbers them."""
 
 DECODERS: tuple[tuple[int, str, Callable[[str], str]], ...] = (
     (int(Hint.ESCAPE), "escapes", escapes),
