@@ -17,6 +17,7 @@ from guarantees.reasons import (
     SAME_GUARD,
     SKIPPED,
     SYSTEMLESS,
+    THOUGHTLESS,
     UNSPOKEN,
     UNWAITING,
     WORDLESS,
@@ -328,6 +329,15 @@ CONTROLS: tuple[Control, ...] = (
         promise="a credential that the request did not hold is taken out of the answer; with `block` the answer ends with an error",
         failure=ENDED,
         absent=UNSPOKEN,
+    ),
+    Control(
+        name="answers: thoughts",
+        step="answer",
+        guard="secrets",
+        setting="kinds",
+        promise="a credential that the model only thinks is taken out of its thoughts, or recorded where they are signed; with `block` the answer ends with an error",
+        failure=ENDED,
+        absent=(*UNSPOKEN, *THOUGHTLESS),
     ),
     Control(
         name="answers: pii",

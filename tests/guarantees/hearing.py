@@ -89,6 +89,18 @@ class Said(Struct, frozen=True):
                 return any(event.get("type") in COMPLETES for event in self.events)
 
     @property
+    def strings(self) -> list[str]:
+        """All that are in it, wherever they stand: a text may be said in several places."""
+        return list(_strings(self.events if self.is_stream else json.loads(self.body)))
+
+    @property
+    def said(self) -> str:
+        """What was said of all texts of an answer that has ended too early."""
+        return (
+            "".join("".join((one.text, one.reasoning, one.arguments)) for one in self.choices) if self.is_stream else ""
+        )
+
+    @property
     def choices(self) -> list[Texts]:
         read = STREAMED if self.is_stream else WHOLE
         pieces: dict[int, dict[str, str]] = {}
@@ -102,6 +114,20 @@ class Said(Struct, frozen=True):
 COMPLETES = frozenset(
     ["response.completed", "message_stop", "image_generation.completed", "speech.audio.done", "transcript.text.done"]
 )
+
+
+def _strings(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for name, item in value.items():
+                yield name
+                yield from _strings(item)
+        case list():
+            for item in value:
+                yield from _strings(item)
+
 
 Piece = tuple[int, str, str]
 """(choice, where, text)"""
@@ -180,6 +206,7 @@ def _message(index: int, message: Any) -> Iterator[Piece]:
     yield index, "text", message.get("content") or ""
     for call in message.get("tool_calls") or ():
         yield index, "arguments", call["function"].get("arguments") or ""
+    yield index, "reasoning", message.get("reasoning_content") or ""
 
 
 def _gemini(body: Any) -> Iterator[Piece]:

@@ -26,11 +26,11 @@ pytest "{TEST}[pii|/v1/messages]"
 | content | where the text is |
 |---|---|
 | text | what a user says, the system text, an earlier answer; a prompt, an input, a query |
-| tool call | definitions of tools and arguments of calls; for answers, the arguments of the call that the model makes |
+| tool call | definitions of tools and arguments of calls; for answers, the arguments of the second of two calls that the model makes |
 | tool result | what a tool returned; documents to rank |
 | multimodal | text beside a picture; names of files; documents |
 | text file | a text that comes as a file in base64, whatever it says of its kind; for answers, what is said to it |
-| n>1 | a request for two answers: in each of them |
+| n>1 | a request for two answers: in each of them, or in the second alone |
 
 *works*: the control does what it promises, in every place of the content (`tests/guarantees/asking.py` has them by name). *raises*: it, or the part of it that matters, raises at the very text. *is late*: its time is over.
 Where the three are alike they are said once; · stands where the endpoint has no such thing.

@@ -4,7 +4,7 @@ from base64 import b64encode
 from urllib.parse import quote
 
 from guarantees.cells import Cell
-from guarantees.proving_answers import HOSTILE, answers_canary, hostile
+from guarantees.proving_answers import HOSTILE, answers_canary, hostile, leak
 from guarantees.proving_doubts import judge, trajectory, trajectory_by_id
 from guarantees.proving_edge import (
     authentication,
@@ -75,6 +75,7 @@ WORKS: dict[str, Proof] = {
     "answers: canary": answers_canary,
     "audit": audit,
     **dict.fromkeys(HOSTILE, hostile),
+    "answers: leak": leak,
 }
 
 

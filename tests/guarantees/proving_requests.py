@@ -64,7 +64,7 @@ async def parts(it: Trial, place: Place) -> None:
     said = await it.send(sent, it.gateway.key("default"))
     it.answered(said)
     if is_heard:
-        assert set(it.heard(said)) == {f"noted: {TOKEN}, {MAIL}, thanks"}
+        assert it.heard(said) == f"noted: {TOKEN}, {MAIL}, thanks"
     (received,) = it.gateway.received
     assert [one.partition("_")[0] for one in placeholders(received)] == ["[SECRET", "[EMAIL"]
     for text in (TOKEN[:20], TOKEN[20:], MAIL[:9], MAIL[9:]):
@@ -152,13 +152,18 @@ async def attempts(it: Trial, place: Place) -> None:
 
 async def unmasking(it: Trial, place: Place) -> None:
     it.needs(place in it.answering)
-    if it.route.api not in ("rerank", "images"):  # Those repeat what they were sent by themselves.
+    repeats = it.route.api in ("rerank", "images")  # By themselves, what they were sent.
+    if not repeats:
         it.streams_pieces(of=3)
         it.gateway.says(lambda sent: it.saying(f"noted: {placeholders(opened(sent))[0]}, thanks"))
     said = await it.ask(place, f"please note {MAIL} thanks")
-    texts = it.heard(said) if it.route.api != "rerank" else [one.text for one in said.choices]
-    told = f"please note {MAIL} thanks" if it.route.api in ("rerank", "images") else f"noted: {MAIL}, thanks"
-    assert set(texts) == {told} if it.route.api != "rerank" else told in texts
+    if repeats:
+        it.answered(said)
+        texts = [one.text for one in said.choices]
+        assert texts.count(f"please note {MAIL} thanks") == (1 if it.route.api == "rerank" else it.choices)
+    else:
+        assert it.heard(said) == f"noted: {MAIL}, thanks"
+    assert not any(PLACEHOLDER.search(one) for one in said.strings)
     (received,) = map(opened, it.gateway.received)
     assert MAIL.encode() not in received
 

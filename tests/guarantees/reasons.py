@@ -71,4 +71,12 @@ ONE_TEXT = Because(
 EACH_A_DOCUMENT = Because(
     contents=("tool call",), reason="the arguments of each call are a document of their own: nobody puts them together"
 )
+THOUGHTLESS = (
+    Because(
+        apis=("completions", "images", "transcriptions"), reason="this API has no place for what a model has thought"
+    ),
+    Because(
+        contents=("tool call",), reason="what a model thinks before it calls a tool is what it thinks before it speaks"
+    ),
+)
 PARTED = (*UNSPOKEN, ONE_TEXT, EACH_A_DOCUMENT)

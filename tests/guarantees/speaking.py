@@ -4,10 +4,13 @@ And a vendor of Anthropic's API that takes texts in base64.
 The rest is the strict fakes'.
 """
 
+import json
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from llmproxy.fakes.anthropic import CountTokens, Messages
 from llmproxy.fakes.conversation import Asked, Behaviour, Recorded, Script
@@ -55,8 +58,12 @@ class Painted(Images):
         return replace(asked, extra={**asked.extra, "is_told": behaviour.mind is not None})
 
     def answer(self, script: Script, asked: Asked) -> Body:
-        prompt = script.text if asked.extra["is_told"] else asked.extra["prompt"]
-        return super().answer(script, replace(asked, extra={**asked.extra, "prompt": prompt}))
+        if not asked.extra["is_told"]:
+            return super().answer(script, asked)
+        reply = json.loads(super().answer(script, asked).data)
+        for index, picture in enumerate(reply["data"]):
+            picture["revised_prompt"] = script.of(index).text
+        return as_json(reply)
 
 
 class Filed(Messages):
@@ -77,6 +84,7 @@ def filed(recorded: Recorded) -> Recorded:
 
 
 OWN: dict[str, Callable[[Any], Any]] = {
+    "/chat/completions": lambda like: type(like)(structs.replace(like.variant, reasoning="reasoning_content")),
     "/audio/transcriptions": lambda like: Said(like.variant),
     "/audio/speech": lambda like: Sung(like.variant),
     "/images/generations": lambda like: Painted(like.variant),

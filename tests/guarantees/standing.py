@@ -64,6 +64,7 @@ EMPLOYEE: dict[str, Any] = {
 ALWAYS: dict[str, Any] = {"when": "always"}
 ENDINGS: dict[str, dict[str, Any]] = {
     "answers: secrets": {"kinds": {"secret": "block"}},
+    "answers: thoughts": {"kinds": {"secret": "block"}},
     "answers: pii": {"kinds": {"email": "block"}},
     "answers: injection": {"injection": "block"},
     "answers: invisible text": {"invisible": "block"},

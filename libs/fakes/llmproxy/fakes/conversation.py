@@ -4,7 +4,7 @@ import hashlib
 import json
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 KEY = "upstream-key"  # The credential that a fake wants unless told otherwise.
@@ -133,6 +133,7 @@ class Saying:
     text: str | None = None
     # Texts behind it, each a block or an item of its own; only of vendors whose answers have several.
     more: tuple[str, ...] = ()
+    first: str = ""  # What the first of several choices says in place of all that.
     reasoning: str = ""
     calls: tuple[tuple[str, dict[str, Any]], ...] = ()  # (tool, arguments)
     finish: str = ""  # The vendor's own word; "" is the usual one.
@@ -190,6 +191,7 @@ class Script:
     calls: tuple[ToolUse, ...] = ()
     pieces: tuple[str, ...] = ()
     more: tuple[tuple[str, ...], ...] = ()  # The pieces of each further text.
+    first: tuple[str, ...] = ()  # The pieces of what the first of several choices says.
     input_tokens: int = 12
     output_tokens: int = 7
     reasoning_tokens: int = 0
@@ -201,6 +203,12 @@ class Script:
     def texts(self) -> tuple[tuple[str, ...], ...]:
         """The pieces of each text; none when nothing is said."""
         return ((self.pieces,) if self.text else ()) + self.more
+
+    def of(self, index: int) -> "Script":
+        """What this one of several choices says."""
+        if index or not self.first or self.choices == 1:
+            return self
+        return replace(self, text="".join(self.first), pieces=self.first, more=(), first=())
 
 
 def write(asked: Asked, saying: Saying | None, behaviour: Behaviour, call_id: str) -> Script:
@@ -219,6 +227,7 @@ def write(asked: Asked, saying: Saying | None, behaviour: Behaviour, call_id: st
         ),
         pieces=cut(text, size),
         more=tuple(cut(one, size) for one in saying.more),
+        first=cut(saying.first, size),
         reasoning_tokens=3 if saying.reasoning else 0,
         cached_tokens=behaviour.cached_tokens,
         finish=saying.finish or behaviour.finish,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import zip_longest
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -441,19 +442,23 @@ class Generate:
         )
 
     def answer(self, script: Script, asked: Asked) -> Body:
-        parts: list[dict[str, Any]] = []
-        if script.reasoning:
-            parts.append({"text": script.reasoning, "thought": True})
-        parts += [{"text": "".join(pieces)} for pieces in script.texts]
-        return as_json(reply(script, parts + calls(script), script.finish or "STOP"))
+        thoughts: list[dict[str, Any]] = [{"text": script.reasoning, "thought": True}] if script.reasoning else []
+        said = [
+            thoughts + [{"text": "".join(pieces)} for pieces in script.of(index).texts] + calls(script)
+            for index in range(script.choices)
+        ]
+        return as_json(reply(script, said, script.finish or "STOP"))
 
     def events(self, script: Script, asked: Asked) -> list[bytes]:
         """Whole answers, a piece each; calls come whole."""
-        found = [reply(script, [{"text": script.reasoning, "thought": True}])] if script.reasoning else []
-        found += [reply(script, [{"text": piece}]) for pieces in script.texts for piece in pieces]
-        found += [reply(script, [call]) for call in calls(script)]
-        found.append(reply(script, [{"text": ""}], script.finish or "STOP"))
+        parts = [self._parts(script.of(index)) for index in range(script.choices)]
+        found = [reply(script, [[part] if part else [] for part in each]) for each in zip_longest(*parts)]
+        found.append(reply(script, [[{"text": ""}]] * script.choices, script.finish or "STOP"))
         return [sse(one, newline="\r\n") for one in found]
+
+    def _parts(self, script: Script) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = [{"text": script.reasoning, "thought": True}] if script.reasoning else []
+        return [*found, *({"text": piece} for pieces in script.texts for piece in pieces), *calls(script)]
 
     def end(self, script: Script, asked: Asked) -> bytes:
         return b""
@@ -470,11 +475,12 @@ def calls(script: Script) -> list[dict[str, Any]]:
     return found
 
 
-def reply(script: Script, parts: list[dict[str, Any]], finish: str | None = None) -> dict[str, Any]:
+def reply(script: Script, parts: list[list[dict[str, Any]]], finish: str | None = None) -> dict[str, Any]:
+    """`parts`: of each candidate."""
     ended = {"finishReason": finish} if finish else {}
     return {
         "candidates": [
-            {"content": {"parts": parts, "role": "model"}, **ended, "index": index} for index in range(script.choices)
+            {"content": {"parts": said, "role": "model"}, **ended, "index": index} for index, said in enumerate(parts)
         ],
         "usageMetadata": {
             "promptTokenCount": script.input_tokens,

@@ -103,7 +103,7 @@ class Chat:
         choices = [
             {
                 "index": index,
-                "message": message_of(script, variant),
+                "message": message_of(script.of(index), variant),
                 "logprobs": None,
                 "finish_reason": finish,
                 **filtered(variant),
@@ -133,7 +133,9 @@ class Chat:
         if variant.filters:
             chunks.append({**head(script), "model": "", "choices": [], "prompt_filter_results": PROMPT_FILTER})
         for index in range(script.choices):
-            chunks += [{**head(script), "choices": [choice], **nothing} for choice in choices(script, index, variant)]
+            chunks += [
+                {**head(script), "choices": [choice], **nothing} for choice in choices(script.of(index), index, variant)
+            ]
         if variant.whole_messages:
             chunks = with_messages(chunks, script, variant)
         usage = usage_of(script, variant)

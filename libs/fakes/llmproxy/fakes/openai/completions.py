@@ -62,7 +62,7 @@ class Completions:
 
     def answer(self, script: Script, asked: Asked) -> Body:
         choices = [
-            {"index": index, "text": script.text, "logprobs": None, "finish_reason": script.finish or "stop"}
+            {"index": index, "text": script.of(index).text, "logprobs": None, "finish_reason": script.finish or "stop"}
             for index in range(script.choices)
         ]
         return as_json({**head(script), "choices": choices, "usage": usage_of(script)})
@@ -71,7 +71,7 @@ class Completions:
         def choice(index: int, text: str, finish: str | None = None) -> dict[str, Any]:
             return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
 
-        found = [choice(index, piece) for index in range(script.choices) for piece in script.pieces]
+        found = [choice(index, piece) for index in range(script.choices) for piece in script.of(index).pieces]
         found += [choice(index, "", script.finish or "stop") for index in range(script.choices)]
         chunks = [{**head(script), "choices": [one]} for one in found]
         if asked.extra["include_usage"]:
