@@ -149,7 +149,19 @@ def test_a_value_beside_a_phrase_stays_masked() -> None:
         first, second = sent(rule(r"project \S+ bluebird", action=does), f"{MAIL} and project {MAIL}", " bluebird")
         assert first.startswith(f"{masked} and ")
         assert MAIL not in first + second
-    assert sent(rule(r"project ada", action="replace"), "project ", MAIL) == ["project ", masked]
+    assert sent(rule(r"project ada", action="replace"), "project ", MAIL) == ["[RULE_REDACTED]", masked]
+
+
+@pytest.mark.parametrize("cut", range(1, len("account number 1234 pin 9876")))
+def test_of_what_reaches_beyond_a_longer_match_nothing_goes_on(cut: int) -> None:
+    rails = {
+        "rules": [
+            {"name": "a", "pattern": r"account number \d{4}", "action": "replace", "replacement": "A"},
+            {"name": "b", "pattern": r"\d{4} pin \d{4}", "action": "replace", "replacement": "B"},
+        ]
+    }
+    text = "account number 1234 pin 9876"
+    assert "".join(sent(rails, text[:cut], text[cut:])).removesuffix(GAP) == "AB"
 
 
 def test_what_nobody_says_is_not_joined() -> None:

@@ -266,25 +266,25 @@ def apart(findings: Sequence[Finding]) -> list[Finding]:
         if finding.action in PASSING:
             _insert(own, finding)
             continue
-        for rest in _rests(removed, finding) if finding.action in REMOVING else (finding,):
+        for rest in rests(removed, finding) if finding.action in REMOVING else (finding,):
             if _insert(removed, rest):
                 _insert(own, rest)
     return sorted((one for own in recorded.values() for one in own), key=_start)
 
 
-def _rests(kept: list[Finding], finding: Finding) -> list[Finding]:
+def rests(kept: Sequence[Finding], finding: Finding) -> list[Finding]:
     """What none of those that are kept, in order of place, covers of it: nearly always all of it."""
-    rests: list[Finding] = []
+    found: list[Finding] = []
     begin = finding.start
     index = max(0, bisect_left(kept, begin, key=_start) - 1)
     while index < len(kept) and kept[index].start < finding.end:
         if begin < kept[index].start:
-            rests.append(structs.replace(finding, start=begin, end=kept[index].start))
+            found.append(structs.replace(finding, start=begin, end=kept[index].start))
         begin = max(begin, kept[index].end)
         index += 1
     if begin < finding.end:
-        rests.append(structs.replace(finding, start=begin))
-    return rests
+        found.append(structs.replace(finding, start=begin))
+    return found
 
 
 def _insert(kept: list[Finding], finding: Finding) -> bool:

@@ -13,7 +13,7 @@ from llmproxy.common.plugins.host import PASS, Block, Result
 from llmproxy.common.policy import Policy
 from llmproxy.common.segments import Segment
 from llmproxy.shield import look, normalise
-from llmproxy.shield.chain import Chain, applies, decide
+from llmproxy.shield.chain import Chain, applies, decide, rests
 from llmproxy.shield.conditional import Conditional
 from llmproxy.shield.guards.base import Fitted, Guard, Sighted
 from llmproxy.shield.inspection import Inspection, refused
@@ -100,7 +100,11 @@ class Seams(Conditional):
     def _look(self, chain: Chain, role: str, reading: Reading, whole: Whole, inspection: Inspection) -> Block | None:
         seen = chain.seen(Segment(role=role, path=whole.path, text=reading.text), inspection.budget)
         if isinstance(seen, list):
-            seen = [one for one in map(_of(whole, reading), seen) if self._is_news(one, whole, inspection, chain)]
+            seen = [
+                one
+                for finding in map(_of(whole, reading), seen)
+                for one in self._news(finding, whole, inspection, chain)
+            ]
             if not seen:
                 return None
         # A text of its own, behind those of the body.
@@ -122,11 +126,11 @@ class Seams(Conditional):
                 inspection.work += len(verdict.findings)
         return None
 
-    def _is_news(self, finding: Finding, whole: Whole, inspection: Inspection, chain: Chain) -> bool:
-        """Whether it takes several parts to see it."""
+    def _news(self, finding: Finding, whole: Whole, inspection: Inspection, chain: Chain) -> Sequence[Finding]:
+        """What of it takes several parts to see."""
         is_value, is_parted = finding.guard in self._names, whole.is_parted(finding.start, finding.end)
         if not is_parted and not (is_value and whole.is_named_before(finding.start)):
-            return False
+            return ()
         pieces = whole.pieces(finding.start, finding.end)
         known = _known(pieces, inspection)
         if not is_value:
@@ -134,20 +138,33 @@ class Seams(Conditional):
             if not all(
                 one.goes_on(said) for one in chain.guards if isinstance(one, Fitted) and one.name == finding.guard
             ):
-                return False
-            return _is_hit(finding, known, _beside(finding, whole, inspection))
+                return ()
+            return _hits(finding, pieces, known, _beside(finding, whole, inspection))
         known = [one for one in known if one.finding.guard in self._names or one.finding.action in REMOVING]
-        return outdoes(finding, pieces, known) if is_parted else not known
+        return (finding,) if (outdoes(finding, pieces, known) if is_parted else not known) else ()
 
 
-def _is_hit(finding: Finding, known: Sequence[Known], beside: Sequence[Finding]) -> bool:
-    """Whether what a rule finds was not found by it already, and nothing that is taken out there stands in its way."""
+def _hits(
+    finding: Finding, pieces: Sequence[Piece], known: Sequence[Known], beside: Sequence[Finding]
+) -> Sequence[Finding]:
+    """What a rule finds, if it was not found by it already, without what is taken out there for something that reaches beyond it."""
     found = (*(one.finding for one in known), *beside)
     if any(one.guard == finding.guard and one.rule == finding.rule for one in found):
-        return False
+        return ()
     if finding.action not in REMOVING:
-        return True
-    return not any(one.action in REMOVING for one in beside) and not any(map(reaches_beyond, known))
+        return (finding,)
+    taken = [one for one in beside if one.action in REMOVING]
+    at = finding.start
+    for piece in pieces:
+        taken += (
+            structs.replace(
+                one.finding, start=at + one.finding.start - piece.start, end=at + one.finding.end - piece.start
+            )
+            for one in known
+            if one.piece is piece and one.finding.action in REMOVING and reaches_beyond(one)
+        )
+        at += piece.end - piece.start
+    return rests(sorted(taken, key=lambda one: one.start), finding)
 
 
 def _known(pieces: Sequence[Piece], inspection: Inspection) -> list[Known]:
