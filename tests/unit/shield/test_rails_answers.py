@@ -70,6 +70,40 @@ def test_what_is_for_answers_alone_is_looked_for_in_answers() -> None:
     assert play(guards_of(links=links), ["https://acme.example/x "])[0] == "stopped"
 
 
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+@pytest.mark.parametrize(
+    ("patterns", "text", "said"),
+    [
+        ((r"account number \d{4}", r"\d{4} pin \d{4}"), "my account number 1234 pin 9876 ok", "my 01 ok"),
+        ((r"ab", r"bc", r"cd"), "xabcdx abc", "x02x 01"),
+        ((r"aba",), "ababa", "0ba"),
+        ((r"a\d*b", r"\d+bc+"), "a12bcccc c", "01 c"),
+        ((r"acct \d{4}", r"4 \w+"), "acct 1234 " + "z" * 90 + " end", "01 end"),
+    ],
+)
+def test_of_matches_that_overlap_nothing_is_said(patterns: tuple[str, ...], text: str, said: str, size: int) -> None:
+    rules = [rule(one, f"r{number}", replacement=str(number)) for number, one in enumerate(patterns)]
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    assert play(guards_of(rules=rules), pieces)[0] == said
+
+
+OVERLAPPING = (r"ab+", r"b{1,3}c", r"c \d", r"\d+a", r"\ba \w{2,4}", r"c+d*\b")
+
+
+@settings(max_examples=60)
+@given(
+    patterns=st.lists(st.sampled_from(OVERLAPPING), min_size=1, max_size=4, unique=True),
+    text=st.text("abcd 12", min_size=1, max_size=400),
+    data=st.data(),
+)
+def test_however_matches_overlap_the_pieces_make_no_difference(
+    patterns: list[str], text: str, data: st.DataObject
+) -> None:
+    guards = guards_of(rules=[rule(one, f"r{number}", replacement="") for number, one in enumerate(patterns)])
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=20)) | {0, len(text)})
+    assert play(guards, [text[first:last] for first, last in pairwise(cuts)]) == play(guards, [text])
+
+
 def test_what_is_held_back_is_no_longer_than_the_longest_match() -> None:
     reading = Reading(guards_of(rules=[rule(r"PRJ-\d{4}")], topics=[]), NOTHING, Originals({}), clock=lambda: 0.0)
     read = Read(reading, reading.findings.report, in_json=False)

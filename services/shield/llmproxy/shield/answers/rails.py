@@ -44,11 +44,12 @@ class Taking:
 class Rails:
     """One text."""
 
-    __slots__ = ("_context", "_in_json", "_offset", "_pending", "_report", "_taking")
+    __slots__ = ("_context", "_in_json", "_offset", "_pending", "_report", "_taken", "_taking")
 
     def __init__(self, taking: Taking, report: Report, *, in_json: bool) -> None:
         self._taking, self._report, self._in_json = taking, report, in_json
-        self._context = ""  # What was said last.
+        self._context = ""  # What came last, as it came.
+        self._taken = 0  # Characters at its end that were taken out: what begins among them may go on.
         self._pending = ""
         self._offset = 0  # Of what is pending, in the text.
 
@@ -70,14 +71,16 @@ class Rails:
             return ""
         out: list[str] = []
         at = before
-        for start, end, one in self._matches(text, before, limit):
+        matches = self._matches(text, before, limit)
+        for start, end, _, one in matches:
             out.append(text[at:start])
             out.append(self._said(text[start:end], one, self._offset + start - before))
             at = end
         end = max(at, limit)
         out.append(text[at:end])
         self._offset += end - before
-        self._context = text[max(0, end - CONTEXT_CHARS) : end]
+        self._taken = at - matches[-1][2] if at > limit else 0
+        self._context = text[max(0, end - self._taken - CONTEXT_CHARS) : end]
         self._pending = text[end:]
         return "".join(out)
 
@@ -89,8 +92,9 @@ class Rails:
             settled = min(settled, blocks * BLOCK_CHARS - self._offset + before)
         return settled
 
-    def _matches(self, text: str, begin: int, limit: int) -> list[tuple[int, int, Compiled]]:
-        """One behind the other: whichever begins first, then the longest, then in the order of the rules."""
+    def _matches(self, text: str, before: int, limit: int) -> list[tuple[int, int, int, Compiled]]:
+        """One behind the other: whichever begins first, then the longest, then in the order of the rules. Of one that begins in the one
+        before it what is behind that; its own beginning is the third number."""
         taking = self._taking
         possible = [
             index for index in taking.expressions.possible(text) if index in taking.bounded or index in taking.others
@@ -98,20 +102,31 @@ class Rails:
         if not possible:
             return []
         encoded = Encoded(text)
-        found: list[tuple[int, int, Compiled]] = []
-        next_of: dict[int, tuple[int, int] | None] = dict.fromkeys(possible, (-1, -1))
-        at = begin
+        found: list[tuple[int, int, int, Compiled]] = []
+        at, begun = before, before - self._taken
+        next_of: dict[int, tuple[int, int] | None] = dict.fromkeys(possible, (begun - 1, begun))
         while at < limit:
             for index, span in next_of.items():
                 if span is not None and span[0] < at:
-                    next_of[index] = self._next(index, encoded, at, limit, before=begin)
-            spans = [(span[0], -span[1], index) for index, span in next_of.items() if span is not None]
+                    next_of[index] = self._first_beyond(index, encoded, begun, at, limit, before=before)
+            spans = [(max(at, span[0]), -span[1], index) for index, span in next_of.items() if span is not None]
             if not spans:
                 break
             start, end, index = min(spans)
-            found.append((start, -end, taking.expressions.all[index]))
-            at = -end
+            span = next_of[index]
+            assert span is not None
+            at, begun = -end, span[0]
+            found.append((start, at, begun, taking.expressions.all[index]))
         return found
+
+    def _first_beyond(
+        self, index: int, encoded: Encoded, begun: int, at: int, limit: int, *, before: int
+    ) -> tuple[int, int] | None:
+        """The first match of one that begins at `begun` or behind it, in what is settled, and ends behind `at`."""
+        span = self._next(index, encoded, begun, limit, before=before)
+        while span is not None and span[1] <= at:
+            span = self._next(index, encoded, span[1], limit, before=before)
+        return span
 
     def _next(self, index: int, encoded: Encoded, at: int, limit: int, *, before: int) -> tuple[int, int] | None:
         """The first match of one that begins there or behind it, and in what is settled; in characters."""
