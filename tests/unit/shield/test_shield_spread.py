@@ -228,7 +228,7 @@ def test_it_is_judged_by_whose_text_it_is() -> None:
 
 def test_in_the_loop_too_and_a_refusal_of_many_parts_is_bounded() -> None:
     order = Order(body=json.dumps(PLACES["chat tool"](WORDS)).encode(), policy=Policy(), key=b"k" * 32, max_depth=64)
-    assert isinstance(examine(order, RING, FakeClock()), Refused)  # What is new is compiled: in the loop that takes too long.
+    assert isinstance(examine(order, RING, FakeClock()), Refused)  # What is new is compiled aside.
     assert isinstance(examine_within(150, order, RING, FakeClock()), Refused)
 
 
