@@ -79,6 +79,31 @@ def test_a_script_counts_when_there_is_more_of_it_than_a_name() -> None:
     assert finds(f"{TEXTS['en']} {TEXTS['ru']}", scripts=("Latin", "Cyrillic")) == []
 
 
+@pytest.mark.parametrize(
+    "code", ["```\n{}\n```", "```python\n# {}", "`{}`", "x[0] = {{'a': \"{}\"}};" + "{{}}();" * 20]
+)
+def test_a_script_counts_in_code_too(code: str) -> None:
+    assert finds(code.format(TEXTS["ru"]), scripts=("Latin",)) == ["flag Cyrillic"]
+    assert finds(code.format(TEXTS["en"]), scripts=("Latin",)) == []
+
+
+@pytest.mark.parametrize("before", [4_000, 5_900, 7_000, 20_000])
+@pytest.mark.parametrize("behind", [0, 9_000])
+def test_a_long_text_is_judged_behind_its_beginning_too(before: int, behind: int) -> None:
+    english = f"{TEXTS['en']} " * (20_000 // len(TEXTS["en"]))
+    text = english[:before] + f"{TEXTS['de']} " * 40 + english[:behind]
+    assert finds(text, languages=("en",)) == ["flag de"]
+    assert finds(text, languages=("en", "de")) == []
+    assert finds(english[:before] + f"{TEXTS['ru']} " * 20 + english[:behind], scripts=("Latin",)) == ["flag Cyrillic"]
+
+
+def test_what_is_long_is_looked_at_elsewhere() -> None:
+    guard = Language(LanguageRule(languages=("en",)))
+    text = f"{TEXTS['en']} " * 300
+    assert (guard.may_hold(text), guard.is_quick(text)) == (True, False)
+    assert (guard.may_hold(text[:9_000]), guard.is_quick(text[:9_000])) == (False, True)
+
+
 def test_what_can_be_told_and_what_may_be_configured_are_the_same() -> None:
     told = {name for name, _, _ in languages._lists()} | set(languages.ALONE.values())
     assert told == set(LANGUAGES)

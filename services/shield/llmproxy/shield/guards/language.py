@@ -12,6 +12,7 @@ from llmproxy.shield.verdict import ALLOW, Finding, Flag, Verdict
 
 KIND = "language"
 KEPT_MAX = 64
+QUICK_CHARS_MAX = 16_384  # Some 150 us for a thousand: longer texts are no place for a loop.
 DOCUMENT = ("{", "[")
 
 
@@ -31,13 +32,13 @@ class Language(Fitted, Apart):
         return _settled.of(policy.rails)
 
     def may_hold(self, text: str) -> bool:
-        """All that can be known is known here, but of a document in a string, which is made of texts."""
+        """All that can be known is known here, but of a document in a string, which is made of texts, and of what is long."""
         if self._settings.is_empty or len(text) < languages.LETTERS_MIN:
             return False
-        return text.lstrip()[:1] in DOCUMENT or self._seen(text) != ""
+        return not self.is_quick(text) or text.lstrip()[:1] in DOCUMENT or self._seen(text) != ""
 
     def is_quick(self, text: str) -> bool:
-        return True
+        return len(text) <= QUICK_CHARS_MAX
 
     def inspect(self, segment: Segment) -> Verdict:
         settings, text = self._settings, segment.text
@@ -61,9 +62,7 @@ class Language(Fitted, Apart):
             if others:
                 return min(others)
         if settings.languages:
-            language = languages.language(text)
-            if language and language not in settings.languages:
-                return language
+            return next((one for one in languages.languages(text) if one not in settings.languages), "")
         return ""
 
 

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib import resources
 
@@ -11,7 +12,7 @@ SHARE_MIN = 0.2  # Of all letters of a text.
 WORDS_MIN = 12  # Before their commonest say something.
 KNOWN_MIN = 0.12  # Of the words: in a language that is known, every third or fourth is among its commonest.
 LEAD_MIN = 1.3  # Over the next language: neighbours share many words.
-CHARS_MAX = 4_000  # Of a text that is looked at: what is written longer begins in the same language.
+STRETCH_CHARS = 2_000  # What is longer is judged in stretches: it may go on in another language than it begins in.
 SIGNS_MAX = 0.06  # Of brackets, semicolons and the like; more is code.
 
 SCRIPT_OF = {
@@ -27,14 +28,22 @@ ALONE = {
 }  # fmt: skip
 """Scripts of which one language is by far the commonest."""
 
-FENCED = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+", re.DOTALL)
+ADDRESS = re.compile(r"https?://\S+")
+FENCED = re.compile(rf"```.*?(?:```|\Z)|`[^`\n]*`|{ADDRESS.pattern}", re.DOTALL)
 SIGN = re.compile(r"[{}()\[\];=<>|&$#@\\/_*+^~]")
 WORD = re.compile(r"[^\W\d_]+")
 
 
+def stretches(text: str) -> Iterator[str]:
+    """All of it, the last one as long as the others."""
+    for begin in range(0, max(1, len(text) - STRETCH_CHARS), STRETCH_CHARS):
+        yield text[begin : begin + STRETCH_CHARS]
+    if len(text) > STRETCH_CHARS:
+        yield text[-STRETCH_CHARS:]
+
+
 def prose(text: str) -> str:
     """What of a text is written for people; "" when it is code."""
-    text = text[:CHARS_MAX]
     if "`" in text or "://" in text:
         text = FENCED.sub(" ", text)
     return "" if len(SIGN.findall(text)) > SIGNS_MAX * len(text) else text
@@ -51,14 +60,24 @@ def scripts(text: str) -> dict[str, int]:
 
 
 def written_in(text: str) -> frozenset[str]:
-    """The scripts that a text has more of than a name or a quotation."""
-    found = scripts(prose(text))
+    """The scripts that some stretch of a text has more of than a name or a quotation. Code counts: its own words are Latin."""
+    if "://" in text:
+        text = ADDRESS.sub(" ", text)
+    return frozenset(script for stretch in stretches(text) for script in _much_of(scripts(stretch)))
+
+
+def _much_of(found: dict[str, int]) -> Iterator[str]:
     letters = sum(found.values())
-    return frozenset(script for script, count in found.items() if count >= LETTERS_MIN and count >= SHARE_MIN * letters)
+    return (script for script, count in found.items() if count >= LETTERS_MIN and count >= SHARE_MIN * letters)
+
+
+def languages(text: str) -> Iterator[str]:
+    """ISO 639-1, of each stretch of a text of which it can be told."""
+    return filter(None, map(language, stretches(text)))
 
 
 def language(text: str) -> str:
-    """Of which ISO 639-1 language a text is for the most part; "" when that cannot be told."""
+    """Of which language a stretch is for the most part; "" when that cannot be told."""
     text = prose(text)
     found = scripts(text)
     if not found:
