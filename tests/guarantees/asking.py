@@ -134,6 +134,7 @@ CHAT = {
     "text file": (
         _file("file", lambda data: _chat(_user([_chat_file(f"data:text/plain;base64,{data}")]))),
         _file("file of no kind", lambda data: _chat(_user([_text(HELLO), _chat_file(f"data:application/octet-stream;base64,{data}")]))),
+        _file("second file", lambda data: _chat(_user([_chat_file(f"data:text/plain;base64,{one}") for one in (_base64(HELLO), data)]))),
     ),
     "n>1": (Place("user", lambda text: _chat(_user(text), n=2), is_turn=True),),
 }  # fmt: skip
@@ -218,6 +219,12 @@ RESPONSES = {
             lambda data: _called(NOTED, [_input_file(f"data:application/json;base64,{data}")]),
             is_turn=False,
         ),
+        _file(
+            "second file",
+            lambda data: {
+                "input": [_user([_input_file(f"data:text/markdown;base64,{one}") for one in (_base64(HELLO), data)])]
+            },
+        ),
     ),
 }
 
@@ -270,6 +277,7 @@ COUNT = {
     ),
     "text file": (
         _file("document", lambda data: _messages(_user([_document(data)]))),
+        _file("second document", lambda data: _messages(_user([_document(_base64(HELLO)), _document(data)]))),
         _file("document that a tool returned", lambda data: _used({"note": HELLO}, [_document(data)]), is_turn=False),
     ),
 }
@@ -295,6 +303,10 @@ def _contents(*contents: Body, **fields: Any) -> Body:
 
 def _parts(*parts: Body, role: str = "user") -> Body:
     return {"role": role, "parts": list(parts)}
+
+
+def _inline(kind: str, data: str) -> Body:
+    return {"inlineData": {"mimeType": kind, "data": data}}
 
 
 def _functions(arguments: Body, response: Body) -> Body:
@@ -334,12 +346,14 @@ GEMINI = {
         ),
     ),
     "text file": (
-        _file("file", lambda data: _contents(_parts({"inlineData": {"mimeType": "text/csv", "data": data}}))),
+        _file("file", lambda data: _contents(_parts(_inline("text/csv", data)))),
+        _file(
+            "second file",
+            lambda data: _contents(_parts(_inline("text/csv", _base64(HELLO)), _inline("text/csv", data))),
+        ),
         _file(
             "file of no kind",
-            lambda data: _contents(
-                _parts({"text": HELLO}, {"inlineData": {"mimeType": "application/octet-stream", "data": data}})
-            ),
+            lambda data: _contents(_parts({"text": HELLO}, _inline("application/octet-stream", data))),
         ),
     ),
     "n>1": (

