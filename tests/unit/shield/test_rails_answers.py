@@ -133,6 +133,7 @@ def test_what_would_break_a_tools_arguments_ends_the_answer() -> None:
 def test_a_disguised_word_cannot_be_taken_out_of_what_was_said_so_the_answer_ends() -> None:
     guards = guards_of(rules=[rule("acme", replacement="acme inc")])
     assert play(guards, ["of ａｃｍｅ"])[0] == "stopped"
+    assert play(guards, list("of acm\u0435 and more"))[0] == "stopped"
     assert play(guards, ["of acme"])[0] == "of acme inc"
 
 

@@ -150,6 +150,25 @@ def test_a_word_is_found_whether_its_letters_are_written_in_one_piece_or_in_seve
     assert finds(rule(composed, action="replace"), f"on {apart} now") == [apart]
 
 
+@pytest.mark.parametrize(
+    "text", ["t\u0430keover bid", "TAKE\u039fVER bid", "takeover \u0432i\u0501", "t\u0430ke\u043ever\u00a0bid"]
+)
+def test_letters_of_two_alphabets_in_one_word_are_read_as_they_look(text: str) -> None:
+    assert finds(topic(words=["takeover bid"], action="replace"), f"the {text} now") == [text]
+    assert finds(rule("(?i)over.b", action="replace"), "a \u0440\u043ever b") == ["\u043ever b"]
+
+
+def test_a_word_of_another_alphabet_is_not_one_that_looks_like_it() -> None:
+    assert (
+        finds(
+            topic(words=["cop"], keywords=["oca"], action="replace"),
+            "\u0441\u043e\u0440 \u0440\u043e\u0441\u0430 5 \u03bcg",
+        )
+        == []
+    )
+    assert finds(topic(words=["\u0441\u043e\u0440"], action="replace"), "\u0441\u043e\u0440") == ["\u0441\u043e\u0440"]
+
+
 def test_case_is_ignored_only_if_the_rule_says_so() -> None:
     assert finds(rule("Straße É"), "STRASSE straße é") == []
     assert finds(rule("Straße É", ignore_case=True), "x straße é") == ["straße é"]

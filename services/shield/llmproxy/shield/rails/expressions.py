@@ -3,16 +3,18 @@
 Everything is matched as UTF-8, in which RE2 works; places are characters.
 """
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from llmproxy.common import expressions
 from llmproxy.common.rails import DOES, Rail, Source
 from llmproxy.common.segments import Segment
+from llmproxy.common.views import CONFUSABLES
 from llmproxy.shield.verdict import Finding
 
 HITS_MAX = 1_000  # Of one expression in one text. What is behind them is not looked for one by one.
@@ -48,6 +50,19 @@ FORM_NAMES = (".role", ".type", "tool_choice")
 
 def is_form(segment: Segment) -> bool:
     return segment.text in FORMS and segment.path.endswith(FORM_NAMES)
+
+
+FOLDED = "fold"  # As `common/views.py` calls it.
+WORD = re.compile(r"[^\W\d_]+")
+MIXED = re.compile(r"[\u0370-\u052f](?:(?=[a-zA-Z])|(?<=[a-zA-Z].))", re.DOTALL)
+"""A Greek or Cyrillic letter beside a Latin one: no language has such words."""
+
+
+def unmixed(text: str) -> str:
+    """With Latin letters for those that look like them, in words of two alphabets: letter for letter, so all places are the same."""
+    if text.isascii() or MIXED.search(text) is None:
+        return text
+    return WORD.sub(lambda word: word[0].translate(CONFUSABLES) if MIXED.search(word[0]) else word[0], text)
 
 
 class Encoded:
@@ -111,7 +126,7 @@ class Expressions:
         return self._is_always_slow or (self._slow_until > 0 and self._now() < self._slow_until)
 
     def may_hold(self, text: str) -> bool:
-        return bool(self.possible(text))
+        return bool(self.possible(text)) or ((read := unmixed(text)) != text and bool(self.possible(read)))
 
     def possible(self, text: str) -> tuple[int, ...]:
         """Which of them are to be tried: all of them when it would take long to know."""
@@ -174,9 +189,21 @@ class Expressions:
 
     def find(self, segment: Segment, kind: str) -> list[Finding]:
         """Every match in a text whose role it is about. Overlaps are the chain's to resolve."""
-        findings: list[Finding] = []
         if is_form(segment):
-            return findings
+            return []
+        findings = self._find(segment, kind)
+        read = unmixed(segment.text)
+        if read != segment.text:
+            known = {(one.rule, one.start, one.end) for one in findings}
+            findings += (
+                structs.replace(one, via=(FOLDED,))
+                for one in self._find(structs.replace(segment, text=read), kind)
+                if (one.rule, one.start, one.end) not in known
+            )
+        return findings
+
+    def _find(self, segment: Segment, kind: str) -> list[Finding]:
+        findings: list[Finding] = []
         encoded: Encoded | None = None
         for index in self.possible(segment.text):
             one = self.all[index]
