@@ -15,6 +15,7 @@ from llmproxy.common.recent import Recent
 from llmproxy.shield import look, preflight
 from llmproxy.shield.examine import Order, examine, examine_within
 from llmproxy.shield.guards import GUARDS
+from llmproxy.shield.guards.base import IsLate, never
 from llmproxy.shield.guards.injection import Injection
 from llmproxy.shield.guards.pii import Pii
 from llmproxy.shield.guards.secrets import Secrets
@@ -77,8 +78,8 @@ def test_a_request_is_judged_as_without_it(texts: list[str]) -> None:
 
 def test_a_first_look_that_fails_rules_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(Injection):
-        def sparing(self, tenant: bytes) -> "FailingSparing":
-            return FailingSparing(self, model.shipped().first(Recent(b"s", ROWS)), tenant)
+        def sparing(self, tenant: bytes, is_late: IsLate = never) -> "FailingSparing":
+            return FailingSparing(self, model.shipped().first(Recent(b"s", ROWS)), tenant, is_late)
 
     from llmproxy.shield.guards.injection import Sparing
 

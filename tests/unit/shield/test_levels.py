@@ -14,7 +14,7 @@ from llmproxy.common.testing import FakeClock
 from llmproxy.shield import preflight
 from llmproxy.shield.examine import Examined, Order, examine
 from llmproxy.shield.guards import GUARDS
-from llmproxy.shield.levels import LEVELS_MAX, Levels, meant, written
+from llmproxy.shield.levels import LEVELS_MAX, Levels, is_escaped, meant, written
 from llmproxy.shield.restore import restorer
 from llmproxy.shield.restore.whole import Unmasking
 from llmproxy.shield.vault import Vault, tenant_key
@@ -94,6 +94,11 @@ def test_no_text_is_too_odd_and_pieces_do_not_matter(text: str, data: st.DataObj
         pieces.read(text[:at])
         pieces.read(text[at:])
         assert whole.count == pieces.count
+
+
+@given(st.text())
+def test_what_json_writes_otherwise_is_told_at_a_glance(value: str) -> None:
+    assert is_escaped(value) == (written(value, 1) != value)
 
 
 @given(value=st.text(), levels=st.integers(0, 3))

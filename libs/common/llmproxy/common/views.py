@@ -232,6 +232,7 @@ UNACCENTED = {
 }
 """Latin letters with marks, without them. Other alphabets have letters of their own that only look like it."""
 
+MARKED = re.compile(f"[{''.join(map(chr, UNACCENTED))}]")
 
 FLIPPED = re.compile("[ɐɔǝɟɥᴉɾʞɯɹʇʌʍʎ]")
 UPSIDE_DOWN = str.maketrans("ɐqɔpǝɟƃɥᴉɾʞɯuodbɹʇnʌʍʎ", "abcdefghijkmnopqrtuvwy")
@@ -257,9 +258,8 @@ def fold(text: str) -> str:
 
 def _unaccented(match: re.Match[str]) -> str:
     """Words that languages write have fewer."""
-    bare = match[0].translate(UNACCENTED)
-    marked = sum(one != other for one, other in zip(match[0], bare, strict=True))
-    return bare if 3 * marked >= len(bare) else match[0]
+    word = match[0]
+    return word.translate(UNACCENTED) if 3 * len(MARKED.findall(word)) >= len(word) else word
 
 
 def _untagged(match: re.Match[str]) -> str:

@@ -44,19 +44,25 @@ class Document(Struct, frozen=True, kw_only=True):
         return made if self.payload.endswith("=") or len(self.payload) % 4 == 0 else made.rstrip("=")
 
 
-def documents(tree: Any, body: bytes) -> list[Document]:
-    """Of a body, in any order; nearly every body has none."""
+def documents(tree: Any, body: bytes, files_max: int | None = None) -> list[Document] | None:
+    """Of a body, in any order; nearly every body has none. None of one with more files than `files_max`, texts or not."""
     if not _may_carry_files(body):
         return []
-    made = (_document(*one) for one in placed(tree, PAYLOAD_CHARS_MIN, STRUCTURE | URL_STRUCTURE))
-    return [one for one in made if one is not None]
+    made: list[Document] = []
+    count = 0
+    for path, holder, key in placed(tree, PAYLOAD_CHARS_MIN, STRUCTURE | URL_STRUCTURE):
+        kind, payload = _declared(key, holder, holder[key])
+        if not payload:
+            continue
+        count += 1
+        if files_max is not None and count > files_max:
+            return None
+        if (one := _document(path, holder[key], kind, payload)) is not None:
+            made.append(one)
+    return made
 
 
-def _document(path: tuple[str | int, ...], holder: dict[str, Any], key: str) -> Document | None:
-    value = holder[key]
-    kind, payload = _declared(key, holder, value)
-    if not payload:
-        return None
+def _document(path: tuple[str | int, ...], value: str, kind: str, payload: str) -> Document | None:
     says_text = kind.startswith("text/")
     if not says_text and not looks_like_text(payload):
         return None

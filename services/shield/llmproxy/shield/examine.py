@@ -12,7 +12,7 @@ from llmproxy.common.policy import Policy
 from llmproxy.shield.answers.asked import NOTHING, Asked, asked
 from llmproxy.shield.chain import unmeasured
 from llmproxy.shield.continuation import Continuation, continuation
-from llmproxy.shield.inspection import Doubt, Inspection, doubts, uncertain
+from llmproxy.shield.inspection import Doubt, Inspection, TooMuch, doubts, uncertain
 
 NO_FINDINGS: dict[str, int] = {}  # Nobody adds to it.
 
@@ -86,6 +86,8 @@ def examine_within(
             work_max=work_max,
             loop_cpu=loop_cpu,
         )
+    except TooMuch:
+        return None
     except GatewayError as error:
         why = Explanation(guard="shield", kind="unreadable", action="block", path=segments.shown(error.param))
         return Refused(

@@ -37,11 +37,21 @@ from llmproxy.shield.verdict import Finding
 DOUBTS_MAX = 4  # Texts of one request that anybody else is asked about, the most suspicious;
 DOUBT_CHARS_MAX = 6_000  # and so much of each, around the suspicious place.
 CHARS_PER_WORK = 50  # A text this long may hold a finding, and costs as much to look at as another segment.
-LOOP_DIGITS_MAX = 2_000
-"""In the loop: each takes up to 3 us, as in a table of numbers, and a letter a thousandth of that."""
+LOOP_DIGITS_MAX = 1_200
+"""In the loop: each takes up to 5 us, as in a table of numbers, and a letter a thousandth of that."""
 
 LOOP_PLACES_MAX = 750
 """In the loop: where a text differs from its plain view."""
+
+PIECE_CHARS, LOOP_DENSE_CHARS_MAX = 64, 8_192
+"""In the loop: so much of a text may be pieces in which something stands that is tried under many rules. Of a program it is a tenth."""
+
+LOOP_FILES_MAX = 24
+"""In the loop: to read one takes up to 50 us, however short it is."""
+
+OF_PARTS = (b'"text"', b'"content"')
+SHORT_BYTES_MAX, LOOP_PARTS_MAX = 8 << 10, 768
+"""In the loop: to tell what belongs to a turn, or to a part of one, takes up to 5 us. A short body has few."""
 
 LOOP_S = 0.002
 """In the loop, for what is looked at text by text."""
@@ -52,6 +62,27 @@ ESCAPED_SIGN = re.compile(r"\\+([ntrbf\"])")
 
 def _sign(escaped: re.Match[str]) -> str:
     return '"' if escaped[1] == '"' else " "
+
+
+class TooMuch(Exception):
+    """For the event loop: there it is not even begun."""
+
+
+class LoopTime:
+    """What the loop may take for the texts of one request that it looks at one by one."""
+
+    __slots__ = ("_begun", "_clock", "_cpu")
+
+    def __init__(self, clock: Callable[[], float], cpu: Callable[[], float]) -> None:
+        self._clock, self._cpu = clock, cpu
+        self._begun: tuple[float, float] | None = None  # When the first one was, by both clocks.
+
+    def is_over(self) -> bool:
+        if self._begun is None:
+            self._begun = self._clock(), self._cpu()
+            return False
+        clock_s, cpu_s = self._begun
+        return self._clock() - clock_s > LOOP_S and self._cpu() - cpu_s > LOOP_S  # The first costs little.
 
 
 class Inspection:
@@ -73,6 +104,8 @@ class Inspection:
         self.body, self.policy, self.max_depth, self.model = body, policy, max_depth, model
         self.key = key
         self.canary = ""  # The marker that a step has put into the system text.
+        if work_max is not None and len(body) > SHORT_BYTES_MAX and sum(map(body.count, OF_PARTS)) > LOOP_PARTS_MAX:
+            raise TooMuch
         timeout_s = policy.guard_timeout_ms / 1000
         self.budget = Budget(clock() + timeout_s, clock, cpu() + timeout_s, cpu)
         self.tree: Any = segments.decode(body, max_depth)
@@ -91,7 +124,10 @@ class Inspection:
         self.named = segments.named(self.tree, filled, shortest=self.shortest) if filled else []
         if model:
             self.texts.append(model)
-        self.documents = documents(self.tree, body)
+        files = documents(self.tree, body, None if work_max is None else LOOP_FILES_MAX)
+        if files is None:
+            raise TooMuch
+        self.documents = files
         if self.documents:
             self.texts += (one.text for one in self.documents)
         self.said = "\n".join(self.texts)
@@ -99,8 +135,7 @@ class Inspection:
         self.work, self.work_max = len(self.texts) + len(self.named) + len(self.said) // CHARS_PER_WORK, work_max
         self.is_looked_at = False  # Some guard wanted more than the quick look.
         self.is_given_up = False  # It is to be examined elsewhere, whatever else is in it.
-        self._loop_cpu = loop_cpu
-        self._begun: tuple[float, float] | None = None  # When texts were first looked at one by one, by both clocks.
+        self.time = LoopTime(clock, loop_cpu)
         self.appearances = self.appearances_of(self.said)  # What is said, in every way a guard will see it.
         self.appearances_named = self.appearances_of("\n".join(self.named)) if self.named else ()
         self.sparing: Spent | None = None  # Who has taken the first look, if anybody has; and what it says:
@@ -128,12 +163,7 @@ class Inspection:
         """Whether the loop has no more time to look at texts one by one."""
         if self.work_max is None or self.is_given_up:
             return self.is_given_up
-        clock = self.budget.clock
-        if self._begun is None:
-            self._begun = clock(), self._loop_cpu()
-        elif (
-            clock() - self._begun[0] > LOOP_S and self._loop_cpu() - self._begun[1] > LOOP_S
-        ):  # The first costs little.
+        if self.time.is_over():
             self.needs_elsewhere()
         return self.is_given_up
 
@@ -148,6 +178,21 @@ class Inspection:
             return False
         data = glance.plain(self.appearances[-1])
         return len(data) - len(data.translate(None, glance.DIGITS)) > LOOP_DIGITS_MAX
+
+    def is_dense(self, bits: int) -> bool:
+        """Whether more of it may hold such things, as `look.Look` has them, than the loop has time to look at."""
+        text = self.appearances[-1]
+        if self.work_max is None or not bits or len(text) <= LOOP_DENSE_CHARS_MAX:
+            return False
+        dense = 0
+        for start in range(0, len(text), PIECE_CHARS):
+            if found := look.at(text[start : start + PIECE_CHARS]) & bits:
+                dense += (
+                    PIECE_CHARS if found & ~look.Look.PASSWORD else PIECE_CHARS // 2
+                )  # Those are words of prose, too.
+                if dense > LOOP_DENSE_CHARS_MAX:
+                    return True
+        return False
 
     def appearances_of(self, text: str) -> tuple[str, ...]:
         """A document in a string also without its escapes."""
@@ -165,7 +210,7 @@ class Inspection:
         """With one look for all guards, where each text is seen in one way alone: what has one appearance is made of texts that have one."""
         if self.work_max is None or len(self.appearances) > 1:
             return
-        sparing = guard.sparing(self.key)
+        sparing = guard.sparing(self.key, self.time.is_over)
         if sparing is not None and (bits := first_look(sparing, self.texts)) is not None:
             for text in self.appearances_named:
                 bits |= look.at(text)

@@ -18,6 +18,7 @@ BEGINS, GOES_ON = frozenset("-0123456789tfn"), frozenset("0123456789.eE+-truefal
 """Numbers, `true`, `false`, `null`."""
 
 CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+ESCAPED = re.compile(r'[\x00-\x1f"\\]')  # What a string cannot hold as it is.
 CODE_CHARS, HEX = len("\\u0000"), re.compile(r"[0-9a-fA-F]+")
 
 
@@ -94,6 +95,11 @@ class Levels:
     def _within(self, said: str) -> None:
         if self._inner is not None:
             self._inner.read(said)
+
+
+def is_escaped(value: str) -> bool:
+    """Whether `written` writes it otherwise."""
+    return ESCAPED.search(value) is not None
 
 
 def written(value: str, levels: int) -> str:

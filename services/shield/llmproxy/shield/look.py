@@ -40,6 +40,12 @@ class Look:
     LONG = 1 << 20  # Hundreds of characters without a space between them.
 
 
+DEAR = (
+    Look.COLONS | Look.CODED | Look.VENDOR | Look.ASSIGNED | Look.STATED | Look.BIRTH
+    | Look.PASSWORD | Look.PASSWORD_BEYOND | Look.ENCODED
+)  # fmt: skip
+"""What takes a guard microseconds at each place, whether there is something or not."""
+
 ALL = (1 << 27) - 1
 NAME, VENDOR_NAME, INSIDE, EXACT = 1 << 27, 1 << 28, 1 << 29, 1 << 30
 

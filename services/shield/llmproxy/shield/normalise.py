@@ -58,8 +58,12 @@ UNUSUAL = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{JOINING_CLASS}{UNUSUAL_BEYOND}{D
 are not here: they are text."""
 
 UNUSUAL_NEAR = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{JOINING_CLASS}]")
-BEYOND = re.compile("[\U00010000-\U0010ffff]")
+FAR = "\U00010000-\U0010ffff"
+BEYOND = re.compile(f"[{FAR}]")
 """The same in two: a set of 16 bits is a table lookup, and few texts have anything beyond."""
+
+TO_BE_LOOKED_UP = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{JOINING_CLASS}{FAR}]")
+"""What takes a microsecond: what is unusual, and what is compared with one range after the other to tell."""
 
 BREAK_ENDS = r"(?<=[^\\]\\)\\*([nrt])(?=[\w+(]|\\+u[0-9a-fA-F]{4})"
 """Behind the first backslash of an escaped line break or tab, where something begins behind it. In a formula it is none, and the view is
@@ -131,11 +135,10 @@ def _is_unusual(text: str) -> bool:
 
 
 def is_beyond(text: str, places: int) -> bool:
-    """Whether the view may differ from the text in more places than that, each of which takes a microsecond."""
+    """Whether it takes the view a microsecond in more places than that, in each of which it may differ from the text."""
     count = text.count("\\")
     if count <= places and not text.isascii():
-        found = (UNUSUAL_NEAR if BEYOND.search(text) is None else UNUSUAL).finditer(text)
-        count += sum(1 for _ in islice(found, places + 1))
+        count += sum(1 for _ in islice(TO_BE_LOOKED_UP.finditer(text), places + 1))
     return count > places
 
 

@@ -48,7 +48,7 @@ class Look(Conditional):
         self.timeout_ms = Policy().guard_timeout_ms  # What applies to a request is its policy's.
         self._last: tuple[Policy | None, Guard | None] = (None, None)
         self.needs = guard.needs if isinstance(guard, Sighted) else 0
-        self._numbers = self.needs & look.Look.NUMBER
+        self._numbers, self._dear = self.needs & look.Look.NUMBER, self.needs & look.DEAR
 
     def _fitted(self, policy: Policy) -> Guard | None:
         guard = under(self.guard, policy) if applies(self.guard, policy) else None
@@ -68,6 +68,8 @@ class Look(Conditional):
         if isinstance(guard, Apart):
             return self._weigh(guard, inspection)
         if self._numbers & inspection.bits and inspection.is_full_of_numbers:
+            inspection.needs_elsewhere()
+        if inspection.is_dense(self._dear):
             inspection.needs_elsewhere()
         if inspection.is_late or not may_hold(guard, (*inspection.appearances, *inspection.appearances_named)):
             return PASS
@@ -92,7 +94,9 @@ class Look(Conditional):
             suspicious = suspects(sparing, inspection.texts)
             cleared = set(inspection.texts).difference(suspicious) if suspicious else None
         else:
-            sparing = guard.sparing(inspection.key) if inspection.work_max is not None else None
+            sparing = (
+                guard.sparing(inspection.key, inspection.time.is_over) if inspection.work_max is not None else None
+            )
             cleared = inspection.cleared(sparing or guard)
             if cleared.issuperset(inspection.texts):
                 cleared = None

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from llmproxy.common import segments
 from llmproxy.common.segments.decoding import strings
+from llmproxy.common.segments.tree import tree_of
 
 SHORT_CHARS = 256
 EDGE_CHARS = 128  # Of a long part.
@@ -250,7 +251,7 @@ def _described(value: Any, path: Place) -> Iterator[Parts]:
 def _sayings(written: bytes) -> list[str]:
     """Of definitions, in their order. An application sends the same ones with every request, and to walk through them takes ten times as long."""
     texts: list[str] = []
-    rest: list[Any] = [msgspec.json.decode(written)]
+    rest: list[Any] = [tree_of(written)]
     while rest:
         node = rest.pop()
         below: list[Any] = []

@@ -6,7 +6,7 @@ For every split of a text into pieces the output is that of the whole: what is s
 from bisect import bisect_left
 from collections.abc import Mapping
 
-from llmproxy.shield.levels import Levels, written
+from llmproxy.shield.levels import Levels, is_escaped, written
 from llmproxy.shield.vault import PLACEHOLDER, check_growth, unmask
 
 
@@ -17,8 +17,7 @@ class Originals:
 
     def __init__(self, originals: Mapping[str, str]) -> None:
         self.in_text = originals
-        # Whether JSON writes one of them otherwise: then it matters where it is put.
-        self.is_escaped = any(written(value, 1) != value for value in originals.values())
+        self.is_escaped = is_escaped("".join(originals.values()))  # Then it matters where one of them is put.
         self.ordered = sorted(originals)
 
     def may_continue(self, tail: str) -> bool:

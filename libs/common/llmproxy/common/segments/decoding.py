@@ -9,6 +9,7 @@ import msgspec
 from llmproxy.common.errors import GatewayError
 from llmproxy.common.segments.exact import DEPTH_MAX, Scan
 from llmproxy.common.segments.segment import Segment
+from llmproxy.common.segments.tree import tree_of
 
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -17,7 +18,7 @@ ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 def decode(body: bytes, max_depth: int = DEPTH_MAX) -> Any:
     """The tree of a body. Raises GatewayError naming the field: bad JSON, encoding, depth, duplicate keys."""
     try:
-        tree = msgspec.json.decode(body)
+        tree = tree_of(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _explain(body, max_depth)
     if type(tree) is not dict:
@@ -55,7 +56,7 @@ def _explain(body: bytes, max_depth: int) -> NoReturn:
 
 def _position(body: bytes) -> str:
     try:
-        msgspec.json.decode(body)
+        tree_of(body)
     except (msgspec.DecodeError, RecursionError) as error:
         at = re.search(r"\(byte \d+\)", str(error))
         return f" {at[0]}" if at else ""

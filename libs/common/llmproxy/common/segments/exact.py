@@ -9,6 +9,7 @@ from llmproxy.common.segments.binaries import BLOB_CHARS_MIN, blobs
 from llmproxy.common.segments.names import BLOB_KEYS, DRAWN_NUMBERS, KNOWN_KEYS
 from llmproxy.common.segments.places import Path, is_filled, join
 from llmproxy.common.segments.segment import NUMBER_CHARS_MIN, TEXT_CHARS_MIN, Form, Segment, is_telling
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.common.segments.whose import Role, roles
 from llmproxy.common.segments.written import TOKEN, plain_digits, unescape
 
@@ -125,7 +126,7 @@ class Scan:
         if self._embedded == EMBEDDED_DEPTH_MAX or segment.text.lstrip()[:1] not in ("{", "["):
             return None
         try:
-            msgspec.json.decode(segment.text)
+            tree_of(segment.text)
             scan = Scan(self._role, self._max_depth, segment, self._embedded + 1)
             scan.chars_min = self.chars_min
             return scan.run(segment.text)

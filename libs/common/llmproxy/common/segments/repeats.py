@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from llmproxy.common import native
+from llmproxy.common.segments.tree import tree_of
 
 keys: Callable[[bytes], int] = native.call("keys")
 """How many keys the objects of a document have together. A tree has fewer where one is there twice."""
@@ -18,7 +19,7 @@ def is_ambiguous(document: bytes) -> bool:
     if not _keys_repeat(document):
         return False
     try:
-        return keys(document) != _names(msgspec.json.decode(document))
+        return keys(document) != _names(tree_of(document))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True
 

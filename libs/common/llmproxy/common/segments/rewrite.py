@@ -9,6 +9,7 @@ import msgspec
 
 from llmproxy.common.segments.exact import EMBEDDED_DEPTH_MAX
 from llmproxy.common.segments.segment import TEXT_CHARS_MIN, Form, Segment
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.common.segments.written import TOKEN, escapes, unescape
 
 LINE = re.compile(r"[^\r\n]+")
@@ -115,7 +116,7 @@ def _is_document(text: str) -> bool:
     if text.lstrip()[:1] not in ("{", "["):
         return False
     try:
-        msgspec.json.decode(text)
+        tree_of(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return True

@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.shield.answers.asked import Asked
 
 RANDOM_LOOKING = re.compile(
@@ -40,7 +39,7 @@ def _looks_random(text: str) -> bool:
 
 def _words(request: Asked) -> Iterator[str]:
     if request.definitions:
-        yield from _said(msgspec.json.decode(request.definitions))
+        yield from _said(tree_of(request.definitions))
 
 
 def _said(value: Any) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What every guard is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from llmproxy.common.policy import Policy
@@ -45,12 +45,20 @@ class Fitted:
         return False
 
 
+IsLate = Callable[[], bool]
+"""Whether the loop has no more time for a request."""
+
+
+def never() -> bool:
+    return False
+
+
 class Apart:
     """A guard that weighs a text as a whole: its quick look is at each text by itself, never at all of them joined."""
 
-    def sparing(self, tenant: bytes) -> "Spent | None":
+    def sparing(self, tenant: bytes, is_late: IsLate = never) -> "Spent | None":
         """For the texts of one request of a tenant in the event loop: the same guard with a bound on its quick looks; None where they
-        need none."""
+        need none. `is_late` is asked before each text that takes longer than the first look."""
         return None
 
     def defined(self, tree: dict[str, Any], tenant: bytes, *, is_in_loop: bool) -> Defined:

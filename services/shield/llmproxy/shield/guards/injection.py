@@ -3,7 +3,7 @@
 It says how likely that is and where; from which probability on something follows, and what, is the policy's.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from secrets import token_bytes
 from typing import Any
 
@@ -15,7 +15,7 @@ from llmproxy.common.segments import Segment
 from llmproxy.common.signatures import Budget
 from llmproxy.common.views import View
 from llmproxy.shield.defined import Defined, Reading
-from llmproxy.shield.guards.base import Apart
+from llmproxy.shield.guards.base import Apart, IsLate, never
 from llmproxy.shield.injection import definitions, model
 from llmproxy.shield.injection.definitions import Orders
 from llmproxy.shield.injection.first import CLEAR, ROWS, First, Open
@@ -32,7 +32,8 @@ LOOP_MATCH_TRIALS = 6  # What a match takes of them, for all that is asked then.
 LOOP_SLOW_TRIAL_S, LOOP_SLOW_TRIALS_MAX = 0.000_1, 2
 LOOP_DEFINED_TRIALS_MAX = 256  # Of definitions, which are read once: ten kilobytes of a tool need a hundred.
 LOOP_TEXTS_MAX = 64  # That are not clear at the first look: to weigh one takes up to 50 us, however short it is.
-LOOP_HIDING_CHARS_MAX = 16_384  # Of texts that hide something, which is to be decoded first.
+LOOP_HIDING_CHARS_MAX = 16_384  # Of texts that hide something, which is to be decoded first;
+LOOP_BEYOND_CHARS_MAX = 6_144  # and so many of those that are not ASCII, which is also to be folded.
 
 SCORE_MAX = 0.9999  # Nothing is certain, so that a threshold of 1 is one that nothing reaches.
 
@@ -54,16 +55,16 @@ class Injection(Apart):
 
     def suspects(self, texts: Sequence[str], budget: Budget | None = None) -> list[str]:
         """Those that may hold something. When the budget is exhausted, nothing is known of the rest."""
-        return self._found(texts, model.shipped().suspects(texts, budget), budget)
+        return self._found(zip(texts, model.shipped().suspects(texts, budget), strict=False), budget)
 
-    def suspects_among(self, opened: Sequence[Open], budget: Budget) -> list[str]:
+    def suspects_among(self, opened: Iterable[Open], budget: Budget) -> list[str]:
         """As `suspects`, of texts that were not clear at the first look."""
         some = model.shipped()
-        return self._found([one.text for one in opened], (some.opened(one, budget) for one in opened), budget)
+        return self._found(((one.text, some.opened(one, budget)) for one in opened), budget)
 
-    def _found(self, texts: Sequence[str], weighed: Iterable[Weighed | None], budget: Budget | None) -> list[str]:
+    def _found(self, weighed: Iterable[tuple[str, Weighed | None]], budget: Budget | None) -> list[str]:
         found: list[str] = []
-        for text, one in zip(texts, weighed, strict=False):
+        for text, one in weighed:
             if budget is not None and budget.exhausted:
                 break
             if one is not None:
@@ -94,10 +95,10 @@ class Injection(Apart):
             tree, tenant, _of_the_loop(self.clock, LOOP_DEFINED_TRIALS_MAX) if is_in_loop else None
         )
 
-    def sparing(self, tenant: bytes) -> "Sparing":
+    def sparing(self, tenant: bytes, is_late: IsLate = never) -> "Sparing":
         if self._first is None:
             self._first = model.shipped().first(Recent(token_bytes(SECRET_BYTES), ROWS))
-        return Sparing(self, self._first, tenant)
+        return Sparing(self, self._first, tenant, is_late)
 
     def weighed(self, text: str) -> Weighed:
         last = self._last
@@ -120,8 +121,8 @@ class Sparing:
 
     name = INJECTION
 
-    def __init__(self, guard: Injection, first: First, tenant: bytes) -> None:
-        self._guard, self._first, self._tenant = guard, first, tenant
+    def __init__(self, guard: Injection, first: First, tenant: bytes, is_late: IsLate) -> None:
+        self._guard, self._first, self._tenant, self._is_late = guard, first, tenant, is_late
         self._words_left, self._texts_left = LOOP_WORDS_MAX, LOOP_TEXTS_MAX
         self._budget: Budget | None = None  # From when a text is to be weighed.
         self._open: Sequence[Open] = CLEAR
@@ -142,19 +143,29 @@ class Sparing:
         if not self._open:
             return NONE
         self._texts_left -= len(self._open)
-        hiding = sum(len(one.text) for one in self._open if one.seen is None)
-        if self._texts_left < 0 or hiding > LOOP_HIDING_CHARS_MAX:
+        hiding = [one.text for one in self._open if one.seen is None]
+        beyond = sum(len(text) for text in hiding if not text.isascii())
+        if self._texts_left < 0 or sum(map(len, hiding)) > LOOP_HIDING_CHARS_MAX or beyond > LOOP_BEYOND_CHARS_MAX:
             self.is_spent = True
             return NONE
         budget = self._budget or _of_the_loop(self._guard.clock)
         budget.words, self._budget = self._words_left, budget
-        suspects = set(self._guard.suspects_among(self._open, budget))
-        self._words_left, self.is_spent = budget.words, budget.exhausted
-        if not self.is_spent:
+        opened = self._open if len(self._open) == 1 else self._in_time()
+        suspects = set(self._guard.suspects_among(opened, budget))
+        self._words_left, self.is_spent = budget.words, self.is_spent or budget.exhausted
+        if not budget.exhausted:
             for one in self._open:
                 if one.text not in suspects:
                     self._first.recent.remember(one.memory)
         return suspects
+
+    def _in_time(self) -> Iterator[Open]:
+        """What is open, for as long as there is time for it. What is left then is open no more."""
+        for place, one in enumerate(self._open):
+            if self._is_late():
+                self._open, self.is_spent = self._open[:place], True
+                return
+            yield one
 
     def inspect(self, segment: Segment) -> Verdict:
         return self._guard.inspect(segment)
