@@ -96,3 +96,31 @@ def test_backslashes_in_an_address_are_undone() -> None:
 def test_code_behind_other_code_and_behind_mathematics_stays(before: str) -> None:
     text = f"{before}```html\n<img src='{ADDRESS}'>\n{IMAGE}\n```\n"
     assert read(text, 3) == text
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"A[\"<img src='{ADDRESS}'/>\"]",
+        f'A@{{ img: "{ADDRESS}", label: "x", w: 60 }}',
+        f"A[\"<img src='{ADDRESS.replace(':', '#58;')}'/>\"]",
+        f"%%{{init: {{'themeCSS': '.node {{ background: url({ADDRESS}) }}'}}}}%%",
+    ],
+)
+def test_what_a_diagram_shows_is_looked_at_line_by_line(line: str, size: int) -> None:
+    said = read(f"So:\n```mermaid\nflowchart TD\n{line}\nA --> B\n```\nand on", size)
+    assert said == "So:\n```mermaid\nflowchart TD\n[IMAGE_REDACTED]\nA --> B\n```\nand on"
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+def test_a_diagram_that_shows_nothing_of_strangers_and_what_is_no_diagram_stay(size: int) -> None:
+    for text in (
+        '```mermaid\ngraph LR\n  A["<b>x</b>"] --> B\n  click A "https://docs.example.com/guide"\n```\n![x](/a.png)',
+        f"```markdown\n{IMAGE}\n```\n",
+        f"use ```mermaid\n{ADDRESS}",
+        "```mermaid",
+        "`m` and ``` and ```m",
+    ):
+        assert read(text, size) == text
+    assert "evil-example" not in read(f"```mermaid\ngraph LR\n```\n{IMAGE}", size)

@@ -212,7 +212,7 @@ def test_markup_in_two_parts_is_nothing_wherever_it_is_cut(text: str, place: int
 LONG = "x" * 1_100  # For a statement of a script, which is then judged in pieces.
 MARKUP = [
     "![", "!", "[x]", "](", "(", ")", "]", "[r]: ", "\n", "\n\n", " ", f"{EVIL}/p?d=1", f"{EVIL}/", "?d=1", "//evil.example/?d=1", "<", "<img ", "<b ", "src=", "=", "'", '"',
-    ">", "<base href=", "<style>", "</style>", "url(", "}", "{", "<script>", "</script>", "fet", "ch(", ";", "<!--", "onload=", "```", "```\n", "~~~\n", "word ", LONG, "javascript:",
+    ">", "<base href=", "<style>", "</style>", "url(", "}", "{", "<script>", "</script>", "fet", "ch(", ";", "<!--", "onload=", "```", "```\n", "```mermaid\n", "img: \"https://evil.test/?q=1\"\n", "~~~\n", "word ", LONG, "javascript:",
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""What stands behind `<style>` and `<script>`: a style sheet, one rule after the other, and a script, one statement after the other.
+"""What stands behind `<style>`, `<script>` and the mark of a diagram: a style sheet, one rule after the other, a script, one statement
+after the other, and lines.
 
-Held back is one rule or statement. Where a page holds several texts one behind the other, a body goes on from one to the next.
+Held back is one rule, statement or line. Where a page holds several texts one behind the other, a body goes on from one to the next.
 """
 
 import re
@@ -14,6 +15,7 @@ STYLE_OPENS = re.compile(r"<style(?=[\s/>])", re.IGNORECASE)
 SCRIPT_OPENS = re.compile(r"<script(?=[\s/>])", re.IGNORECASE)
 RULE_ENDS = re.compile(r"\}|</style", re.IGNORECASE)
 STATEMENT_ENDS = re.compile(r"[;\n]|</script", re.IGNORECASE)
+LINE_ENDS = re.compile(r"\A {0,3}`{3}|\n")
 RULE_CHARS_MAX = URL_CHARS_MAX + 1_024  # An address, and what may stand before it.
 STATEMENT_CHARS_MAX = 512
 CONTEXT_CHARS = 64  # Of a script: a word that is cut by the end of a piece is whole with what was said before it.
@@ -72,7 +74,7 @@ class Body:
             if ends is None and len(text) < self._chars_max:
                 self._pending = text
                 return "".join(out)
-            self.is_over = ends is not None and ends[0].startswith("<")
+            self.is_over = ends is not None and (ends[0].startswith("<") or ends[0].endswith("`"))
             end = self._chars_max if ends is None else ends.start() if self.is_over else ends.end()
             out.append(self._judged(text[:end], is_overlong=ends is None))
             text = text[end:]
@@ -97,7 +99,7 @@ class Body:
         if reason and len(piece) > told:
             if self._seen(reason, at, at + len(piece)):
                 self.is_over = self.is_over or told > 0
-                return (self._closing if told else "") + redacted(KIND)
+                return (self._closing if told else "") + redacted(KIND) + ("\n" if piece.endswith("\n") else "")
         elif self._context_chars:
             self._context = (before + piece)[-self._context_chars :]
         return piece[told:]
@@ -109,3 +111,7 @@ def style(judge: Judgement, seen: Seen, at: int) -> Body:
 
 def script(judge: Judgement, seen: Seen, at: int) -> Body:
     return Body(STATEMENT_ENDS, STATEMENT_CHARS_MAX, CONTEXT_CHARS, "</script>", judge, seen, at)
+
+
+def drawing(judge: Judgement, seen: Seen, at: int) -> Body:
+    return Body(LINE_ENDS, RULE_CHARS_MAX, 0, "\n", judge, seen, at)

@@ -10,12 +10,14 @@ from copy import copy
 from html import unescape
 
 from llmproxy.common.answers import Links
+from llmproxy.shield import look
 from llmproxy.shield.answers import markup
-from llmproxy.shield.answers.bodies import SCRIPT_OPENS, STYLE_OPENS, Body, script, style
+from llmproxy.shield.answers.bodies import SCRIPT_OPENS, STYLE_OPENS, Body, drawing, script, style
 from llmproxy.shield.answers.fences import Fences
 from llmproxy.shield.answers.markup import Judge
 from llmproxy.shield.answers.stage import Report, seen
 from llmproxy.shield.links import URL_CHARS_MAX, image_reason
+from llmproxy.shield.look import Look
 from llmproxy.shield.vault import redacted
 
 KIND = "image"
@@ -87,7 +89,11 @@ PICTURE = re.compile(
 """A picture that is in the text itself, too long to be held. It is fetched from nowhere, and what it consists of ends no value."""
 PAYLOAD = re.compile(r"[A-Za-z0-9+/=]*+")
 
-START = re.compile(r"!(?=\[|\Z)|<(?=[a-zA-Z]|\Z)|\[")
+DRAWN = re.compile(r"```[mM]ermaid(?![\w-])[^\n`]{0,80}\n")
+DRAWN_BEGUN = re.compile(r"(?:`{1,3}|```[mM][^\n`]{0,88})\Z")
+"""A fence whose text is shown as a diagram: https://mermaid.js.org"""
+
+START = re.compile(r"!(?=\[|\Z)|<(?=[a-zA-Z]|\Z)|\[|`(?=`?\Z|``(?:[mM]|\Z))")
 
 
 class Images:
@@ -233,6 +239,8 @@ class Images:
             yield style(self._judge.of_addresses, self._seen, at)
         elif SCRIPT_OPENS.match(said) is not None:
             yield script(self._judge.of_script, self._seen, at)
+        elif DRAWN.match(said) is not None:
+            yield drawing(self._judge.of_drawing, self._seen, at)
 
     def _seen(self, reason: str, start: int, end: int) -> bool:
         """Whether to take it out."""
@@ -253,6 +261,8 @@ class Images:
         """Where what begins here ends, and what is said in its place; None when it may go on."""
         if self._fences.is_open:
             return place + 1, text[place]
+        if text[place] == "`":
+            return self._mark(text, place, is_over=is_over)
         if text[place] == "<":
             return self._tag(text, place, is_over=is_over)
         said = f"{text}\n" if is_over else text  # What a pattern wants to see behind it.
@@ -276,6 +286,15 @@ class Images:
         if not is_over and len(text) < limit and begun.match(text, place) is not None:
             return None, ""
         return self._unfinished(said, place, min(limit, len(text)), begun)
+
+    def _mark(self, text: str, place: int, *, is_over: bool) -> tuple[int | None, str]:
+        """What opens a diagram stays, and is told by that."""
+        if self._fences.line.strip(" ") or len(self._fences.line) > 3:
+            return place + 1, "`"
+        found = DRAWN.match(text, place)
+        if found is not None:
+            return found.end(), found[0]
+        return (None, "") if not is_over and DRAWN_BEGUN.match(text, place) is not None else (place + 1, "`")
 
     def _tag(self, text: str, place: int, *, is_over: bool) -> tuple[int | None, str]:
         is_listed = LISTED.match(text, place) is not None
@@ -372,6 +391,9 @@ def _opens(tag: str) -> bool:
     return STYLE_OPENS.match(tag) is not None or SCRIPT_OPENS.match(tag) is not None
 
 
+ADDRESSED = Look.URL | Look.MARKUP | Look.ENCODED | Look.BEYOND
+"""What an address that carries something has one of."""
+
 BROKEN_TAG = ">'\">"
 """Ends a tag wherever in it that is, in a value or not."""
 
@@ -394,4 +416,6 @@ def _folded(label: str) -> str:
 
 
 def is_clear(text: str) -> bool:
-    return "[" not in text and ("<" not in text or START.search(text) is None)
+    if "[" in text or ("<" in text and START.search(text) is not None):
+        return False
+    return "```" not in text or DRAWN.search(text) is None or not look.at(text) & ADDRESSED

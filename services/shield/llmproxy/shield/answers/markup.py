@@ -48,6 +48,9 @@ IS_CODE = re.compile(
 )
 """As a sentence that names a script does not have it."""
 
+CODED = re.compile(r"#(\d{1,7}|[a-zA-Z]{2,31});")
+"""How Mermaid writes a sign by its code: https://mermaid.js.org/syntax/flowchart.html#entity-codes-to-escape-characters"""
+
 HIDES = "<!--"  # In a script: behind it, an end of the script may be none.
 
 DOCUMENT = re.compile(
@@ -131,6 +134,10 @@ class Judge(NamedTuple):
             return "" if self.wants_markup() else "script"
         return ""
 
+    def of_drawing(self, text: str) -> str:
+        """Of a line of a diagram, whose pictures and styles are fetched as those of a page are."""
+        return self.of_addresses(unescape(CODED.sub(_coded, text)))
+
     def of_addresses(self, text: str) -> str:
         return next((found for url in addresses(text) if (found := image_reason(url, self.links, self.is_known))), "")
 
@@ -142,6 +149,10 @@ class Judge(NamedTuple):
         if address is None or not address.host:
             return False
         return not (is_within(address.host, self.links.allowed) or self.is_known(address.host))
+
+
+def _coded(match: re.Match[str]) -> str:
+    return f"&#{match[1]};" if match[1].isdecimal() else f"&{match[1]};"
 
 
 def _may_send(handler: str) -> bool:
