@@ -255,6 +255,14 @@ def test_words_that_were_switches_in_old_yaml_are_words() -> None:
     assert not parse("firewall: {enabled: False}", {}).firewall.enabled
 
 
+def test_a_phrase_in_syllables_or_signs_needs_two_of_them() -> None:
+    written = "firewall: {{signatures: [{{id: a, phrase: {}}}]}}"
+    for phrase in ("인수 합병", "蓝鹭", "blue heron"):
+        assert parse(written.format(phrase), {}).firewall.signatures[0].phrase == phrase
+    for phrase in ("鹭", "수 병", "ab cd"):
+        assert "one word of at least 3 letters" in problem(written.format(phrase))
+
+
 def test_a_kind_that_nothing_has_weighs_nothing_and_is_an_error() -> None:
     assert (
         problem("threats: {kinds: [injektion]}") == "threats.kinds: unknown kind 'injektion'; did you mean 'injection'?"

@@ -391,6 +391,23 @@ def test_a_signature_can_be_disabled_alone_or_with_its_category() -> None:
     assert "override.previous-instructions" not in {hit.id for hit in without}
 
 
+@pytest.mark.parametrize(
+    ("phrase", "said"),
+    [
+        ("he\u0301ron plan", "H\u00e9ron Plan"),
+        ("h\u00e9ron plan", "heron plan"),
+        ("G\u0130ZL\u0130 PLAN", "gizli plan"),
+        ("G\u0130ZL\u0130 PLAN", "G\u0130ZL\u0130 PLAN"),
+        ("\u0130stanbul plan", "i\u0307stanbul plan"),
+        ("\u03b5\u03be\u03b1\u03b3\u03bf\u03c1\u03ac\u03c2", "\u03b5\u03be\u03b1\u03b3\u03bf\u03c1\u03ac\u03c3"),
+        ("Gro\u00dfk\u00e4ufer", "GROSSK\u00c4UFER"),
+    ],
+)
+def test_a_custom_phrase_is_found_whatever_its_capitals_and_marks(phrase: str, said: str) -> None:
+    own = Custom(id="own", phrase=phrase, category="custom", severity="high")
+    assert [hit.id for hit in matcher(FEW, [own]).scan(said.lower().encode(), UNUSED)] == ["own"]
+
+
 def test_a_custom_phrase_is_words_and_not_an_expression() -> None:
     one = Custom(id="heron", phrase="Blue.* (Heron", category="names", severity="low")
     found = Matcher([(Hit("heron", "names", "low"), r"blue\.\* *\(heron")])

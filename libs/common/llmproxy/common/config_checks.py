@@ -191,11 +191,16 @@ def _check_signatures(signatures: tuple[Signature, ...]) -> None:
         if one.id in ids:
             raise ConfigError(f"{at}.id: {one.id!r} is given twice; keep one")
         ids.add(one.id)
-        longest = max((len(word) for word in one.phrase.split()), default=0)
+        longest = max((sum(map(_width, word)) for word in one.phrase.split()), default=0)
         if longest < PHRASE_WORD_MIN or len(one.phrase) > PHRASE_CHARACTERS_MAX:
             raise ConfigError(
-                f"{at}.phrase: at most {PHRASE_CHARACTERS_MAX} characters, and one word of at least {PHRASE_WORD_MIN}"
+                f"{at}.phrase: at most {PHRASE_CHARACTERS_MAX} characters, and one word of at least {PHRASE_WORD_MIN} letters"
             )
+
+
+def _width(sign: str) -> int:
+    """Two of a script whose signs are syllables or words say as much as three letters."""
+    return 2 if sign >= "\u2e80" else 1
 
 
 def _check_limit(at: str, limit: Limit) -> None:

@@ -163,10 +163,19 @@ def _with_or_without_marks(words: str) -> str:
 
 
 def phrase(text: str) -> str:
-    """A custom signature is words, not an expression: any space or punctuation may stand between them."""
-    words = [re.escape(word) for word in text.lower().split()]
+    """A custom signature is words, not an expression: any space or punctuation may stand between them, and marks may be left out."""
+    text = unicodedata.normalize("NFC", text)
+    words = [_with_or_without_marks(_spelled(word)) for word in text.split()]
     ends_word = text[-1:].isascii() and text[-1:].isalnum()
     return (r"\b" if text[:1].isascii() and text[:1].isalnum() else "") + SEPARATOR.join(words) + r"\b" * ends_word
+
+
+def _spelled(word: str) -> str:
+    """In small letters, whatever capitals do not say: which sigma it is, whether an i has its dot."""
+    dotted = "\u0130" in word
+    small = re.escape(word.replace("\u0130", "i").lower())
+    small = small.replace("\u03c2", "\u03c3").replace("\u03c3", "(?:\u03c3|\u03c2)").replace("\u00df", "(?:\u00df|ss)")
+    return small.replace("i", "i(?:\u0307)?") if dotted else small
 
 
 # -- the matcher
