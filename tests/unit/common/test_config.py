@@ -263,6 +263,14 @@ def test_a_phrase_in_syllables_or_signs_needs_two_of_them() -> None:
         assert "one word of at least 3 letters" in problem(written.format(phrase))
 
 
+@pytest.mark.parametrize("phrase", ["role user", "User-Content", "max_tokens"])
+def test_a_phrase_that_every_request_is_written_with_is_refused(phrase: str) -> None:
+    said = problem(f"firewall: {{signatures: [{{id: a, phrase: '{phrase}'}}]}}")
+    assert said.startswith("firewall.signatures[0].phrase: ")
+    assert said.endswith("stands in every request's own format; add a word to it")
+    assert parse(f"firewall: {{signatures: [{{id: a, phrase: '{phrase} heron'}}]}}", {}).firewall.signatures
+
+
 def test_a_kind_that_nothing_has_weighs_nothing_and_is_an_error() -> None:
     assert (
         problem("threats: {kinds: [injektion]}") == "threats.kinds: unknown kind 'injektion'; did you mean 'injection'?"

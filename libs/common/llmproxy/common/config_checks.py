@@ -16,6 +16,12 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 SIGNATURES_MAX = 1_000  # Custom ones; they are compiled again at each change.
 PHRASE_WORD_MIN = 3
 PHRASE_CHARACTERS_MAX = 200
+FORMAT_WORDS = frozenset(
+    ["assistant", "content", "contents", "developer", "false", "function", "input", "max", "messages", "model", "name", "parts", "role",
+     "stream", "system", "text", "tokens", "tool", "tools", "true", "type", "user"]
+)  # fmt: skip
+"""Of the bodies themselves, in which any sign may stand between the words of a phrase: `"role": "user"` is `role user`."""
+
 WEIGHED = (INJECTION, "firewall", "rule", "topic", "link", "language", "pii", "unreadable", *KINDS)
 """What the threat ledger may weigh, with what is below them: a name that nothing has would weigh nothing, and nobody would notice."""
 
@@ -196,6 +202,9 @@ def _check_signatures(signatures: tuple[Signature, ...]) -> None:
             raise ConfigError(
                 f"{at}.phrase: at most {PHRASE_CHARACTERS_MAX} characters, and one word of at least {PHRASE_WORD_MIN} letters"
             )
+        words = re.findall(r"[^\W_]+", one.phrase.lower())
+        if words and FORMAT_WORDS.issuperset(words):
+            raise ConfigError(f"{at}.phrase: {one.phrase!r} stands in every request's own format; add a word to it")
 
 
 def _width(sign: str) -> int:
