@@ -2,7 +2,7 @@
 
 Whoever serves a tool writes what a model reads of it, and the user sees none of that. So definitions are held to signatures that would be too
 strict for other texts (definitions.yaml): secrets kept from the user, files of credentials, the conversation as an argument, what other tools
-are called with. One that is less than certain counts beside one of another kind.
+are called with. One that is less than certain counts beside another one.
 """
 
 from functools import cache
@@ -28,9 +28,12 @@ DECODED_CHARS_MAX = 16_384  # Of one definition, in all its views.
 LIKELY = {"high": 0.9, "medium": 0.25, "low": 0.12}
 """How likely a signature alone makes it that somebody orders what is not the tool's to order."""
 
+LISTED = frozenset({"credentials", "destination"})
+"""Kinds of which several are one list: of files that a tool does not read, or of addresses."""
+
 
 class Orders(Struct, frozen=True):
-    """What a definition orders: by its kinds, each as likely as the most severe signature of it."""
+    """What a definition orders."""
 
     probability: float
     start: int  # Of the most severe one, in characters of the view,
@@ -74,29 +77,38 @@ def orders(
     thing counts where the words are suspicious anyway. `suspected`: what `hints` says of the text."""
     suspected = hints(text) if suspected is None else suspected
     known = views(text, suspected, chars_max=DECODED_CHARS_MAX) if suspected else [View(text)]
-    kinds_min = 1 if is_suspicious else 2
-    found = [(view, one) for view in known if (one := _orders(view.text, budget, kinds_min)) is not None]
+    least = 1 if is_suspicious else 2
+    found = [(view, one) for view in known if (one := _orders(view.text, budget, least)) is not None]
     return max(found, key=lambda seen: seen[1].probability, default=None)
 
 
-def _orders(text: str, budget: Budget, kinds_min: int) -> Orders | None:
-    found = _seen_in(text, budget, kinds_min)
+def _orders(text: str, budget: Budget, least: int) -> Orders | None:
+    found = _seen_in(text, budget, least)
     if found is None:
         return None
     bare = talk.without(text, lowered(text), budget)  # Of what looks for attacks, or forbids them.
-    return found if bare is None else _seen_in(bare, budget, kinds_min)
+    return found if bare is None else _seen_in(bare, budget, least)
 
 
-def _seen_in(text: str, budget: Budget, kinds_min: int) -> Orders | None:
+def _seen_in(text: str, budget: Budget, least: int) -> Orders | None:
     plain = lowered(text)
-    seen = [one for one in matcher().trials(plain, budget) if one is not None]
-    kinds = {one.hit.category: one.hit.severity for one in sorted(seen, key=_likely)}  # The most severe of each.
-    if len(kinds) < kinds_min and "high" not in kinds.values():
+    witnesses: list[Seen] = []
+    for one in sorted((one for one in matcher().trials(plain, budget) if one is not None), key=_likely, reverse=True):
+        if all(_is_another(one, other) for other in witnesses):
+            witnesses.append(one)
+    if not witnesses or (len(witnesses) < least and witnesses[0].hit.severity != "high"):
         return None
-    worst = max(seen, key=_likely)
+    worst = witnesses[0]
     start, end = (worst.start, worst.end) if text.isascii() else in_characters(plain, worst.start, worst.end)
-    innocent = prod(1 - LIKELY[severity] for severity in kinds.values())
+    innocent = prod(1 - _likely(one) for one in witnesses)
     return Orders(1 - innocent, min(start, len(text)), min(end, len(text)), worst.hit.id)
+
+
+def _is_another(one: Seen, other: Seen) -> bool:
+    """Whether it says more than the other does: something of another kind, or the same elsewhere."""
+    if one.hit.category != other.hit.category:
+        return True
+    return one.hit.category not in LISTED and (one.end <= other.start or other.end <= one.start)
 
 
 def _likely(seen: Seen) -> float:
