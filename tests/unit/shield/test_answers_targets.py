@@ -90,9 +90,14 @@ def test_ordinary_links_code_and_prose_are_left_alone(text: str) -> None:
     assert counts(text) == {}
 
 
-@pytest.mark.parametrize("before", ["```code``` and ", "```\na\n```x\n```\n", "~~~\n```\n~~~\n"])
+@pytest.mark.parametrize("before", ["```code``` and ", "```\na\n```x\n```\n", "~~~\n```\n~~~\n", "*   ```\n\n", "]("])
 def test_what_only_looks_like_the_beginning_of_code_hides_no_link(before: str) -> None:
     assert counts(f"{before}[x](javascript:alert(1))") == {"answer.link.script": 1}
+
+
+@pytest.mark.parametrize("before", ["> ", "- ", "1. ", "> * "])
+def test_a_definition_in_a_quotation_or_a_list_leads_somewhere_too(before: str) -> None:
+    assert counts(f"[x]\n\n{before}[x]: javascript:alert(1)\n") == {"answer.link.script": 1}
 
 
 @given(st.lists(st.sampled_from(["[x](", "[a]:", "<a ", "href=", "javascript", ":", "\\", "&colon;", "alert", ")", ">", "'", '"', " ", "\n", "/", "data:", "x"]), max_size=16).map("".join))  # fmt: skip

@@ -51,7 +51,7 @@ class Fences:
     @property
     def may_be_open(self) -> bool:
         """In an item of a list, too."""
-        return self.is_open or self._indent > 0
+        return self.is_open or (self._indent > 0 and not self._is_dedented(self._line))
 
     @property
     def line(self) -> str:
@@ -133,13 +133,15 @@ class Fences:
 
     def _in_indented(self, line: str, *, is_whole: bool) -> None:
         """It may be that of a list's item, which ends with the item. So its text is no code here, and only its end is looked for."""
-        if not line.strip():
-            return
-        if len(line) - len(line.lstrip(" ")) < self._indent and not line.startswith("\t"):
+        if self._is_dedented(line):
             self._indent, self._is_uncertain = 0, True
         elif CLOSES.match(line, at := self._indent if self._is_listed else 0) is not None:
             self._is_uncertain |= not is_whole or CLOSED.fullmatch(line, at) is None
             self._indent = 0
+
+    def _is_dedented(self, line: str) -> bool:
+        text = line.lstrip(" ")
+        return text.strip() != "" and len(line) - len(text) < self._indent and not line.startswith("\t")
 
     def _in_maths(self, line: str, *, is_whole: bool) -> None:
         """Where renderers may differ in whether it is over, or whether there was any, no mark opens a fence any more."""

@@ -8,8 +8,10 @@ from llmproxy.shield.links import ESCAPED_SIGN, URL_CHARS_MAX
 
 _ANY = f"{{1,{URL_CHARS_MAX}}}+"
 _PLACE = rf"\s{{0,8}}+(?:<([^<>\n]{_ANY})>?|([^\s<>()]{_ANY}))"
-LINK = re.compile(rf"\]\({_PLACE}")
-DEFINITION = re.compile(rf"^ {{0,3}}\[[^\[\]\n]{{1,100}}\]:{_PLACE}(?=\s*+(?:$|[\"'(]))", re.MULTILINE)
+LINK = re.compile(rf"\](?=\({_PLACE})")  # What follows may be the next one.
+DEFINITION = re.compile(
+    rf"^(?:[ \t>]|(?:[-*+]|\d{{1,9}}[.)])[ \t])*+\[[^\[\]\n]{{1,100}}\]:{_PLACE}(?=\s*+(?:$|[\"'(]))", re.MULTILINE
+)
 ATTRIBUTE = re.compile(
     rf"(?:href|action|ping)\s{{0,8}}+=\s{{0,8}}+(?:\"([^\"]{_ANY})|'([^']{_ANY})|([^\s\"'<>]{_ANY}))", re.IGNORECASE
 )
