@@ -80,6 +80,10 @@ def test_an_answer_becomes_the_same_and_the_same_is_found(event: bytes, request:
     usual, short = (Reading(GUARDS_OF_ANSWERS, asked, Originals(originals), clock=lambda: 0.0) for _ in range(2))
     assert outcome(chat.Whole(short), event) == outcome(whole.Whole(usual), event)
     assert (short.findings.counts, short.findings.explanations) == (usual.findings.counts, usual.findings.explanations)
+    glanced_at = chat.Whole(Reading(GUARDS_OF_ANSWERS, asked, Originals(originals), clock=lambda: 0.0))
+    if glanced_at.is_prose(event):
+        assert (glanced_at.chunk(event), usual.findings.counts) == ([event], {})
+        assert outcome(whole.Whole(usual), event) == [event]
 
 
 @given(answers())

@@ -8,6 +8,7 @@ from llmproxy.common.explanations import Explained
 from llmproxy.common.plugins.host import MODIFIED, PASS, Block, Modify, Pass, Pipeline, Result, Ring
 from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.answers.stage import Stopped
+from llmproxy.shield.restore import chat
 from llmproxy.shield.restore.held import Texts
 from llmproxy.shield.restore.whole import Encoded, Restorer
 
@@ -35,6 +36,10 @@ class Passage:
     @property
     def explained(self) -> Explained | None:
         return explanations.explained(self.reading.findings.explanations) if self.reading is not None else None
+
+    def is_prose(self, event: bytes) -> bool:
+        """Whether a glance tells that the event stays as it is."""
+        return isinstance(self.restorer, chat.Whole) and self.restorer.is_prose(event)
 
     def reads_plain_text(self) -> None:
         """The answer is no JSON."""
@@ -79,6 +84,8 @@ class Answer:
                 passage.events = [restored for event in before for restored in passage.restorer.chunk(event)]
             if passage.is_over:
                 passage.events += passage.restorer.end()
+            elif passage.reading is not None:
+                passage.reading.end()
             return PASS if passage.events == before else MODIFIED
         except Stopped as stopped:
             return Block("content_blocked", f"the answer holds what the policy blocks: {stopped.kind}")

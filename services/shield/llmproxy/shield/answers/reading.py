@@ -42,6 +42,9 @@ NO_TEXTS: Mapping[str, str] = {}
 OPENED_MAX = 4
 """Texts of a stream that are read in the loop: of each, two thousand characters may wait to be looked at until all of them end."""
 
+SLOW_S = 0.003
+"""For one event. An answer of which one has taken so long says something dear to look at, and is likely to go on with it."""
+
 CARRIED_MAX = 64  # Runs of texts that an answer may have going; of more, the oldest begins anew.
 
 
@@ -49,7 +52,7 @@ class Reading:
     """One answer. Raises `Stopped` and `Unavailable`."""
 
     __slots__ = (
-        "_alouds", "_becoming", "_carried", "_clock", "_guards", "_key", "_opened", "_repeated", "_repeated_chars", "_says", "_together", "choice", "findings", "is_repeated", "looks", "may_be_slow", "originals",
+        "_alouds", "_becoming", "_began", "_carried", "_clock", "_guards", "_key", "_opened", "_repeated", "_repeated_chars", "_says", "_together", "_was_slow", "choice", "findings", "is_repeated", "looks", "may_be_slow", "originals",
         "request", "unmasks",
     )  # fmt: skip
 
@@ -75,7 +78,7 @@ class Reading:
         self._guards, self._clock, self._key = guards, clock, key
         self._says: blake2b | None = None  # What echoes are remembered beside: the same for all of this request.
         self.may_be_slow = guards.has_expressions  # Whether it is worth asking.
-        self._opened = 0
+        self._opened, self._began, self._was_slow = 0, 0.0, False
         self._repeated: dict[str, str] = {}
         self._repeated_chars = 0
         self._carried: dict[Hashable, Carried] = {}  # Of the last text of those that readers put together.
@@ -85,7 +88,7 @@ class Reading:
 
     @property
     def is_slow(self) -> bool:
-        return self._opened > OPENED_MAX or self._guards.is_slow
+        return self._was_slow or self._opened > OPENED_MAX or self._guards.is_slow
 
     @property
     def aloud(self) -> Aloud | None:
@@ -103,7 +106,13 @@ class Reading:
 
     def begin(self) -> None:
         """An event comes: from now on the guards have their time for it."""
-        self.looks.budget = Budget(self._clock() + self._guards.policy.guard_timeout_ms / 1000, self._clock)
+        self._began = self._clock()
+        self.looks.budget = Budget(self._began + self._guards.policy.guard_timeout_ms / 1000, self._clock)
+
+    def end(self) -> None:
+        """It is read, and the answer goes on."""
+        if self._clock() - self._began > SLOW_S:
+            self._was_slow = self.may_be_slow = True
 
     # -- texts
 
@@ -122,6 +131,9 @@ class Reading:
 
     def stays(self, text: str) -> bool:
         return self.is_clear(text, in_json=False)
+
+    def is_prose(self, text: str) -> bool:
+        return self._is_none_of_ours(text) and self._guards.is_prose(text)
 
     def words(self, text: str) -> str:
         return unmask(text, self.originals.in_text)
@@ -367,12 +379,14 @@ class Reading:
 
     def is_clear(self, text: str, *, in_json: bool) -> bool:
         """Whether reading a text would change nothing and find nothing. Most texts are, and to read one costs five times as much."""
+        if not (self._is_none_of_ours(text) and self._guards.is_clear(text, in_json=in_json)):
+            return False
+        budget = self.looks.budget
+        return budget is None or self._clock() <= budget.ends_at
+
+    def _is_none_of_ours(self, text: str) -> bool:
+        """Nothing is to be put into it, and it betrays nothing."""
         request = self.request
         if request.canary or (self.unmasks and "[" in text):
             return False
-        looks = self.looks
-        if looks.for_leaks and not leak.is_clear(request.system, text):
-            return False
-        if not self._guards.is_clear(text, in_json=in_json):
-            return False
-        return looks.budget is None or self._clock() <= looks.budget.ends_at
+        return not self.looks.for_leaks or leak.is_clear(request.system, text)

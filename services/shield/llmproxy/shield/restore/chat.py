@@ -35,7 +35,21 @@ Channel = tuple[int, str, int | Place]
 class Whole(whole.Whole):
     """An answer in which nothing is found is only looked at."""
 
+    def __init__(self, texts: Texts) -> None:
+        super().__init__(texts)
+        self._clear: bytes | None = None  # The answer, where a glance has told.
+
+    def is_prose(self, event: bytes) -> bool:
+        """Whether a glance tells that it stays as it is."""
+        texts = None if self._texts.unmasks else prose.texts(event)
+        if texts is None or len(texts) > 1 or not all(map(self._texts.is_prose, texts)):
+            return False
+        self._clear = event
+        return True
+
     def chunk(self, event: bytes) -> list[bytes]:
+        if event is self._clear:
+            return [event]
         if not self._texts.unmasks and (texts := prose.texts(event)) is not None:
             if len(texts) > 1:
                 texts.append(" ".join(texts))

@@ -42,6 +42,10 @@ class Texts(Protocol):
         all texts have in common that readers put together, one behind the other; `place`: where it stands, for the record."""
         ...
 
+    def is_prose(self, text: str) -> bool:
+        """Whether a glance tells that it stays as it is."""
+        ...
+
     def text(self, text: str) -> str:
         """A text that comes whole."""
         ...

@@ -95,6 +95,9 @@ class Unmasking:
     ) -> Text:
         return SIGNED if is_signed else Window(self._originals, in_json=in_json)
 
+    def is_prose(self, text: str) -> bool:
+        return False
+
     def text(self, text: str) -> str:
         return restored(text, self._originals)
 
