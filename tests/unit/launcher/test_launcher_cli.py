@@ -337,6 +337,20 @@ def test_an_endpoint_that_nobody_can_call_for_want_of_a_key_is_told(
     assert ("warning: endpoints.one: " in answer.stderr) is is_told
 
 
+def test_a_signature_that_is_disabled_and_does_not_exist_is_told_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
+    file = tmp_path / "llmproxy.yaml"
+    file.write_text(
+        "firewall: {disabled: [overide, indirect.no-confirmation, extraction, ours, zzz],"
+        " signatures: [{id: ours, phrase: a phrase of ours}]}\nendpoints: {one: {provider: demo, models: [m]}}"
+    )
+    answer = ask("config", "check", str(file))
+    assert answer.exit_code == exits.OK
+    assert [line for line in answer.stderr.splitlines() if "firewall" in line] == [
+        "warning: firewall.disabled: no signature or category is called 'overide'; did you mean 'override'?",
+        "warning: firewall.disabled: no signature or category is called 'zzz'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("setting", "then"), [("", "recorded as costing nothing"), ("routing: {unpriced_models: refuse}", "are refused")]
 )

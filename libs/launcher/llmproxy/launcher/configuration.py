@@ -1,12 +1,13 @@
 """Where a run's configuration comes from, and the file in which the launcher hands it to admin."""
 
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
 import yaml
 
-from llmproxy.common import config_checks, config_file, references
+from llmproxy.common import config_checks, config_file, references, signatures
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.common.prices import Prices, shipped
 from llmproxy.common.switches import FIREWALL_ENABLED, with_switches
@@ -93,6 +94,19 @@ def without_price(config: Config) -> list[str]:
     )
     return [
         f'prices: none is known for {shown}; {then}. List what they cost, or {{input: "0", output: "0"}} if they are free'
+    ]
+
+
+def without_signature(config: Config) -> list[str]:
+    """A warning for each name in `firewall.disabled` that nothing has. No mistake: a release may leave signatures out."""
+    wanted = set(config.firewall.disabled) - {one.id for one in config.firewall.signatures}
+    if not wanted:
+        return []
+    names = {name for one in signatures.ready() for name in (one.hit.id, one.hit.category)}
+    return [
+        f"firewall.disabled: no signature or category is called {name!r}"
+        + "".join(f"; did you mean {close!r}?" for close in get_close_matches(name, names, n=1))
+        for name in sorted(wanted - names)
     ]
 
 

@@ -9,7 +9,7 @@ from msgspec import json
 from llmproxy.common import config as configuration
 from llmproxy.common.config import Config, ConfigError
 from llmproxy.launcher import exits
-from llmproxy.launcher.configuration import load_config, to_yaml, without_key, without_price
+from llmproxy.launcher.configuration import load_config, to_yaml, without_key, without_price, without_signature
 from llmproxy.launcher.data_folder import DataFolder
 from llmproxy.launcher.options import ask_admin, data_option
 
@@ -27,7 +27,7 @@ def check(file: Path | None) -> None:
     """Say whether FILE (or, without it, the environment) is a configuration that can be used.
 
     Key references are checked for form, not for being set: the machine that checks need not hold the keys. Endpoints that
-    nobody can call for want of a key, and models without a price, are named as warnings.
+    nobody can call for want of a key, models without a price, and disabled signatures that do not exist, are named as warnings.
     """
     found = load(file)
     names = configuration.models(found)
@@ -40,7 +40,7 @@ def check(file: Path | None) -> None:
         click.echo(
             "warning: it has no endpoints, so it can answer nothing; add them, as in llmproxy.example.yaml", err=True
         )
-    for line in (*without_key(found), *without_price(found)):
+    for line in (*without_key(found), *without_price(found), *without_signature(found)):
         click.echo(f"warning: {line}", err=True)
 
 
