@@ -20,8 +20,13 @@ from llmproxy.shield.spread import DEFINITIONS, SERVED, Joined, Place
 DEFINED = frozenset(DEFINITIONS)
 IS_SERVED = SERVED.encode()
 DECLARATIONS = ("functionDeclarations", "function_declarations")  # One item holds many tools there.
+PROPERTIES = "properties"
 TYPES = frozenset({"object", "string", "number", "integer", "boolean", "array", "function"})
 HIDING_CHARS_MAX = 16_384  # In a loop, of tools that hide something, which is to be decoded first.
+TOOLS_MAX, READ_MAX = (
+    500,
+    128,
+)  # In a loop, of one list; and of those that are not known yet, which take 10 us each, however short.
 CLEAR_MAX = 8_192  # Tools, and lists of tools, that are remembered.
 
 
@@ -51,34 +56,37 @@ class Reading:
     def of(self, tree: dict[str, Any], tenant: bytes, budget: Budget | None = None) -> Defined:
         """`budget`: what may be spent in a loop; without one each tool has all that it may need."""
         key = blake2b(tenant, digest_size=KEY_BYTES, key=self._secret).digest()
-        hiding_chars, found = 0, list[Defined]()
+        read, hiding_chars, found = 0, 0, list[Defined]()
         for path, holder in _holders(tree):
             digest = _digest(key, holder)
             if digest in self._clear:
                 continue
             before = len(found)
-            for place, said in self._unknown(key, holder, path):
-                suspected = hints(said.text)
-                hiding_chars += len(said.text) if suspected else 0
-                if budget is not None and hiding_chars > HIDING_CHARS_MAX:
+            for number, (place, tool) in enumerate(_tools(holder, path)):
+                said = self._unknown(key, tool)
+                if said is not None:
+                    suspected = hints(said.text)
+                    read, hiding_chars = read + 1, hiding_chars + (len(said.text) if suspected else 0)
+                    if budget is not None and (read > READ_MAX or hiding_chars > HIDING_CHARS_MAX):
+                        return SPENT
+                    ordering = _ordering(said, place, suspected, budget or ample(3 * len(said.text)))
+                    if ordering is None and (budget is None or not budget.exhausted):
+                        self._remember(said.digest)
+                    elif ordering is not None:
+                        found.append(ordering)
+                if budget is not None and (budget.exhausted or number >= TOOLS_MAX):
                     return SPENT
-                ordering = _ordering(said, place, suspected, budget or ample(3 * len(said.text)))
-                if budget is not None and budget.exhausted:
-                    return SPENT
-                if ordering is None:
-                    self._remember(said.digest)
-                else:
-                    found.append(ordering)
             if len(found) == before:
                 self._remember(digest)
         return _sum(found)
 
-    def _unknown(self, key: bytes, holder: Any, path: Place) -> "Iterator[tuple[Place, _Said]]":
-        for place, tool in _tools(holder, path):
-            digest = _digest(key, tool)
-            if digest not in self._clear:
-                texts = [one for one in strings(tool) if len(one) >= segments.TEXT_CHARS_MIN and one not in TYPES]
-                yield place, _Said(digest, texts, "\n".join(texts))
+    def _unknown(self, key: bytes, tool: Any) -> "_Said | None":
+        digest = _digest(key, tool)
+        if digest in self._clear:
+            return None
+        texts = [one for one in strings(tool) if len(one) >= segments.TEXT_CHARS_MIN and one not in TYPES]
+        named = [f"argument named {name.replace('_', ' ')}" for name in _names(tool) if "_" in name]
+        return _Said(digest, texts, "\n".join((*texts, *named)))
 
     def _remember(self, digest: bytes) -> None:
         if len(self._clear) >= CLEAR_MAX:
@@ -87,7 +95,7 @@ class Reading:
 
 
 class _Said(Struct, frozen=True):
-    """What one tool says, text by text and as a whole."""
+    """What one tool says, text by text and as a whole, to which the names of arguments belong: one may be the order."""
 
     digest: bytes
     texts: list[str]
@@ -103,6 +111,18 @@ def _ordering(said: _Said, place: Place, suspected: Hint, budget: Budget) -> Def
 
 def _digest(key: bytes, value: Any) -> bytes:
     return siphash(key, msgspec.json.encode(value))
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Of all that a schema calls properties, at any depth."""
+    if type(value) is list:
+        for item in value:
+            yield from _names(item)
+    elif type(value) is dict:
+        for name, item in value.items():
+            if name == PROPERTIES and type(item) is dict:
+                yield from item
+            yield from _names(item)
 
 
 def _sum(found: list[Defined]) -> Defined:
