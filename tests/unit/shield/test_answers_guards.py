@@ -292,6 +292,7 @@ def test_an_image_that_may_carry_something_away_is_taken_out(text: str) -> None:
     assert any(kind.startswith("answer.image.") for kind in counts)
 
 
+LINES = " ".join(f"M{n}.5 {n % 7} C{n},{n % 9} -3.4 5e-1 {n} {n} z" for n in range(300))
 PICTURE = base64.b64encode(random.Random(3).randbytes(9_000)).decode()
 
 
@@ -303,6 +304,8 @@ PICTURE = base64.b64encode(random.Random(3).randbytes(9_000)).decode()
         'a <img width=10 alt="a > b" src="data:image/jpeg;base64,{}" class="x y"/> b <img src="data:image/gif;base64,{}"> c',
         'a <img src="data:image/png;base64,{}',
         "![x](data:image/png;base64,{}) b",
+        f'<svg><path fill="#f00" d="{LINES}"/><polygon points=\'{LINES[:3000]}\' class="a"/></svg> b',
+        f'<svg><path d="{LINES}',
     ],
 )
 def test_a_picture_that_is_in_the_answer_itself_stays_whatever_its_length(text: str, size: int) -> None:
@@ -326,6 +329,13 @@ def test_what_a_tag_says_behind_its_picture_is_judged_with_it(rest: str, size: i
     assert "[IMAGE_REDACTED]" in said
     assert read(said.replace(PICTURE, "").replace("[IMAGE_REDACTED]", ""))[1] in ({}, {"answer.image.overlong": 1})
     assert sum(counts.values()) == 1
+
+
+def test_what_a_tag_says_behind_its_lines_is_judged_with_them() -> None:
+    for size in (0, 7):
+        said, counts = in_pieces(f"<path d='{LINES}' style='background:url({EVIL}/p?d=1)'/> b", size)
+        assert "evil-example" not in said
+        assert counts == {"answer.image.query": 1}
 
 
 @pytest.mark.parametrize("kind", ["image/svg+xml", "text/html", "image/png,x"])

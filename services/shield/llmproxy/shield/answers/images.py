@@ -81,13 +81,16 @@ TAG_BEGUN = re.compile(
     rf"{LISTED.pattern}(?:[^>\"']|\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)){{0,{TAG_CHARS_MAX}}}+\Z", re.IGNORECASE
 )
 
+_OTHERS = r"(?=\s)(?:[^<>\"'=]|=(?!\s*+[\"'])|=\s*+(?:\"[^\"]*+\"|'[^']*+'))*?\s"
+_BASE64, _LINES = r"[A-Za-z0-9+/=]*+", r"[A-Za-z0-9\s,.+-]*+"
 PICTURE = re.compile(
-    r"(?P<opened><img(?=\s)(?:[^<>\"'=]|=(?!\s*+[\"'])|=\s*+(?:\"[^\"]*+\"|'[^']*+'))*?\ssrc\s*+=\s*+[\"']"
-    r"data:image/(?:png|jpe?g|gif|webp|avif|bmp);base64,)[A-Za-z0-9+/=]*+\Z",
+    rf"(?P<opened><img{_OTHERS}src\s*+=\s*+[\"']data:image/(?:png|jpe?g|gif|webp|avif|bmp);base64,){_BASE64}\Z"
+    rf"|(?P<drawn><(?:path|polygon|polyline){_OTHERS}(?:d|points)\s*+=\s*+[\"']){_LINES}\Z",
     re.IGNORECASE,
 )
-"""A picture that is in the text itself, too long to be held. It is fetched from nowhere, and what it consists of ends no value."""
-PAYLOAD = re.compile(r"[A-Za-z0-9+/=]*+")
+"""A picture that is in the text itself, or its lines, too long to be held. It is fetched from nowhere, and what it consists of ends no
+value."""
+PAYLOAD, LINES = re.compile(_BASE64), re.compile(_LINES)
 
 DRAWN = re.compile(r"```[mM]ermaid(?![\w-])[^\n`]{0,80}\n")
 DRAWN_BEGUN = re.compile(r"(?:`{1,3}|```[mM][^\n`]{0,88})\Z")
@@ -212,13 +215,14 @@ class Images:
 
     def _pictured(self, text: str, at: int, out: list[str | Body], *, is_over: bool) -> int:
         """Where the tag ends whose picture goes on here, or the text. The rest of the tag is judged with its beginning."""
-        end = PAYLOAD.match(text, at).end()  # type: ignore[union-attr]  # It matches everywhere.
+        payload = PAYLOAD if LISTED.match(self._picture) is not None else LINES
+        end = payload.match(text, at).end()  # type: ignore[union-attr]  # It matches everywhere.
         self._fences.read(text[at:end])
         out.append(text[at:end])
         if end == len(text):
             return end
         tag = self._picture + text[end : end + HELD_CHARS_MAX - len(self._picture)]
-        found = TAG.match(tag)
+        found = (markup.TAG if payload is LINES else TAG).match(tag)
         if found is None and not is_over and len(tag) < HELD_CHARS_MAX:
             self._pending, self._told, self._picture = tag, len(self._picture), ""
             self._will_resume = True
@@ -312,8 +316,9 @@ class Images:
         if len(text) < limit:  # What stands behind the answer may close it.
             return self._shown(text, place, len(text)) if is_over else (None, "")
         picture = PICTURE.match(text, place, limit)
-        if picture is not None and not self._judge.of_tag(f'{picture["opened"]}">'):
-            self._picture = picture["opened"]
+        opened = picture[picture.lastgroup or 0] if picture is not None else ""
+        if opened and not self._judge.of_tag(f'{opened}">'):
+            self._picture = opened
             return limit, text[place:limit]
         if is_listed:
             return self._overlong(text, place, limit)
