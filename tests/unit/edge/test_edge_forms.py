@@ -92,6 +92,8 @@ def test_a_large_file_is_searched_and_encoded_in_slices_and_is_whole() -> None:
     [
         (b"", "invalid_encoding", ""),
         (b"nonsense", "invalid_encoding", ""),
+        (MODEL + part("prompt", b"x" * forms.FIELDS_BYTES_MAX) + FILE + END, "request_too_large", ""),
+        (part("a", b"x" * (forms.FIELDS_BYTES_MAX // 2)) * 3 + FILE + END, "invalid_value", "a"),
         (b"preamble\r\n" + MODEL + FILE + END, "invalid_encoding", ""),
         (MODEL + FILE, "invalid_encoding", ""),
         (MODEL + FILE + END + b"epilogue", "invalid_encoding", ""),

@@ -22,6 +22,9 @@ OCTETS = "application/octet-stream"
 BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))\s*(?:;|$)', re.ASCII | re.IGNORECASE)
 DISPOSITION = re.compile(r'([A-Za-z0-9*_-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 SLICE_BYTES = 3 << 18  # Searched or encoded in one turn of the loop; a multiple of three, so that base64 can be joined.
+FIELDS_BYTES_MAX = (
+    1 << 20
+)  # Of all texts together, which are decoded in one turn of the loop. No API takes more than pages.
 FILE = "file"
 
 
@@ -74,13 +77,18 @@ def read(body: bytes, delimiters: list[int], length: int) -> Form:
     """`length` is a delimiter's without its line break."""
     fields: dict[str, str | list[str]] = {}
     upload: Upload | None = None
-    view = memoryview(body)
+    view, size = memoryview(body), 0
     for start, end in pairwise(delimiters):
         begin = start + 2 + length
         if body[begin : begin + 2] != b"\r\n":
             raise broken("a boundary is not a line of its own")
         name, part, data = _part(body, view, begin + 2, end)
         if part is None:
+            size += len(data)
+            if size > FIELDS_BYTES_MAX:
+                raise GatewayError(
+                    "request_too_large", f"the text fields of the form are larger than {FIELDS_BYTES_MAX} bytes"
+                )
             _add(fields, name, data)
         elif name != FILE:
             raise GatewayError("unsupported_parameter", f"'{name}' is a file; only 'file' can be one", param=name)
@@ -181,4 +189,4 @@ async def to_json(texts: bytes, upload: Upload) -> bytes:
         if start:
             await asyncio.sleep(0)
     parts.append(b'"}}')
-    return b"".join(parts)
+    return await asyncio.to_thread(b"".join, parts) if len(upload.data) > SLICE_BYTES else b"".join(parts)
