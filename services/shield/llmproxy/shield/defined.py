@@ -23,10 +23,8 @@ DECLARATIONS = ("functionDeclarations", "function_declarations")  # One item hol
 PROPERTIES = "properties"
 TYPES = frozenset({"object", "string", "number", "integer", "boolean", "array", "function"})
 HIDING_CHARS_MAX = 16_384  # In a loop, of tools that hide something, which is to be decoded first.
-TOOLS_MAX, READ_MAX = (
-    500,
-    128,
-)  # In a loop, of one list; and of those that are not known yet, which take 10 us each, however short.
+TOOLS_MAX = 500  # In a loop, of one list,
+READ_MAX = 128  # and of those that are not known yet, which take 10 us each, however short.
 CLEAR_MAX = 8_192  # Tools, and lists of tools, that are remembered.
 
 

@@ -49,9 +49,8 @@ JOINING_CLASS = "\u0300-\u0314\u031b\u0323-\u0328\u032d\u032e\u0330\u0331\u0338\
 """Accents and the like that are one letter with the letter before them, in Unicode's composed form (NFC). Those of Indic scripts are
 not here: there, the composed form has them, too."""
 
-JOINING = re.compile(
-    f"[{JOINING_CLASS}]{{1,4}}"
-)  # No letter has more; putting many in order takes the square of their number.
+JOINING = re.compile(f"[{JOINING_CLASS}]{{1,4}}")
+"""No letter has more; putting many in order takes the square of their number."""
 
 UNUSUAL = re.compile(f"[{UNUSUAL_CLASS}{DIGITS}{JOINING_CLASS}{UNUSUAL_BEYOND}{DIGITS_BEYOND}]")
 """What may stand for an ASCII character, a space or nothing, or is a piece of a letter. Letters with accents, CJK, Cyrillic and the like
