@@ -123,12 +123,19 @@ def _vendor_keys(text: str, data: bytes, words: list[tuple[int, int]]) -> Iterat
 
 def _glued(text: str, data: bytes, said: bytes) -> Iterator[Finding]:
     """Directly behind a letter or a digit: `KEYghp_...`."""
-    for literal, vendor in TELLING:
-        for start in glance.places(data, literal) if literal in said else ():
+    for literal, vendor in _told(said):
+        for start in glance.places(data, literal):
             if data[start - 1 : start].isalnum() and b"%" not in data[max(0, start - ESCAPE_CHARS) : start]:
                 match = vendor.pattern.match(text[start : start + vendor.chars_max])
                 if match is not None and _is_key(vendor, match[0]):
                     yield Finding(f"secret.{vendor.name}", start, start + match.end())
+
+
+def _told(said: bytes) -> Iterable[tuple[bytes, Vendor]]:
+    """The telling literals that stand in it: each ends with a sign, of which there are few."""
+    ends = [one.end() for one in SIGNS.finditer(said)]
+    there = {said[end - chars : end] for end in ends for chars in TELLING_CHARS if end >= chars}
+    return [told for told in TELLING if told[0] in there] if not there.isdisjoint(TELLING_LITERALS) else ()
 
 
 def _around(vendor: Vendor, literal: bytes, text: str, data: bytes) -> Iterator[Finding]:
@@ -137,7 +144,11 @@ def _around(vendor: Vendor, literal: bytes, text: str, data: bytes) -> Iterator[
     for at in glance.places(data, literal):
         if at >= done:
             match = vendor.pattern.search(text, max(at - vendor.before, done), at + vendor.chars_max)
-            if match is not None and _is_key(vendor, match[match.lastindex or 0]):
+            if (
+                match is None or match.start() > at
+            ):  # One that begins behind it may be cut off here, and has a literal of its own.
+                continue
+            if _is_key(vendor, match[match.lastindex or 0]):
                 yield Finding(f"secret.{vendor.name}", *match.span(match.lastindex or 0))
                 done = match.end()
 
@@ -146,6 +157,9 @@ HEAD_CHARS = 2
 BEGINS = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]")
 ESCAPE_CHARS = 5  # `%2520` ends a word, too: what is behind it is found where escapes are read (encoded.py).
 TELLING = tuple((literal, vendor) for vendor in VENDORS for literal in vendor.telling)
+TELLING_LITERALS = frozenset(literal for literal, _ in TELLING)
+TELLING_CHARS = sorted({len(literal) for literal in TELLING_LITERALS})
+SIGNS = re.compile(rb"[_-]")
 INSIDE = tuple(vendor for vendor in VENDORS if vendor.before)
 
 
