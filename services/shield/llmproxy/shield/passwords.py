@@ -327,8 +327,9 @@ def is_password(value: str, *, is_quoted: bool, sign: str) -> bool:
         or is_stand_in(value)
     ):
         return False
-    small, capital = any(c.islower() for c in value), any(c.isupper() for c in value)
-    digit, other = any(c.isdigit() for c in value), any(not c.isalnum() and c not in "_-./:()[]" for c in value)
+    signs = set(value)
+    small, capital, digit = any(map(str.islower, signs)), any(map(str.isupper, signs)), any(map(str.isdigit, signs))
+    other = not all(map(str.isalnum, signs - SIGNS_OF_WORDS))
     classes = small + capital + digit + other
     if (
         "(" in value
