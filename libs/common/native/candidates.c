@@ -18,7 +18,7 @@ static inline size_t bucket(uint32_t head) { return (head * 0x9E3779B1u) >> 20; 
 static inline int is_gap(uint8_t one) {
     return one == ' ' || one == '(' || one == ')' || one == '.' || one == '/' || one == '_' || one == '-';
 }
-static inline int is_markup(uint8_t one) { return one == '[' || one == ']' || one == '<' || one == '=' || one == '\\'; }
+static inline int is_markup(uint8_t one) { return one == '[' || one == ']' || one == '<' || one == '=' || one == '\\' || one == 0x1b; }
 static inline uint8_t lower(uint8_t one) { return (uint8_t)(one - 'A') < 26 ? one | 0x20 : one; }
 
 static inline int is_small(uint8_t one) { return (uint8_t)(one - 'a') < 26; }

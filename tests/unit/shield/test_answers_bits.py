@@ -18,7 +18,7 @@ from llmproxy.shield.guards import GUARDS
 PIECES = [
     "The weather is fine today. ", "in 1985", "born on 12 March 1990", "ada@example.org", "-----BEGIN ", "--", "---", "-", ":", "[", "](", "]:", "<", "<b", "=", "href",
     "\\", "\\u200b", "://", "https://x.test/?q=1", "\u200b", "é", "4111 1111 1111 1111", "my password is ", "hunter2X!", "x" * 255, "x" * 256, "aB3" * 90, "'", '"', "`", "\n", " ",
-    "&#x61;", "javascript:", "{", "}", "```mermaid\n", "//x.test/p", "word " * 400,
+    "&#x61;", "javascript:", "{", "}", "\x1b", "```mermaid\n", "//x.test/p", "word " * 400,
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=8), max_size=8).map("".join)
 SETTINGS = [

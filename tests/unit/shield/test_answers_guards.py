@@ -153,6 +153,10 @@ def test_a_guard_that_raises_or_is_late_ends_the_answer_and_is_never_skipped() -
         ("\U0001f600" + "".join(chr(0xE0100 + byte) for byte in b"secret"), "\U0001f600"),
         ("\U0001f600\ufe0f\ufe0e\ufe0f\ufe0e", "\U0001f600\ufe0f\ufe0e"),
         ("end\ufeff\u2060", "end"),
+        ("see \x1b[8mhidden", "see [8mhidden"),
+        ("\x1b\u200b]52;c;cm0gLXJm\x07", "]52;c;cm0gLXJm\x07"),
+        ("a\x9b8mb", "a8mb"),
+        ("x" + "\x80\x81" * 20 + "y", "xy"),
     ],
 )
 def test_invisible_text_is_taken_out(text: str, said: str) -> None:
@@ -173,6 +177,7 @@ def test_invisible_text_is_taken_out(text: str, said: str) -> None:
         "co\u00adoperate, na\u00efve, \u00fcber",
         "\u0e20\u0e32\u0e29\u0e32\u200b\u0e44\u0e17\u0e22",
         "\u845b\U000e0100\u98fe",
+        "next\x85line",
     ],
 )
 def test_what_writing_needs_survives(text: str) -> None:

@@ -38,7 +38,7 @@ PEM = (
 RANDOM = b64encode(Random(5).randbytes(300)).decode()
 PICTURE = b64encode(Random(6).randbytes(2_700)).decode()
 PIECES = [
-    "\\u200b", "\\udb40\\udc67", "\\udb40", "\\\\u200b", "\\u", "\\u20", "\\u0041", "\\ud83d\\ude00", "<img '" + "a" * 3500, "![" + "b " * 700, "!(", '![a](http://x.test/?q=1 "t"x)', "![a](http://x.test/?q=1 no)", "plain words ", "Hello", ",", " ", "\n", "\n\n", "!", "![", "](", ")", "[", "]", "<", ">", "<img src='", "`", "```", "```\n", "```mermaid\n", "img: \"https://evil.test/?q=1\"\n", "~~~\n",
+    "\x1b", "\x1b[", "\x9b", "\\u200b", "\\udb40\\udc67", "\\udb40", "\\\\u200b", "\\u", "\\u20", "\\u0041", "\\ud83d\\ude00", "<img '" + "a" * 3500, "![" + "b " * 700, "!(", '![a](http://x.test/?q=1 "t"x)', "![a](http://x.test/?q=1 no)", "plain words ", "Hello", ",", " ", "\n", "\n\n", "!", "![", "](", ")", "[", "]", "<", ">", "<img src='", "`", "```", "```\n", "```mermaid\n", "img: \"https://evil.test/?q=1\"\n", "~~~\n",
     KEY, KEY[:20], KEY[20:], PEM, PEM[:40], PEM[40:90], "-----BEGIN ", "--", "my password is ", "hunter2X!", "sunshine", "pass", "word: ",
     "https://", "https://user:pa,ss(w)d9@db.example.com/x ", "postgres://", "sk-", "s", "AKIA", "EXAMPLE", "eyJ", "x" * 30, "aB3" * 40,
     "![a](https://evil.test/x.png?d=secret)", "![a [b] c](<https://evil.test/a b?x=1> \"t) t\")", "![r][one]", "\n[one]: https://evil.test/?q=1\n",

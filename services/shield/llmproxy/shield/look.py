@@ -36,7 +36,7 @@ class Look:
     BASIC = 1 << 16
     PASSWORD_BEYOND = 1 << 17
     ENCODED = 1 << 18  # A long word with a capital or a digit, or a percent escape.
-    MARKUP = 1 << 19  # One of `[]<=` or a backslash.
+    MARKUP = 1 << 19  # One of `[]<=`, a backslash, or the sign with which commands to terminals begin.
     LONG = 1 << 20  # Hundreds of characters without a space between them.
 
 

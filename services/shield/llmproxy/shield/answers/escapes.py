@@ -5,13 +5,13 @@ can take all of them out. Held back is an escape that has not ended.
 
 import re
 
-from llmproxy.shield.answers.invisible import RUN
+from llmproxy.shield.answers.invisible import UNSEEN
 
 ESCAPE = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|[^u])", re.DOTALL
 )
 BEGUN = re.compile(r"\\(?:u(?:[0-9a-fA-F]{0,3}|[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?)?)?\Z")
-WRITTEN_OUT = re.compile(rf"[ !#-\[\]-~]|{RUN.pattern}")
+WRITTEN_OUT = re.compile(rf"[ !#-\[\]-~]|{UNSEEN.pattern}")
 HIGH_FIRST, LOW_FIRST, ASTRAL = 0xD800, 0xDC00, 0x10000
 
 

@@ -1,4 +1,5 @@
-"""Text that nobody sees: tag characters, zero-width runs, variation selectors in rows, directions that are overridden.
+"""Text that nobody sees: tag characters, zero-width runs, variation selectors in rows, directions that are overridden, and what only
+terminals obey: they hide text, make links of it and fill the clipboard.
 
 What writing needs stays: joiners in Persian and in Indic scripts and in emoji, one variation selector behind a character,
 flags, soft hyphens, direction marks, and embeddings and isolates around text that runs from right to left.
@@ -14,10 +15,13 @@ RUN_CHARS_MAX = 16
 """No writing needs as many in a row: two flags of regions have eight each, with the flag between them."""
 KEPT_MAX = 3  # Of different ones in a row: a variation selector, a joiner and a mark.
 
-RUN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
-    "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+_UNSEEN = (
+    "\x80-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+UNSEEN, RUN = re.compile(f"[{_UNSEEN}]+"), re.compile(f"[\x1b{_UNSEEN}]+")
+"""Without the one of ASCII, which JSON has as an escape alone, and with it."""
+
 FLAG, FLAG_TAGS = "\U0001f3f4", re.compile("[\U000e0030-\U000e007a]{2,7}\U000e007f")
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\U00010800-\U00010fff\U0001e800-\U0001efff]")
 JOINING = re.compile("[\u0600-\u1cff\ua800-\uabff\ufb50-\ufdff\ufe70-\ufefe\U00010a00-\U00011fff\U0001e900-\U0001e95f]")
@@ -35,8 +39,12 @@ MARKS = frozenset("\u200e\u200f\u061c")
 OPENING, CLOSING = frozenset("\u202a\u202b\u2066\u2067\u2068"), frozenset("\u202c\u2069")
 
 
+ESCAPE = "\x1b"
+"""How commands to terminals begin: ECMA-48, 5.3 and 5.6. Each of them has one sign above U+007F, too."""
+
+
 def is_clear(text: str) -> bool:
-    return text.isascii() or RUN.search(text) is None
+    return (text.isascii() and ESCAPE not in text) or RUN.search(text) is None
 
 
 class Invisible:
