@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -13,9 +14,11 @@ import pytest
 from patience import PATIENCE_S
 
 from llmproxy.common.policy import Policy
+from llmproxy.shield import memory
 from llmproxy.shield import offload as offloading
+from llmproxy.shield.answers.asked import SAID_CHARS_MAX
 from llmproxy.shield.examine import Examined, Order, Refused
-from llmproxy.shield.offload import BUSY, SHORT_BYTES_MAX, UNAVAILABLE, Offload
+from llmproxy.shield.offload import BUSY, QUEUED_BYTES_MAX, SHORT_BYTES_MAX, UNAVAILABLE, Offload
 from llmproxy.shield.turns import WAITING_EACH_MAX, WAITING_MAX, Turns
 
 PATIENT = {"guard_timeout_ms": 1_000 * int(PATIENCE_S)}
@@ -52,6 +55,62 @@ def test_a_body_examined_in_a_process_is_masked_or_refused_as_anywhere() -> None
         refused = await offload.examine(order("mail ada@example.com", kinds={"email": "block"}, **PATIENT))
         assert isinstance(refused, Refused)
         assert refused.error().code == "content_blocked"
+
+    with_offload(scenario)
+
+
+LARGE = "mail ada@example.com" + ", so it is said" * (4 * QUEUED_BYTES_MAX // 14)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all of it goes through the queue")
+def test_what_is_large_does_not_go_through_the_queue() -> None:
+    """It would be copied under Python's lock, and hold the loop for a millisecond a megabyte."""
+    queued: list[int] = []
+
+    async def scenario(offload: Offload) -> None:
+        pool = offload._lanes[0]._pool
+        submit = pool.submit
+
+        def noted(work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+            queued.append(len(pickle.dumps(arguments)))
+            done = submit(work, *arguments, **named)
+            done.add_done_callback(lambda one: queued.append(len(pickle.dumps(one.result()))))
+            return done
+
+        pool.submit = noted  # type: ignore[method-assign]
+        examined = await offload.examine(order(LARGE, **PATIENT))
+        assert isinstance(examined, Examined)
+        assert examined.masked is not None
+        (placeholder,) = examined.originals
+        assert json.loads(examined.masked)["messages"][0]["content"] == LARGE.replace("ada@example.com", placeholder)
+        clear = await offload.examine(order(LARGE.replace("@", " "), **PATIENT))
+        assert isinstance(clear, Examined)
+        assert clear.masked is None
+
+    with_offload(scenario)
+    assert len(queued) == 4
+    assert max(queued) < 3 * SAID_CHARS_MAX < len(LARGE), "what the answer is compared with comes back, and no more"
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+def test_where_no_memory_can_be_shared_a_large_body_is_examined_all_the_same(
+    is_made: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unshared(memory.Memory):
+        def __init__(self) -> None:
+            if not is_made:
+                raise OSError
+            super().__init__()
+            self.path = "/nonexistent"
+
+    monkeypatch.setattr(memory, "Memory", Unshared)
+
+    async def scenario(offload: Offload) -> None:
+        examined = await offload.examine(order(LARGE, **PATIENT))
+        assert isinstance(examined, Examined)
+        assert list(examined.originals.values()) == ["ada@example.com"]
+        assert examined.masked is not None
+        assert len(examined.masked) > QUEUED_BYTES_MAX
 
     with_offload(scenario)
 

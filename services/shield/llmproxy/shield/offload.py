@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterable
 from concurrent.futures.process import BrokenProcessPool
 
+from msgspec import structs
+
 from llmproxy.common.pii import Pii
-from llmproxy.shield import processes
+from llmproxy.shield import memory, processes
 from llmproxy.shield.chain import TOO_DEAR, TOO_DEAR_TEXT
 from llmproxy.shield.examine import Examined, Order, Refused, examine
 from llmproxy.shield.guards import GUARDS
@@ -20,6 +22,8 @@ from llmproxy.shield.turns import Turns
 INLINE_BYTES_MAX = 32 << 10  # What a loop may examine itself: the quick look costs under 1 ms.
 INLINE_WORK_MAX = 150  # Segments, findings and lines that a loop may deal with itself: about 30 us each, so under 5 ms.
 SHORT_BYTES_MAX = 256 << 10  # One process is kept for these: they take milliseconds, megabytes seconds.
+QUEUED_BYTES_MAX = 1 << 20  # More goes by memory that the process opens, and comes back so.
+IN_MEMORY = b""  # No body is that.
 GRACE_S = 1.0  # Beyond the guards' own time, for the way there and back.
 LOAD_S = 30.0  # Presidio's import, and a language model's: once in each process, before the guards' own time begins.
 START_S = 10.0  # A process that was just started, on a machine that is busy: not the guards' time either.
@@ -135,8 +139,23 @@ class Lane:
 
     async def examine(self, order: Order) -> Examined | Refused:
         """Raises BrokenProcessPool."""
-        examined = await asyncio.get_running_loop().run_in_executor(self._pool, _examine, order)
+        examined = await self._by_memory(order) if len(order.body) > QUEUED_BYTES_MAX else None
+        if examined is None:
+            examined = await asyncio.get_running_loop().run_in_executor(self._pool, _examine, order)
         self._prepared.add(order.policy.pii)
+        return examined
+
+    async def _by_memory(self, order: Order) -> Examined | Refused | None:
+        """None where there is no memory that both can open."""
+        try:
+            shared = memory.Memory()
+            await asyncio.to_thread(shared.write, order.body)
+        except OSError:
+            return None
+        told, loop = structs.replace(order, body=b""), asyncio.get_running_loop()
+        examined = await loop.run_in_executor(self._pool, _examine_in_memory, told, shared.path)
+        if isinstance(examined, Examined) and examined.masked == IN_MEMORY:
+            examined = structs.replace(examined, masked=await asyncio.to_thread(shared.read))
         return examined
 
     def load_s(self, settings: Pii) -> float:
@@ -180,6 +199,21 @@ def _prepare(settings: Pii) -> None:
             from llmproxy.shield.presidio import engine
 
             engine.analyzer(settings)
+
+
+def _examine_in_memory(order: Order, path: str) -> Examined | Refused | None:
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        examined = _examine(structs.replace(order, body=memory.read(fd)))
+        if isinstance(examined, Examined) and examined.masked is not None:
+            memory.write(fd, examined.masked)
+            examined = structs.replace(examined, masked=IN_MEMORY)
+        return examined
+    finally:
+        os.close(fd)
 
 
 def _examine(order: Order) -> Examined | Refused:

@@ -93,7 +93,7 @@ def _asked(system: list[str], users: list[str], said: str, definitions: str, *, 
     system_text = "\n".join(system)
     return Asked(
         system=system_text[:SAID_CHARS_MAX],
-        users="\n".join(users),
+        users="\n".join(users)[:SAID_CHARS_MAX],
         said=said[:SAID_CHARS_MAX],
         definitions=definitions,
         is_exposed=is_exposed or bool(system_text),
