@@ -12,6 +12,7 @@ from llmproxy.common.policy import Policy
 from llmproxy.shield.answers import said
 from llmproxy.shield.answers.asked import Asked
 from llmproxy.shield.answers.guards import Guards
+from llmproxy.shield.answers.leak import words_of
 from llmproxy.shield.answers.reading import Reading
 from llmproxy.shield.guards import GUARDS
 from llmproxy.shield.window import Originals
@@ -89,3 +90,37 @@ def test_an_index_has_a_limit_whatever_the_text() -> None:
     assert sum(len(room) for room in index._kept[:2]) <= 6 << 20
     assert not index.says("xxxxxy")
     assert index.says("x" * 100)
+
+
+MANY = st.text("ab _.éß漢字のก\n", max_size=80)
+
+
+@given(MANY, st.integers(1, 9))
+def test_the_words_of_users_are_those_of_the_whole_text_however_it_is_parted(text: str, piece_chars: int) -> None:
+    words = " ".join(words_of(text.casefold()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(said, "PIECE_CHARS", piece_chars)
+        assert said.Request(Asked(users=text)).users.text == f" {words} "
+
+
+@pytest.mark.parametrize("text", ["漢字" * 20_000, "a few words " * 4_000], ids=["characters", "words"])
+def test_nobody_waits_until_the_words_of_a_long_text_are_told_apart(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """All of a text at once holds the interpreter: 0.6 s for a million characters of Chinese."""
+    pieces: list[int] = []
+    monkeypatch.setattr(said, "words_of", lambda piece: pieces.append(len(piece)) or words_of(piece))
+    assert said.Request(Asked(users=text)).users.text.split() == words_of(text)
+    assert max(pieces) < 2 * said.PIECE_CHARS
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_slow"),
+    [
+        (Asked(users="a few words " * 9_000), False),
+        (Asked(users="a few words " * 30_000), True),
+        (Asked(said="é" * 40_000), True),
+        (Asked(system="漢" * 40_000), True),
+    ],
+)
+def test_the_answer_to_a_long_request_is_not_read_in_the_loop(asked: Asked, is_slow: bool) -> None:
+    read = Reading(OURS, asked, Originals({}), clock=lambda: 0.0)
+    assert (read.may_be_slow, read.is_slow) == (is_slow, is_slow)

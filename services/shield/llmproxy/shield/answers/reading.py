@@ -22,6 +22,7 @@ from llmproxy.shield.answers.looks import Looks
 from llmproxy.shield.answers.measures import FORMS, PLAIN_NAME_CHARS, TOKENS, is_measure, is_plain
 from llmproxy.shield.answers.names import CALLED, CALLS, DRAWING, DRAWN, ECHOED, IN_JSON, is_no_text, name_of
 from llmproxy.shield.answers.read import Observed, Read
+from llmproxy.shield.answers.said import is_long
 from llmproxy.shield.answers.stages import Carried, new_leak
 from llmproxy.shield.answers.together import ALTERNATIVES, together
 from llmproxy.shield.chain import Budget
@@ -52,8 +53,27 @@ class Reading:
     """One answer. Raises `Stopped` and `Unavailable`."""
 
     __slots__ = (
-        "_alouds", "_becoming", "_began", "_carried", "_clock", "_guards", "_key", "_opened", "_repeated", "_repeated_chars", "_says", "_together", "_was_slow", "choice", "findings", "is_repeated", "looks", "may_be_slow", "originals",
-        "request", "unmasks",
+        "_alouds",
+        "_becoming",
+        "_began",
+        "_carried",
+        "_clock",
+        "_guards",
+        "_is_slow",
+        "_key",
+        "_opened",
+        "_repeated",
+        "_repeated_chars",
+        "_says",
+        "_together",
+        "choice",
+        "findings",
+        "is_repeated",
+        "looks",
+        "may_be_slow",
+        "originals",
+        "request",
+        "unmasks",
     )  # fmt: skip
 
     def __init__(
@@ -77,8 +97,9 @@ class Reading:
         self._alouds: dict[Hashable, Aloud] | None = {} if request.canary or for_leaks else None
         self._guards, self._clock, self._key = guards, clock, key
         self._says: blake2b | None = None  # What echoes are remembered beside: the same for all of this request.
-        self.may_be_slow = guards.has_expressions  # Whether it is worth asking.
-        self._opened, self._began, self._was_slow = 0, 0.0, False
+        # Where a request is long, so is the way to the first thing that it is asked.
+        self._opened, self._began, self._is_slow = 0, 0.0, is_long(request)
+        self.may_be_slow = guards.has_expressions or self._is_slow  # Whether it is worth asking.
         self._repeated: dict[str, str] = {}
         self._repeated_chars = 0
         self._carried: dict[Hashable, Carried] = {}  # Of the last text of those that readers put together.
@@ -88,7 +109,7 @@ class Reading:
 
     @property
     def is_slow(self) -> bool:
-        return self._was_slow or self._opened > OPENED_MAX or self._guards.is_slow
+        return self._is_slow or self._opened > OPENED_MAX or self._guards.is_slow
 
     @property
     def aloud(self) -> Aloud | None:
@@ -112,7 +133,7 @@ class Reading:
     def end(self) -> None:
         """It is read, and the answer goes on."""
         if self._clock() - self._began > SLOW_S:
-            self._was_slow = self.may_be_slow = True
+            self._is_slow = self.may_be_slow = True
 
     # -- texts
 
