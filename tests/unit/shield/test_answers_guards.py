@@ -496,6 +496,19 @@ def test_a_canary_is_planted_behind_the_first_system_text_and_ends_the_answer_th
     assert planted(b'{"messages":[{"role":"user","content":"hi"}]}', 64, b"key") is None
 
 
+MARK = "476a9908b7c9079c"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+@pytest.mark.parametrize("said", [*(sign.join(MARK) for sign in ("-", " ", "**", "\n- ")), f"**{MARK[:8]}**{MARK[8:]}"])
+def test_a_canary_with_signs_between_its_digits_is_one_and_nobody_hears_it(said: str, size: int) -> None:
+    one, text = reading(request=Asked(canary=MARK)).open(), f"it ends with {said} as you see"
+    heard: list[str] = []
+    with pytest.raises(Stopped):
+        heard.extend(one.push(text[at : at + size]) for at in range(0, len(text), size))
+    assert "".join(heard) in ("", "it ends with ", "it ends with **")
+
+
 # -- noise, and what is none
 
 CODE = (

@@ -23,6 +23,7 @@ BEHIND_CHARS = 2_048  # Of a text, from where it begins; behind that it is a pas
 PIECES_MAX = 256
 NAME_CHARS_MAX = 256  # Of an argument; a longer string is a value.
 
+BETWEEN = re.compile(r"[^0-9a-zA-Z]+")  # As in canary.py.
 STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?', re.DOTALL)
 INSIDE = re.compile(r'((?:[^"\\]|\\.)*)(")?', re.DOTALL)
 
@@ -100,7 +101,7 @@ class Aloud:
 
     def _look(self, piece: str) -> bool:
         if self._canary:
-            self._end += piece.lower()
+            self._end += BETWEEN.sub("", piece).lower()
             if self._canary in self._end:
                 self._report(seen(KIND, "block"))
             self._end = self._end[1 - DIGITS :]

@@ -2,6 +2,8 @@
 
 import hmac
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 from llmproxy.common import segments
 from llmproxy.common.segments import Rewrite
@@ -32,13 +34,38 @@ ENDINGS = ("system", "instructions", "content", "text")
 """Where a path leads to what a system message says, and not to a name or a type beside it."""
 
 
+BETWEEN = r"[^0-9a-zA-Z]{0,4}"
+"""Whoever asks for instructions with a sign between any two, in bold or as a list, has asked for the marker so, too."""
+
+FORMS_KEPT = 1_024
+
+
+class Forms(NamedTuple):
+    """How a marker is said, and how it begins where a text ends."""
+
+    said: re.Pattern[str]
+    begun: re.Pattern[str]
+
+
+@lru_cache(FORMS_KEPT)
+def forms(canary: str) -> Forms:
+    begun = ""
+    for digit in reversed(canary[:-1]):
+        begun = f"{digit}{BETWEEN}(?:\\Z{'|' if begun else ''}{begun})"
+    flags = re.IGNORECASE | re.ASCII
+    return Forms(re.compile(BETWEEN.join(canary), flags), re.compile(begun, flags))
+
+
+HELD_MAX = 5 * DIGITS
+
+
 class Canary:
     """Looks for the marker in one text; holds back what may be its beginning."""
 
-    __slots__ = ("_canary", "_pending", "_read", "_report")
+    __slots__ = ("_forms", "_pending", "_read", "_report")
 
     def __init__(self, canary: str, report: Report) -> None:
-        self._canary, self._report, self._pending = canary, report, ""
+        self._forms, self._report, self._pending = forms(canary), report, ""
         self._read = 0  # Characters so far.
 
     @property
@@ -48,17 +75,14 @@ class Canary:
     def push(self, piece: str) -> str:
         text = self._pending + piece
         self._read += len(piece)
-        found = re.search(self._canary, text, re.IGNORECASE | re.ASCII)
+        found = self._forms.said.search(text)
         if found is not None:
             first = self._read - len(text)
             self._report(seen(KIND, "block", first + found.start(), first + found.end()))
-        self._pending = ""
-        lowered = text[-DIGITS:].lower()
-        for length in range(min(DIGITS - 1, len(lowered)), 0, -1):
-            if self._canary.startswith(lowered[-length:]):
-                self._pending = text[-length:]
-                return text[:-length]
-        return text
+        begun = self._forms.begun.search(text, max(0, len(text) - HELD_MAX))
+        end = begun.start() if begun is not None else len(text)
+        self._pending = text[end:]
+        return text[:end]
 
     def flush(self) -> str:
         pending, self._pending = self._pending, ""
