@@ -154,7 +154,7 @@ class Reading:
         return self.is_clear(text, in_json=False)
 
     def is_prose(self, text: str) -> bool:
-        return self._is_none_of_ours(text) and self._guards.is_prose(text)
+        return not self.unmasks and self._guards.is_prose(text) and self._is_none_of_ours(text)
 
     def words(self, text: str) -> str:
         return unmask(text, self.originals.in_text)

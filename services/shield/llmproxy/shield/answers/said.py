@@ -60,6 +60,8 @@ class Index:
 
 def is_long(asked: Asked) -> bool:
     """Whether the first question may take longer than an event loop has."""
+    if len(asked.said) + len(asked.users) + len(asked.system) <= LONG_CHARS_BEYOND:  # As nearly all.
+        return False
     texts = asked.said, asked.users, asked.system
     return any(len(text) > (LONG_CHARS if text.isascii() else LONG_CHARS_BEYOND) for text in texts)
 

@@ -41,8 +41,8 @@ class Whole(whole.Whole):
 
     def is_prose(self, event: bytes) -> bool:
         """Whether a glance tells that it stays as it is."""
-        texts = None if self._texts.unmasks else prose.texts(event)
-        if texts is None or len(texts) > 1 or not all(map(self._texts.is_prose, texts)):
+        texts = prose.texts(event)
+        if texts is None or len(texts) != 1 or not self._texts.is_prose(texts[0]):
             return False
         self._clear = event
         return True
