@@ -52,13 +52,7 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
     when: When = "exposed"
     kinds: dict[str, AnswerAction] = {}  # Not named here: secrets are redacted, personal data is flagged.
-<<<<<<< HEAD
     invisible: AnswerMode = "strip"  # Tags, zero-width runs, overridden directions, commands to terminals.
-=======
-    invisible: AnswerMode = (
-        "strip"  # Tag characters, zero-width runs, directions that are overridden, commands to terminals.
-    )
->>>>>>> 2a0887f6 (shield: a whole answer that is prose is told by one glance, in 2 percent fewer instructions for each request)
     links: Links = Links()
     leak: Watched = "flag"  # Passages of the request's own system text.
     # A marker in the system text, whose appearance ends the answer. It changes what the model reads.
