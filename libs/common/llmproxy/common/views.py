@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from enum import IntFlag, auto
+from functools import partial
 from unicodedata import category
 from urllib.parse import unquote
 
@@ -111,6 +112,8 @@ def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_
             if len(view.text) > chars_max or len(views) > VIEWS_MAX:
                 return views
             chars_max -= len(view.text)
+            if decode is runs and not TURNING.isdisjoint(view.via):
+                decode = runs_as_they_are
             decoded = decode(view.text)[: GROWTH_MAX * len(view.text)]
             if not decoded or decoded in seen:
                 continue
@@ -122,9 +125,11 @@ def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_
     return views
 
 
+TURNING = frozenset({"rot13", "reversed", "cipher"})
 TURNED, TOGETHER = int(Hint.ROT13 | Hint.REVERSED | Hint.CIPHER), int(Hint.JOINED | Hint.SPACED)
-DONE = {**dict.fromkeys(("rot13", "reversed", "cipher"), TURNED), **dict.fromkeys(("spaced", "joined"), TOGETHER)}
-"""What is not tried after a decoder: turning back, and reading noise into what has been joined already."""
+DONE = {**dict.fromkeys(TURNING, TURNED), **dict.fromkeys(("spaced", "joined"), TOGETHER)}
+"""What is not tried after a decoder: turning back, and reading noise into what has been joined already. Of what was turned as a whole no
+run is turned back by itself either: it would stand among words that are noise."""
 
 
 # -- one decoder each; all take time proportional to the text
@@ -286,8 +291,21 @@ CODE_WORDS = re.compile(rf"(?<![A-Za-z0-9+/_-]){ASCII_WORD}(?:\s{{1,3}}{ASCII_WO
 
 
 def runs(text: str) -> str:
-    """Runs of hex, base64 or base32 letters in their place, where they spell text."""
-    for run, decode in ((HEX_RUNS, _unhex), (CODE_WORDS, _unbase_words), (BASE64_RUNS, _unbase)):
+    """Runs of hex, base64 or base32 letters in their place, where they spell text, also one that was turned afterwards."""
+    return _decoded_runs(text, _as_it_is_or_turned)
+
+
+def runs_as_they_are(text: str) -> str:
+    return _decoded_runs(text, lambda run, found: found)
+
+
+def _decoded_runs(text: str, chosen: Callable[[str, str], str]) -> str:
+    """`chosen`: what a run says, of it and what it spells as it is."""
+    for run, decode in (
+        (HEX_RUNS, partial(_unhex, chosen)),
+        (CODE_WORDS, _unbase_words),
+        (BASE64_RUNS, partial(_unbase, chosen)),
+    ):
         if (decoded := run.sub(decode, text)) != text:
             return decoded
     return ""
@@ -304,14 +322,14 @@ def _unbase_words(match: re.Match[str]) -> str:
     return f" {found}" if found else match[0]
 
 
-def _unhex(match: re.Match[str]) -> str:
+def _unhex(chosen: Callable[[str, str], str], match: re.Match[str]) -> str:
     digits = SPACE.sub("", match[0])
-    return _as_it_is_or_turned(digits, printable(_bytes_of(digits))) or match[0]
+    return chosen(digits, printable(_bytes_of(digits))) or match[0]
 
 
-def _unbase(match: re.Match[str]) -> str:
+def _unbase(chosen: Callable[[str, str], str], match: re.Match[str]) -> str:
     letters = SPACE.sub("", match[0])
-    return _as_it_is_or_turned(letters.rstrip("="), _of_base(letters)) or match[0]
+    return chosen(letters.rstrip("="), _of_base(letters)) or match[0]
 
 
 _turned = native.function("llmproxy_turned", ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t)
