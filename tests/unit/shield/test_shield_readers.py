@@ -4,7 +4,6 @@ import asyncio
 import json
 import sys
 import threading
-from functools import partial
 
 import pytest
 from msgspec import Raw
@@ -15,7 +14,7 @@ from llmproxy.common.frames import Data, End, Head
 from llmproxy.common.testing import FakeClock
 from llmproxy.shield.answers.reading import OPENED_MAX, SLOW_S
 from llmproxy.shield.inspect import GLANCE_BYTES_MAX, READ_BYTES_MAX, READ_TOGETHER_MAX
-from llmproxy.shield.readers import SHORT_BYTES_MAX, TURN_S, Readers
+from llmproxy.shield.readers import LONG_THREADS, SHORT_BYTES_MAX, SHORT_THREADS, TURN_S, Readers
 
 SHORT = "a few words. "
 
@@ -127,19 +126,24 @@ def test_of_events_that_come_together_the_loop_reads_no_more_than_of_one() -> No
     gateway(scenario)
 
 
-def test_two_threads_read_whatever_comes_and_a_long_answer_holds_up_no_short_one() -> None:
+def test_a_few_threads_read_whatever_comes_and_no_answer_holds_up_others() -> None:
     """Each that works takes the interpreter from the loop for a turn."""
 
     async def main() -> None:
-        readers, goes_on = Readers(), threading.Event()
-        long = [
-            asyncio.create_task(readers.read(SHORT_BYTES_MAX + 1, partial(goes_on.wait, PATIENCE_S))) for _ in range(8)
-        ]
-        short = await asyncio.gather(*(readers.read(SHORT_BYTES_MAX, threading.get_ident) for _ in range(8)))
-        assert len({*short} - {threading.get_ident()}) == 1
-        assert not any(one.done() for one in long)
+        readers, goes_on, threads = Readers(), threading.Event(), set[int]()
+
+        def held() -> bool:
+            threads.add(threading.get_ident())
+            return goes_on.wait(PATIENCE_S)
+
+        long = [asyncio.create_task(readers.read(SHORT_BYTES_MAX + 1, held)) for _ in range(8)]
+        short = [asyncio.create_task(readers.read(SHORT_BYTES_MAX, held)) for _ in range(SHORT_THREADS - 1)]
+        others = await asyncio.gather(*(readers.read(SHORT_BYTES_MAX, threading.get_ident) for _ in range(8)))
+        assert threading.get_ident() not in others
+        assert not any(one.done() for one in (*long, *short))
         goes_on.set()
-        assert all(await asyncio.gather(*long))
+        assert all(await asyncio.gather(*long, *short))
+        assert len(threads | set(others)) == SHORT_THREADS + LONG_THREADS
 
     asyncio.run(main())
 

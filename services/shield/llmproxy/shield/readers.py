@@ -1,6 +1,7 @@
-"""Answers are read beside the loop where that may take milliseconds, in one thread for what is short and one for what is long.
+"""Answers are read beside the loop where that may take milliseconds, in two threads for what is short and two for what is long.
 
-Not in more: whoever works has the interpreter, and the loop waits for its turn until all the others have had one.
+Threads take turns at the interpreter, so an answer that is made to take long holds up no other one. Not in many: the loop waits for its
+turn until all that work have had one.
 """
 
 import asyncio
@@ -11,7 +12,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-SHORT_BYTES_MAX = 64 << 10  # What is longer takes up to a second, and nobody else waits for it.
+SHORT_BYTES_MAX = 64 << 10  # What is longer takes up to a second.
+SHORT_THREADS, LONG_THREADS = 2, 2
 TURN_S = 0.001  # How long a thread goes on while another one wants to work: Python's 5 ms add up to what a chunk may be late.
 
 
@@ -20,7 +22,8 @@ class Readers:
 
     def __init__(self) -> None:
         sys.setswitchinterval(TURN_S)
-        self._short, self._long = ThreadPoolExecutor(1, "short answers"), ThreadPoolExecutor(1, "long answers")
+        self._short = ThreadPoolExecutor(SHORT_THREADS, "short answers")
+        self._long = ThreadPoolExecutor(LONG_THREADS, "long answers")
 
     async def read(self, size: int, work: Callable[[], T]) -> T:
         """The work, on an answer of so many bytes."""
