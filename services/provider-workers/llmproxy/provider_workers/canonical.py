@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_request, given, invalid, printable, unsupported
 
 
@@ -204,7 +205,7 @@ def says_nothing(name: str, value: Raw) -> bool:
     """The field is there and means what its absence means."""
     if bytes(value) == b"null":
         return True
-    return name in DEFAULTS and bool(msgspec.json.decode(value) == DEFAULTS[name])
+    return name in DEFAULTS and bool(tree_of(value) == DEFAULTS[name])
 
 
 def parts(message: Message) -> list[Part]:

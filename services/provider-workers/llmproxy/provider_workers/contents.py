@@ -8,6 +8,7 @@ from msgspec import Raw, Struct
 
 from llmproxy.common.envelope import Api
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.provider_workers.adapters.base import Adapter
 from llmproxy.provider_workers.reading import UNREADABLE
 from llmproxy.provider_workers.wire import Answer, HttpRequest, Origin, StreamTranslator, Target, Wire, named
@@ -91,7 +92,7 @@ def _part(part: dict[str, Any], at: str, contents: Mapping[str, str], wanted: di
     for field, inner in PLACES.items():
         if field not in part:
             continue
-        value = msgspec.json.decode(part[field])
+        value = tree_of(part[field])
         url = value.get(inner) if isinstance(value, dict) else value if field == "image_url" else None
         if not isinstance(url, str) or url[:8].lower() != "https://":
             continue

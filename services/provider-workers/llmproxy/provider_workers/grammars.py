@@ -5,10 +5,10 @@ The vendor's own packages do the same. https://docs.claude.com/en/docs/build-wit
 
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.provider_workers.wire import ENCODER
 
 IN_WORDS = frozenset(
@@ -34,7 +34,7 @@ class OpenObject(Exception):
 def fitted(schema: Raw, at: str, dropped: list[str]) -> Raw | None:
     """The schema as it is taken, with what is told in words listed in `dropped` below `at`; None when some object of it
     may have any fields, since only closed ones are taken."""
-    asked = msgspec.json.decode(schema)
+    asked = tree_of(schema)
     told: set[str] = set()
     try:
         made = _fitted(asked, told, 0)

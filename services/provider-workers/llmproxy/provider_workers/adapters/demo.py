@@ -15,6 +15,7 @@ import msgspec
 
 from llmproxy.common.envelope import Api
 from llmproxy.common.frames import Finish, Usage
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.provider_workers.adapters.base import Answer, Capability, Credential, Origin
 from llmproxy.provider_workers.canonical import Chat, FunctionTool, Message, decode, functions, parts, tool_choice
 from llmproxy.provider_workers.canonical_answers import (
@@ -181,7 +182,7 @@ def _text(chat: Chat) -> str:
     form = chat.response_format
     if form is not None and form.type == "json_schema" and form.json_schema is not None:
         schema = form.json_schema.schema or {}
-        return msgspec.json.encode(example(msgspec.json.decode(msgspec.json.encode(schema)), said)).decode()
+        return msgspec.json.encode(example(tree_of(msgspec.json.encode(schema)), said)).decode()
     if form is not None and form.type == "json_object":
         return msgspec.json.encode({"demo": True, "you_said": said}).decode()
     if chat.messages[-1].role == "tool":
@@ -227,7 +228,7 @@ def _wanted(tools: list[FunctionTool], named: str, said: str, is_answered: bool)
 
 
 def _call(tool: FunctionTool, id: str, said: str) -> ToolCallOut:
-    schema = msgspec.json.decode(tool.parameters) if given(tool.parameters) else {}
+    schema = tree_of(tool.parameters) if given(tool.parameters) else {}
     made = example(schema, said)
     arguments = msgspec.json.encode(made if isinstance(made, dict) else {}).decode()
     return ToolCallOut(id=id, type="function", function=FunctionOut(name=tool.name, arguments=arguments))

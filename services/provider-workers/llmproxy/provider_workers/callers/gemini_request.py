@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Raw
 
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.provider_workers.callers.gemini_shapes import (
     ANY,
     BODY,
@@ -118,7 +119,7 @@ def answer_format(config: Generation) -> dict[str, Any] | None:
     if given(config.response_json_schema):
         schema = config.response_json_schema
     elif given(config.response_schema):
-        schema = json_schema(respelled(msgspec.json.decode(config.response_schema)), at)
+        schema = json_schema(respelled(tree_of(config.response_schema)), at)
     match config.response_mime_type or ("application/json" if schema is not None else "text/plain"):
         case "text/plain":
             return None
@@ -170,7 +171,7 @@ def declaration(one: Declaration, at: str, dropped: list[str]) -> dict[str, Any]
     if given(one.parameters_json_schema):
         function["parameters"] = one.parameters_json_schema
     elif given(one.parameters):
-        function["parameters"] = json_schema(msgspec.json.decode(one.parameters), f"{at}.parameters")
+        function["parameters"] = json_schema(tree_of(one.parameters), f"{at}.parameters")
     return {"type": "function", "function": function}
 
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.provider_workers.callers.messages_shapes import (
     BLOCK,
     BLOCK_FIELDS,
@@ -129,7 +130,7 @@ class Reading:
         if form.type != "json_schema" or form.schema is None:
             raise unsupported(VENDOR, "output_config.format.type", "only json_schema, with its schema, is known")
         named: dict[str, Any] = {"name": "answer", "schema": form.schema}
-        if is_strict(msgspec.json.decode(ENCODER.encode(form.schema))):
+        if is_strict(tree_of(ENCODER.encode(form.schema))):
             named["strict"] = True
         return {"response_format": {"type": "json_schema", "json_schema": named}}
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from llmproxy.common.errors import GatewayError
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.provider_workers.carried import Carried, unpack
 from llmproxy.provider_workers.reading import ABSENT, UNREADABLE, decode_request, given, invalid, printable, unsupported
 from llmproxy.provider_workers.responses_answers import EMPTY_OBJECT, unreadable
@@ -175,11 +176,11 @@ def unread(fields: dict[str, Raw]) -> list[str]:
         if not given(raw):
             continue
         if name in DROPPED:
-            if msgspec.json.decode(raw) != DROPPED[name]:
+            if tree_of(raw) != DROPPED[name]:
                 dropped.append(name)
             continue
         nothing, why = REFUSED.get(name, (None, ""))
-        if nothing is None or msgspec.json.decode(raw) != nothing:
+        if nothing is None or tree_of(raw) != nothing:
             raise unsupported(VENDOR, printable(name, 100), why)
     return sorted(dropped)
 
@@ -301,7 +302,7 @@ def tool(raw: Raw, at: str) -> dict[str, Any]:
 def kind_of(raw: Raw) -> str:
     """The `type` of an object that is otherwise not what was expected."""
     try:
-        found = msgspec.json.decode(raw)
+        found = tree_of(raw)
     except UNREADABLE:
         return ""
     kind = found.get("type") if isinstance(found, dict) else None
