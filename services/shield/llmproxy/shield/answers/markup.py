@@ -15,11 +15,12 @@ from llmproxy.shield.links import image_reason, is_within, parsed
 
 NAME = r"[a-zA-Z][a-zA-Z0-9_-]{0,31}+(?::[a-zA-Z][a-zA-Z0-9_-]{0,31}+)?"
 _VALUES = r"=\s*+(?:\"[^\"]*+\"|'[^']*+')|=(?!\s*+[\"'])"
-TAG = re.compile(rf"<{NAME}(?=[\s/>])(?:[^<>=]|{_VALUES})*+(?:>|(?=<))")
-"""As browsers take it: only behind `=` does a quotation mark begin a value. Another tag ends it, too."""
+_SIGN = r"[^<>=]|<(?![a-zA-Z])"
+TAG = re.compile(rf"<{NAME}(?=[\s/>])(?:{_SIGN}|{_VALUES})*+(?:>|(?=<))")
+"""As browsers take it: only behind `=` does a quotation mark begin a value. Another tag that begins ends it, too; a `<` alone is an attribute."""
 
 TAG_BEGUN = re.compile(
-    rf"<(?:(?:[a-zA-Z][a-zA-Z0-9_:-]{{0,64}})?|{NAME}(?=[\s/])(?:[^<>=]|{_VALUES}|=\s*+(?:\"[^\"]*+|'[^']*+)?\Z)*+)\Z"
+    rf"<(?:(?:[a-zA-Z][a-zA-Z0-9_:-]{{0,64}})?|{NAME}(?=[\s/])(?:{_SIGN}|{_VALUES}|=\s*+(?:\"[^\"]*+|'[^']*+)?\Z)*+)\Z"
 )
 TAG_CHARS_MAX = 1_024
 """Of one whose name says nothing. What goes on behind that gets another sign in place of its first: then it is a tag nowhere."""
