@@ -19,7 +19,7 @@ from llmproxy.shield.verdict import Allow, Block, Finding, Flag, Mask, Verdict
 ALL: tuple[Guard, ...] = (*GUARDS, Chain(GUARDS, Policy()))
 every_guard = pytest.mark.parametrize("guard", ALL, ids=lambda guard: guard.name)
 
-HOSTILE_CHARS = 200_000
+HOSTILE_CHARS = 100_000
 PARTS = 16
 SLOWDOWN_MAX = 6  # Beyond proportion: quadratic work makes it 16.
 QUICK_S = 0.001  # What is quicker cannot be compared; the whole must then be quick too.
