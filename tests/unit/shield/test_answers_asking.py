@@ -2,14 +2,15 @@
 
 import json
 import re
-import sys
 from base64 import b64encode
 from collections.abc import Callable
 from random import Random
+from types import FrameType
 from typing import Any
 
 import msgspec
 import pytest
+from effort import effort
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -33,19 +34,15 @@ def reading(request: Asked, *, is_repeated: bool = False, key: bytes = b"") -> R
 
 def searches(run: Callable[[], object]) -> int:
     """How often `looks` searches something with an expression."""
-    count = 0
 
-    def note(frame: Any, event: str, _: Any) -> None:
-        nonlocal count
-        is_search = event == "call" and frame.f_code is re.search.__code__
-        count += is_search and frame.f_back.f_code.co_filename == looks.__file__
+    def counts(frame: FrameType, event: str) -> bool:
+        return event == "call" and frame.f_code is re.search.__code__ and by(frame) == looks.__file__
 
-    sys.setprofile(note)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return count
+    return effort(run, counts)
+
+
+def by(frame: FrameType) -> str:
+    return frame.f_back.f_code.co_filename if frame.f_back is not None else ""
 
 
 def test_a_request_is_not_searched_through_for_each_host_of_an_answer() -> None:

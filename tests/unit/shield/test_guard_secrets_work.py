@@ -1,11 +1,10 @@
 """What texts of many beginnings of keys cost: no more than their length."""
 
 import re
-import sys
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+from effort import effort
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -31,20 +30,9 @@ def test_a_key_is_looked_for_around_what_it_has_inside_and_no_further(vendor: Ve
 
 
 def calls(run: Callable[[], object]) -> int:
-    """Of Python and C, and how often a generator goes on, when all expressions are compiled."""
+    """When all expressions are compiled."""
     run()
-    count = 0
-
-    def note(frame: Any, event: str, _: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return count
+    return effort(run)
 
 
 def test_whether_a_value_is_a_password_is_not_asked_of_each_of_its_characters() -> None:

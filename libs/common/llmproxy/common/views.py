@@ -106,14 +106,12 @@ def views(text: str, suspected: Hint | None = None, *, chars_max: int = DECODED_
     seen = {text}
     todo = [(views[0], int(suspected))]  # The arithmetic of an enumeration costs more than most decoders.
     for view, bits in todo:  # Grows while it is read, and is bounded by VIEWS_MAX.
-        for hint, name, decode in DECODERS:
+        for hint, name, decode in DECODERS if TURNING.isdisjoint(view.via) else DECODERS_OF_TURNED:
             if not hint & bits:
                 continue
             if len(view.text) > chars_max or len(views) > VIEWS_MAX:
                 return views
             chars_max -= len(view.text)
-            if decode is runs and not TURNING.isdisjoint(view.via):
-                decode = runs_as_they_are
             decoded = decode(view.text)[: GROWTH_MAX * len(view.text)]
             if not decoded or decoded in seen:
                 continue
@@ -541,3 +539,4 @@ DECODERS: tuple[tuple[int, str, Callable[[str], str]], ...] = (
     (int(Hint.CIPHER), "cipher", cipher),
     (int(Hint.REVERSED), "reversed", backwards),
 )
+DECODERS_OF_TURNED = tuple(one if one[2] is not runs else (*one[:2], runs_as_they_are) for one in DECODERS)

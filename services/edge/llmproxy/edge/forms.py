@@ -22,9 +22,9 @@ OCTETS = "application/octet-stream"
 BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))\s*(?:;|$)', re.ASCII | re.IGNORECASE)
 DISPOSITION = re.compile(r'([A-Za-z0-9*_-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 SLICE_BYTES = 3 << 18  # Searched or encoded in one turn of the loop; a multiple of three, so that base64 can be joined.
-FIELDS_BYTES_MAX = (
-    1 << 20
-)  # Of all texts together, which are decoded in one turn of the loop. No API takes more than pages.
+FIELDS_BYTES_MAX = 1 << 20
+"""Of all texts together, which are decoded in one turn of the loop. No API takes more than pages."""
+
 FILE = "file"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from llmproxy.common import native
 from llmproxy.common.errors import GatewayError
 
-VALUE_BYTES_MAX = (
-    4_096  # Of a value that is decoded as it stands: no field has a longer one that it accepts, but texts and arrays.
-)
+VALUE_BYTES_MAX = 4_096
+"""Of a value that is decoded as it stands: no field has a longer one that it accepts, but texts and arrays."""
+
 TEXT = b'"' + b"x" * VALUE_BYTES_MAX + b'"'
 
 

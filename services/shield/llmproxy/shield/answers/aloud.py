@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import msgspec
 
 from llmproxy.common.segments.decoding import strings
+from llmproxy.common.segments.tree import tree_of
 from llmproxy.common.segments.written import unescape
 from llmproxy.shield.answers.canary import DIGITS, KIND
 from llmproxy.shield.answers.leak import Leak
@@ -167,6 +168,6 @@ class Values:
 def values(text: str) -> Sequence[str]:
     """Of a whole document; of what is none the text itself."""
     try:
-        return [*strings(msgspec.json.decode(text))]
+        return [*strings(tree_of(text))]
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return [text]
